@@ -1,0 +1,87 @@
+/**
+ * Keeps a tool call's `arguments` object current while its text still arrives.
+ *
+ * The addon reads the text incrementally and sends what changed; here the changes are applied to the one live object that Pi
+ * shows. At the end the object takes the value of a strict parse of the whole text, so it is exact whatever the
+ * preview looked like.
+ */
+
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+type Container = Json[] | { [key: string]: Json };
+
+/** `[0,key]` object, `[1,key]` array, `[2]` close, `[3,key,value]` scalar, `[4,key,text]` string, `[5,text]` append. */
+type Change = [number, (string | null)?, Json?];
+
+export interface LiveCall {
+  arguments: { [key: string]: Json };
+  argumentsError?: string;
+}
+
+export class LiveArguments {
+  readonly #call: LiveCall;
+  readonly #path: Container[];
+  #lastKey: string | null = null;
+  #text = "";
+
+  constructor(call: LiveCall) {
+    this.#call = call;
+    this.#path = [call.arguments];
+  }
+
+  /** Takes a piece of the text and the changes it makes (JSON values separated by commas). */
+  append(piece: string, changes: string | null | undefined): void {
+    this.#text += piece;
+    if (!changes) return;
+    for (const change of JSON.parse(`[${changes}]`) as Change[]) this.#apply(change);
+  }
+
+  /** The text is complete; `verdict` is what the addon found out about it. */
+  finish(verdict: string): void {
+    const { text, error } = (verdict === "" ? {} : JSON.parse(verdict)) as { text?: string; error?: string };
+    const live = this.#call.arguments;
+    for (const key of Object.keys(live)) delete live[key];
+    if (error === undefined) {
+      const value = JSON.parse(text ?? this.#text) as { [key: string]: Json };
+      for (const key of Object.keys(value)) put(live, key, value[key] as Json);
+    } else {
+      this.#call.argumentsError = error;
+    }
+  }
+
+  #apply(change: Change): void {
+    const container = this.#path.at(-1);
+    if (container === undefined) return;
+    const [code, key = null, value = null] = change;
+    switch (code) {
+      case 0:
+      case 1: {
+        const opened: Container = code === 0 ? {} : [];
+        put(container, key, opened);
+        this.#path.push(opened);
+        break;
+      }
+      case 2:
+        this.#path.pop();
+        break;
+      case 3:
+      case 4:
+        put(container, key, value);
+        this.#lastKey = key;
+        break;
+      case 5:
+        if (Array.isArray(container)) container.push(`${String(container.pop() ?? "")}${key ?? ""}`);
+        else if (this.#lastKey !== null) {
+          put(container, this.#lastKey, `${String(container[this.#lastKey] ?? "")}${key ?? ""}`);
+        }
+        break;
+    }
+  }
+}
+
+/** Sets a member; a key called `__proto__` must become a member too, as it does in JSON.parse. */
+function put(container: Container, key: string | null, value: Json): void {
+  if (Array.isArray(container)) container.push(value);
+  else if (key === "__proto__") {
+    Object.defineProperty(container, key, { value, writable: true, enumerable: true, configurable: true });
+  } else if (key !== null) container[key] = value;
+}

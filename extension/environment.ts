@@ -1,0 +1,39 @@
+/**
+ * What the addon has to know about the world around it: environment variables as JavaScript sees them now (a change of
+ * `process.env` counts from the next request on), and who is asking.
+ */
+
+/** The variables that concern the addon; everything else stays here. */
+const RELEVANT =
+  /^(KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
+
+export type Environment = Record<string, string>;
+
+/** A snapshot of the relevant variables; `overrides` outrank `process.env` (Pi's `options.env`). */
+export function environment(overrides?: Record<string, string | undefined>): Environment {
+  const snapshot: Environment = {};
+  for (const source of [process.env, overrides ?? {}]) {
+    for (const [name, value] of Object.entries(source)) {
+      if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
+    }
+  }
+  return snapshot;
+}
+
+export interface Host {
+  piVersion?: string;
+  platform: string;
+  runtime: string;
+  arch: string;
+}
+
+/** The program we run in. */
+export function host(piVersion: string | undefined): Host {
+  const bun = process.versions["bun"];
+  return {
+    ...(piVersion === undefined ? {} : { piVersion }),
+    platform: process.platform,
+    runtime: bun === undefined ? `node/${process.version}` : `bun/${bun}`,
+    arch: process.arch,
+  };
+}

@@ -1,0 +1,123 @@
+//! Starting a turn from JavaScript and handing its frames over.
+//!
+//! A turn pushes: one strong, payload-free threadsafe function per stream, whose callback drains the shared queue on the JavaScript
+//! thread (napi-stack §2.4). It is strong from start to terminal op, so that the process lives as long as the stream, and is
+//! dropped with the task, so that an idle addon never keeps a process alive.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use napi::Status;
+use napi::bindgen_prelude::{Function, Latin1String, spawn, spawn_blocking};
+use napi::threadsafe_function::ThreadsafeFunctionCallMode;
+use napi_derive::napi;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::JsText;
+use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
+use crate::chat::turn::{TurnLine, TurnRequest, failure, run};
+use crate::error::{Error, ErrorKind};
+
+/// `[code, index, text, extra]`, see `extension/native.ts`.
+pub type JsOp = (u32, u32, JsText, Option<JsText>);
+
+/// What JavaScript can do with a running turn.
+#[napi]
+pub struct TurnHandle {
+    cancel: CancellationToken,
+    body: Mutex<Option<oneshot::Sender<String>>>,
+}
+
+#[napi]
+impl TurnHandle {
+    /// Aborts. The terminal op still arrives.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Answers a `Body` op with the JSON text to send.
+    #[napi(catch_unwind)]
+    pub fn send_body(&self, body: String) {
+        if let Some(sender) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The turn may be over already.
+            let _ = sender.send(body);
+        }
+    }
+}
+
+/// Starts a turn. `on_frame` receives batches of ops, the last one terminal; nothing is ever thrown for a failed request.
+#[napi(catch_unwind)]
+pub fn start_turn(
+    request: String,
+    context: String,
+    media: Vec<Latin1String>,
+    on_frame: Function<'_, Vec<JsOp>, ()>,
+) -> napi::Result<TurnHandle> {
+    let queue = Arc::new(FrameQueue::default());
+    let drain = Arc::clone(&queue);
+    let armed = Arc::new(AtomicBool::new(false));
+    let disarm = Arc::clone(&armed);
+    let wake = on_frame.build_threadsafe_function::<()>().callee_handled::<false>().build_callback(move |_| {
+        // Before taking: an op that arrives in between rings again and finds an empty queue, instead of being lost.
+        disarm.store(false, Ordering::Release);
+        Ok(drain.take().into_iter().map(js_op).collect::<Vec<JsOp>>())
+    })?;
+    let bell = Arc::new(move || {
+        armed.swap(true, Ordering::AcqRel) || wake.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
+    });
+    let cancel = CancellationToken::new();
+    let (sender, receiver) = oneshot::channel();
+    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_body: Some(receiver) };
+    spawn(guarded(request, context, media, line));
+    Ok(TurnHandle { cancel, body: Mutex::new(Some(sender)) })
+}
+
+/// A panic anywhere ends the turn with an error op and nothing else.
+async fn guarded(request: String, context: String, media: Vec<Latin1String>, mut line: TurnLine) {
+    let request: TurnRequest = match serde_json::from_str(&request) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}"));
+            return line.frames.send(failure(&error));
+        }
+    };
+    let mut spare = line.frames.spare();
+    // Copying megabytes of base64 is not for the worker that serves every stream.
+    let media = spawn_blocking(move || media.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect());
+    let Ok(media) = media.await else {
+        return spare.send(failure(&Error::new(ErrorKind::Internal, "an image could not be taken over")));
+    };
+    if AssertUnwindSafe(run(request, context, media, line)).catch_unwind().await.is_err() {
+        let error = Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the turn was ended");
+        spare.send(failure(&error));
+    }
+}
+
+fn js_op(op: Op) -> JsOp {
+    let kind = |base: u32, kind: BlockKind| {
+        base + match kind {
+            BlockKind::Text => 0,
+            BlockKind::Thinking => 1,
+            BlockKind::Tool => 2,
+        }
+    };
+    // Positions in a message's content fit into 32 bits by a wide margin.
+    let at = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+    match op {
+        Op::Body(text) => (0, 0, text.into(), None),
+        Op::Response(text) => (1, 0, text.into(), None),
+        Op::Notice(text) => (2, 0, text.into(), None),
+        Op::Raw(text) => (3, 0, text.into(), None),
+        Op::Start { index, kind: block, head } => (kind(10, block), at(index), head.into(), None),
+        Op::Delta { index, kind: block, text } => (kind(20, block), at(index), text.into(), None),
+        Op::ToolDelta { index, text, changes } => (22, at(index), text.into(), Some(changes.into())),
+        Op::End { index, kind: block, verdict } => (kind(30, block), at(index), verdict.into(), None),
+        Op::Amend { index, members } => (40, at(index), members.into(), None),
+        Op::Done(text) => (100, 0, text.into(), None),
+        Op::Failed(text) => (101, 0, text.into(), None),
+    }
+}

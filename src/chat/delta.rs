@@ -1,0 +1,110 @@
+//! The neutral vocabulary of a stream: what both dialect decoders produce.
+//!
+//! A *slot* names one block of the answer from its start to its end; decoders hand them out in order of appearance and may
+//! keep several open at once (parallel tool calls).
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::wire::Count;
+
+/// Name of a block within one answer.
+pub type Slot = usize;
+
+/// The smallest piece of meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta<'a> {
+    /// Identity of the answer; empty strings say nothing.
+    Meta {
+        /// `chatcmpl-…` or `msg_…`
+        id: &'a str,
+        /// The model that really ran.
+        model: &'a str,
+    },
+    /// A text block begins.
+    TextStart(Slot),
+    /// More text.
+    Text(Slot, &'a str),
+    /// A thinking block begins. `signature` is what Pi stores as `thinkingSignature`.
+    ThinkingStart {
+        /// Its slot.
+        slot: Slot,
+        /// Name of the field the reasoning came in, or a signature of the service.
+        signature: String,
+        /// The service hides the text and sent an opaque payload as signature.
+        redacted: bool,
+    },
+    /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (protocol reference §6.6).
+    Thinking(Slot, &'a str),
+    /// Opaque reasoning entries that have to be replayed, all of them (kimi-code-2.1 §6.3).
+    ThinkingDetails(Slot, Vec<Value>),
+    /// A signature that arrived after the thinking text.
+    Signature(Slot, &'a str),
+    /// A tool call begins; id and name are final.
+    ToolStart {
+        /// Its slot.
+        slot: Slot,
+        /// Never empty.
+        id: String,
+        /// Never empty.
+        name: &'a str,
+    },
+    /// More argument text.
+    ToolArguments(Slot, &'a str),
+    /// The block is complete.
+    End(Slot),
+    /// Token counts so far; later ones replace earlier ones member by member.
+    Usage(Usage),
+    /// The service's reason for stopping.
+    Finish(&'a str),
+}
+
+impl Delta<'_> {
+    /// Whether this proves that the model is at work, as opposed to the socket being alive.
+    pub fn is_meaning(&self) -> bool {
+        !matches!(self, Self::Meta { .. } | Self::Usage(_))
+    }
+}
+
+/// Token counts as the service reports them; absent members are unknown, not zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens that were not read from the cache.
+    pub input: Option<u64>,
+    /// Tokens of the answer, reasoning included.
+    pub output: Option<u64>,
+    /// Prompt tokens read from the cache.
+    pub cache_read: Option<u64>,
+    /// Prompt tokens written to the cache; Kimi never reports any.
+    pub cache_write: Option<u64>,
+    /// The part of `output` that was reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Takes over every member that `newer` knows.
+    pub fn update(&mut self, newer: Self) {
+        self.input = newer.input.or(self.input);
+        self.output = newer.output.or(self.output);
+        self.cache_read = newer.cache_read.or(self.cache_read);
+        self.cache_write = newer.cache_write.or(self.cache_write);
+        self.reasoning = newer.reasoning.or(self.reasoning);
+    }
+}
+
+/// Why an answer ended, in Pi's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StopReason {
+    /// The model was done.
+    Stop,
+    /// The output budget was used up.
+    Length,
+    /// Tools are to be run.
+    ToolUse,
+}
+
+/// The first count that is present.
+pub fn first(counts: &[Count]) -> Option<u64> {
+    counts.iter().find_map(|count| count.0)
+}

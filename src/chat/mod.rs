@@ -1,0 +1,19 @@
+//! One turn: a transcript in, frames out.
+//!
+//! One pipeline, and two dialects that differ in exactly two places: writing the body and reading the stream. The stations
+//! in order: [`transcript`] → [`repair`] → dialect encoder → request → [`sse`] → dialect decoder → [`delta`] → [`blocks`] →
+//! [`frame`], driven by [`turn`] under the clocks of [`watchdog`].
+
+pub mod blocks;
+pub mod delta;
+pub mod frame;
+pub mod openai;
+pub mod placeholder;
+pub mod repair;
+pub mod sse;
+pub mod thinking;
+pub mod tool_args;
+pub mod transcript;
+pub mod turn;
+pub mod watchdog;
+pub mod wire;

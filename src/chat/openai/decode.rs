@@ -1,0 +1,399 @@
+//! Events of the OpenAI dialect → deltas (protocol reference §6.6, §6.7; kimi-code-2.1 §6.5).
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::delta::{Delta, Slot, StopReason, Usage, first};
+use super::super::wire::{Count, Text, without_lone_surrogates};
+use crate::error::{Error, ErrorKind, Result, from_stream};
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default, borrow)]
+    id: Text<'a>,
+    #[serde(default, borrow)]
+    model: Text<'a>,
+    #[serde(default, borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(default, borrow)]
+    delta: Option<ChoiceDelta<'a>>,
+    #[serde(default, borrow)]
+    finish_reason: Text<'a>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+struct ChoiceDelta<'a> {
+    #[serde(default, borrow)]
+    content: Text<'a>,
+    #[serde(default, borrow)]
+    reasoning_content: Text<'a>,
+    #[serde(default, borrow)]
+    reasoning: Text<'a>,
+    #[serde(default)]
+    reasoning_details: Option<Value>,
+    #[serde(default, borrow)]
+    tool_calls: Option<Vec<CallPiece<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct CallPiece<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(default, borrow)]
+    id: Text<'a>,
+    #[serde(default, borrow)]
+    function: Option<FunctionPiece<'a>>,
+}
+
+#[derive(Deserialize)]
+struct FunctionPiece<'a> {
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    arguments: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(default)]
+    prompt_cache_hit_tokens: Count,
+    #[serde(default)]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default)]
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(default)]
+    cache_write_tokens: Count,
+}
+
+#[derive(Default, Deserialize)]
+struct CompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+impl WireUsage {
+    /// `prompt_tokens` includes cached ones (protocol reference §6.7).
+    fn read(&self) -> Usage {
+        let details = self.prompt_tokens_details.as_ref();
+        let nested = details.map(|d| d.cached_tokens).unwrap_or_default();
+        let cache_read = first(&[self.cached_tokens, nested, self.prompt_cache_hit_tokens]);
+        let cache_write = details.and_then(|d| d.cache_write_tokens.0);
+        let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
+        Usage {
+            input: self.prompt_tokens.0.map(|prompt| prompt.saturating_sub(cached)),
+            output: self.completion_tokens.0,
+            cache_read,
+            cache_write,
+            reasoning: self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens.0),
+        }
+    }
+}
+
+/// A tool call while its pieces arrive.
+#[derive(Debug, Default)]
+struct Call {
+    index: Option<u64>,
+    id: String,
+    /// Known once the name is.
+    slot: Option<Slot>,
+    /// Argument text that arrived before the name.
+    early: String,
+}
+
+/// A reasoning entry while its pieces arrive.
+#[derive(Debug)]
+struct Detail {
+    index: Option<u64>,
+    kind: String,
+    text: String,
+}
+
+/// Decoder of one stream.
+#[derive(Debug, Default)]
+pub struct OpenAiDecoder {
+    next_slot: Slot,
+    text: Option<Slot>,
+    thinking: Option<Slot>,
+    /// The first thinking block of the answer: reasoning entries are kept with it.
+    first_thinking: Option<Slot>,
+    /// Field names through which reasoning came.
+    saw_reasoning_content: bool,
+    calls: Vec<Call>,
+    details: Vec<Detail>,
+    finish: String,
+    made_ids: u32,
+}
+
+/// Where deltas go.
+pub type Emit<'e> = dyn FnMut(Delta<'_>) + 'e;
+
+impl OpenAiDecoder {
+    /// Decodes the data of one event. True when the stream says that it is over.
+    pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
+        let data = String::from_utf8_lossy(data);
+        let data = data.trim();
+        if data == "[DONE]" {
+            return Ok(true);
+        }
+        if data.is_empty() {
+            return Ok(false);
+        }
+        match serde_json::from_str::<Chunk<'_>>(data) {
+            Ok(chunk) => self.chunk(&chunk, name, data, emit)?,
+            Err(error) => {
+                let repaired = without_lone_surrogates(data, "\u{fffd}");
+                match repaired.as_deref().map(serde_json::from_str::<Chunk<'_>>) {
+                    Some(Ok(chunk)) => self.chunk(&chunk, name, data, emit)?,
+                    _ => {
+                        return Err(Error::protocol(
+                            &format!("the stream contains an unreadable frame ({error})"),
+                            data,
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
+    pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+        self.emit_details(emit);
+        for slot in 0..self.next_slot {
+            emit(Delta::End(slot));
+        }
+        let has_calls = self.calls.iter().any(|call| call.slot.is_some());
+        let reason = match self.finish.as_str() {
+            "stop" | "end" | "tool_calls" | "function_call" if has_calls => StopReason::ToolUse,
+            "stop" | "end" | "tool_calls" | "function_call" => StopReason::Stop,
+            "length" => StopReason::Length,
+            "" => return Err(Error::new(ErrorKind::Truncated, "Stream ended without finish_reason")),
+            "content_filter" => {
+                return Err(Error::new(
+                    ErrorKind::Filtered,
+                    "Provider finish_reason: content_filter (the service withheld the rest of the answer)",
+                ));
+            }
+            other => {
+                let other = crate::error::clip(other, 200);
+                return Err(Error::new(ErrorKind::Protocol, format!("Provider finish_reason: {other}")));
+            }
+        };
+        Ok((reason, std::mem::take(&mut self.finish)))
+    }
+
+    fn chunk(&mut self, chunk: &Chunk<'_>, name: &str, data: &str, emit: &mut Emit<'_>) -> Result<()> {
+        if let Some(error) = &chunk.error
+            && !error.is_null()
+        {
+            return Err(from_stream(error));
+        }
+        if name == "error" {
+            return Err(from_stream(&serde_json::from_str(data).unwrap_or(Value::Null)));
+        }
+        emit(Delta::Meta { id: chunk.id.as_str(), model: chunk.model.as_str() });
+        let choice = chunk.choices.iter().flatten().find(|choice| choice.index.0.unwrap_or(0) == 0);
+        if let Some(usage) = chunk.usage.as_ref().or(choice.and_then(|choice| choice.usage.as_ref())) {
+            emit(Delta::Usage(usage.read()));
+        }
+        let Some(choice) = choice else { return Ok(()) };
+        if let Some(delta) = &choice.delta {
+            self.reasoning(delta, emit);
+            let content = delta.content.as_str();
+            if !content.is_empty() {
+                let slot = self.open_text(emit);
+                emit(Delta::Text(slot, content));
+            }
+            for piece in delta.tool_calls.iter().flatten() {
+                self.call(piece, emit);
+            }
+        }
+        let finish = choice.finish_reason.as_str();
+        if !finish.is_empty() {
+            finish.clone_into(&mut self.finish);
+            emit(Delta::Finish(finish));
+        }
+        Ok(())
+    }
+
+    fn reasoning(&mut self, delta: &ChoiceDelta<'_>, emit: &mut Emit<'_>) {
+        if let Some(text) = &delta.reasoning_content.0 {
+            self.saw_reasoning_content = true;
+            self.think("reasoning_content", text, emit);
+        } else if let Some(text) = &delta.reasoning.0 {
+            self.think("reasoning", text, emit);
+        }
+        match &delta.reasoning_details {
+            Some(Value::String(text)) if !self.saw_reasoning_content => self.think("reasoning_content", text, emit),
+            Some(Value::Array(entries)) => entries.iter().for_each(|entry| self.detail(entry, emit)),
+            _ => {}
+        }
+    }
+
+    /// Reasoning text. An empty piece opens a block only if the answer has none yet: it says "reasoned, but empty".
+    fn think(&mut self, field: &str, text: &str, emit: &mut Emit<'_>) {
+        if text.is_empty() && self.first_thinking.is_some() {
+            return;
+        }
+        let slot = self.open_thinking(field, emit);
+        emit(Delta::Thinking(slot, text));
+    }
+
+    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> Slot {
+        if let Some(slot) = self.thinking {
+            return slot;
+        }
+        self.close_running(emit);
+        let slot = self.claim();
+        self.thinking = Some(slot);
+        self.first_thinking.get_or_insert(slot);
+        emit(Delta::ThinkingStart { slot, signature: field.to_owned(), redacted: false });
+        slot
+    }
+
+    fn open_text(&mut self, emit: &mut Emit<'_>) -> Slot {
+        if let Some(slot) = self.text {
+            return slot;
+        }
+        self.close_running(emit);
+        let slot = self.claim();
+        self.text = Some(slot);
+        emit(Delta::TextStart(slot));
+        slot
+    }
+
+    /// Text and thinking alternate: the one under way ends where the other begins.
+    fn close_running(&mut self, emit: &mut Emit<'_>) {
+        for slot in [self.text.take(), self.thinking.take()].into_iter().flatten() {
+            emit(Delta::End(slot));
+        }
+    }
+
+    /// Entries of `reasoning_details` come in pieces with an index; the summary is shown unless the same text also
+    /// comes as `reasoning_content`.
+    fn detail(&mut self, entry: &Value, emit: &mut Emit<'_>) {
+        let Some(kind) = entry.get("type").and_then(Value::as_str) else { return };
+        let Some(text) = entry.get(kind).and_then(Value::as_str) else { return };
+        let index = entry.get("index").and_then(Value::as_u64);
+        match self.details.iter_mut().find(|known| index.is_some() && known.index == index && known.kind == kind) {
+            Some(known) => known.text.push_str(text),
+            None => self.details.push(Detail { index, kind: kind.to_owned(), text: text.to_owned() }),
+        }
+        if kind == "summary" && !self.saw_reasoning_content {
+            self.think("reasoning_content", text, emit);
+        }
+    }
+
+    fn emit_details(&mut self, emit: &mut Emit<'_>) {
+        if self.details.is_empty() {
+            return;
+        }
+        let slot = match self.first_thinking {
+            Some(slot) => slot,
+            None => self.open_thinking("reasoning_content", emit),
+        };
+        let mut details = std::mem::take(&mut self.details);
+        details.sort_by_key(|detail| detail.index);
+        // The index must not come back: the service answers it with a 400 (kimi-code-2.1 §6.3).
+        let list = details
+            .into_iter()
+            .map(|detail| {
+                let mut entry = serde_json::Map::new();
+                entry.insert("type".to_owned(), Value::from(detail.kind.clone()));
+                entry.insert(detail.kind, Value::from(detail.text));
+                Value::Object(entry)
+            })
+            .collect();
+        emit(Delta::ThinkingDetails(slot, list));
+    }
+
+    /// One piece of a tool call; the rules are protocol reference §6.6, "fragments", 1–8.
+    fn call(&mut self, piece: &CallPiece<'_>, emit: &mut Emit<'_>) {
+        let Some(function) = &piece.function else { return };
+        let (name, arguments, id) = (function.name.as_str(), function.arguments.as_str(), piece.id.as_str());
+        let at = match piece.index.0 {
+            Some(index) => match self.calls.iter().position(|call| call.index == Some(index)) {
+                Some(at) => at,
+                None => self.add_call(Some(index)),
+            },
+            None if !name.is_empty() => self.add_call(None),
+            None => match self.calls.len().checked_sub(1) {
+                Some(at) => at,
+                None => return,
+            },
+        };
+        if self.calls[at].slot.is_none() && !id.is_empty() {
+            id.clone_into(&mut self.calls[at].id);
+        }
+        match self.calls[at].slot {
+            Some(slot) => {
+                if !arguments.is_empty() {
+                    emit(Delta::ToolArguments(slot, arguments));
+                }
+            }
+            None if name.is_empty() => self.calls[at].early.push_str(arguments),
+            None => self.start_call(at, name, arguments, emit),
+        }
+    }
+
+    fn add_call(&mut self, index: Option<u64>) -> usize {
+        self.calls.push(Call { index, ..Call::default() });
+        self.calls.len() - 1
+    }
+
+    fn start_call(&mut self, at: usize, name: &str, arguments: &str, emit: &mut Emit<'_>) {
+        self.close_running(emit);
+        let slot = self.claim();
+        let id = match std::mem::take(&mut self.calls[at].id) {
+            id if id.is_empty() => self.make_id(),
+            id => id,
+        };
+        self.calls[at].slot = Some(slot);
+        emit(Delta::ToolStart { slot, id, name });
+        let mut text: Cow<'_, str> = Cow::Borrowed(arguments);
+        if !self.calls[at].early.is_empty() {
+            text = Cow::Owned(std::mem::take(&mut self.calls[at].early) + arguments);
+        }
+        if !text.is_empty() {
+            emit(Delta::ToolArguments(slot, &text));
+        }
+    }
+
+    /// An id for a call that came without one; unique in the session, because Pi keys its rows on it.
+    fn make_id(&mut self) -> String {
+        self.made_ids += 1;
+        format!("call_{:016x}_{}", rand::random::<u64>(), self.made_ids)
+    }
+
+    fn claim(&mut self) -> Slot {
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        slot
+    }
+}

@@ -1,0 +1,379 @@
+//! Conversation → request body of the OpenAI dialect (protocol reference §6.2–6.5, kimi-code-2.1 §6).
+//!
+//! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
+//! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
+
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::super::repair::{Answer, Conversation, Turn};
+use super::super::thinking::Thinking;
+use super::super::transcript::{Part, Tool};
+
+/// Everything of a body that is not the conversation.
+#[derive(Debug, Default)]
+pub struct BodyOptions {
+    /// Wire id of the model.
+    pub model: String,
+    /// See `thinking`.
+    pub thinking: Option<Thinking>,
+    /// Output cap in tokens, reasoning included.
+    pub max_completion_tokens: u64,
+    /// Session id; absent when caching is unwanted.
+    pub prompt_cache_key: Option<String>,
+    /// Only if somebody configured it: some models refuse every value but their own.
+    pub temperature: Option<f64>,
+    /// As `temperature`.
+    pub top_p: Option<f64>,
+    /// `auto` or `none`.
+    pub tool_choice: Option<String>,
+    /// Members that a caller wants at the top level; they win over ours.
+    pub extra: Map<String, Value>,
+}
+
+/// The body as JSON bytes.
+pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
+    let keep_reasoning = options.thinking.as_ref().is_some_and(|t| t.enabled() && t.keep.as_deref() == Some("all"));
+    let body = Body {
+        model: &options.model,
+        stream: true,
+        stream_options: StreamOptions { include_usage: true },
+        prompt_cache_key: options.prompt_cache_key.as_deref(),
+        thinking: options.thinking.as_ref(),
+        temperature: options.temperature,
+        top_p: options.top_p,
+        tool_choice: options.tool_choice.as_deref().filter(|_| !conversation.tools.is_empty()),
+        tools: Tools(&conversation.tools),
+        messages: Messages { turns: &conversation.turns, keep_reasoning },
+        max_completion_tokens: options.max_completion_tokens,
+    };
+    let bytes = serde_json::to_vec(&body)?;
+    if options.extra.is_empty() {
+        return Ok(bytes);
+    }
+    let mut value: Map<String, Value> = serde_json::from_slice(&bytes)?;
+    value.extend(options.extra.clone());
+    serde_json::to_vec(&value)
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_cache_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'a str>,
+    #[serde(skip_serializing_if = "Tools::is_empty")]
+    tools: Tools<'a>,
+    messages: Messages<'a>,
+    max_completion_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+struct Tools<'a>(&'a [Tool<'a>]);
+
+impl Tools<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Tools<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|tool| ToolEntry {
+            kind: "function",
+            function: Function {
+                name: &tool.name,
+                description: &tool.description,
+                parameters: Parameters(tool.parameters),
+            },
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct ToolEntry<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: Parameters<'a>,
+}
+
+/// A schema, verbatim; a tool without one takes no arguments.
+struct Parameters<'a>(Option<&'a RawValue>);
+
+impl Serialize for Parameters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(raw) => raw.serialize(serializer),
+            None => serde_json::json!({ "type": "object", "properties": {} }).serialize(serializer),
+        }
+    }
+}
+
+struct Messages<'a> {
+    turns: &'a [Turn<'a>],
+    keep_reasoning: bool,
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.turns.len()))?;
+        for turn in self.turns {
+            seq.serialize_element(&WireMessage::from(turn, self.keep_reasoning))?;
+        }
+        seq.end()
+    }
+}
+
+#[derive(Default, Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<WireContent<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<WireCall<'a>>,
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    reasoning_details: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<&'a str>,
+}
+
+impl<'a> WireMessage<'a> {
+    fn from(turn: &'a Turn<'a>, keep_reasoning: bool) -> Self {
+        match turn {
+            Turn::System(text) => Self { role: "system", content: Some(WireContent::Text(text)), ..Self::default() },
+            Turn::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
+            Turn::ToolResult { call_id, parts, .. } => {
+                let content = if parts.is_empty() { WireContent::Text("(no tool output)") } else { joined(parts) };
+                Self { role: "tool", tool_call_id: Some(call_id), content: Some(content), ..Self::default() }
+            }
+            Turn::Assistant(answer) => Self::assistant(answer, keep_reasoning),
+        }
+    }
+
+    fn assistant(answer: &'a Answer<'a>, keep_reasoning: bool) -> Self {
+        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
+        let content = match (answer.text.is_empty(), answer.calls.is_empty()) {
+            (false, _) => Some(WireContent::Text(&answer.text)),
+            (true, true) => Some(WireContent::Text("")),
+            (true, false) => None,
+        };
+        let mut message = Self { role: "assistant", content, ..Self::default() };
+        message.tool_calls = answer
+            .calls
+            .iter()
+            .map(|call| WireCall {
+                id: &call.id,
+                kind: "function",
+                function: WireFunction { name: &call.name, arguments: &call.arguments },
+            })
+            .collect();
+        match &answer.reasoning {
+            Some(reasoning) => {
+                message.reasoning_details = &reasoning.details;
+                if reasoning.field == "reasoning" {
+                    message.reasoning = Some(&reasoning.text);
+                } else {
+                    message.reasoning_content = Some(&reasoning.text);
+                }
+            }
+            // With kept thinking every assistant message must carry the field (protocol reference §6.4, rule 4).
+            None if keep_reasoning => message.reasoning_content = Some(""),
+            None => {}
+        }
+        message
+    }
+}
+
+#[derive(Serialize)]
+struct WireCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: WireFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct WireFunction<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WireContent<'a> {
+    Text(&'a str),
+    Owned(String),
+    Parts(Vec<WirePart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum WirePart<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: DataUrl<'a>,
+}
+
+/// Written without building the megabytes of a data URL in memory first.
+struct DataUrl<'a> {
+    mime: &'a str,
+    data: &'a str,
+}
+
+impl Serialize for DataUrl<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("data:{};base64,{}", self.mime, self.data))
+    }
+}
+
+/// One text part is sent as a plain string, as the official client does.
+fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
+    match parts {
+        [Part::Text(text)] => WireContent::Text(text),
+        parts => WireContent::Parts(parts.iter().map(wire_part).collect()),
+    }
+}
+
+/// Tool output without images is one string, its texts joined by line breaks as Pi joins them.
+fn joined<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
+    let texts: Option<Vec<&str>> =
+        parts.iter().map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None }).collect();
+    match texts.as_deref() {
+        Some([text]) => WireContent::Text(text),
+        Some(texts) => WireContent::Owned(texts.join("\n")),
+        None => content(parts),
+    }
+}
+
+fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
+    match part {
+        Part::Text(text) => WirePart::Text { text },
+        Part::Image { mime, data } => WirePart::ImageUrl { image_url: ImageUrl { url: DataUrl { mime, data } } },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::repair::repair;
+    use super::super::super::transcript::Transcript;
+    use super::*;
+
+    fn body(json: &str, options: &BodyOptions) -> Value {
+        let conversation = repair(Transcript::parse(json, &[]).unwrap(), true);
+        serde_json::from_slice(&encode(&conversation, options).unwrap()).unwrap()
+    }
+
+    fn thinking_on() -> BodyOptions {
+        BodyOptions {
+            model: "k3".into(),
+            thinking: Some(Thinking { kind: "enabled", effort: Some("high".into()), keep: Some("all".into()) }),
+            max_completion_tokens: 1000,
+            prompt_cache_key: Some("session".into()),
+            ..BodyOptions::default()
+        }
+    }
+
+    /// The captured second turn of the official client (kimi-code-2.1 §6).
+    #[test]
+    fn a_tool_turn_looks_like_the_official_clients() {
+        let json = r#"{"messages":[{"role":"system","content":"Be brief.","toolsAdded":[{"name":"Read","description":"d","parameters":{"type":"object"}}]},
+            {"role":"user","content":"Read with details"},
+            {"role":"assistant","provider":"kimi-coding","model":"k3","stopReason":"toolUse","content":[
+              {"type":"thinking","thinking":"Plan with summary.","thinkingSignature":"reasoning_content",
+               "reasoningDetails":[{"type":"summary","summary":"Plan with summary."},{"type":"encrypted","encrypted":"UGxhbg"}]},
+              {"type":"toolCall","id":"Read_0","name":"Read","arguments":{"path":"a.txt"}}]},
+            {"role":"toolResult","toolCallId":"Read_0","content":[{"type":"text","text":"content"}]}]}"#;
+        assert_eq!(
+            body(json, &thinking_on()),
+            serde_json::json!({
+                "model": "k3", "stream": true, "stream_options": {"include_usage": true}, "prompt_cache_key": "session",
+                "thinking": {"type": "enabled", "effort": "high", "keep": "all"},
+                "tools": [{"type": "function", "function": {"name": "Read", "description": "d", "parameters": {"type": "object"}}}],
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": "Read with details"},
+                    {"role": "assistant",
+                     "tool_calls": [{"id": "Read_0", "type": "function", "function": {"name": "Read", "arguments": "{\"path\":\"a.txt\"}"}}],
+                     "reasoning_details": [{"type": "summary", "summary": "Plan with summary."}, {"type": "encrypted", "encrypted": "UGxhbg"}],
+                     "reasoning_content": "Plan with summary."},
+                    {"role": "tool", "tool_call_id": "Read_0", "content": "content"},
+                ],
+                "max_completion_tokens": 1000,
+            })
+        );
+    }
+
+    #[test]
+    fn every_assistant_message_carries_reasoning_while_it_is_kept() {
+        let json = r#"{"messages":[{"role":"user","content":"a"},
+            {"role":"assistant","provider":"kimi-coding","stopReason":"stop","content":[{"type":"text","text":"b"}]},
+            {"role":"user","content":"c"}]}"#;
+        assert_eq!(body(json, &thinking_on())["messages"][1]["reasoning_content"], "");
+        let off =
+            BodyOptions { thinking: Some(Thinking { kind: "disabled", effort: None, keep: None }), ..thinking_on() };
+        assert_eq!(body(json, &off)["messages"][1].get("reasoning_content"), None);
+    }
+
+    #[test]
+    fn images_stay_inside_the_tool_message() {
+        let json = r#"{"messages":[
+            {"role":"assistant","provider":"kimi-coding","stopReason":"toolUse","content":[{"type":"toolCall","id":"a","name":"read","arguments":{}}]},
+            {"role":"toolResult","toolCallId":"a","content":[{"type":"text","text":"see"},{"type":"image","mimeType":"image/png","data":"aGk="}]}]}"#;
+        let content = &body(json, &thinking_on())["messages"][1]["content"];
+        assert_eq!(content[0], serde_json::json!({"type": "text", "text": "see"}));
+        assert_eq!(content[1]["image_url"]["url"], "data:image/png;base64,aGk=");
+    }
+
+    #[test]
+    fn a_reasoning_only_turn_has_empty_content() {
+        let json = r#"{"messages":[{"role":"assistant","provider":"kimi-coding","stopReason":"length","content":[
+            {"type":"thinking","thinking":"hm","thinkingSignature":"reasoning_content"}]},{"role":"user","content":"go on"}]}"#;
+        let message = &body(json, &thinking_on())["messages"][0];
+        assert_eq!(message["content"], "");
+        assert_eq!(message["reasoning_content"], "hm");
+    }
+
+    #[test]
+    fn the_body_of_the_next_turn_begins_with_the_body_of_this_one() {
+        let turn = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"a"}}{more}]}}"#);
+        let bytes = |json: &str, cap| {
+            let conversation = repair(Transcript::parse(json, &[]).unwrap(), true);
+            encode(&conversation, &BodyOptions { max_completion_tokens: cap, ..thinking_on() }).unwrap()
+        };
+        let first = bytes(&turn(""), 1000);
+        let more = r#",{"role":"assistant","provider":"kimi-coding","stopReason":"stop","content":[{"type":"text","text":"b"}]},{"role":"user","content":"c"}"#;
+        let second = bytes(&turn(more), 900);
+        let shared = first.windows(2).position(|pair| pair == b"}]").unwrap() + 1;
+        assert_eq!(first[..shared], second[..shared]);
+    }
+}

@@ -1,0 +1,7 @@
+//! The OpenAI dialect: `POST {root}/v1/chat/completions` (protocol reference §6).
+
+mod decode;
+mod encode;
+
+pub use decode::OpenAiDecoder;
+pub use encode::{BodyOptions, encode};

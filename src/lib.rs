@@ -1,0 +1,40 @@
+//! # pi-provider-kimi-code, the native half
+//!
+//! Everything that touches the network, the credentials and the bytes of Moonshot's Kimi Code service. A transcript goes
+//! in, frames of finished meaning come out; JavaScript never sees a network chunk, a token or an event boundary.
+//!
+//! ```text
+//! bindings/   the only code that names napi: converts, schedules, maps errors; decides nothing
+//! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
+//! chat/       one turn: transcript → repair → body → request → events → deltas → frames
+//! catalog     the models: fallback table, prices
+//! config      what the environment says · endpoint  URLs · identity  who we say we are
+//! http        the shared connection pools · retry  what may be tried again, and when
+//! error       one error type; its kind decides retry, wording and what Pi does next
+//! ```
+//!
+//! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
+//! computes for longer than half a millisecond goes to `spawn_blocking`.
+#[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]
+pub mod bindings;
+#[forbid(unsafe_code)]
+pub mod catalog;
+#[forbid(unsafe_code)]
+pub mod chat;
+#[forbid(unsafe_code)]
+pub mod client;
+#[forbid(unsafe_code)]
+pub mod config;
+#[forbid(unsafe_code)]
+pub mod endpoint;
+#[forbid(unsafe_code)]
+pub mod error;
+#[forbid(unsafe_code)]
+pub mod http;
+#[forbid(unsafe_code)]
+pub mod identity;
+#[forbid(unsafe_code)]
+pub mod retry;
+
+/// Version of the crate and of the npm package; `index.ts` refuses an addon that says another one.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

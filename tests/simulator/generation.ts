@@ -1,0 +1,113 @@
+// The two generation endpoints, `POST /v1/chat/completions` and `POST /v1/messages` (protocol reference §6, §7).
+// They differ in validation and rendering; choosing the answer, counting and playing it is the same.
+
+import { randomBytes } from "node:crypto";
+import { agentScenario } from "./agent.ts";
+import type { AnswerContext } from "./answer.ts";
+import { renderAnthropic } from "./anthropic-stream.ts";
+import { checkAnthropicRequest } from "./anthropic-validation.ts";
+import { contextOverflow, invalidRequest } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
+import { renderOpenAI } from "./openai-stream.ts";
+import { checkOpenAIRequest } from "./openai-validation.ts";
+import { plainAnswer } from "./plain-answer.ts";
+import { lastUserText, promptFromAnthropic, promptFromOpenAI, type Prompt } from "./prompt.ts";
+import type { ResolvedModel } from "./catalog.ts";
+import type { Route } from "./routes.ts";
+import { completeSteps, outputTokens } from "./scenario.ts";
+import { namedScenario } from "./transcripts.ts";
+import type { Dialect, Scenario } from "./types.ts";
+import { Player, sleep } from "./wire.ts";
+
+export const routes: Route[] = [
+  {
+    method: "POST",
+    path: "/coding/v1/chat/completions",
+    endpoint: "chat",
+    credential: true,
+    identity: true,
+    handle: (exchange) => generate(exchange, "openai"),
+  },
+  {
+    method: "POST",
+    path: "/coding/v1/messages",
+    endpoint: "messages",
+    credential: true,
+    identity: true,
+    handle: (exchange) => generate(exchange, "anthropic"),
+  },
+];
+
+async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
+  const { state, record } = exchange;
+  const body = exchange.jsonBody();
+  const model = state.catalog.resolve(typeof body["model"] === "string" ? body["model"] : "");
+  record.model = model.id;
+  if (state.settings.validation) {
+    const check = dialect === "openai" ? checkOpenAIRequest : checkAnthropicRequest;
+    check(body, model, state.settings);
+  }
+  const prompt = dialect === "openai" ? promptFromOpenAI(body) : promptFromAnthropic(body);
+  // The cache does not outlive a switch of models, and ids that run on the same model share it.
+  const counted = state.promptCache.read({ ...prompt, model: model.id });
+  if (state.settings.validation && counted.prompt > model.contextLength) {
+    throw contextOverflow(model.contextLength, counted.prompt);
+  }
+
+  const scenario = chooseScenario(exchange, prompt, model);
+  record.scenario = scenario.name ?? "unnamed";
+  if (scenario.hang === "connect" || scenario.hang === "headers") return exchange.hang(scenario.hang);
+  await sleep(scenario.headersDelayMs ?? 0, exchange.gone);
+  if (scenario.http !== undefined) return exchange.answer(scenario.http);
+  if (exchange.gone.aborted) return;
+
+  state.promptCache.remember(counted.keys);
+  const context: AnswerContext = {
+    id: randomBytes(12).toString("hex"),
+    created: Math.floor(Date.now() / 1000),
+    model: scenario.model ?? model.id,
+    promptTokens: counted.prompt,
+    cachedTokens: counted.cached,
+    completionTokens: outputTokens(completeSteps(scenario)),
+  };
+  record.model = context.model;
+  record.usage = { prompt: counted.prompt, cached: counted.cached, completion: context.completionTokens };
+  if (prompt.stream) await stream(exchange, dialect, scenario, context);
+  else exchange.json(200, plainAnswer(dialect, scenario, context), scenario.headers);
+}
+
+async function stream(exchange: Exchange, dialect: Dialect, scenario: Scenario, context: AnswerContext): Promise<void> {
+  const { response, record } = exchange;
+  record.status = 200;
+  response.writeHead(200, {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-trace-id": record.traceId,
+    ...scenario.headers,
+  });
+  response.flushHeaders();
+  exchange.state.log.changed(record);
+  const render = dialect === "openai" ? renderOpenAI : renderAnthropic;
+  const ending = await new Player(response, record, scenario, exchange.gone).play(
+    render(scenario, context),
+    scenario.hang === "body",
+  );
+  if (ending === undefined) return exchange.untilGone();
+  record.ended = ending;
+  record.aborted = ending === "aborted";
+  exchange.state.log.changed(record);
+}
+
+/** Queue, then marker in the prompt, then the default, then the built-in agent. */
+function chooseScenario(exchange: Exchange, prompt: Prompt, model: ResolvedModel): Scenario {
+  const { state } = exchange;
+  const queued = state.queue.shift();
+  if (queued !== undefined) return queued;
+  const marker = /\[\[scenario:([^\]]+)\]\]/.exec(lastUserText(prompt))?.[1]?.trim();
+  if (marker !== undefined) {
+    const named = namedScenario(marker);
+    if (named === undefined) throw invalidRequest(`simulator: there is no scenario named '${marker}'`);
+    return named;
+  }
+  return state.defaultScenario ?? agentScenario(prompt, model);
+}

@@ -1,0 +1,62 @@
+// Everything the simulated service remembers between two requests.
+
+import { Catalog } from "./catalog.ts";
+import { RequestLog } from "./log.ts";
+import { PromptCache } from "./prompt-cache.ts";
+import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
+
+export const DEFAULT_KEY = "sk-kimi-sim";
+
+function defaultSettings(): Settings {
+  return {
+    validation: true,
+    identityGate: "agent",
+    toolSchema: "strict",
+    toolSchemaLimitBytes: 15_000,
+    maxBodyBytes: 100 * 1024 * 1024,
+    promptCacheTtlMs: 600_000,
+  };
+}
+
+export class State {
+  readonly log = new RequestLog();
+  readonly catalog = new Catalog();
+  readonly settings: Settings;
+  readonly promptCache: PromptCache;
+  readonly apiKey: string;
+  /** Tokens that are accepted as bearer or x-api-key. */
+  readonly credentials = new Set<string>();
+  readonly queue: Scenario[] = [];
+  defaultScenario: Scenario | undefined;
+  readonly #interceptions = new Map<EndpointName, Interception[]>();
+  readonly #initial: Settings;
+
+  constructor(options: SimulatorOptions) {
+    const { port: _port, host: _host, apiKey, ...settings } = options;
+    this.#initial = { ...defaultSettings(), ...settings };
+    this.settings = { ...this.#initial };
+    this.apiKey = apiKey ?? DEFAULT_KEY;
+    this.credentials.add(this.apiKey);
+    this.promptCache = new PromptCache(() => this.settings.promptCacheTtlMs);
+  }
+
+  intercept(endpoint: EndpointName, answers: Interception[]): void {
+    this.#interceptions.set(endpoint, [...(this.#interceptions.get(endpoint) ?? []), ...answers]);
+  }
+
+  takeInterception(endpoint: EndpointName): Interception | undefined {
+    return this.#interceptions.get(endpoint)?.shift();
+  }
+
+  reset(): void {
+    this.log.clear();
+    this.catalog.reset();
+    this.promptCache.clear();
+    this.credentials.clear();
+    this.credentials.add(this.apiKey);
+    this.queue.length = 0;
+    this.defaultScenario = undefined;
+    this.#interceptions.clear();
+    Object.assign(this.settings, this.#initial);
+  }
+}
