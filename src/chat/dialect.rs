@@ -1,10 +1,11 @@
 //! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
 
 use super::anthropic::AnthropicDecoder;
+use super::body::BodyOptions;
 use super::decoder::Decoder;
-use super::openai;
-use super::openai::{BodyOptions, OpenAiDecoder};
+use super::openai::OpenAiDecoder;
 use super::repair::Conversation;
+use super::{anthropic, openai};
 use crate::endpoint::Endpoint;
 
 /// A dialect of the service.
@@ -57,7 +58,7 @@ impl Dialect {
     pub fn encode(self, conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
         match self {
             Self::OpenAi => openai::encode(conversation, options),
-            Self::Anthropic => openai::encode(conversation, options),
+            Self::Anthropic => anthropic::encode(conversation, options),
         }
     }
 

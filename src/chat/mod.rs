@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod blocks;
+pub mod body;
 pub mod call_ids;
 pub mod decoder;
 pub mod delta;
@@ -17,6 +18,7 @@ pub mod repair;
 pub mod sse;
 pub mod thinking;
 pub mod tool_args;
+pub mod tool_schema;
 pub mod transcript;
 pub mod turn;
 pub mod usage;
