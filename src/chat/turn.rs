@@ -23,6 +23,7 @@ use super::thinking::{LevelMap, thinking};
 use super::transcript::{Media, Transcript};
 use super::watchdog::{Limits, Watchdog};
 use super::wire::without_lone_surrogates;
+use crate::auth::Credential;
 use crate::catalog::Prices;
 use crate::client::{ExtraHeaders, Kimi};
 use crate::config::{Config, Environment};
@@ -151,7 +152,7 @@ struct Finished {
 /// A request that is ready to leave.
 struct Prepared {
     kimi: Kimi,
-    key: String,
+    credential: Credential,
     body: Bytes,
     limits: Limits,
     first: Option<Duration>,
@@ -215,7 +216,7 @@ impl Turn {
         let url = prepared.kimi.config.endpoint.chat_completions();
         let extra: ExtraHeaders =
             request.options.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let sending = prepared.kimi.post_json(&url, &prepared.key, prepared.body.clone(), &extra);
+        let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &extra);
         let mut response = tokio::select! {
             response = sending => response?,
             () = until(watchdog.deadline()) => return Err(watchdog.expired()),
@@ -297,7 +298,7 @@ async fn prepare(request: &TurnRequest, context: String, media: Vec<Media>) -> R
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
     let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let key = kimi.api_key(request.options.api_key.as_deref())?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let accepts_images = request.model.input.iter().any(|input| input == "image");
     let options = body_options(request, &kimi.config);
@@ -319,7 +320,7 @@ async fn prepare(request: &TurnRequest, context: String, media: Vec<Media>) -> R
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { kimi, key, body, limits, first })
+    Ok(Prepared { kimi, credential, body, limits, first })
 }
 
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
