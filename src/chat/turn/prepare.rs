@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::TurnLine;
 use super::request::TurnRequest;
+use crate::auth::Credential;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
@@ -23,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Prepared {
     pub dialect: Dialect,
     pub kimi: Kimi,
-    pub key: String,
+    pub credential: Credential,
     pub body: Bytes,
     /// Ids of tool calls that the conversation already holds.
     pub calls: CallIds,
@@ -37,7 +38,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
     let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let key = kimi.api_key(request.options.api_key.as_deref())?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let target = Target { images, ..Target::default() };
@@ -66,7 +67,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, key, body, calls, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, calls, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
