@@ -214,7 +214,8 @@ impl Error {
     }
 
     /// The message for Pi's `errorMessage`. Pi matches the text to decide on a retry of its own; `exhausted` means that we have
-    /// already retried to the end, which is said in words that Pi takes as final ("out of budget").
+    /// already retried to the end, which is said in words that Pi takes as final ("out of budget"). The trace id stays out
+    /// of the text: a "429" somewhere in its digits would make Pi retry.
     pub fn message_for_pi(&self, attempts: u32, exhausted: bool) -> String {
         let text = match self.kind {
             ErrorKind::QuotaExhausted => format!("quota exceeded: {}", self.message),
@@ -224,14 +225,10 @@ impl Error {
             ErrorKind::PayloadTooLarge => format!("request_too_large: {}", self.message),
             _ => self.message.clone(),
         };
-        let attributed = match &self.trace_id {
-            Some(id) if self.status.is_some() => format!("{text} (trace {id})"),
-            _ => text,
-        };
         if exhausted && self.kind.retryable() {
-            return format!("Gave up after {attempts} attempts, retries are out of budget: {attributed}");
+            return format!("Gave up after {attempts} attempts, retries are out of budget: {text}");
         }
-        attributed
+        text
     }
 }
 

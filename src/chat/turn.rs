@@ -87,7 +87,7 @@ pub struct TurnOptions {
     /// Credential chosen by Pi or the caller.
     pub api_key: Option<String>,
     /// Header → value; null suppresses.
-    pub headers: HashMap<String, Option<String>>,
+    pub headers: Option<HashMap<String, Option<String>>>,
     /// Thinking level; absent means off.
     pub reasoning: Option<String>,
     /// Wish for the output cap.
@@ -105,7 +105,7 @@ pub struct TurnOptions {
     /// `auto` or `none`.
     pub tool_choice: Option<Value>,
     /// Merged into the body last.
-    pub sampling_params: Map<String, Value>,
+    pub sampling_params: Option<Map<String, Value>>,
 }
 
 /// A turn's connection to JavaScript.
@@ -215,7 +215,7 @@ impl Turn {
         let mut watchdog = Watchdog::headers(prepared.limits);
         let url = prepared.kimi.config.endpoint.chat_completions();
         let extra: ExtraHeaders =
-            request.options.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            request.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
         let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &extra);
         let mut response = tokio::select! {
             response = sending => response?,
@@ -341,7 +341,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(config.temperature),
         top_p: config.top_p,
-        extra: options.sampling_params.clone(),
+        extra: options.sampling_params.clone().unwrap_or_default(),
     }
 }
 

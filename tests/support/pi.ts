@@ -1,0 +1,216 @@
+/**
+ * Runs the real Pi with our extension, headless, in a throw-away home.
+ *
+ * Everything that Pi would read from or write to a person's machine points into one temporary directory, which goes away with the
+ * test (pi-extension §5).
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+export const ROOT = join(import.meta.dirname, "..", "..");
+
+/** Pi's command line program, of the version in package.json. */
+export const PI_CLI = join(ROOT, "node_modules/@earendil-works/pi-coding-agent/dist/bundle/cli.js");
+
+const PATIENCE_MS = 60_000;
+
+export interface PiEvent {
+  type: string;
+  [member: string]: unknown;
+}
+
+export interface PiResult {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+  /** stdout as JSON lines; empty outside of JSON mode. */
+  events: PiEvent[];
+}
+
+/** A throw-away home: HOME, Pi's agent directory, a working directory. */
+export class Home {
+  readonly path = mkdtempSync(join(tmpdir(), "kimi-test-"));
+  readonly agent = this.#made("agent");
+  readonly home = this.#made("home");
+  readonly cwd = this.#made("work");
+  readonly tmp = this.#made("tmp");
+
+  #made(name: string): string {
+    const path = join(this.path, name);
+    mkdirSync(path, { recursive: true });
+    return path;
+  }
+
+  /** The environment of a Pi that knows nothing of the person at this machine. */
+  env(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
+    const clean = Object.entries(process.env).filter(
+      ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
+    );
+    return {
+      ...Object.fromEntries(clean),
+      HOME: this.home,
+      USERPROFILE: this.home,
+      TMPDIR: this.tmp,
+      PI_CODING_AGENT_DIR: this.agent,
+      PI_OFFLINE: "1",
+      PI_TELEMETRY: "0",
+      PI_SKIP_VERSION_CHECK: "1",
+      ...extra,
+    };
+  }
+
+  /** Writes Pi's settings. */
+  settings(settings: Record<string, unknown>): void {
+    writeFileSync(join(this.agent, "settings.json"), JSON.stringify(settings));
+  }
+
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  }
+}
+
+export interface PiOptions {
+  home: Home;
+  env?: Record<string, string | undefined>;
+  /** Extensions to load, our checkout if not given. */
+  extensions?: string[];
+  cwd?: string;
+  timeoutMs?: number;
+}
+
+function piArguments(args: string[], options: PiOptions): string[] {
+  const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);
+  return [PI_CLI, "-ne", ...extensions, ...args];
+}
+
+/** Runs Pi to its end, stdin closed. */
+export async function runPi(args: string[], options: PiOptions): Promise<PiResult> {
+  const child = spawn(process.execPath, piArguments(args, options), {
+    cwd: options.cwd ?? options.home.cwd,
+    env: options.home.env(options.env),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? PATIENCE_MS);
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  clearTimeout(timer);
+  return { code, stdout, stderr, events: stdout.startsWith("{") ? parseLines(stdout) : [] };
+}
+
+function parseLines(text: string): PiEvent[] {
+  return text
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line) as PiEvent);
+}
+
+/** A Pi in RPC mode. */
+export class RpcPi {
+  readonly events: PiEvent[] = [];
+  readonly #child: ChildProcess;
+  #pending = "";
+  stderr = "";
+  #serial = 0;
+
+  constructor(args: string[], options: PiOptions) {
+    this.#child = spawn(process.execPath, piArguments(["--mode", "rpc", ...args], options), {
+      cwd: options.cwd ?? options.home.cwd,
+      env: options.home.env(options.env),
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    this.#child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      const lines = (this.#pending + text).split("\n");
+      this.#pending = lines.pop() ?? "";
+      this.events.push(...lines.filter((line) => line.startsWith("{")).map((line) => JSON.parse(line) as PiEvent));
+    });
+    this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Sends a command and returns its response. */
+  async command(command: { type: string; [member: string]: unknown }): Promise<PiEvent> {
+    this.#serial += 1;
+    const id = `c${this.#serial}`;
+    this.#child.stdin?.write(`${JSON.stringify({ id, ...command })}\n`);
+    return this.waitFor((event) => event.type === "response" && event["id"] === id);
+  }
+
+  /** The first event after position `from` that matches. */
+  async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = PATIENCE_MS): Promise<PiEvent> {
+    const end = Date.now() + timeoutMs;
+    for (;;) {
+      const found = this.events.slice(from).find(matches);
+      if (found) return found;
+      if (Date.now() > end || this.#child.exitCode !== null) {
+        const seen = this.events.slice(from).map((event) => event.type);
+        throw new Error(`Pi (rpc) never sent what was waited for; it sent ${seen.join(", ")}; stderr: ${this.stderr}`);
+      }
+      await sleep(5);
+    }
+  }
+
+  /** Sends a prompt and waits until Pi has settled; returns the events of this prompt. */
+  async prompt(message: string, more: Record<string, unknown> = {}): Promise<PiEvent[]> {
+    const from = this.events.length;
+    await this.command({ type: "prompt", message, ...more });
+    await this.waitFor((event) => event.type === "agent_settled", from);
+    return this.events.slice(from);
+  }
+
+  async close(): Promise<void> {
+    if (this.#child.exitCode !== null) return;
+    const gone = new Promise((resolve) => this.#child.once("close", resolve));
+    this.#child.stdin?.end();
+    this.#child.kill("SIGTERM");
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 3000);
+    await gone;
+    clearTimeout(timer);
+  }
+}
+
+/** Content blocks of an assistant message event. */
+export interface Block {
+  type: string;
+  [member: string]: unknown;
+}
+
+/** A message as Pi reports it. */
+export interface Message {
+  role: string;
+  content: Block[];
+  stopReason?: string;
+  errorMessage?: string;
+  usage?: { input: number; output: number; cacheRead: number; cost: { total: number } };
+  [member: string]: unknown;
+}
+
+/** All finished messages of a role, in order. */
+export function messages(events: PiEvent[], role = "assistant"): Message[] {
+  return events
+    .filter((event) => event.type === "message_end")
+    .map((event) => event["message"] as Message)
+    .filter((message) => message.role === role);
+}
+
+/** The visible text of a message. */
+export function textOf(message: Message | undefined): string {
+  return (message?.content ?? [])
+    .filter((block) => block.type === "text")
+    .map((block) => String(block["text"]))
+    .join("");
+}
+
+/** The JSON body of a request that the simulator logged. */
+export function bodyOf<T>(record: { json: unknown } | undefined): T {
+  if (record === undefined) throw new Error("there was no such request");
+  return record.json as T;
+}
