@@ -63,7 +63,8 @@ function keyAuth(addon: Addon, host: Host): ApiKeyAuth {
     },
     async resolve(input) {
       const apiKey = await key(input);
-      if (apiKey !== undefined) return { auth: { apiKey }, source: input.credential?.key ? "stored key" : KEY_VARIABLE };
+      if (apiKey !== undefined)
+        return { auth: { apiKey }, source: input.credential?.key ? "stored key" : KEY_VARIABLE };
       const { access, baseUrl } = parsed<{ access?: string; baseUrl?: string }>(
         await addon.ambientLogin(request(host)),
       );

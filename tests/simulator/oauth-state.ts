@@ -6,7 +6,13 @@ import type { JsonObject } from "./json.ts";
 import type { HttpAnswer } from "./types.ts";
 
 /** Answers to successive polls of one device code: an OAuth error code, `approve`, or any HTTP answer. The last one repeats. */
-export type DeviceStep = "authorization_pending" | "slow_down" | "expired_token" | "access_denied" | "approve" | HttpAnswer;
+export type DeviceStep =
+  | "authorization_pending"
+  | "slow_down"
+  | "expired_token"
+  | "access_denied"
+  | "approve"
+  | HttpAnswer;
 
 export interface Grant {
   access: string;
