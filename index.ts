@@ -9,6 +9,7 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host } from "./extension/environment.ts";
 import { loadAddon } from "./extension/native.ts";
+import { Notices } from "./extension/notices.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
 
 /** Registers the provider, or says why that is impossible. */
@@ -23,9 +24,11 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION));
+  const notices = new Notices();
+  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION), notices);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
+  pi.on("session_start", (_event, context) => notices.attach(context.ui));
   return undefined;
 }
 
