@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::TurnLine;
 use super::request::TurnRequest;
+use crate::auth::Credential;
 use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Prepared {
     pub dialect: Dialect,
     pub kimi: Kimi,
-    pub key: String,
+    pub credential: Credential,
     pub body: Bytes,
     pub known: Known,
     /// What the person should know about the request, one sentence each.
@@ -39,7 +40,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
     let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let key = kimi.api_key(request.options.api_key.as_deref())?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
@@ -70,7 +71,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, key, body, known, notes, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
