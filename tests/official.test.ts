@@ -24,7 +24,7 @@ const FILE =
 
 /** Pi's record of the session behind a capture. */
 function context(name: string, question: string, path: string, reasoning?: Members): unknown {
-  const [tool] = captured[name]?.["tools"] as [Members];
+  const [tool] = (captured[name] ?? {})["tools"] as [Members];
   const definition = (tool["function"] ?? tool) as Members;
   const parameters = definition["parameters"] ?? definition["input_schema"];
   const call = { type: "toolCall", id: "Read:0", name: "Read", arguments: { path } };

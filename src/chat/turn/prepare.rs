@@ -37,7 +37,7 @@ pub(super) struct Prepared {
     pub first: Option<Duration>,
 }
 
-/// What a request is made from. Kept until an answer begins, because a refusal may lead to a second request.
+/// What a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     /// Pi's context as JSON text.
