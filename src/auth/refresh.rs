@@ -227,6 +227,9 @@ impl Account {
             Waited::Found(tokens) => return Ok(tokens),
             Waited::Locked(locks) => locks,
         };
+        if !locks.is_empty() {
+            file.recover();
+        }
         if let Some(tokens) = adoptable()? {
             return Ok(tokens);
         }

@@ -158,6 +158,29 @@ impl KimiCodeFile {
         self.save(&object)
     }
 
+    /// Finishes or clears away what a writer that died under the lock has left: a complete new login beside the file takes its
+    /// place, because its predecessor is spent. Only under the lock; nobody is writing then.
+    pub fn recover(&self) {
+        let (Some(directory), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
+        let prefix = format!("{}.tmp.", name.to_string_lossy());
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for left in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
+            let beside = Self { path: left.path() };
+            let newer = |found: &Tokens| match self.read() {
+                Ok(Stored::Login(known)) => found.expires_at_ms > known.expires_at_ms && found.same_account(&known),
+                Ok(Stored::Absent | Stored::Unusable(_)) => true,
+                _ => false,
+            };
+            let finished = match beside.read() {
+                Ok(Stored::Login(found)) if newer(&found) => self.write(&found),
+                _ => Ok(()),
+            };
+            if finished.is_ok() {
+                let _ = fs::remove_file(&beside.path);
+            }
+        }
+    }
+
     fn known(&self) -> Map<String, Value> {
         read_object(&self.path).ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
@@ -333,6 +356,21 @@ mod tests {
         assert_eq!(file.read().unwrap(), Stored::Revoked);
         assert!(fs::read_to_string(file.path()).unwrap().contains("\"scope\": \"kimi-code\""));
         assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1, "no temporary file stays behind");
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_writer_had_finished_is_taken_over_and_the_rest_cleared_away() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        file.write(&Tokens { access: "old".into(), expires_at_ms: 1000, ..tokens() }).unwrap();
+        let beside = KimiCodeFile::new(&home, "other");
+        beside.write(&tokens()).unwrap();
+        fs::rename(beside.path(), file.path().with_file_name("kimi-code.json.tmp.1.aaaaaaaa")).unwrap();
+        fs::write(file.path().with_file_name("kimi-code.json.tmp.2.bbbbbbbb"), "{\"access_tok").unwrap();
+        file.recover();
+        assert_eq!(file.read().unwrap().tokens().unwrap().access, "new-access");
+        assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1);
         fs::remove_dir_all(home).unwrap();
     }
 

@@ -1,0 +1,34 @@
+/** A small storm of `kill -9`; the big one is `node tests/kill-storm.ts 1000`. */
+import assert from "node:assert/strict";
+import { mkdirSync, utimesSync } from "node:fs";
+import { test } from "node:test";
+import { killStorm } from "./kill-storm.ts";
+import { startSimulator } from "./simulator/index.ts";
+import { Machine } from "./support/account.ts";
+
+test("killing a program at a random point of its refresh loses no login", async () => {
+  const storm = await killStorm(Number(process.env["KIMI_TEST_KILLS"] ?? 20));
+  assert.deepEqual([storm.lost, storm.reuses], [0, 0], JSON.stringify(storm));
+});
+
+test("what a killed program leaves behind blocks its successor no longer than the lock's stale time", async () => {
+  const simulator = await startSimulator();
+  simulator.setDefault({ steps: [{ text: "ok" }] });
+  const machine = new Machine(simulator);
+  try {
+    const login = simulator.oauth.login();
+    machine.kimiLogin(login, -5);
+    machine.piLogin(login, -5);
+    mkdirSync(machine.lockPath, { recursive: true });
+    mkdirSync(`${machine.authPath}.lock`);
+    const then = Date.now() / 1000 - 31;
+    utimesSync(`${machine.authPath}.lock`, then, then);
+    const started = Date.now();
+    assert.equal((await machine.nodeTurn()).text, "ok");
+    assert.ok(Date.now() - started < 20_000);
+    assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
+  } finally {
+    machine.remove();
+    await simulator.close();
+  }
+});
