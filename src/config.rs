@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::Places;
+use crate::chat::dialect::Dialect;
 use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
@@ -51,6 +52,8 @@ fn invalid(name: &str, value: &str, expected: &str) -> Error {
 pub struct Config {
     /// Where the service is.
     pub endpoint: Endpoint,
+    /// `KIMI_CODE_PROTOCOL`; a model's own protocol wins over it.
+    pub dialect: Option<Dialect>,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// Where logins are kept.
@@ -91,6 +94,7 @@ impl Config {
         let oauth_host = first(environment, &["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"]).map(str::to_owned);
         let region = region(environment)?;
         Ok(Self {
+            dialect: dialect(environment)?,
             region_is_open: region.is_none()
                 && oauth_host.is_none()
                 && endpoint.region().is_some()
@@ -109,6 +113,7 @@ impl Config {
                 no_proxy: environment.either("no_proxy").map(str::to_owned),
                 extra_ca: environment.get("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
                 ca_file: environment.get("SSL_CERT_FILE").map(PathBuf::from),
+                ca_directories: environment.get("SSL_CERT_DIR").map(str::to_owned),
                 connect_timeout: limits.connect,
             },
             limits,
@@ -140,6 +145,12 @@ pub fn base_url<'a>(environment: &'a Environment, model_base: Option<&'a str>) -
         .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
         .or_else(|| region(environment).ok().flatten().map(Region::base_url))
         .unwrap_or(DEFAULT_BASE_URL)
+}
+
+fn dialect(environment: &Environment) -> Result<Option<Dialect>> {
+    const NAME: &str = "KIMI_CODE_PROTOCOL";
+    let Some(value) = environment.get(NAME) else { return Ok(None) };
+    Dialect::named(value).map(Some).ok_or_else(|| invalid(NAME, value, "openai or anthropic"))
 }
 
 /// The base URL that the user named.
@@ -232,6 +243,17 @@ mod tests {
     fn a_bad_value_names_its_variable_and_what_was_expected() {
         let error = config(&[("KIMI_MODEL_TEMPERATURE", "warm")]).unwrap_err();
         assert_eq!(error.message, "environment variable KIMI_MODEL_TEMPERATURE is \"warm\", expected a number");
+    }
+
+    #[test]
+    fn the_dialect_is_one_of_two_names() {
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", "anthropic")]).unwrap().dialect, Some(Dialect::Anthropic));
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", " ")]).unwrap().dialect, None);
+        let error = config(&[("KIMI_CODE_PROTOCOL", "claude")]).unwrap_err();
+        assert_eq!(
+            error.message,
+            "environment variable KIMI_CODE_PROTOCOL is \"claude\", expected openai or anthropic"
+        );
     }
 
     #[test]

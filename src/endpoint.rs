@@ -64,6 +64,11 @@ impl Endpoint {
     pub fn chat_completions(&self) -> String {
         format!("{}/v1/chat/completions", self.root)
     }
+
+    /// `POST`, Anthropic dialect.
+    pub fn messages(&self) -> String {
+        format!("{}/v1/messages", self.root)
+    }
 }
 
 /// One of the two public deployments (kimi-code-2.1 §1). Accounts, tokens and hosts of one mean nothing to the other.
@@ -202,6 +207,7 @@ mod tests {
         ] {
             let endpoint = Endpoint::from_base(base).unwrap();
             assert_eq!(endpoint.chat_completions(), "https://api.kimi.com/coding/v1/chat/completions", "{base}");
+            assert_eq!(endpoint.messages(), "https://api.kimi.com/coding/v1/messages", "{base}");
         }
         let proxied = Endpoint::from_base("http://proxy.example:8080/kimi").unwrap();
         assert_eq!(proxied.chat_completions(), "http://proxy.example:8080/kimi/v1/chat/completions");
