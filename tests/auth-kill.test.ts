@@ -1,6 +1,6 @@
 /** A small storm of `kill -9`; the big one is `node tests/kill-storm.ts 1000`. */
 import assert from "node:assert/strict";
-import { mkdirSync, utimesSync } from "node:fs";
+import { existsSync, mkdirSync, utimesSync } from "node:fs";
 import { test } from "node:test";
 import { killStorm } from "./kill-storm.ts";
 import { startSimulator } from "./simulator/index.ts";
@@ -27,6 +27,25 @@ test("what a killed program leaves behind blocks its successor no longer than th
     assert.equal((await machine.nodeTurn()).text, "ok");
     assert.ok(Date.now() - started < 20_000);
     assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
+  } finally {
+    machine.remove();
+    await simulator.close();
+  }
+});
+
+test("quitting while the refresh token is on its way waits for its successor", async () => {
+  const simulator = await startSimulator();
+  const machine = new Machine(simulator);
+  try {
+    simulator.oauth.tokenDelayMs = 3000;
+    const login = simulator.oauth.login();
+    machine.kimiLogin(login, -5);
+    machine.piLogin(login, -5);
+    const turn = await machine.nodeTurn({ env: { TEST_EXIT_MS: "1500" } });
+    assert.equal(turn.error, "ended without an answer");
+    assert.equal(simulator.oauth.refreshes, 1);
+    assert.ok(simulator.oauth.isAlive(machine.kimi?.refresh_token ?? ""));
+    assert.deepEqual([existsSync(machine.lockPath), existsSync(`${machine.authPath}.lock`)], [false, false]);
   } finally {
     machine.remove();
     await simulator.close();

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use super::account::{Account, remember};
 use super::atomic::create_private_dir;
 use super::lock::{Lock, Waiter};
-use super::store::{Stored, pi_entry};
+use super::store::{Stored, is_forbidden, pi_entry};
 use super::token::{TokenEndpoint, Tokens};
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
@@ -111,7 +111,7 @@ impl Account {
     pub async fn share(&self, slot: &Slot, tokens: &Tokens) -> Result<()> {
         let (account, slot, tokens) = (self.clone(), slot.clone(), tokens.clone());
         detached(move |_| {
-            let Waited::Locked(_locks) = account.lock_kimi(&slot, &|| Ok(None))? else { return Ok(()) };
+            let Waited::Locked(_locks) = account.lock_kimi(&slot, false, &|| Ok(None))? else { return Ok(()) };
             let stored = account.kimi_code(&slot).read()?;
             if stored.tokens().is_none_or(|theirs| ours(Some(&tokens), theirs)) {
                 account.kimi_code(&slot).write(&tokens)?;
@@ -223,7 +223,7 @@ impl Account {
         };
         let flight = flight(&self.key(slot));
         let _flight = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let locks = match self.lock_kimi(slot, &adoptable)? {
+        let locks = match self.lock_kimi(slot, pi.is_some(), &adoptable)? {
             Waited::Found(tokens) => return Ok(tokens),
             Waited::Locked(locks) => locks,
         };
@@ -234,7 +234,14 @@ impl Account {
             return Ok(tokens);
         }
         let shared = self.shared_login(slot)?;
-        let may_write = shared.tokens().is_none_or(|tokens| ours(pi, tokens));
+        // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
+        let writable = file.is_writable()?;
+        if !writable && pi.is_none() {
+            let message =
+                format!("{} cannot be written, so the login in it cannot be refreshed", file.path().display());
+            return Err(Error::new(ErrorKind::Io, message));
+        }
+        let may_write = writable && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
         let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
@@ -281,13 +288,20 @@ impl Account {
         let spent = |stored: &Stored| {
             stored.tokens().is_some_and(|tokens| candidates.iter().any(|used| used.refresh == tokens.refresh))
         };
-        if spent(&file.read()?) {
+        if may_write && spent(&file.read()?) {
             file.write_tombstone()?;
         }
         Err(refused.unwrap_or_else(Error::login_required))
     }
 
-    fn lock_kimi(&self, slot: &Slot, adoptable: &dyn Fn() -> Result<Option<Tokens>>) -> Result<Waited<Tokens>> {
+    /// Takes the official client's lock. `optional`: Pi's file is the one that counts, so where this user may not write into
+    /// the official client's home – where nobody else of this user can refresh either – it works without.
+    fn lock_kimi(
+        &self,
+        slot: &Slot,
+        optional: bool,
+        adoptable: &dyn Fn() -> Result<Option<Tokens>>,
+    ) -> Result<Waited<Tokens>> {
         if self.places.without_kimi_lock {
             return Ok(Waited::Locked(Vec::new()));
         }
@@ -298,9 +312,14 @@ impl Account {
             create_private_dir(&directory)?;
             OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
         };
-        create().map_err(|error| {
-            Error::new(ErrorKind::Io, format!("the login cannot be locked, {}: {error}", sentinel.display()))
-        })?;
+        match create() {
+            Ok(()) => {}
+            Err(error) if optional && is_forbidden(&error) => return Ok(Waited::Locked(Vec::new())),
+            Err(error) => {
+                let message = format!("the login cannot be locked, {}: {error}", sentinel.display());
+                return Err(Error::new(ErrorKind::Io, message));
+            }
+        }
         wait(&mut Waiter::new(&sentinel, KIMI_STALE), adoptable)
     }
 

@@ -15,6 +15,9 @@ use super::atomic;
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 
+/// More than a login takes; what has to fit before a refresh token is spent.
+const ROOM: usize = 16 << 10;
+
 /// Pi's name for this provider.
 const PROVIDER: &str = "kimi-coding";
 
@@ -64,6 +67,11 @@ fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Op
 
 fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{} {what}: {error}", path.display()))
+}
+
+/// The place belongs to somebody else, or is mounted read-only.
+pub fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// A number, also one written as text; whatever is not finite counts as zero.
@@ -122,6 +130,15 @@ impl KimiCodeFile {
                 token_type: text(&object, "token_type"),
             }),
         })
+    }
+
+    /// Whether a login could be written now: `Ok(false)` where this user may not write at all, an error where there is no room.
+    pub fn is_writable(&self) -> Result<bool> {
+        match atomic::can_replace(&self.path, ROOM) {
+            Ok(()) => Ok(true),
+            Err(error) if is_forbidden(&error) => Ok(false),
+            Err(error) => Err(io_error("cannot be written", &self.path, &error)),
+        }
     }
 
     /// Writes a login, keeping members we do not know.
