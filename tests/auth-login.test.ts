@@ -205,6 +205,16 @@ describe("regions", () => {
     );
   });
 
+  test("a plain program goes where Pi's login belongs", async () => {
+    machine.piLogin(simulator.oauth.login(), 800, { oauthHost: simulator.oauthHost, baseUrl: simulator.baseUrl });
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    const env = { KIMI_CODE_BASE_URL: undefined, KIMI_CODE_OAUTH_HOST: undefined };
+    assert.deepEqual(await machine.nodeTurn({ env }), { text: "ok" });
+    simulator.oauth.revokeAccess();
+    assert.deepEqual(await machine.nodeTurn({ env }), { text: "ok" });
+    assert.equal(machine.pi?.access, machine.kimi?.access_token);
+  });
+
   test("the predecessor's login counts only where it belongs and nothing newer exists", async () => {
     const legacy = join(machine.home, ".kimi", "credentials");
     mkdirSync(legacy, { recursive: true });

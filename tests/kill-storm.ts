@@ -50,23 +50,23 @@ export async function killStorm(rounds: number): Promise<Storm> {
     const started = Date.now();
     const seen = simulator.requests.length;
     let pid = 0;
-    let over = false;
+    const state = { over: false };
     const turn = machine.nodeTurn({ started: (started) => (pid = started) });
     const kill = async (): Promise<void> => {
       // The first two rounds show how long a program lives; then half of the kills fall anywhere, half around the refresh.
       if (round < 0) return;
       if (round % 4 < 2) await sleep(life * Math.random());
       else {
-        while (simulator.requests.length === seen && !over) await sleep(1);
+        while (simulator.requests.length === seen && !state.over) await sleep(1);
         await sleep(Math.random() * 60);
       }
-      if (over) return;
+      if (state.over) return;
       storm.killed += 1;
       process.kill(pid, "SIGKILL");
     };
     const killing = kill();
     const { text } = await turn;
-    over = true;
+    state.over = true;
     if (text === "ok") life = Math.max(life, Date.now() - started);
     await killing;
     // A refresh that was on its way when the program died is finished by the service.

@@ -36,8 +36,14 @@ const KIMI_STALE: Duration = Duration::from_secs(5);
 /// After this Pi's does.
 const PI_STALE: Duration = Duration::from_secs(30);
 
-/// Longest wait for a lock. Longer than either stale time, so that a dead holder never makes us fail.
-const LOCK_WAIT: Duration = Duration::from_secs(40);
+/// Longest wait for Pi's lock: longer than its stale time, so that a dead holder never makes us fail.
+const PI_WAIT: Duration = Duration::from_secs(40);
+
+/// Longest wait for the official client's lock; its holder may be in the middle of a slow token call.
+const KIMI_WAIT: Duration = Duration::from_secs(30);
+
+/// The same while Pi's lock is held, whose own waiters give up after 30 s.
+const KIMI_WAIT_IN_PI: Duration = Duration::from_secs(14);
 
 /// All attempts of one token call together.
 const TOKEN_BUDGET: Duration = Duration::from_secs(14);
@@ -71,7 +77,7 @@ impl Account {
         let account = self.clone();
         detached(move |runtime| {
             let parsed = pi_entry(&entry);
-            let slot = account.slot(parsed.oauth_host.as_deref())?;
+            let slot = account.slot(Some(&parsed))?;
             let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
             let wish = Wish { not: Some(known.access.clone()), fresh: true };
             let tokens =
@@ -122,19 +128,20 @@ impl Account {
     }
 
     /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
-    pub async fn stored_in_pi(&self) -> Result<Option<Tokens>> {
+    pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
         detached(move |runtime| {
-            let Stored::Login(known) = account.pi().read()?.stored else { return Ok(None) };
+            let entry = account.pi().read()?;
+            let Stored::Login(known) = &entry.stored else { return Ok(None) };
+            let slot = account.slot(Some(&entry))?;
             if !known.is_due() {
-                return Ok(Some(known));
+                return Ok(Some((known.clone(), slot)));
             }
-            let healed = account.heal_blocking(&known.access, true, runtime);
-            match healed {
-                Ok(_) => Ok(account.pi().read()?.stored.tokens().cloned()),
-                Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => Ok(Some(known)),
-                Err(error) => Err(error),
-            }
+            let tokens = account.or_keep(&slot, known, |account| {
+                account.heal_blocking(&known.access, true, runtime)?;
+                account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
+            })?;
+            Ok(Some((tokens, slot)))
         })
         .await
     }
@@ -167,7 +174,7 @@ impl Account {
     fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<String>> {
         let pi = self.pi();
         let entry = pi.read()?;
-        let slot = self.slot(entry.oauth_host.as_deref())?;
+        let slot = self.slot(Some(&entry))?;
         let is_rejected = |stored: &Stored| stored.tokens().is_some_and(|tokens| tokens.access == rejected);
         if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&slot)?) {
             return Ok(None);
@@ -206,7 +213,7 @@ impl Account {
         }
         let mut locks = Vec::new();
         for target in targets {
-            match wait(&mut Waiter::new(&target, PI_STALE), &mut look)? {
+            match wait(&mut Waiter::new(&target, PI_STALE), PI_WAIT, &mut look)? {
                 Waited::Found(found) => return Ok(Waited::Found(found)),
                 Waited::Locked(lock) => locks.extend(lock),
             }
@@ -320,7 +327,8 @@ impl Account {
                 return Err(Error::new(ErrorKind::Io, message));
             }
         }
-        wait(&mut Waiter::new(&sentinel, KIMI_STALE), adoptable)
+        let patience = if optional { KIMI_WAIT_IN_PI } else { KIMI_WAIT };
+        wait(&mut Waiter::new(&sentinel, KIMI_STALE), patience, adoptable)
     }
 
     fn key(&self, slot: &Slot) -> PathBuf {
@@ -336,8 +344,8 @@ enum Waited<T> {
 }
 
 /// Waits for a lock, and looks before every attempt whether it is still needed.
-fn wait<T>(waiter: &mut Waiter, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
-    let deadline = Instant::now() + LOCK_WAIT;
+fn wait<T>(waiter: &mut Waiter, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look()? {
             return Ok(Waited::Found(found));

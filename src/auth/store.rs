@@ -221,6 +221,8 @@ pub struct PiEntry {
     pub stored: Stored,
     /// OAuth host the login came from, where it is not the default one.
     pub oauth_host: Option<String>,
+    /// API root the login is for, where it is not the default one.
+    pub base_url: Option<String>,
 }
 
 impl PiAuth {
@@ -236,7 +238,7 @@ impl PiAuth {
 
     /// Our entry.
     pub fn read(&self) -> Result<PiEntry> {
-        let none = |stored| Ok(PiEntry { stored, oauth_host: None });
+        let none = |stored| Ok(PiEntry { stored, oauth_host: None, base_url: None });
         let object = match read_object(&self.path)? {
             Ok(object) => object,
             Err(None) => return none(Stored::Absent),
@@ -289,7 +291,8 @@ pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
         }
         _ => Stored::Unusable(format!("the {PROVIDER} entry of auth.json has no known type")),
     };
-    PiEntry { stored, oauth_host: Some(text(entry, "oauthHost")).filter(|host| !host.is_empty()) }
+    let recorded = |name: &str| Some(text(entry, name)).filter(|text| !text.is_empty());
+    PiEntry { stored, oauth_host: recorded("oauthHost"), base_url: recorded("baseUrl") }
 }
 
 /// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
