@@ -13,6 +13,7 @@ import type {
 import { environment, type Host } from "./environment.ts";
 import { kimiAuth } from "./login.ts";
 import type { Addon } from "./native.ts";
+import type { Notices } from "./notices.ts";
 import { runTurn } from "./stream.ts";
 
 export const PROVIDER_ID = "kimi-coding";
@@ -31,7 +32,12 @@ type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 /** Builds the provider object, or says why this Pi cannot take it. */
-export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: Provider } | { problem: string } {
+export function kimiProvider(
+  addon: Addon,
+  piAi: PiAi,
+  host: Host,
+  notices?: Notices,
+): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
@@ -50,7 +56,7 @@ export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: 
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, options);
+    runTurn(addon, host, events, model, context, options, notices);
     return events;
   };
   return {
