@@ -52,8 +52,8 @@ pub(super) struct Source {
 pub(super) async fn prepare(request: &TurnRequest, source: &Source) -> Result<Prepared> {
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
-    let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
+    let mut kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
+    let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
