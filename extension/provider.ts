@@ -7,11 +7,11 @@ import type {
   CreateProviderOptions,
   Model,
   Provider,
-  ProviderAuth,
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { environment, type Host } from "./environment.ts";
+import { kimiAuth } from "./login.ts";
 import type { Addon } from "./native.ts";
 import type { Notices } from "./notices.ts";
 import { runTurn } from "./stream.ts";
@@ -24,7 +24,6 @@ const DISPLAY_NAME = "Kimi Code";
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
   createProvider?(input: CreateProviderOptions): Provider;
-  envApiKeyAuth?(label: string, variables: readonly string[]): NonNullable<ProviderAuth["apiKey"]>;
 }
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
@@ -39,7 +38,7 @@ export function kimiProvider(
   host: Host,
   notices?: Notices,
 ): { provider: Provider } | { problem: string } {
-  if (typeof piAi.createProvider !== "function" || typeof piAi.envApiKeyAuth !== "function") {
+  if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
   const baseUrl = addon.apiRoot(JSON.stringify(environment()));
@@ -65,7 +64,7 @@ export function kimiProvider(
       id: PROVIDER_ID,
       name: DISPLAY_NAME,
       baseUrl,
-      auth: { apiKey: piAi.envApiKeyAuth("Kimi API key", ["KIMI_API_KEY"]) },
+      auth: kimiAuth(addon, host),
       models,
       api: { stream, streamSimple: stream },
     }),
