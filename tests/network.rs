@@ -18,7 +18,7 @@ const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach i
 async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = Config::from_environment(&Environment::new(variables), None)?;
-    let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.unwrap()?;
+    let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
     let failed = |error: reqwest::Error| Error::from_reqwest(&error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
 }
@@ -29,14 +29,14 @@ struct Directory(PathBuf);
 impl Directory {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("kimi-network-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a directory");
         Self(path)
     }
 
     fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+        fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
     }
 }
 
