@@ -2,6 +2,7 @@
  * What the addon has to know about the world around it: environment variables as JavaScript sees them now (a change of
  * `process.env` counts from the next request on), and who is asking.
  */
+import { homedir } from "node:os";
 
 /** The variables that concern the addon; everything else stays here. */
 const RELEVANT =
@@ -9,15 +10,28 @@ const RELEVANT =
 
 export type Environment = Record<string, string>;
 
+/** Members of the snapshot that are no variables of the process: they belong to this session of Pi. */
+let session: Environment = {};
+
+/** The project that the session works in; its settings file counts only if Pi trusts it. */
+export function enterProject(directory: string, trusted: boolean): void {
+  session = { ...session, KIMI_CODE_PROJECT: directory, KIMI_CODE_PROJECT_TRUSTED: trusted ? "1" : "0" };
+}
+
+/** Settings given to the factory; they outrank every file and variable. */
+export function overrideSettings(settings: object): void {
+  session = { ...session, KIMI_CODE_SETTINGS: JSON.stringify(settings) };
+}
+
 /** A snapshot of the relevant variables; `overrides` outrank `process.env` (Pi's `options.env`). */
 export function environment(overrides?: Record<string, string | undefined>): Environment {
-  const snapshot: Environment = {};
+  const snapshot: Environment = { HOME: homedir() };
   for (const source of [process.env, overrides ?? {}]) {
     for (const [name, value] of Object.entries(source)) {
       if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
     }
   }
-  return snapshot;
+  return { ...snapshot, ...session };
 }
 
 export interface Host {

@@ -8,7 +8,7 @@
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
 //! catalog     the models: fallback table, prices
-//! config      what the environment says · endpoint  URLs · identity  who we say we are
+//! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
 //! error       one error type; its kind decides retry, wording and what Pi does next
 //! ```

@@ -8,7 +8,7 @@ mod turn;
 
 use napi_derive::napi;
 
-use crate::config::{Environment, base_url};
+use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
 pub use text::JsText;
@@ -45,7 +45,7 @@ pub fn fallback_models() -> napi::Result<String> {
 pub fn api_root(environment: String) -> napi::Result<String> {
     let variables = serde_json::from_str(&environment).map_err(|error| napi::Error::from_reason(error.to_string()))?;
     let environment = Environment::new(variables);
-    Endpoint::from_base(base_url(&environment, None))
+    Endpoint::from_base(base_url(&load(&environment).settings, None))
         .map(|endpoint| endpoint.root().to_owned())
         .map_err(|error| napi::Error::from_reason(error.message))
 }

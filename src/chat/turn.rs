@@ -295,8 +295,11 @@ fn empty_answer() -> Error {
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
 async fn prepare(request: &TurnRequest, context: String, media: Vec<Media>) -> Result<Prepared> {
     let environment = Environment::new(request.environment.clone());
-    let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
-    let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
+    let base = request.model.base_url.clone();
+    let kimi = in_background((environment, request.host.clone()), move |(environment, host)| {
+        Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)
+    })
+    .await?;
     let key = kimi.api_key(request.options.api_key.as_deref())?;
 
     let accepts_images = request.model.input.iter().any(|input| input == "image");
@@ -325,8 +328,13 @@ async fn prepare(request: &TurnRequest, context: String, media: Vec<Media>) -> R
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
-    let thinking =
-        thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &config.thinking);
+    let thinking = thinking(
+        options.reasoning.as_deref(),
+        model.reasoning,
+        model.thinking_level_map.as_ref(),
+        &config.thinking(&model.id),
+    );
+    let wishes = config.settings.wishes(&model.id);
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
@@ -336,10 +344,10 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
             .as_ref()
             .map(|choice| if choice.as_str() == Some("none") { "none".to_owned() } else { "auto".to_owned() }),
         thinking,
-        max_completion_tokens: config.max_completion_tokens.unwrap_or(u64::MAX),
+        max_completion_tokens: config.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
-        temperature: options.temperature.or(config.temperature),
-        top_p: config.top_p,
+        temperature: options.temperature.or(wishes.temperature),
+        top_p: wishes.top_p,
         extra: options.sampling_params.clone(),
     }
 }

@@ -1,0 +1,119 @@
+//! What a person and the environment have decided, read once per request.
+//!
+//! Settings come in layers ([`layers`]): defaults, the home file, the project file, variables, overrides. One table ([`keys`])
+//! says what each of them accepts. What is no setting – proxies, certificates, the API key – comes from the environment
+//! alone. Names: protocol reference §1.3, kimi-code-2.1 §11; ours are listed in docs/ENV.md and docs/settings.md.
+
+mod edit;
+mod environment;
+mod keys;
+mod kind;
+mod layers;
+mod legacy;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use self::edit::{Scope, set};
+pub use self::environment::Environment;
+pub use self::keys::{KEYS, Key, Reach, schema};
+pub use self::kind::Kind;
+pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
+pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
+
+use crate::chat::thinking::Wishes;
+use crate::chat::watchdog::Limits;
+use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
+use crate::error::Result;
+use crate::http::NetworkSettings;
+use crate::identity::custom_headers;
+use crate::retry::RetryPolicy;
+
+/// Everything a request needs to know besides its content.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the service is.
+    pub endpoint: Endpoint,
+    /// `KIMI_API_KEY`.
+    pub api_key: Option<String>,
+    /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
+    pub custom_headers: Vec<(String, String)>,
+    /// Proxies and certificates.
+    pub network: NetworkSettings,
+    /// Clocks.
+    pub limits: Limits,
+    /// Retries.
+    pub retry: RetryPolicy,
+    /// All settings.
+    pub settings: Settings,
+    /// `PI_CACHE_RETENTION=none`.
+    pub without_cache_key: bool,
+}
+
+impl Config {
+    /// Reads settings files and environment; blocks on two small files. `model_base` is the base URL of Pi's model entry, used where
+    /// nobody names one. Settings that make no sense are left out here; [`load`] tells which.
+    pub fn from_environment(environment: &Environment, model_base: Option<&str>) -> Result<Self> {
+        let settings = load(environment).settings;
+        let limits = limits(&settings);
+        let text = |name: &str| environment.either(name).map(str::to_owned);
+        Ok(Self {
+            endpoint: Endpoint::from_base(base_url(&settings, model_base))?,
+            api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
+            custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
+            network: NetworkSettings {
+                http_proxy: text("http_proxy"),
+                https_proxy: text("https_proxy"),
+                all_proxy: text("all_proxy"),
+                no_proxy: text("no_proxy"),
+                extra_ca: environment.get("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
+                ca_file: environment.get("SSL_CERT_FILE").map(PathBuf::from),
+                connect_timeout: limits.connect,
+            },
+            limits,
+            retry: RetryPolicy {
+                attempts: settings.retry.attempts.max(1),
+                max_delay: Duration::from_millis(settings.retry.max_delay_ms),
+            },
+            settings,
+            without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
+        })
+    }
+
+    /// What the person wants of this model's reasoning beyond Pi's level.
+    pub fn thinking(&self, model: &str) -> Wishes {
+        let wishes = self.settings.wishes(model).thinking;
+        Wishes { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
+    }
+
+    /// Upper bound of the output cap for this model.
+    pub fn max_completion_tokens(&self, model: &str) -> Option<u64> {
+        self.settings.wishes(model).max_completion_tokens.filter(|tokens| *tokens > 0)
+    }
+}
+
+/// The base URL that counts: what the person set, then Pi's model entry, then the default.
+pub fn base_url<'a>(settings: &'a Settings, model_base: Option<&'a str>) -> &'a str {
+    settings
+        .base_url
+        .as_deref()
+        .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
+        .unwrap_or(DEFAULT_BASE_URL)
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let clock = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
+    let said = &settings.limits;
+    let default = Limits::default();
+    Limits {
+        connect: clock(said.connect_ms),
+        headers: clock(said.headers_ms),
+        first: said.first_ms.map_or(default.first, clock),
+        first_long: said.first_ms.map_or(default.first_long, clock),
+        gap_text: clock(said.gap_ms),
+        gap_thinking: clock(said.thinking_gap_ms),
+    }
+}
