@@ -90,7 +90,7 @@ class Turn {
       environment: environment(this.#options.env),
       host,
       model: this.#model,
-      options: { ...this.#options, env: undefined, signal: undefined },
+      options: requestOptions(this.#options),
       payloadHook: onPayload !== undefined,
       rawEvents: onProviderStreamEvent !== undefined,
     });
@@ -275,6 +275,16 @@ class Turn {
   #push(event: AssistantMessageEvent): void {
     this.#stream.push(event);
   }
+}
+
+/** The options that the addon understands. Pi passes others along, which need not even be JSON. */
+function requestOptions(options: TurnOptions): object {
+  const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
+  const { timeoutMs, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  return {
+    ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
+    ...{ timeoutMs, maxRetryDelayMs, toolChoice, samplingParams },
+  };
 }
 
 function noUsage(): Usage {

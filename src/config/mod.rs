@@ -24,6 +24,7 @@ pub use self::kind::Kind;
 pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
 pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
 
+use crate::chat::dialect::Dialect;
 use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
@@ -37,6 +38,8 @@ use crate::retry::RetryPolicy;
 pub struct Config {
     /// Where the service is.
     pub endpoint: Endpoint,
+    /// Where the catalog names no dialect.
+    pub dialect: Option<Dialect>,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
@@ -62,6 +65,7 @@ impl Config {
         let text = |name: &str| environment.either(name).map(str::to_owned);
         Ok(Self {
             endpoint: Endpoint::from_base(base_url(&settings, model_base))?,
+            dialect: Dialect::named(&settings.protocol),
             api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
             custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
             network: NetworkSettings {
@@ -71,6 +75,7 @@ impl Config {
                 no_proxy: text("no_proxy"),
                 extra_ca: environment.get("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
                 ca_file: environment.get("SSL_CERT_FILE").map(PathBuf::from),
+                ca_directories: environment.get("SSL_CERT_DIR").map(str::to_owned),
                 connect_timeout: limits.connect,
             },
             limits,
