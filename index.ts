@@ -18,12 +18,15 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
+  const { addon } = loaded;
+  // Destructors do not run on process.exit: a refresh token may be on its way, and a lock must not outlive us.
+  process.once("exit", () => addon.settle());
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION));
+  const built = kimiProvider(addon, piAi as PiAi, host(agent.VERSION));
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
   return undefined;

@@ -3,6 +3,7 @@
 //! Everything here is described for its users in `extension/native.ts`.
 
 mod logging;
+mod login;
 mod text;
 mod turn;
 
@@ -11,6 +12,7 @@ use napi_derive::napi;
 use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
+pub use login::*;
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};
 

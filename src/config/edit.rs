@@ -3,8 +3,6 @@
 //! The file belongs to a person: unknown keys, order and the rest of its content stay, a file that is not JSON is never
 //! overwritten, and what is written appears at once and whole, also where the file is a link into somebody's dotfiles.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -13,6 +11,7 @@ use super::environment::Environment;
 use super::keys::{Reach, SCHEMA_URL, find, put};
 use super::layers::{Files, read};
 use super::legacy;
+use crate::auth::atomic::replace;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which file is changed.
@@ -86,19 +85,7 @@ fn remove(place: &mut Value, path: &[&str]) {
 }
 
 fn write(file: &Path, root: &Value) -> std::io::Result<()> {
-    // Through a link, so that the link stays one.
-    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let directory = target.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
     let mut text = serde_json::to_string_pretty(root)?;
     text.push('\n');
-    let mut temporary =
-        tempfile::Builder::new().prefix(".pi-provider-kimi-code-").suffix(".tmp").tempfile_in(directory)?;
-    temporary.write_all(text.as_bytes())?;
-    if let Ok(metadata) = fs::metadata(&target) {
-        temporary.as_file().set_permissions(metadata.permissions())?;
-    }
-    temporary.as_file().sync_all()?;
-    temporary.persist(&target).map_err(|error| error.error)?;
-    Ok(())
+    replace(file, text.as_bytes())
 }

@@ -57,15 +57,15 @@ pub const KEYS: &[Key] = &[
     personal(key(
         "region",
         Kind::Choice(&["auto", "mainland-cn", "global"]),
-        &[],
+        &["KIMI_CODE_REGION"],
         "\"auto\"",
         "Which of the two services is used: kimi.com (mainland-cn) or kimi.ai (global).",
     )),
     personal(key(
         "identity",
-        Kind::Choice(&["pi", "kimi-code"]),
-        &[],
-        "\"pi\"",
+        Kind::Choice(&["honest", "kimi-code"]),
+        &["KIMI_CODE_IDENTITY"],
+        "\"honest\"",
         "Who we say we are; \"kimi-code\" imitates the official client, which has led to bans.",
     )),
     personal(key(

@@ -24,13 +24,14 @@ pub use self::kind::Kind;
 pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
 pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
 
+use crate::auth::Places;
 use crate::chat::dialect::Dialect;
 use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
-use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
+use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
 use crate::http::NetworkSettings;
-use crate::identity::custom_headers;
+use crate::identity::{Identity, custom_headers};
 use crate::retry::RetryPolicy;
 
 /// Everything a request needs to know besides its content.
@@ -42,6 +43,16 @@ pub struct Config {
     pub dialect: Option<Dialect>,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
+    /// Where logins are kept.
+    pub places: Places,
+    /// `oauthHost`.
+    pub oauth_host: Option<String>,
+    /// `region`, unless it is left open.
+    pub region: Option<Region>,
+    /// Neither base, host nor region are chosen, so that a login decides where to go.
+    pub region_is_open: bool,
+    /// As whom we introduce ourselves.
+    pub identity: Identity,
     /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
     pub custom_headers: Vec<(String, String)>,
     /// Proxies and certificates.
@@ -62,9 +73,19 @@ impl Config {
     pub fn from_environment(environment: &Environment, model_base: Option<&str>) -> Result<Self> {
         let settings = load(environment).settings;
         let limits = limits(&settings);
+        let endpoint = Endpoint::from_base(base_url(&settings, model_base))?;
+        let region = Region::from_id(&settings.region);
         let text = |name: &str| environment.either(name).map(str::to_owned);
         Ok(Self {
-            endpoint: Endpoint::from_base(base_url(&settings, model_base))?,
+            region_is_open: region.is_none()
+                && settings.oauth_host.is_none()
+                && settings.base_url.is_none()
+                && endpoint.region().is_some(),
+            endpoint,
+            places: Places::from_environment(environment),
+            oauth_host: settings.oauth_host.clone(),
+            region,
+            identity: if settings.identity == "kimi-code" { Identity::KimiCode } else { Identity::Honest },
             dialect: Dialect::named(&settings.protocol),
             api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
             custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
@@ -100,12 +121,13 @@ impl Config {
     }
 }
 
-/// The base URL that counts: what the person set, then Pi's model entry, then the default.
+/// The base URL that counts: what the person set, then Pi's model entry, then the region, then the default.
 pub fn base_url<'a>(settings: &'a Settings, model_base: Option<&'a str>) -> &'a str {
     settings
         .base_url
         .as_deref()
         .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
+        .or_else(|| Region::from_id(&settings.region).map(Region::base_url))
         .unwrap_or(DEFAULT_BASE_URL)
 }
 

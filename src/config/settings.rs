@@ -12,7 +12,7 @@ pub struct Settings {
     pub protocol: String,
     /// `auto`, `mainland-cn` or `global`.
     pub region: String,
-    /// `pi` or `kimi-code`.
+    /// `honest` or `kimi-code`.
     pub identity: String,
     /// API base of another deployment.
     pub base_url: Option<String>,

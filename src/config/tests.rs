@@ -82,7 +82,7 @@ fn a_project_never_chooses_hosts_identity_or_region() {
     let layers = load(&environment);
     assert_eq!(layers.settings.base_url, None);
     assert_eq!(layers.settings.oauth_host, None);
-    assert_eq!((layers.settings.identity.as_str(), layers.settings.region.as_str()), ("pi", "auto"));
+    assert_eq!((layers.settings.identity.as_str(), layers.settings.region.as_str()), ("honest", "auto"));
     assert!(!layers.settings.status_line);
     assert_eq!(layers.problems.len(), 4);
     assert!(problems(&layers)[0].ends_with("baseUrl counts only in the home file, not in a project's"));
@@ -181,7 +181,7 @@ fn a_change_that_makes_no_sense_is_refused() {
     let refused = |trusted: bool, scope: Scope, path: &str, value: Value| {
         set(&place.environment(trusted, &[]), scope, path, &value).unwrap_err().message
     };
-    assert_eq!(refused(true, Scope::Project, "identity", json!("pi")), "identity counts only in the home file");
+    assert_eq!(refused(true, Scope::Project, "identity", json!("honest")), "identity counts only in the home file");
     assert_eq!(refused(false, Scope::Project, "statusLine", json!(true)), "Pi does not trust this project");
     assert_eq!(
         refused(true, Scope::Home, "statusLine", json!("on")),
@@ -273,4 +273,19 @@ fn a_cap_of_zero_or_less_means_none() {
     assert_eq!(cap("0"), None);
     assert_eq!(cap("-1"), None);
     assert_eq!(cap("9"), Some(9));
+}
+
+#[test]
+fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
+    let of = |variables: &[(&str, &str)]| {
+        let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::from_environment(&Environment::new(map), None).unwrap()
+    };
+    assert!(of(&[]).region_is_open);
+    let global = of(&[("KIMI_CODE_REGION", "global")]);
+    assert_eq!(global.endpoint.region(), Some(Region::Global));
+    assert!(!global.region_is_open);
+    let custom = of(&[("KIMI_CODE_REGION", "global"), ("KIMI_BASE_URL", "http://127.0.0.1:1/coding")]);
+    assert_eq!(custom.endpoint.root(), "http://127.0.0.1:1/coding");
+    assert!(of(&[("KIMI_CODE_REGION", "mars")]).region_is_open, "reported by load, and ignored");
 }

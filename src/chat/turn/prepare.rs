@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::TurnLine;
 use super::request::TurnRequest;
+use crate::auth::Credential;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
@@ -23,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Prepared {
     pub dialect: Dialect,
     pub kimi: Kimi,
-    pub key: String,
+    pub credential: Credential,
     pub body: Bytes,
     /// Ids of tool calls that the conversation already holds.
     pub calls: CallIds,
@@ -40,7 +41,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
         Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)
     })
     .await?;
-    let key = kimi.api_key(request.options.api_key.as_deref())?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let target = Target { images, ..Target::default() };
@@ -69,7 +70,7 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, key, body, calls, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, calls, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
@@ -97,8 +98,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let model = &request.model;
     let wishes = config.settings.wishes(&model.id);
     let beyond = config.thinking(&model.id);
-    let thinking =
-        thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &beyond);
+    let thinking = thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &beyond);
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
