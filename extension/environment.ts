@@ -11,7 +11,7 @@ const RELEVANT =
 export type Environment = Record<string, string>;
 
 /** Members of the snapshot that are no variables of the process: they belong to this session of Pi. */
-let session: Environment = {};
+let session: Environment = { TZ: Intl.DateTimeFormat().resolvedOptions().timeZone };
 
 /** The project that the session works in; its settings file counts only if Pi trusts it. */
 export function enterProject(directory: string, trusted: boolean): void {

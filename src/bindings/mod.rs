@@ -2,6 +2,7 @@
 //!
 //! Everything here is described for its users in `extension/native.ts`.
 
+mod facts;
 mod logging;
 mod login;
 mod text;
@@ -12,6 +13,7 @@ use napi_derive::napi;
 use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
+pub use facts::*;
 pub use login::*;
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};

@@ -63,6 +63,10 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// All settings.
     pub settings: Settings,
+    /// Where our own state lives; `None` without a home.
+    pub state_directory: Option<PathBuf>,
+    /// IANA name of the person's time zone.
+    pub time_zone: Option<String>,
     /// `PI_CACHE_RETENTION=none`.
     pub without_cache_key: bool,
 }
@@ -105,6 +109,8 @@ impl Config {
                 max_delay: Duration::from_millis(settings.retry.max_delay_ms),
             },
             settings,
+            state_directory: environment.state_directory(),
+            time_zone: environment.get("TZ").map(str::to_owned),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
         })
     }

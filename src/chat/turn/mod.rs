@@ -21,6 +21,7 @@ use super::frame::{Frames, Op};
 use super::transcript::Media;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
+use crate::services::quota::explain;
 
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
@@ -86,7 +87,9 @@ impl Turn {
                 Ok(finished) => {
                     (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
                 }
-                Err(error) if self.blocks.visible() => return Err(error),
+                Err(error) if self.blocks.visible() => {
+                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
+                }
                 Err(error) => (error, None),
             };
             let delay = match (self.retries.verdict(&error, &policy), second_best) {
@@ -94,7 +97,7 @@ impl Turn {
                 (Verdict::Final(_), Some(finished)) => return Ok(finished),
                 (Verdict::Final(outlook), None) => {
                     self.outlook = outlook;
-                    return Err(error);
+                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
                 }
             };
             self.pause(&error, delay, &policy, line).await;
