@@ -10,7 +10,8 @@ import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host, overrideSettings } from "./extension/environment.ts";
 import { Facts } from "./extension/facts.ts";
 import { ModelList } from "./extension/models.ts";
-import { loadAddon } from "./extension/native.ts";
+import { loadAddon, settleOnExit } from "./extension/native.ts";
+import { Notices } from "./extension/notices.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
 import { registerSettings } from "./extension/settings.ts";
 import { registerUsage } from "./extension/usage.ts";
@@ -23,8 +24,7 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
   const { addon } = loaded;
-  // Destructors do not run on process.exit: a refresh token may be on its way, and a lock must not outlive us.
-  process.once("exit", () => addon.settle());
+  settleOnExit(addon);
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent, tui] = await Promise.all([
     import("@earendil-works/pi-ai"),
@@ -34,9 +34,11 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
   const us = host((agent as { VERSION?: string }).VERSION);
   const facts = new Facts(addon, us);
   const models = new ModelList(facts);
-  const built = kimiProvider(addon, piAi as PiAi, us, models);
+  const notices = new Notices();
+  const built = kimiProvider(addon, piAi as PiAi, us, models, notices);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
+  pi.on("session_start", (_event, context) => notices.attach(context.ui));
   registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, facts);
   return undefined;

@@ -16,7 +16,7 @@ export const OpCode = {
   Body: 0,
   /** `text`: `{status, headers}`; arrives before any content. */
   Response: 1,
-  /** `text`: `{kind, message, …}`, progress for a person. */
+  /** `text`: progress for a person, see notices.ts. */
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
@@ -166,6 +166,22 @@ export function loadAddon(): Loaded {
       "`pi install npm:pi-provider-kimi-code` (without --omit=optional), then restart Pi; in a checkout run `npm run build`." +
       `\nTried: ${tried.join("; ")}`,
   };
+}
+
+/** Every addon of this process; one per file, also across Pi's `/reload`. */
+const LOADED = Symbol.for("pi-provider-kimi-code.addons");
+
+/**
+ * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
+ * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
+ */
+export function settleOnExit(addon: Addon): void {
+  const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (shared[LOADED] === undefined) {
+    const addons = (shared[LOADED] = new Set<Addon>());
+    process.once("exit", () => addons.forEach((one) => one.settle()));
+  }
+  shared[LOADED].add(addon);
 }
 
 function firstLine(error: unknown): string {

@@ -14,6 +14,7 @@ import type { Host } from "./environment.ts";
 import { kimiAuth } from "./login.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { Addon } from "./native.ts";
+import type { Notices } from "./notices.ts";
 import { runTurn } from "./stream.ts";
 
 const DISPLAY_NAME = "Kimi Code";
@@ -30,6 +31,7 @@ export function kimiProvider(
   piAi: PiAi,
   host: Host,
   list: ModelList,
+  notices?: Notices,
 ): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
@@ -40,7 +42,7 @@ export function kimiProvider(
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, options);
+    runTurn(addon, host, events, model, context, options, notices);
     return events;
   };
   const built = piAi.createProvider({

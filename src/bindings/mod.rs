@@ -14,7 +14,10 @@ use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
 pub use facts::*;
-pub use login::*;
+pub use login::{
+    LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
+    settle, start_login,
+};
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Model, Prices, fallback, level_map};
+use super::{Compat, Model, Prices, fallback, level_map};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::services::plain;
@@ -157,7 +157,7 @@ impl Entry {
             max_tokens: known.map_or(UNKNOWN_MAX_TOKENS, |model| model.max_tokens).min(self.window),
             protocol: self.protocol.clone(),
             video: self.video,
-            dynamic_tools: self.dynamic_tools,
+            compat: Compat { supports_mid_convo_tool_additions: self.dynamic_tools },
         }
     }
 }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((models[0].context_window, models[0].video), (262_144, true));
         assert_eq!(models[1].protocol.as_deref(), Some("anthropic"));
         assert_eq!(levels(&models[1]), ["off", "high"]);
-        assert_eq!((models[2].name.as_str(), models[2].dynamic_tools), ("Kimi K3", true));
+        assert_eq!((models[2].name.as_str(), models[2].compat.supports_mid_convo_tool_additions), ("Kimi K3", true));
         assert_eq!(levels(&models[2]), ["max"]);
         assert_eq!(entries[2].efforts, ["max", "ultra"]);
     }

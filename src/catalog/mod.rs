@@ -62,8 +62,16 @@ pub struct Model {
     pub protocol: Option<String>,
     /// It sees videos.
     pub video: bool,
-    /// Tools may be added in the middle of a conversation.
-    pub dynamic_tools: bool,
+    /// What Pi calls compatibility.
+    pub compat: Compat,
+}
+
+/// What a model takes beyond the ordinary, in Pi's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Compat {
+    /// Tools that join a conversation stay where they joined: the catalog's `supports_dynamic_tools`.
+    pub supports_mid_convo_tool_additions: bool,
 }
 
 /// Longest wait for the list.
@@ -138,7 +146,8 @@ fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], e
         max_tokens,
         protocol: None,
         video: id != "k3-256k",
-        dynamic_tools: false,
+        // The captured catalogue says so of this model only (kimi-code-2.1 §5).
+        compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::TurnLine;
 use super::request::TurnRequest;
 use crate::auth::Credential;
+use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
@@ -26,8 +27,9 @@ pub(super) struct Prepared {
     pub kimi: Kimi,
     pub credential: Credential,
     pub body: Bytes,
-    /// Ids of tool calls that the conversation already holds.
-    pub calls: CallIds,
+    pub known: Known,
+    /// What the person should know about the request, one sentence each.
+    pub notes: Vec<String>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
@@ -44,33 +46,36 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
     let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
-    let target = Target { images, ..Target::default() };
+    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
+    let anthropic = dialect == Dialect::Anthropic;
+    let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
+    let target = Target { images, late_tools, anthropic };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
-    let (body, estimate, calls) = in_background((context, media, options), move |(context, media, mut options)| {
-        let context = without_lone_surrogates(&context, "").unwrap_or(context);
-        let transcript = Transcript::parse(&context, &media)?;
-        let mut calls = CallIds::default();
-        recorded_calls(&transcript).for_each(|id| calls.reserve(id));
-        let conversation = repair(transcript, target);
-        sent_calls(&conversation).for_each(|id| calls.reserve(id));
-        let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
-        let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
-        options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
-        let body = dialect
-            .encode(&conversation, &options)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
-        Ok((Bytes::from(body), conversation.estimated_tokens, calls))
-    })
-    .await?;
+    let (body, estimate, known, notes) =
+        in_background((context, media, options), move |(context, media, mut options)| {
+            let context = without_lone_surrogates(&context, "").unwrap_or(context);
+            let transcript = Transcript::parse(&context, &media)?;
+            let mut calls = CallIds::default();
+            recorded_calls(&transcript).for_each(|id| calls.reserve(id));
+            let conversation = repair(transcript, target);
+            sent_calls(&conversation).for_each(|id| calls.reserve(id));
+            let room = answer_room(window, conversation.estimated_tokens);
+            options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
+            let body = dialect
+                .encode(&conversation, &options)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
+            let known = Known { calls, names: conversation.renamed };
+            Ok((Bytes::from(body), conversation.estimated_tokens, known, conversation.notes))
+        })
+        .await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, calls, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
@@ -80,7 +85,7 @@ fn recorded_calls<'t>(transcript: &'t Transcript<'_>) -> impl Iterator<Item = &'
         .iter()
         .filter_map(|message| if let Message::Assistant(answer) = message { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
-        .filter_map(|block| if let Block::Call { id, .. } = block { Some(&**id) } else { None })
+        .filter_map(|block| if let Block::Call { id, .. } = block { Some(id.as_ref()) } else { None })
 }
 
 /// Ids as they are sent.
@@ -91,6 +96,16 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
         .filter_map(|turn| if let Turn::Assistant(answer) = turn { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
         .filter_map(|block| if let AnswerBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
+}
+
+/// Tokens that an answer may have: what the window leaves beside the prompt and the reserve that Pi keeps as well
+/// (pi-extension §3.6). Reasoning counts, so nothing but the window limits it, as in the official client (kimi-code-2.1 §6.2).
+fn answer_room(window: u64, prompt: u64) -> u64 {
+    const RESERVE: u64 = 4096;
+    match window {
+        0 => i32::MAX as u64,
+        window => window.saturating_sub(prompt).saturating_sub(RESERVE).max(1),
+    }
 }
 
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
@@ -108,7 +123,11 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(wishes.temperature),
         top_p: wishes.top_p,
-        extra: options.sampling_params.clone().unwrap_or_default(),
+        extra: [&model.sampling_params, &options.sampling_params]
+            .into_iter()
+            .flatten()
+            .flat_map(|members| members.iter().map(|(name, value)| (name.clone(), value.clone())))
+            .collect(),
     }
 }
 
