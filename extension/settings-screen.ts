@@ -156,7 +156,8 @@ class Screen {
     const from = origin === undefined ? "" : ` Set by ${origin}.`;
     const item = {
       id: key.path,
-      label: key.path,
+      // The list aligns labels up to 36 columns.
+      label: key.path.replace(/^tools\./, ""),
       currentValue: this.#editor.current(key),
       description: key.help + from,
     };
@@ -170,11 +171,10 @@ class Screen {
     const theme = this.#theme;
     const input = new this.#parts.tui.Input();
     input.focused = true;
-    if (current !== "not set") input.setValue(current);
-    input.onSubmit = (value) => done(value);
+    input.onSubmit = (value) => done(value.trim() === "" ? undefined : value);
     input.onEscape = () => done();
-    const head = theme.bold(key.path);
-    const hint = theme.fg("dim", `Expected ${key.expected}; empty for the default. Enter to set · Esc to leave`);
+    const head = `${theme.bold(key.path)} ${theme.fg("muted", `is ${current}`)}`;
+    const hint = theme.fg("dim", `Expected ${key.expected}, or "default". Enter to set · Esc to leave`);
     return {
       render: (width) => [
         this.#parts.tui.truncateToWidth(head, width),

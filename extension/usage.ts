@@ -1,6 +1,7 @@
 /**
  * The quota where people see it: the footer, `/kimi-usage`, and the rows of `/kimi-settings`.
  */
+import { writeSync } from "node:fs";
 import type { ExtensionAPI, ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { Credential, Facts, Profile, Quota, QuotaWindow, Wallet } from "./facts.ts";
 import { PROVIDER_ID } from "./models.ts";
@@ -48,6 +49,12 @@ function essential(windows: QuotaWindow[]): QuotaWindow[] {
   return chosen.length > 0 ? chosen : known.slice(0, 2);
 }
 
+/** The fullest window of those that are worth a warning: its reset is the one that matters. */
+function nearlyUsedUp(windows: QuotaWindow[]): QuotaWindow | undefined {
+  const warned = windows.filter(({ usedRatio, resetsAt }) => (usedRatio ?? 0) >= WARN_AT && resetsAt !== null);
+  return warned.sort((a, b) => (b.usedRatio ?? 0) - (a.usedRatio ?? 0))[0];
+}
+
 /** `Kimi 5h 62% · wk 18% · resets 14:32`; undefined if there is nothing to say. */
 export function statusText(quota: Quota, theme?: Theme, now = Date.now()): string | undefined {
   const windows = essential(quota.usage?.windows ?? []);
@@ -59,8 +66,8 @@ export function statusText(quota: Quota, theme?: Theme, now = Date.now()): strin
     return theme.fg(ratio >= ALARM_AT ? "error" : "warning", text);
   };
   const parts = windows.map(({ short, usedRatio }) => paint(`${short} ${percent(usedRatio ?? 0)}`, usedRatio ?? 0));
-  const fullest = [...windows].sort((a, b) => (b.usedRatio ?? 0) - (a.usedRatio ?? 0)).find(({ resetsAt }) => resetsAt);
-  if (fullest?.resetsAt && fullest.resetsAt > now) parts.push(paint(`resets ${clock(fullest.resetsAt, now)}`));
+  const next = nearlyUsedUp(windows) ?? windows.find(({ resetsAt }) => resetsAt !== null);
+  if (next?.resetsAt && next.resetsAt > now) parts.push(paint(`resets ${clock(next.resetsAt, now)}`));
   if (stale) parts.push(paint(`as of ${clock(quota.fetchedAt, now)}`));
   return `${paint("Kimi ")}${parts.join(paint(" · "))}`;
 }
@@ -79,7 +86,7 @@ export function quotaRows(quota: Quota, width: number, theme?: Theme, now = Date
   const windows = quota.usage?.windows ?? [];
   if (windows.length === 0) return ["No usage data."];
   const labels = Math.min(Math.max(...windows.map(({ label }) => label.length)), 28);
-  const columns = Math.max(8, Math.min(30, width - labels - 32));
+  const columns = Math.max(8, Math.min(30, width - labels - 36));
   const rows: string[] = [];
   for (const { label, usedRatio, used, limit, resetsAt, parts } of windows) {
     const name = label.slice(0, labels).padEnd(labels);
@@ -130,10 +137,13 @@ export async function credentialOf(ctx: ExtensionContext): Promise<Credential> {
   return { ...(apiKey === undefined ? {} : { apiKey }), ...(baseUrl === undefined ? {} : { baseUrl }) };
 }
 
-/** Prints where there is no screen; a screen shows it as a message. */
+/**
+ * Prints where there is no screen; a screen shows it as a message. Written to the descriptor itself: Pi sends what its extensions
+ * write to `process.stdout` elsewhere, because that may be a protocol, and here it is the answer that was asked for.
+ */
 export function say(ctx: ExtensionContext, text: string): void {
-  if (ctx.mode === "print") process.stdout.write(`${text}\n`);
-  else if (ctx.mode === "json") process.stdout.write(`${JSON.stringify({ type: "kimi_text", text })}\n`);
+  if (ctx.mode === "print") writeSync(1, `${text}\n`);
+  else if (ctx.mode === "json") writeSync(1, `${JSON.stringify({ type: "kimi_text", text })}\n`);
   else ctx.ui.notify(text, "info");
 }
 
@@ -186,7 +196,7 @@ async function usageText(facts: Facts, ctx: ExtensionCommandContext, json: boole
   const rows: string[] = [];
   rows.push("error" in profile ? `Account: ${profile.error}` : accountText(profile));
   if ("error" in quota) return [...rows, `Usage: ${quota.error}`].join("\n");
-  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 80, 100)));
+  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100)));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
   if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt)}: ${quota.problem}`);
   return rows.join("\n");
