@@ -52,7 +52,10 @@ impl Dialect {
         const PLAIN: (&str, &str) = ("accept-encoding", "identity");
         match self {
             Self::OpenAi => &[PLAIN],
-            Self::Anthropic => &[PLAIN, ("anthropic-version", "2023-06-01")],
+            // The beta is for `context_management`, which keeps earlier reasoning (kimi-code-2.1 §6.6).
+            Self::Anthropic => {
+                &[PLAIN, ("anthropic-version", "2023-06-01"), ("anthropic-beta", "context-management-2025-06-27")]
+            }
         }
     }
 
