@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::account::remember;
 use crate::auth::device_flow::{Step, sign_in};
-use crate::auth::store::{Stored, to_pi_entry};
-use crate::auth::{Account, refresh};
+use crate::auth::pi_auth::to_pi_entry;
+use crate::auth::store::Stored;
+use crate::auth::{Account, process};
 use crate::client::Kimi;
 use crate::config::{Config, Environment, base_url, load};
 use crate::endpoint::{Endpoint, Region, Slot};
@@ -161,7 +162,7 @@ pub fn has_ambient_login(request: String) -> bool {
 
 #[napi(catch_unwind)]
 pub fn settle() {
-    refresh::settle();
+    process::settle();
 }
 
 /// A login that waits for a person.
