@@ -67,13 +67,6 @@ impl Kimi {
         }
     }
 
-    /// As [`Self::authorize`], on a copy of this client.
-    pub async fn authorized(&self, passed: Option<&str>) -> Result<(Self, Credential)> {
-        let mut kimi = self.clone();
-        let credential = kimi.authorize(passed).await?;
-        Ok((kimi, credential))
-    }
-
     /// The logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
