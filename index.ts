@@ -9,11 +9,13 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host, overrideSettings } from "./extension/environment.ts";
 import { Facts } from "./extension/facts.ts";
-import { ModelList } from "./extension/models.ts";
+import { ModelList, PROVIDER_ID } from "./extension/models.ts";
 import { loadAddon, settleOnExit } from "./extension/native.ts";
 import { Notices } from "./extension/notices.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
+import { KimiServices } from "./extension/services.ts";
 import { registerSettings } from "./extension/settings.ts";
+import { registerTools } from "./extension/tools.ts";
 import { registerUsage } from "./extension/usage.ts";
 
 /** Registers the provider, or says why that is impossible. */
@@ -41,6 +43,8 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
   pi.on("session_start", (_event, context) => notices.attach(context.ui));
   registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, facts);
+  // After the settings: their handler says which project the session is in.
+  registerTools(pi, facts, new KimiServices(addon, us), PROVIDER_ID);
   return undefined;
 }
 
