@@ -14,7 +14,7 @@ import { kimiProvider, type PiAi } from "./extension/provider.ts";
 /** Registers the provider, or says why that is impossible. */
 async function register(pi: ExtensionAPI): Promise<string | undefined> {
   const loaded = loadAddon();
-  if (loaded.addon === undefined) return loaded.problem;
+  if (loaded.addon === undefined) return `${loaded.problem}\nPi's built-in Kimi provider stays in place.`;
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }

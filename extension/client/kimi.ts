@@ -1,0 +1,117 @@
+/**
+ * Kimi Code for any Node program: the addon without Pi around it.
+ */
+import { environment } from "../environment.ts";
+import { loadAddon } from "../loader.ts";
+import type { Addon } from "../native.ts";
+import { API_ID, PROVIDER_ID } from "../provider.ts";
+import { Chat } from "./chat.ts";
+import { transcript } from "./conversation.ts";
+import { KimiAddonError } from "./errors.ts";
+import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
+
+/** How hard to think. A model that lacks a level uses the nearest one it has. */
+export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
+
+export interface KimiOptions {
+  /** Kimi Code key. Without it `KIMI_API_KEY` counts. */
+  apiKey?: string;
+  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
+  baseUrl?: string;
+  /** Model of every chat that names none. Default `kimi-for-coding`. */
+  model?: string;
+  /** Headers of every request; `null` removes one of ours. */
+  headers?: Record<string, string | null>;
+  /** Variables of docs/ENV.md that outrank the process environment. */
+  env?: Record<string, string>;
+}
+
+export interface ChatOptions {
+  /** A model id, for example `k3`. */
+  model?: string;
+  /** Instructions before the first message. */
+  system?: string;
+  tools?: readonly (Tool | OpenAiTool)[];
+  /** `none` forbids tool calls; everything else the service treats as `auto` while the model thinks. */
+  toolChoice?: "auto" | "none";
+  /** Default: as the model does by itself. */
+  thinking?: ThinkingLevel;
+  /** Longest answer in tokens, reasoning included. */
+  maxTokens?: number;
+  temperature?: number;
+  /** Chats with the same id share the service's prompt cache. */
+  sessionId?: string;
+  /** Headers of this request; `null` removes one of ours. */
+  headers?: Record<string, string | null>;
+  /** Longest silence in milliseconds; 0 for no limit. */
+  timeoutMs?: number;
+  /** Aborts the chat at any moment. */
+  signal?: AbortSignal;
+  /** Sees the request body before it leaves; what it returns is sent instead. */
+  onPayload?: (body: unknown) => unknown;
+  /** Sees status and headers of the response before any event. */
+  onResponse?: (response: { status: number; headers: Record<string, string> }) => void | Promise<void>;
+}
+
+/** A chat in one object. */
+export interface ChatRequest extends ChatOptions {
+  messages: readonly ChatMessage[];
+}
+
+interface ModelEntry {
+  id: string;
+  [member: string]: unknown;
+}
+
+const DEFAULT_MODEL = "kimi-for-coding";
+
+/** One configured client. It holds no connection and no timer of its own, so a program that is done ends by itself. */
+export class Kimi {
+  readonly #addon: Addon;
+  readonly #options: KimiOptions;
+  readonly #models: readonly ModelEntry[];
+
+  /** Throws a `KimiAddonError` where the native part cannot be loaded. */
+  constructor(options: KimiOptions = {}) {
+    const loaded = loadAddon();
+    if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
+    this.#addon = loaded.addon;
+    this.#options = options;
+    this.#models = JSON.parse(this.#addon.fallbackModels()) as ModelEntry[];
+  }
+
+  /**
+   * Asks Kimi.
+   *
+   * `input` is a question, a list of messages (OpenAI's or Pi's form), or everything in one object. The request leaves at
+   * once; iterate over the result for events, or await `final()` or `text()`.
+   */
+  chat(input: string | readonly ChatMessage[] | ChatRequest, options: ChatOptions = {}): Chat {
+    const request = { ...asRequest(input), ...options };
+    const { messages, system, tools, thinking, signal, onPayload, onResponse, ...rest } = request;
+    const { apiKey, baseUrl, headers, env } = this.#options;
+    const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
+    return new Chat(this.#addon, model, transcript(messages, model.id, system, tools), {
+      ...rest,
+      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(thinking === undefined ? {} : { reasoning: thinking as "high" }),
+      headers: { ...headers, ...request.headers },
+      env: environment({ ...env, ...(baseUrl === undefined ? {} : { KIMI_CODE_BASE_URL: baseUrl }) }),
+      ...(signal === undefined ? {} : { signal }),
+      ...(onPayload === undefined ? {} : { onPayload }),
+      ...(onResponse === undefined ? {} : { onResponse }),
+    });
+  }
+
+  /** The entry of a model; one that we do not know is asked for all the same, because the service may know it. */
+  #model(id: string): ModelEntry {
+    const known = this.#models.find((entry) => entry.id === id);
+    const entry = known ?? { id, reasoning: true, input: ["text", "image"] };
+    return { ...entry, api: API_ID, provider: PROVIDER_ID };
+  }
+}
+
+function asRequest(input: string | readonly ChatMessage[] | ChatRequest): ChatRequest {
+  if (typeof input === "string") return { messages: [{ role: "user", content: input }] };
+  return "messages" in input ? input : { messages: input };
+}
