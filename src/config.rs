@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::chat::dialect::Dialect;
 use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
@@ -50,6 +51,8 @@ fn invalid(name: &str, value: &str, expected: &str) -> Error {
 pub struct Config {
     /// Where the service is.
     pub endpoint: Endpoint,
+    /// `KIMI_CODE_PROTOCOL`; a model's own protocol wins over it.
+    pub dialect: Option<Dialect>,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
@@ -78,6 +81,7 @@ impl Config {
         let limits = limits(environment)?;
         Ok(Self {
             endpoint: Endpoint::from_base(base_url(environment, model_base))?,
+            dialect: dialect(environment)?,
             api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
             custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
             network: NetworkSettings {
@@ -87,6 +91,7 @@ impl Config {
                 no_proxy: environment.either("no_proxy").map(str::to_owned),
                 extra_ca: environment.get("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
                 ca_file: environment.get("SSL_CERT_FILE").map(PathBuf::from),
+                ca_directories: environment.get("SSL_CERT_DIR").map(str::to_owned),
                 connect_timeout: limits.connect,
             },
             limits,
@@ -119,6 +124,12 @@ pub fn base_url<'a>(environment: &'a Environment, model_base: Option<&'a str>) -
         .or_else(|| environment.get("KIMI_BASE_URL"))
         .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
         .unwrap_or(DEFAULT_BASE_URL)
+}
+
+fn dialect(environment: &Environment) -> Result<Option<Dialect>> {
+    const NAME: &str = "KIMI_CODE_PROTOCOL";
+    let Some(value) = environment.get(NAME) else { return Ok(None) };
+    Dialect::named(value).map(Some).ok_or_else(|| invalid(NAME, value, "openai or anthropic"))
 }
 
 /// Earlier reasoning is kept unless somebody says otherwise (kimi-code-2.1 §6.1).
@@ -174,6 +185,17 @@ mod tests {
     fn a_bad_value_names_its_variable_and_what_was_expected() {
         let error = config(&[("KIMI_MODEL_TEMPERATURE", "warm")]).unwrap_err();
         assert_eq!(error.message, "environment variable KIMI_MODEL_TEMPERATURE is \"warm\", expected a number");
+    }
+
+    #[test]
+    fn the_dialect_is_one_of_two_names() {
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", "anthropic")]).unwrap().dialect, Some(Dialect::Anthropic));
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", " ")]).unwrap().dialect, None);
+        let error = config(&[("KIMI_CODE_PROTOCOL", "claude")]).unwrap_err();
+        assert_eq!(
+            error.message,
+            "environment variable KIMI_CODE_PROTOCOL is \"claude\", expected openai or anthropic"
+        );
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl Endpoint {
     pub fn chat_completions(&self) -> String {
         format!("{}/v1/chat/completions", self.root)
     }
+
+    /// `POST`, Anthropic dialect.
+    pub fn messages(&self) -> String {
+        format!("{}/v1/messages", self.root)
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod tests {
         ] {
             let endpoint = Endpoint::from_base(base).unwrap();
             assert_eq!(endpoint.chat_completions(), "https://api.kimi.com/coding/v1/chat/completions", "{base}");
+            assert_eq!(endpoint.messages(), "https://api.kimi.com/coding/v1/messages", "{base}");
         }
         let proxied = Endpoint::from_base("http://proxy.example:8080/kimi").unwrap();
         assert_eq!(proxied.chat_completions(), "http://proxy.example:8080/kimi/v1/chat/completions");

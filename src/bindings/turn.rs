@@ -114,7 +114,7 @@ fn js_op(op: Op) -> JsOp {
         Op::Raw(text) => (3, 0, text.into(), None),
         Op::Start { index, kind: block, head } => (kind(10, block), at(index), head.into(), None),
         Op::Delta { index, kind: block, text } => (kind(20, block), at(index), text.into(), None),
-        Op::ToolDelta { index, text, changes } => (22, at(index), text.into(), Some(changes.into())),
+        Op::ToolDelta { index, text, changes } => (22, at(index), text.into(), Some(changes.into_text().into())),
         Op::End { index, kind: block, verdict } => (kind(30, block), at(index), verdict.into(), None),
         Op::Amend { index, members } => (40, at(index), members.into(), None),
         Op::Done(text) => (100, 0, text.into(), None),
