@@ -1,7 +1,7 @@
 /**
- * Pi's entry: registers Kimi Code as a provider.
+ * Pi's entry, which registers Kimi Code as a provider, and what other Node programs import.
  *
- * Nothing here may throw, because an exception while an extension loads ends Pi; and nothing may print, because that corrupts its
+ * Nothing in the extension may throw, because an exception while an extension loads ends Pi; and nothing may print, because that corrupts its
  * screen. Whatever is missing becomes one warning, and Pi's built-in provider stays in place.
  */
 import { homedir } from "node:os";
@@ -9,10 +9,23 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host } from "./extension/environment.ts";
 import { loadAddon } from "./extension/native.ts";
+import type { Overrides } from "./extension/overrides.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
 
+export { Chat, type ChatEvent, type RetryEvent } from "./extension/client/chat.ts";
+export * from "./extension/client/errors.ts";
+export * from "./extension/client/kimi.ts";
+export type * from "./extension/client/messages.ts";
+export type { Overrides } from "./extension/overrides.ts";
+
+/** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */
+export type PiExtension = (pi: {
+  registerProvider(...args: never[]): unknown;
+  on(...args: never[]): unknown;
+}) => Promise<void>;
+
 /** Registers the provider, or says why that is impossible. */
-async function register(pi: ExtensionAPI): Promise<string | undefined> {
+async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string | undefined> {
   const loaded = loadAddon();
   if (loaded.addon === undefined) return `${loaded.problem}\nPi's built-in Kimi provider stays in place.`;
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
@@ -23,21 +36,27 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION));
+  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION), overrides);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
   return undefined;
 }
 
-/** The extension. */
-export default async function kimiCode(pi: ExtensionAPI): Promise<void> {
-  let problem: string | undefined;
-  try {
-    problem = await register(pi);
-  } catch (error) {
-    problem = `Kimi Code could not be set up: ${error instanceof Error ? error.message : String(error)}`;
-  }
-  if (problem === undefined) return;
-  const text = problem;
-  pi.on("session_start", (_event, context) => context.ui.notify(text, "warning"));
+/** Makes the extension for `main(args, { extensionFactories: [KimiCode({ … })] })` and for Pi's SDK. */
+export function KimiCode(overrides: Overrides = {}): PiExtension {
+  return async (host) => {
+    const pi = host as unknown as ExtensionAPI;
+    let problem: string | undefined;
+    try {
+      problem = await register(pi, overrides);
+    } catch (error) {
+      problem = `Kimi Code could not be set up: ${error instanceof Error ? error.message : String(error)}`;
+    }
+    if (problem === undefined) return;
+    const text = problem;
+    pi.on("session_start", (_event, context) => context.ui.notify(text, "warning"));
+  };
 }
+
+/** The extension as Pi loads it. */
+export default KimiCode();

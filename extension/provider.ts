@@ -13,6 +13,7 @@ import type {
 } from "@earendil-works/pi-ai";
 import { environment, type Host } from "./environment.ts";
 import type { Addon } from "./native.ts";
+import { type Overrides, overridingVariables } from "./overrides.ts";
 import { runTurn } from "./stream.ts";
 
 export const PROVIDER_ID = "kimi-coding";
@@ -32,11 +33,17 @@ type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 /** Builds the provider object, or says why this Pi cannot take it. */
-export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: Provider } | { problem: string } {
+export function kimiProvider(
+  addon: Addon,
+  piAi: PiAi,
+  host: Host,
+  overrides: Overrides = {},
+): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function" || typeof piAi.envApiKeyAuth !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
-  const baseUrl = addon.apiRoot(JSON.stringify(environment()));
+  const variables = overridingVariables(overrides);
+  const baseUrl = addon.apiRoot(JSON.stringify(environment(variables)));
   const entries = JSON.parse(addon.fallbackModels()) as Entry[];
   const models = entries.map((entry) => ({
     ...entry,
@@ -51,7 +58,7 @@ export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: 
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, options);
+    runTurn(addon, host, events, model, context, { ...options, env: { ...options?.env, ...variables } });
     return events;
   };
   return {
@@ -59,9 +66,17 @@ export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: 
       id: PROVIDER_ID,
       name: DISPLAY_NAME,
       baseUrl,
-      auth: { apiKey: piAi.envApiKeyAuth("Kimi API key", ["KIMI_API_KEY"]) },
+      auth: { apiKey: apiKeyAuth(piAi.envApiKeyAuth("Kimi API key", ["KIMI_API_KEY"]), overrides.apiKey) },
       models,
       api: { stream, streamSimple: stream },
     }),
   };
+}
+
+type ApiKeyAuth = NonNullable<ProviderAuth["apiKey"]>;
+
+/** Pi's own way to find a key, unless there is one that outranks all. */
+function apiKeyAuth(usual: ApiKeyAuth, key: string | undefined): ApiKeyAuth {
+  if (key === undefined) return usual;
+  return { ...usual, resolve: () => Promise.resolve({ auth: { apiKey: key }, source: "KimiCode()" }) };
 }

@@ -3,7 +3,7 @@
 // `cargo rustc --crate-type cdylib` and not a "cdylib" in Cargo.toml: the crate is a library for its own tests, and rustc
 // leaves link-time optimisation out where both kinds are built at once (4.0 MB instead of 3.4 MB).
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { platformName } from "../extension/native.ts";
 
@@ -34,6 +34,7 @@ export function buildAddon(release) {
 
 /** Compiles index.ts and extension/ to dist/. */
 export function buildJavaScript() {
+  rmSync(join(ROOT, "dist"), { recursive: true, force: true });
   run(process.execPath, [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json"]);
 }
 

@@ -4,7 +4,12 @@
  * Runs the same turn that Pi runs (stream.ts) and listens in on what the addon says besides, because Pi's events carry an error
  * as a text only, while a program wants its code, status and waiting time.
  */
-import type { AssistantMessageEvent, AssistantMessageEventStream, Model, TranscriptContext } from "@earendil-works/pi-ai";
+import type {
+  AssistantMessageEvent,
+  AssistantMessageEventStream,
+  Model,
+  TranscriptContext,
+} from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
 import { type Addon, type Op, OpCode } from "../native.ts";
 import { runTurn, type TurnOptions } from "../stream.ts";

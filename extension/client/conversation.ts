@@ -30,8 +30,11 @@ export function transcript(
 }
 
 function plainTool(tool: Tool | OpenAiTool): Tool {
-  const { name, description = "", parameters = { type: "object", properties: {} } } =
-    "function" in tool ? tool.function : tool;
+  const {
+    name,
+    description = "",
+    parameters = { type: "object", properties: {} },
+  } = "function" in tool ? tool.function : tool;
   return { name, description, parameters };
 }
 

@@ -1,9 +1,9 @@
 /**
  * Kimi Code for any Node program: the addon without Pi around it.
  */
-import { environment } from "../environment.ts";
 import { loadAddon } from "../loader.ts";
 import type { Addon } from "../native.ts";
+import { type Overrides, overridingVariables } from "../overrides.ts";
 import { API_ID, PROVIDER_ID } from "../provider.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
@@ -13,17 +13,11 @@ import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
 /** How hard to think. A model that lacks a level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
 
-export interface KimiOptions {
-  /** Kimi Code key. Without it `KIMI_API_KEY` counts. */
-  apiKey?: string;
-  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
-  baseUrl?: string;
+export interface KimiOptions extends Overrides {
   /** Model of every chat that names none. Default `kimi-for-coding`. */
   model?: string;
   /** Headers of every request; `null` removes one of ours. */
   headers?: Record<string, string | null>;
-  /** Variables of docs/ENV.md that outrank the process environment. */
-  env?: Record<string, string>;
 }
 
 export interface ChatOptions {
@@ -89,14 +83,14 @@ export class Kimi {
   chat(input: string | readonly ChatMessage[] | ChatRequest, options: ChatOptions = {}): Chat {
     const request = { ...asRequest(input), ...options };
     const { messages, system, tools, thinking, signal, onPayload, onResponse, ...rest } = request;
-    const { apiKey, baseUrl, headers, env } = this.#options;
+    const { apiKey, headers } = this.#options;
     const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
     return new Chat(this.#addon, model, transcript(messages, model.id, system, tools), {
       ...rest,
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking as "high" }),
       headers: { ...headers, ...request.headers },
-      env: environment({ ...env, ...(baseUrl === undefined ? {} : { KIMI_CODE_BASE_URL: baseUrl }) }),
+      env: overridingVariables(this.#options),
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),
       ...(onResponse === undefined ? {} : { onResponse }),
@@ -106,7 +100,8 @@ export class Kimi {
   /** The entry of a model; one that we do not know is asked for all the same, because the service may know it. */
   #model(id: string): ModelEntry {
     const known = this.#models.find((entry) => entry.id === id);
-    const entry = known ?? { id, reasoning: true, input: ["text", "image"] };
+    // Like the known models without a catalog: told to think, because the service may refuse "off".
+    const entry = known ?? { id, reasoning: true, thinkingLevelMap: { off: null }, input: ["text", "image"] };
     return { ...entry, api: API_ID, provider: PROVIDER_ID };
   }
 }
