@@ -16,7 +16,7 @@ const NAME = "pi-provider-kimi-code";
 const FILE = "kimi-code.node";
 
 /** Platforms with a package of their own; npm/platforms.mjs describes them. */
-const PREBUILT: readonly string[] = [
+export const PREBUILT: readonly string[] = [
   "linux-x64-gnu",
   "linux-x64-musl",
   "linux-arm64-gnu",

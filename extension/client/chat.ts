@@ -44,6 +44,12 @@ export type ChatEvent =
   | RetryEvent
   | { type: "done"; reason: "stop" | "length" | "toolUse"; message: AssistantMessage };
 
+/** Options of stream.ts, of which only the signal matters here. Written this way because our types must read without Pi. */
+interface Options {
+  signal?: AbortSignal;
+  [option: string]: unknown;
+}
+
 /** An answer on its way. It runs from the start, whether or not anybody listens. */
 export class Chat implements AsyncIterable<ChatEvent> {
   readonly #stop = new AbortController();
@@ -54,7 +60,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   #taken = false;
 
   /** @internal Made by `kimi.chat()`. */
-  constructor(addon: Addon, model: object, conversation: Transcript, options: TurnOptions) {
+  constructor(addon: Addon, model: object, conversation: Transcript, options: Options) {
     const { signal } = options;
     let failure: Failure | undefined;
     const listening: Addon = {
@@ -91,7 +97,10 @@ export class Chat implements AsyncIterable<ChatEvent> {
         { push, end } as AssistantMessageEventStream,
         model as Model<string>,
         conversation as unknown as TranscriptContext,
-        { ...options, signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal },
+        {
+          ...options,
+          signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
+        } as TurnOptions,
       );
     });
     // Whoever iterates or asks for the message hears of a failure; without a listener it must not end the process.

@@ -88,7 +88,7 @@ export class Kimi {
     return new Chat(this.#addon, model, transcript(messages, model.id, system, tools), {
       ...rest,
       ...(apiKey === undefined ? {} : { apiKey }),
-      ...(thinking === undefined ? {} : { reasoning: thinking as "high" }),
+      ...(thinking === undefined ? {} : { reasoning: thinking }),
       headers: { ...headers, ...request.headers },
       env: overridingVariables(this.#options),
       ...(signal === undefined ? {} : { signal }),

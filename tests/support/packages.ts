@@ -1,0 +1,52 @@
+/** The packages as they are published, packed from this checkout. */
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { platformName } from "../../extension/loader.ts";
+import { buildJavaScript } from "../../npm/build.mjs";
+import { packPlatform, packRoot } from "../../npm/pack.mjs";
+import { ROOT } from "./pi.ts";
+
+export const PLATFORM = platformName();
+export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
+
+/** A new directory for tarballs, with compiled JavaScript ready to be packed. */
+export function packingDirectory(): string {
+  buildJavaScript();
+  return mkdtempSync(join(tmpdir(), "kimi-packed-"));
+}
+
+/** Tarball of the root package. */
+export function rootTarball(directory: string, options: { version?: string; allInOne?: boolean } = {}): string {
+  return packRoot(directory, options);
+}
+
+/** Tarball of this platform's package; packed anew only if the addon changed, because compressing it takes seconds. */
+export function platformTarball(): string {
+  const cache = join(ROOT, ".cache", "packages");
+  mkdirSync(cache, { recursive: true });
+  const { version } = manifest();
+  const tarball = join(cache, `pi-provider-kimi-code-${PLATFORM}-${version}.tgz`);
+  const current = existsSync(tarball) && statSync(tarball).mtimeMs > statSync(ADDON).mtimeMs;
+  return current ? tarball : packPlatform(cache, PLATFORM);
+}
+
+/** Our package.json. */
+export function manifest(): { name: string; version: string; [member: string]: unknown } {
+  return JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { name: string; version: string };
+}
+
+/** Runs a program to its end and returns what it printed; a failure throws with everything it said. */
+export function run(command: string, args: string[], cwd: string, env?: NodeJS.ProcessEnv): string {
+  const program = command === "node" ? process.execPath : command;
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
+    cwd,
+    encoding: "utf8",
+    timeout: 120_000,
+    ...(env ? { env } : {}),
+  });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}\n${stdout}\n${stderr}`);
+  return stdout;
+}
