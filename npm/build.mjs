@@ -32,10 +32,11 @@ export function buildAddon(release) {
   console.log(`${addon} (${(statSync(addon).size / 1e6).toFixed(2)} MB)`);
 }
 
-/** Compiles index.ts and extension/ to dist/. */
-export function buildJavaScript() {
-  rmSync(join(ROOT, "dist"), { recursive: true, force: true });
-  run(process.execPath, [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json"]);
+/** Compiles index.ts and extension/ into `directory`. */
+export function buildJavaScript(directory = join(ROOT, "dist")) {
+  rmSync(directory, { recursive: true, force: true });
+  const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+  run(process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", directory]);
 }
 
 if (process.argv[1] === import.meta.filename) {

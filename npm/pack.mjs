@@ -8,6 +8,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { buildJavaScript } from "./build.mjs";
 import { PLATFORMS, platformManifest, publishedManifest } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -28,7 +29,10 @@ export function packRoot(out, { version, allInOne = false } = {}) {
     manifest.files = [...manifest.files, "npm/*/kimi-code.node"];
   }
   return pack(out, manifest, allInOne ? "-all-in-one" : "", (stage) => {
-    for (const entry of root.files) cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
+    buildJavaScript(join(stage, "dist")); // never what an earlier build left in dist/
+    for (const entry of root.files.filter((entry) => entry !== "dist")) {
+      cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
+    }
     for (const platform of allInOne ? builtPlatforms() : []) {
       cpSync(addonOf(platform), join(stage, "npm", platform, "kimi-code.node"));
     }

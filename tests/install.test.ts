@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { packRoot } from "../npm/pack.mjs";
 import { packageName } from "../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { packingDirectory, PLATFORM, platformTarball, rootTarball, run } from "./support/packages.ts";
+import { PLATFORM, platformTarball, run } from "./support/packages.ts";
 import { Home, type PiResult, RpcPi, runPi } from "./support/pi.ts";
 import { Registry } from "./support/registry.ts";
 import { fetchedTool } from "./support/tools.ts";
@@ -16,10 +17,8 @@ const HEAVY = process.env["KIMI_TEST_INSTALL"] === "1";
 let simulator: Simulator;
 let registry: Registry;
 let home: Home;
-let packed: string;
 
 before(async () => {
-  packed = packingDirectory();
   simulator = await startSimulator();
 });
 after(() => simulator.close());
@@ -35,7 +34,7 @@ afterEach(async () => {
 });
 
 function publishCurrent(): void {
-  registry.publish(rootTarball(packed));
+  registry.publish(packRoot(home.tmp));
   registry.publish(platformTarball());
   registry.listOtherPlatforms();
 }
@@ -98,7 +97,7 @@ describe("npm", () => {
   });
 
   test("a release without our platform warns, the update that brings it works, removal leaves nothing", async () => {
-    registry.publish(rootTarball(packed, { version: "0.0.9" }));
+    registry.publish(packRoot(home.tmp, { version: "0.0.9" }));
     await pi("install", `npm:${NAME}`);
     const warning = await warnings();
     assert.match(warning, new RegExp(`${packageName(PLATFORM)}.*could not be loaded.*pi install npm:${NAME}`));
@@ -121,7 +120,7 @@ describe("npm", () => {
 test("the all-in-one tarball needs no registry", async () => {
   const folder = join(home.path, "kimi");
   mkdirSync(folder);
-  run("tar", ["-xzf", rootTarball(packed, { allInOne: true }), "-C", folder, "--strip-components=1"], home.path);
+  run("tar", ["-xzf", packRoot(home.tmp, { allInOne: true }), "-C", folder, "--strip-components=1"], home.path);
   await pi("install", folder);
   await answers();
   assert.deepEqual(registry.requests, []);

@@ -2,20 +2,24 @@
 import assert from "node:assert/strict";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterEach, before, beforeEach, describe, test } from "node:test";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { packRoot } from "../npm/pack.mjs";
 import { packageName } from "../npm/platforms.mjs";
-import { ADDON, manifest, packingDirectory, PLATFORM, rootTarball, run } from "./support/packages.ts";
+import { ADDON, manifest, PLATFORM, run } from "./support/packages.ts";
 import { Home } from "./support/pi.ts";
 
 const NAME = "pi-provider-kimi-code";
 const { version: VERSION } = manifest();
 
+let packed: Home;
 let tarball: string;
 let home: Home;
 
 before(() => {
-  tarball = rootTarball(packingDirectory());
+  packed = new Home();
+  tarball = packRoot(packed.path);
 });
+after(() => packed.remove());
 beforeEach(() => {
   home = new Home();
 });

@@ -16,8 +16,9 @@ import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { PREBUILT } from "../extension/loader.ts";
+import { packRoot } from "../npm/pack.mjs";
 import { packageName, PLATFORMS, platformManifest } from "../npm/platforms.mjs";
-import { manifest, packingDirectory, rootTarball, run } from "./support/packages.ts";
+import { manifest, run } from "./support/packages.ts";
 import { ROOT } from "./support/pi.ts";
 
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
@@ -27,9 +28,8 @@ let tarball: string;
 let root: string;
 
 before(() => {
-  const packed = packingDirectory();
-  tarball = rootTarball(packed);
   work = mkdtempSync(join(tmpdir(), "kimi pack "));
+  tarball = packRoot(work);
   root = join(work, "node_modules", "pi-provider-kimi-code");
   mkdirSync(root, { recursive: true });
   run("tar", ["-xzf", tarball, "-C", root, "--strip-components=1"], work);

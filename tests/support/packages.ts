@@ -1,26 +1,13 @@
 /** The packages as they are published, packed from this checkout. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { platformName } from "../../extension/loader.ts";
-import { buildJavaScript } from "../../npm/build.mjs";
-import { packPlatform, packRoot } from "../../npm/pack.mjs";
+import { packPlatform } from "../../npm/pack.mjs";
 import { ROOT } from "./pi.ts";
 
 export const PLATFORM = platformName();
 export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
-
-/** A new directory for tarballs, with compiled JavaScript ready to be packed. */
-export function packingDirectory(): string {
-  buildJavaScript();
-  return mkdtempSync(join(tmpdir(), "kimi-packed-"));
-}
-
-/** Tarball of the root package. */
-export function rootTarball(directory: string, options: { version?: string; allInOne?: boolean } = {}): string {
-  return packRoot(directory, options);
-}
 
 /** Tarball of this platform's package; packed anew only if the addon changed, because compressing it takes seconds. */
 export function platformTarball(): string {
