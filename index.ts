@@ -31,12 +31,13 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
+  const { addon } = loaded;
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION), overrides);
+  const built = kimiProvider(addon, piAi as PiAi, host(agent.VERSION), overrides);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
   return undefined;

@@ -57,7 +57,7 @@ export function loadAddon(): Loaded {
     const require = createRequire(join(root, "index.ts"));
     for (const candidate of candidates(root, platform)) {
       const found = attempt(require, candidate, version);
-      if (typeof found !== "string") return { addon: found };
+      if (typeof found !== "string") return { addon: settledAtExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
@@ -105,6 +105,20 @@ function attempt(require: NodeJS.Require, path: string, version: string): Addon 
   } catch (error) {
     return firstLine(error);
   }
+}
+
+const SETTLED = Symbol.for("pi-provider-kimi-code.settled");
+
+/**
+ * Destructors do not run on process.exit: a refresh token may be on its way, and a lock must not outlive us. Once per addon and
+ * not per load, because Pi loads us anew with every session and Node prints a warning about the eleventh listener.
+ */
+function settledAtExit(addon: Addon & { [SETTLED]?: true }): Addon {
+  if (!addon[SETTLED]) {
+    addon[SETTLED] = true;
+    process.once("exit", () => addon.settle());
+  }
+  return addon;
 }
 
 function problemText(platform: string, tried: string[]): string {

@@ -42,7 +42,12 @@ export interface TurnHandle {
   sendBody(body: string): void;
 }
 
-/** What the addon exports. */
+export interface LoginHandle {
+  /** Aborts the login; a `failed` step with code `cancelled` still arrives. */
+  cancel(): void;
+}
+
+/** What the addon exports. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
   version(): string;
   /** Writes diagnostics to this file from now on; credentials are redacted. */
@@ -51,6 +56,24 @@ export interface Addon {
   apiRoot(environment: string): string;
   /** JSON list of the models known without a network. */
   fallbackModels(): string;
+  /** `{ask, region?}`: whether a person has to choose a region for a login, else which one counts; or `{error}`. */
+  loginOptions(request: string): string;
+  /** API root for a credential that names `baseUrl`; throws if the environment insists on the other region. */
+  baseOf(request: string): string;
+  /** Notes that an access token belongs to a login, so that a refusal is healed. Static keys never are. */
+  rememberLogin(access: string): void;
+  /** `{credential}` (Pi's form) if another program's login can be used and Pi does not use it yet, else `{}` or `{error}`. */
+  reuseLogin(request: string): Promise<string>;
+  /** A refreshed `{credential}` or `{error}`. To be called while Pi holds its own lock, as it does around `refresh`. */
+  renewLogin(request: string, credential: string): Promise<string>;
+  /** `{access, baseUrl}` of another program's login, fresh; `{}` if there is none, or `{error}`. */
+  ambientLogin(request: string): Promise<string>;
+  /** Whether there is such a login. Only looks at files. */
+  hasAmbientLogin(request: string): boolean;
+  /** Device flow. Steps are JSON: `{type: "code" | "progress" | "done" | "failed", …}`, the last one `done` or `failed`. */
+  startLogin(request: string, onStep: (step: string) => void): LoginHandle;
+  /** For the exit of the process: waits for a refresh token that is on its way, releases all locks. */
+  settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
   startTurn(request: string, context: string, media: string[], onOps: (ops: Op[]) => void): TurnHandle;
 }

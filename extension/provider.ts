@@ -7,11 +7,11 @@ import type {
   CreateProviderOptions,
   Model,
   Provider,
-  ProviderAuth,
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { environment, type Host } from "./environment.ts";
+import { kimiAuth } from "./login.ts";
 import type { Addon } from "./native.ts";
 import { type Overrides, overridingVariables } from "./overrides.ts";
 import { runTurn } from "./stream.ts";
@@ -24,7 +24,6 @@ const DISPLAY_NAME = "Kimi Code";
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
   createProvider?(input: CreateProviderOptions): Provider;
-  envApiKeyAuth?(label: string, variables: readonly string[]): NonNullable<ProviderAuth["apiKey"]>;
 }
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
@@ -39,7 +38,7 @@ export function kimiProvider(
   host: Host,
   overrides: Overrides = {},
 ): { provider: Provider } | { problem: string } {
-  if (typeof piAi.createProvider !== "function" || typeof piAi.envApiKeyAuth !== "function") {
+  if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
   const variables = overridingVariables(overrides);
@@ -58,7 +57,11 @@ export function kimiProvider(
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, { ...options, env: { ...options?.env, ...variables } });
+    runTurn(addon, host, events, model, context, {
+      ...options,
+      ...(overrides.apiKey === undefined ? {} : { apiKey: overrides.apiKey }),
+      env: { ...options?.env, ...variables },
+    });
     return events;
   };
   return {
@@ -66,17 +69,9 @@ export function kimiProvider(
       id: PROVIDER_ID,
       name: DISPLAY_NAME,
       baseUrl,
-      auth: { apiKey: apiKeyAuth(piAi.envApiKeyAuth("Kimi API key", ["KIMI_API_KEY"]), overrides.apiKey) },
+      auth: kimiAuth(addon, { host, variables, key: overrides.apiKey }),
       models,
       api: { stream, streamSimple: stream },
     }),
   };
-}
-
-type ApiKeyAuth = NonNullable<ProviderAuth["apiKey"]>;
-
-/** Pi's own way to find a key, unless there is one that outranks all. */
-function apiKeyAuth(usual: ApiKeyAuth, key: string | undefined): ApiKeyAuth {
-  if (key === undefined) return usual;
-  return { ...usual, resolve: () => Promise.resolve({ auth: { apiKey: key }, source: "KimiCode()" }) };
 }

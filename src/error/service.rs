@@ -21,8 +21,9 @@ struct ServiceError {
     code: Option<Value>,
 }
 
-/// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is.
-fn service_text(body: &str) -> (String, String) {
+/// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is;
+/// beside it the machine-readable type and code.
+pub fn service_text(body: &str) -> (String, String) {
     if let Ok(value) = serde_json::from_str::<Value>(body) {
         let inner = match value.get("error") {
             Some(Value::Object(_)) => value.get("error").cloned(),

@@ -3,6 +3,7 @@
 
 import type { AddressInfo } from "node:net";
 import type { Catalog } from "./catalog.ts";
+import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
@@ -26,6 +27,8 @@ export interface Simulator {
   /** May be changed at any time; `reset` restores what `startSimulator` was given. */
   readonly settings: Settings;
   readonly catalog: Catalog;
+  /** Logins, device scripts, counters; see oauth-state.ts. */
+  readonly oauth: OAuthState;
   /** Accepted tokens: the API key, and whatever a test adds. */
   readonly credentials: Set<string>;
   /** One scenario per accepted generation request of either dialect, before markers and default. */
@@ -66,6 +69,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     requests: state.log.records,
     settings: state.settings,
     catalog: state.catalog,
+    oauth: state.oauth,
     credentials: state.credentials,
     enqueue: (...scenarios) => void state.queue.push(...scenarios),
     setDefault: (scenario) => void (state.defaultScenario = scenario),

@@ -2,6 +2,7 @@
 
 import { Catalog } from "./catalog.ts";
 import { RequestLog } from "./log.ts";
+import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
 import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
@@ -21,6 +22,7 @@ function defaultSettings(): Settings {
 export class State {
   readonly log = new RequestLog();
   readonly catalog = new Catalog();
+  readonly oauth = new OAuthState();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;
@@ -44,6 +46,10 @@ export class State {
     this.#interceptions.set(endpoint, [...(this.#interceptions.get(endpoint) ?? []), ...answers]);
   }
 
+  accepts(token: string): boolean {
+    return this.credentials.has(token) || this.oauth.accepts(token);
+  }
+
   takeInterception(endpoint: EndpointName): Interception | undefined {
     return this.#interceptions.get(endpoint)?.shift();
   }
@@ -51,6 +57,7 @@ export class State {
   reset(): void {
     this.log.clear();
     this.catalog.reset();
+    this.oauth.reset();
     this.promptCache.clear();
     this.credentials.clear();
     this.credentials.add(this.apiKey);

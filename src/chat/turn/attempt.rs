@@ -41,7 +41,7 @@ pub(super) async fn attempt(
     let mut watchdog = Watchdog::headers(prepared.limits);
     let url = prepared.dialect.url(&prepared.kimi.config.endpoint);
     let headers = headers(prepared, request);
-    let sending = prepared.kimi.post_json(&url, &prepared.key, prepared.body.clone(), &headers);
+    let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &headers);
     let response = tokio::select! {
         response = sending => response?,
         () = until(watchdog.deadline()) => return Err(watchdog.expired()),

@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use super::TurnLine;
 use super::request::TurnRequest;
+use crate::auth::Credential;
+use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
@@ -23,10 +25,11 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Prepared {
     pub dialect: Dialect,
     pub kimi: Kimi,
-    pub key: String,
+    pub credential: Credential,
     pub body: Bytes,
-    /// Ids of tool calls that the conversation already holds.
-    pub calls: CallIds,
+    pub known: Known,
+    /// What the person should know about the request, one sentence each.
+    pub notes: Vec<String>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
@@ -37,36 +40,38 @@ pub(super) async fn prepare(request: &TurnRequest, context: String, media: Vec<M
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
     let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let key = kimi.api_key(request.options.api_key.as_deref())?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
-    let target = Target { images, ..Target::default() };
+    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
+    let target = Target { images, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
-    let (body, estimate, calls) = in_background((context, media, options), move |(context, media, mut options)| {
-        let context = without_lone_surrogates(&context, "").unwrap_or(context);
-        let transcript = Transcript::parse(&context, &media)?;
-        let mut calls = CallIds::default();
-        recorded_calls(&transcript).for_each(|id| calls.reserve(id));
-        let conversation = repair(transcript, target);
-        sent_calls(&conversation).for_each(|id| calls.reserve(id));
-        let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
-        let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
-        options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
-        let body = dialect
-            .encode(&conversation, &options)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
-        Ok((Bytes::from(body), conversation.estimated_tokens, calls))
-    })
-    .await?;
+    let (body, estimate, known, notes) =
+        in_background((context, media, options), move |(context, media, mut options)| {
+            let context = without_lone_surrogates(&context, "").unwrap_or(context);
+            let transcript = Transcript::parse(&context, &media)?;
+            let mut calls = CallIds::default();
+            recorded_calls(&transcript).for_each(|id| calls.reserve(id));
+            let conversation = repair(transcript, target);
+            sent_calls(&conversation).for_each(|id| calls.reserve(id));
+            let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
+            let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
+            options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
+            let body = dialect
+                .encode(&conversation, &options)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
+            let known = Known { calls, names: conversation.renamed };
+            Ok((Bytes::from(body), conversation.estimated_tokens, known, conversation.notes))
+        })
+        .await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, key, body, calls, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
@@ -76,7 +81,7 @@ fn recorded_calls<'t>(transcript: &'t Transcript<'_>) -> impl Iterator<Item = &'
         .iter()
         .filter_map(|message| if let Message::Assistant(answer) = message { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
-        .filter_map(|block| if let Block::Call { id, .. } = block { Some(&**id) } else { None })
+        .filter_map(|block| if let Block::Call { id, .. } = block { Some(id.as_ref()) } else { None })
 }
 
 /// Ids as they are sent.
