@@ -1,5 +1,5 @@
 /** The packages as they are published, packed from this checkout. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { platformName } from "../../extension/loader.ts";
@@ -35,5 +35,18 @@ export function run(command: string, args: string[], cwd: string, env?: NodeJS.P
   });
   if (error) throw error;
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+/** The same beside us, for programs that talk to a server of this process. */
+export async function runAside(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
+  const program = command === "node" ? process.execPath : command;
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${String(code)}\n${stdout}\n${stderr}`);
   return stdout;
 }
