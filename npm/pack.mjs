@@ -1,5 +1,5 @@
-// Packs what is published: the root package, one package per platform whose addon lies in npm/<platform>/, and on request
-// the all-in-one package that needs no registry (`--all-in-one`). Prints the paths of the tarballs.
+// Packs what is published: the root package, one package per platform whose addon lies in npm/<platform>/, and with
+// `--all-in-one` the package that needs no registry. `--complete` insists on every platform. Prints the paths of the tarballs.
 //
 // The manifests are made here and not committed. A committed `optionalDependencies` would name packages of a version that is
 // not published yet, and the next `npm install` would drop them from the lock file, which `npm ci` then refuses.
@@ -70,9 +70,19 @@ function pack(out, manifest, suffix, fill) {
 
 if (process.argv[1] === import.meta.filename) {
   const { values } = parseArgs({
-    options: { out: { type: "string", default: ".cache/packages" }, "all-in-one": { type: "boolean", default: false } },
+    options: {
+      out: { type: "string", default: ".cache/packages" },
+      complete: { type: "boolean", default: false },
+      "all-in-one": { type: "boolean", default: false },
+    },
   });
-  for (const platform of builtPlatforms()) console.log(packPlatform(values.out, platform));
+  const platforms = builtPlatforms();
+  const missing = Object.keys(PLATFORMS).filter((platform) => !platforms.includes(platform));
+  if (values.complete && missing.length > 0) {
+    console.error(`There is no addon for ${missing.join(", ")} in npm/.`);
+    process.exit(1);
+  }
+  for (const platform of platforms) console.log(packPlatform(values.out, platform));
   console.log(packRoot(values.out));
   if (values["all-in-one"]) console.log(packRoot(values.out, { allInOne: true }));
 }
