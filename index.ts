@@ -9,10 +9,11 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host } from "./extension/environment.ts";
 import { loadAddon } from "./extension/native.ts";
+import { Notices } from "./extension/notices.ts";
 import type { Overrides } from "./extension/overrides.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
 
-export { Chat, type ChatEvent, type RetryEvent } from "./extension/client/chat.ts";
+export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
 export * from "./extension/client/errors.ts";
 export * from "./extension/client/kimi.ts";
 export type * from "./extension/client/messages.ts";
@@ -31,15 +32,16 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
-  const { addon } = loaded;
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(addon, piAi as PiAi, host(agent.VERSION), overrides);
+  const notices = new Notices();
+  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION), notices, overrides);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
+  pi.on("session_start", (_event, context) => notices.attach(context.ui));
   return undefined;
 }
 

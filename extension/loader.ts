@@ -57,7 +57,7 @@ export function loadAddon(): Loaded {
     const require = createRequire(join(root, "index.ts"));
     for (const candidate of candidates(root, platform)) {
       const found = attempt(require, candidate, version);
-      if (typeof found !== "string") return { addon: settledAtExit(found) };
+      if (typeof found !== "string") return { addon: settledOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
@@ -107,17 +107,20 @@ function attempt(require: NodeJS.Require, path: string, version: string): Addon 
   }
 }
 
-const SETTLED = Symbol.for("pi-provider-kimi-code.settled");
+/** Every addon of this process; one per file, also across Pi's `/reload`. */
+const LOADED = Symbol.for("pi-provider-kimi-code.addons");
 
 /**
- * Destructors do not run on process.exit: a refresh token may be on its way, and a lock must not outlive us. Once per addon and
- * not per load, because Pi loads us anew with every session and Node prints a warning about the eleventh listener.
+ * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
+ * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
  */
-function settledAtExit(addon: Addon & { [SETTLED]?: true }): Addon {
-  if (!addon[SETTLED]) {
-    addon[SETTLED] = true;
-    process.once("exit", () => addon.settle());
+function settledOnExit(addon: Addon): Addon {
+  const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (shared[LOADED] === undefined) {
+    const addons = (shared[LOADED] = new Set<Addon>());
+    process.once("exit", () => addons.forEach((one) => one.settle()));
   }
+  shared[LOADED].add(addon);
   return addon;
 }
 

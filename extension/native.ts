@@ -8,7 +8,7 @@ export const OpCode = {
   Body: 0,
   /** `text`: `{status, headers}`; arrives before any content. */
   Response: 1,
-  /** `text`: `{kind, message, …}`, progress for a person. */
+  /** `text`: progress for a person, see notices.ts. */
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,

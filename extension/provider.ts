@@ -13,6 +13,7 @@ import type {
 import { environment, type Host } from "./environment.ts";
 import { kimiAuth } from "./login.ts";
 import type { Addon } from "./native.ts";
+import type { Notices } from "./notices.ts";
 import { type Overrides, overridingVariables } from "./overrides.ts";
 import { runTurn } from "./stream.ts";
 
@@ -36,6 +37,7 @@ export function kimiProvider(
   addon: Addon,
   piAi: PiAi,
   host: Host,
+  notices?: Notices,
   overrides: Overrides = {},
 ): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function") {
@@ -57,11 +59,12 @@ export function kimiProvider(
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, {
+    const decided = {
       ...options,
       ...(overrides.apiKey === undefined ? {} : { apiKey: overrides.apiKey }),
       env: { ...options?.env, ...variables },
-    });
+    };
+    runTurn(addon, host, events, model, context, decided, notices);
     return events;
   };
   return {

@@ -17,15 +17,13 @@ import type { Transcript } from "./conversation.ts";
 import { type Failure, kimiError } from "./errors.ts";
 import type { AssistantMessage, ToolCall } from "./messages.ts";
 
-/** The addon waits and then asks again, because nothing visible has arrived yet. */
-export interface RetryEvent {
-  type: "retry";
-  /** Number of the attempt that failed. */
-  attempt: number;
-  delayMs: number;
-  code: Failure["code"];
-  message: string;
-}
+/** Why nothing comes at the moment, or what was changed to make the request possible. */
+export type ChatNotice =
+  /** The attempt failed and is repeated, because nothing visible had arrived yet. */
+  | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
+  /** The service has been silent. `limitMs` is when we give up, null for never. */
+  | { type: "quiet"; sinceMs: number; limitMs: number | null }
+  | { type: "note"; message: string };
 
 interface At {
   /** Position in the message's content. */
@@ -41,7 +39,7 @@ export type ChatEvent =
   | ({ type: "text_delta" | "thinking_delta" | "toolcall_delta"; delta: string } & At)
   | ({ type: "text_end" | "thinking_end"; content: string } & At)
   | ({ type: "toolcall_end"; toolCall: ToolCall } & At)
-  | RetryEvent
+  | ChatNotice
   | { type: "done"; reason: "stop" | "length" | "toolUse"; message: AssistantMessage };
 
 /** Options of stream.ts, of which only the signal matters here. Written this way because our types must read without Pi. */
@@ -143,8 +141,8 @@ export class Chat implements AsyncIterable<ChatEvent> {
   }
 
   #notice(text: string): void {
-    const { kind, ...notice } = JSON.parse(text) as Omit<RetryEvent, "type"> & { kind: string };
-    if (kind === "retry") this.#push({ type: "retry", ...notice });
+    const { kind, ...notice } = JSON.parse(text) as { kind: ChatNotice["type"] };
+    this.#push({ type: kind, ...notice } as ChatNotice);
   }
 
   #push(event: ChatEvent): void {
