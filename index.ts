@@ -16,6 +16,7 @@ import { kimiProvider, type PiAi } from "./extension/provider.ts";
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
 export * from "./extension/client/errors.ts";
 export * from "./extension/client/kimi.ts";
+export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
 export type { Overrides } from "./extension/overrides.ts";
 

@@ -1,19 +1,34 @@
 /** The client for plain Node programs: what it takes, what comes back, how it fails, how it ends. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { Context, Message } from "@earendil-works/pi-ai";
-import { type AssistantMessage, type ChatEvent, type ChatMessage, Kimi, KimiError } from "../index.ts";
+import {
+  type AssistantMessage,
+  type ChatEvent,
+  type ChatMessage,
+  Kimi,
+  KIMI_ERROR_CODES,
+  KimiError,
+} from "../index.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { bodyOf } from "./support/pi.ts";
+import { bodyOf, Home, ROOT } from "./support/pi.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
 
+const home = new Home();
+
 before(async () => {
+  Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
   // The gate knows agents by name, and we do not pretend to be one of them.
   simulator = await startSimulator({ identityGate: "off" });
 });
-after(() => simulator.close());
+after(async () => {
+  await simulator.close();
+  home.remove();
+});
 beforeEach(() => {
   simulator.reset();
   kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
@@ -272,6 +287,46 @@ describe("stopping", () => {
     setTimeout(() => chat.abort(), 100);
     assert.equal((await failure(chat.final())).code, "cancelled");
   });
+});
+
+describe("a login", () => {
+  const there = (): Kimi =>
+    new Kimi({ baseUrl: simulator.baseUrl, env: { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_API_KEY: "" } });
+
+  test("is kept for the chats that follow", async () => {
+    assert.equal(there().hasLogin(), false);
+    assert.equal((await failure(there().chat("hi").final())).code, "login_required");
+    const codes: string[] = [];
+    await there().login({ onCode: ({ userCode, url }) => codes.push(`${userCode} ${url}`), region: "mainland-cn" });
+    assert.match(codes.join(), /^\S+ http\S+$/);
+    assert.equal(there().hasLogin(), true);
+    simulator.enqueue({ steps: [{ text: "Signed in." }] });
+    assert.equal(await there().chat("hi").text(), "Signed in.");
+  });
+
+  test("ends with its signal, and with an onCode that throws", async () => {
+    simulator.oauth.scripts.push(["authorization_pending"]);
+    const controller = new AbortController();
+    const login = there().login({ onCode: () => controller.abort("enough"), signal: controller.signal });
+    const error = await failure(login);
+    assert.deepEqual([error.code, error.cause], ["cancelled", "enough"]);
+    const broken = there().login({
+      onCode: () => {
+        throw new Error("no screen");
+      },
+    });
+    await assert.rejects(broken, /no screen/);
+  });
+});
+
+test("every code of the addon has a class, and a place in the documents", () => {
+  const rust = readFileSync(join(ROOT, "src", "error", "mod.rs"), "utf8");
+  const [, body = ""] = /pub fn code\(&self\) -> &'static str \{(.*?)\n    \}/s.exec(rust) ?? [];
+  const codes = [...body.matchAll(/=> "(\w+)"/g)].map(([, code]) => code);
+  assert.ok(codes.length > 20);
+  assert.deepEqual([...KIMI_ERROR_CODES].sort(), [...codes, "addon_missing"].sort());
+  const documented = readFileSync(join(ROOT, "docs", "troubleshooting.md"), "utf8");
+  for (const code of KIMI_ERROR_CODES) assert.ok(documented.includes(`\`${code}\``), code);
 });
 
 test("several clients in one process keep apart", async () => {

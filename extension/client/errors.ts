@@ -133,3 +133,6 @@ const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
 export function kimiError(failure: Failure, options?: ConstructorParameters<typeof KimiError>[1]): KimiError {
   return new (CLASSES[failure.code] ?? KimiError)(failure, options);
 }
+
+/** All codes. */
+export const KIMI_ERROR_CODES = Object.keys(CLASSES) as readonly KimiErrorCode[];

@@ -1,6 +1,7 @@
 /**
  * Kimi Code for any Node program: the addon without Pi around it.
  */
+import { environment, host } from "../environment.ts";
 import { loadAddon } from "../loader.ts";
 import type { Addon } from "../native.ts";
 import { type Overrides, overridingVariables } from "../overrides.ts";
@@ -8,6 +9,7 @@ import { API_ID, PROVIDER_ID } from "../provider.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiAddonError } from "./errors.ts";
+import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
 
 /** How hard to think. A model that lacks a level uses the nearest one it has. */
@@ -95,6 +97,20 @@ export class Kimi {
       ...(onPayload === undefined ? {} : { onPayload }),
       ...(onResponse === undefined ? {} : { onResponse }),
     });
+  }
+
+  /** Signs this machine in. Chats without a key use the login from then on; so do Pi and the official client. */
+  login(options: LoginOptions): Promise<void> {
+    return login(this.#addon, this.#account(), options);
+  }
+
+  /** Whether chats without a key have a login to use. Looks at files only, so it may be one that the service no longer takes. */
+  hasLogin(): boolean {
+    return this.#addon.hasAmbientLogin(JSON.stringify(this.#account()));
+  }
+
+  #account(): object {
+    return { environment: environment(overridingVariables(this.#options)), host: host(undefined) };
   }
 
   /** The entry of a model; one that we do not know is asked for all the same, because the service may know it. */
