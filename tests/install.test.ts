@@ -1,13 +1,13 @@
 /** From a registry into real Pi: install, a turn, update, remove, and what is missing. The registry is ours and on the loopback. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../npm/pack.mjs";
 import { packageName } from "../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { PLATFORM, platformTarball, run } from "./support/packages.ts";
-import { Home, type PiResult, RpcPi, runPi } from "./support/pi.ts";
+import { PLATFORM, platformTarball, run, runAside } from "./support/packages.ts";
+import { Home, type PiResult, ROOT, RpcPi, runPi } from "./support/pi.ts";
 import { Registry } from "./support/registry.ts";
 import { fetchedTool } from "./support/tools.ts";
 
@@ -126,10 +126,12 @@ test("the all-in-one tarball needs no registry", async () => {
   assert.deepEqual(registry.requests, []);
 });
 
+const BUN = `@oven/bun-${process.platform}-${process.arch}`;
+
 describe("other package managers", { skip: HEAVY ? false : "KIMI_TEST_INSTALL=1 runs them" }, () => {
   for (const [manager, source, path] of [
     ["pnpm", "pnpm@12", "pnpm/pnpm"],
-    ["bun", `@oven/bun-${process.platform}-${process.arch}@1`, `@oven/bun-${process.platform}-${process.arch}/bin/bun`],
+    ["bun", `${BUN}@1`, `${BUN}/bin/bun`],
   ] as const) {
     test(`${manager}: install, a turn, update, remove`, async () => {
       home.settings({ npmCommand: [fetchedTool(source, path)] });
@@ -143,4 +145,24 @@ describe("other package managers", { skip: HEAVY ? false : "KIMI_TEST_INSTALL=1 
       assert.deepEqual(settings().packages ?? [], []);
     });
   }
+});
+
+test("the Pi that Bun compiled into one file", { skip: HEAVY ? false : "KIMI_TEST_INSTALL=1 runs it" }, async () => {
+  const binary = join(home.path, "pi", "pi");
+  const source = join(ROOT, "node_modules", "@earendil-works", "pi-coding-agent");
+  const flags = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
+  run(
+    fetchedTool(`${BUN}@1`, `${BUN}/bin/bun`),
+    ["build", "--compile", ...flags, join(source, "dist/bun/cli.js"), "--outfile", binary],
+    ROOT,
+  );
+  // What Pi's own build puts beside its binary, as far as it is read without a screen.
+  cpSync(join(source, "package.json"), join(home.path, "pi", "package.json"));
+  cpSync(join(source, "dist/modes/interactive/theme"), join(home.path, "pi", "theme"), { recursive: true });
+  publishCurrent();
+  await pi("install", `npm:${NAME}`);
+  simulator.enqueue({ steps: [{ text: "From Bun." }] });
+  const args = ["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hi"];
+  assert.equal((await runAside(binary, args, home.cwd, home.env(env()))).trim(), "From Bun.");
+  assert.match(simulator.requests.at(-1)?.headers["user-agent"] ?? "", /bun\/.*pi-provider-kimi-code\//);
 });
