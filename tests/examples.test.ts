@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, beforeEach, test } from "node:test";
+import { after, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../npm/pack.mjs";
 import { packageName } from "../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
@@ -123,9 +123,24 @@ test("importing loads no binary and takes no time worth mentioning", async () =>
   assert.equal(await output("import.mjs"), "false true");
 });
 
-test("a Pi of one's own", async () => {
-  simulator.settings.identityGate = "agent";
-  simulator.enqueue({ steps: [{ text: "Hello from your own Pi." }] });
-  symlinkSync(join(ROOT, "node_modules", "@earendil-works"), join(work, "node_modules", "@earendil-works"), "junction");
-  assert.equal(await output("custom-pi.mjs"), "Hello from your own Pi.");
+describe("with Pi", () => {
+  before(() => {
+    symlinkSync(
+      join(ROOT, "node_modules", "@earendil-works"),
+      join(work, "node_modules", "@earendil-works"),
+      "junction",
+    );
+  });
+  beforeEach(() => (simulator.settings.identityGate = "agent"));
+
+  test("main()", async () => {
+    simulator.enqueue({ steps: [{ text: "Hello from your own Pi." }] });
+    assert.equal(await output("custom-pi.mjs"), "Hello from your own Pi.");
+  });
+
+  test("an agent session, with key and host decided by the program", async () => {
+    simulator.enqueue({ steps: [{ text: "Hello from your agent." }] });
+    const env = home.env({ MY_KEY: simulator.apiKey, MY_GATEWAY: simulator.baseUrl });
+    assert.equal((await runAside("node", ["agent-session.mjs"], work, env)).trim(), "Hello from your agent.");
+  });
 });
