@@ -22,7 +22,7 @@ function isImage(part: unknown): part is ImagePart {
 }
 
 /** The context with `{type, mimeType, media: <index>}` in place of each image, and the base64 texts by index. */
-export function withoutMedia(context: TranscriptContext): { context: unknown; media: string[] } {
+export function withoutMedia(context: TranscriptContext): { context: object; media: string[] } {
   const media: string[] = [];
   const messages = context.messages.map((message) => {
     const { content } = message as { content?: unknown };

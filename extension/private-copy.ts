@@ -3,7 +3,6 @@
  * where a loaded file can neither be replaced nor removed, and after an update, when the process still holds the old
  * file of the same path (pi-extension §1.4).
  */
-import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
@@ -29,7 +28,8 @@ export function privateCopy(file: string, version: string): string | undefined {
 }
 
 function digest(bytes: Buffer): string {
-  return createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+  // Not imported: that costs every start milliseconds for what is hardly ever needed.
+  return process.getBuiltinModule("node:crypto").createHash("sha256").update(bytes).digest("hex").slice(0, 16);
 }
 
 function isSame(copy: string, bytes: Buffer): boolean {

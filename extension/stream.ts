@@ -16,6 +16,7 @@ import type {
   TranscriptContext,
   Usage,
 } from "@earendil-works/pi-ai";
+import { contextText } from "./context.ts";
 import { LiveArguments, type LiveCall } from "./arguments.ts";
 import { environment, type Host } from "./environment.ts";
 import { withoutMedia } from "./media.ts";
@@ -98,7 +99,7 @@ class Turn {
       payloadHook: onPayload !== undefined,
       rawEvents: onProviderStreamEvent !== undefined,
     });
-    this.#handle = addon.startTurn(request, JSON.stringify(slim), media, (ops) => this.#receive(ops));
+    this.#handle = addon.startTurn(request, contextText(slim), media, (ops) => this.#receive(ops));
     signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 

@@ -5,15 +5,15 @@
 //! dropped with the task, so that an idle addon never keeps a process alive.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use napi::Status;
 use napi::bindgen_prelude::{Function, Latin1String, spawn, spawn_blocking};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::JsText;
@@ -28,7 +28,7 @@ pub type JsOp = (u32, u32, JsText, Option<JsText>);
 #[napi]
 pub struct TurnHandle {
     cancel: CancellationToken,
-    body: Mutex<Option<oneshot::Sender<String>>>,
+    body: mpsc::UnboundedSender<String>,
 }
 
 #[napi]
@@ -42,10 +42,8 @@ impl TurnHandle {
     /// Answers a `Body` op with the JSON text to send.
     #[napi(catch_unwind)]
     pub fn send_body(&self, body: String) {
-        if let Some(sender) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The turn may be over already.
-            let _ = sender.send(body);
-        }
+        // The turn may be over already.
+        let _ = self.body.send(body);
     }
 }
 
@@ -70,10 +68,10 @@ pub fn start_turn(
         armed.swap(true, Ordering::AcqRel) || wake.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
     });
     let cancel = CancellationToken::new();
-    let (sender, receiver) = oneshot::channel();
-    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_body: Some(receiver) };
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_bodies: receiver };
     spawn(guarded(request, context, media, line));
-    Ok(TurnHandle { cancel, body: Mutex::new(Some(sender)) })
+    Ok(TurnHandle { cancel, body: sender })
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.

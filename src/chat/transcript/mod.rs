@@ -117,6 +117,8 @@ pub enum Part<'a> {
 pub struct Transcript<'a> {
     /// Oldest first; the first one may be a system message.
     pub messages: Vec<Message<'a>>,
+    /// Size of what it was read from, images included.
+    pub bytes: usize,
 }
 
 impl<'a> Transcript<'a> {
@@ -135,7 +137,8 @@ impl<'a> Transcript<'a> {
             let leading = messages.is_empty();
             messages.push(understand(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
         }
-        Ok(Self { messages })
+        let bytes = json.len() + media.iter().map(Media::len).sum::<usize>();
+        Ok(Self { messages, bytes })
     }
 }
 
