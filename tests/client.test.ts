@@ -210,7 +210,7 @@ describe("failures", () => {
   test("carry code, class, status and what had arrived", async () => {
     simulator.enqueue({ steps: [{ text: "Half" }, { cut: "end" }] });
     const error = await failure(kimi.chat("hi").final());
-    assert.deepEqual([error.code, error.name], ["truncated", "KimiServiceError"]);
+    assert.deepEqual([error.code, error.name], ["truncated", "KimiServerError"]);
     assert.deepEqual(error.partial?.content, [{ type: "text", text: "Half" }]);
   });
 

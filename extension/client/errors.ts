@@ -97,8 +97,8 @@ export class KimiRequestError extends KimiError {
 }
 
 /** The service failed in the middle: `server`, `protocol`, `truncated`, `empty_answer`, `filtered`. */
-export class KimiServiceError extends KimiError {
-  override name = "KimiServiceError";
+export class KimiServerError extends KimiError {
+  override name = "KimiServerError";
 }
 
 const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
@@ -109,23 +109,23 @@ const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
   client_refused: KimiAuthError,
   config: KimiRequestError,
   context_overflow: KimiRequestError,
-  empty_answer: KimiServiceError,
+  empty_answer: KimiServerError,
   entitlement: KimiAuthError,
-  filtered: KimiServiceError,
+  filtered: KimiServerError,
   internal: KimiError,
   io: KimiError,
   login_required: KimiAuthError,
   network: KimiConnectionError,
   overloaded: KimiLimitError,
   payload_too_large: KimiRequestError,
-  protocol: KimiServiceError,
+  protocol: KimiServerError,
   proxy: KimiConnectionError,
   quota_exhausted: KimiLimitError,
   rate_limited: KimiLimitError,
-  server: KimiServiceError,
+  server: KimiServerError,
   timeout: KimiConnectionError,
   tls: KimiConnectionError,
-  truncated: KimiServiceError,
+  truncated: KimiServerError,
   unauthorized: KimiAuthError,
 };
 
