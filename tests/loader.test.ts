@@ -97,6 +97,16 @@ describe("found", () => {
   });
 });
 
+test("loading writes nothing into node_modules, which may be read-only", () => {
+  const modules = join(home.path, "node_modules");
+  platformPackage(modules);
+  const root = unpack(join(modules, NAME));
+  const listing = (): string[] => readdirSync(home.path, { recursive: true }).map(String).sort();
+  const before = listing();
+  assert.equal(load(root), "loaded");
+  assert.deepEqual(listing(), before);
+});
+
 describe("an update while the program runs", () => {
   test("is loaded from a copy, because the process keeps the old file of the same path", () => {
     // The addon's version cannot be changed here, so the old one is a stand-in that was loaded from the same path.
