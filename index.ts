@@ -7,18 +7,24 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
-import { host } from "./extension/environment.ts";
+import { host, overrideEnvironment } from "./extension/environment.ts";
+import { Facts } from "./extension/facts.ts";
+import { ModelList } from "./extension/models.ts";
 import { loadAddon } from "./extension/native.ts";
 import { Notices } from "./extension/notices.ts";
-import type { Overrides } from "./extension/overrides.ts";
+import { type Overrides, settingsVariable } from "./extension/overrides.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
+import { registerSettings } from "./extension/settings.ts";
+import { registerUsage } from "./extension/usage.ts";
 
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
 export * from "./extension/client/errors.ts";
 export * from "./extension/client/kimi.ts";
+export type { Cancellable } from "./extension/client/asking.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
-export type { Overrides } from "./extension/overrides.ts";
+export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
+export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */
 export type PiExtension = (pi: {
@@ -33,16 +39,25 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
+  const { addon } = loaded;
+  const { apiKey, env = {}, ...settings } = overrides;
+  overrideEnvironment({ ...env, ...settingsVariable(settings) });
   // Not imported statically: plain Node programs load this file without Pi being installed.
-  const [piAi, agent] = await Promise.all([
+  const [piAi, agent, tui] = await Promise.all([
     import("@earendil-works/pi-ai"),
-    import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
+    import("@earendil-works/pi-coding-agent"),
+    import("@earendil-works/pi-tui"),
   ]);
+  const us = host((agent as { VERSION?: string }).VERSION);
+  const facts = new Facts(addon, us);
+  const models = new ModelList(facts);
   const notices = new Notices();
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION), notices, overrides);
+  const built = kimiProvider(addon, piAi as PiAi, us, models, notices, apiKey);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
   pi.on("session_start", (_event, context) => notices.attach(context.ui));
+  registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
+  registerUsage(pi, facts);
   return undefined;
 }
 

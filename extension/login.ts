@@ -35,8 +35,6 @@ const REGIONS = [
 /** For whom we sign in. */
 export interface Who {
   host: Host;
-  /** Variables that outrank the environment. */
-  variables?: Record<string, string>;
   /** A key that outranks everything else. */
   key?: string | undefined;
 }
@@ -46,8 +44,8 @@ export function kimiAuth(addon: Addon, who: Who): Auth {
   return { apiKey: keyAuth(addon, who), oauth: loginAuth(addon, who) };
 }
 
-function request({ host, variables }: Who, more: { region?: string; baseUrl?: unknown } = {}): string {
-  return JSON.stringify({ environment: environment(variables), host, ...more });
+function request({ host }: Who, more: { region?: string; baseUrl?: unknown } = {}): string {
+  return JSON.stringify({ environment: environment(), host, ...more });
 }
 
 /** An answer of the addon, or its error as an exception. */
@@ -60,7 +58,11 @@ function parsed<T>(text: string): T {
 function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
   type Input = Parameters<ApiKeyAuth["resolve"]>[0];
   const key = async ({ ctx, credential }: Pick<Input, "ctx" | "credential">): Promise<string | undefined> =>
-    who.key || credential?.key?.trim() || (await ctx.env(KEY_VARIABLE))?.trim() || undefined;
+    who.key ||
+    credential?.key?.trim() ||
+    credential?.env?.[KEY_VARIABLE]?.trim() ||
+    (await ctx.env(KEY_VARIABLE))?.trim() ||
+    undefined;
   return {
     name: "Kimi API key",
     async login(interaction) {

@@ -1,17 +1,24 @@
 /**
- * What the program around us may decide: it outranks the environment and what Pi has stored.
+ * What the program around us may decide.
  */
 
-export interface Overrides {
-  /** Kimi Code key. Without it Pi's stored key counts, then `KIMI_API_KEY`. */
-  apiKey?: string;
-  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
+/** Any part of a settings file (docs/settings.md); outranks files and environment. */
+export interface SettingsOverrides {
+  /** Root of the service, with or without a final `/v1`. */
   baseUrl?: string;
+  [setting: string]: unknown;
+}
+
+/** For an extension of one's own: settings, and what no settings file may hold. */
+export interface Overrides extends SettingsOverrides {
+  /** Kimi Code key; outranks what Pi has stored. */
+  apiKey?: string;
   /** Variables of docs/ENV.md that outrank the process environment. */
   env?: Record<string, string>;
 }
 
-/** Overrides as the variables they stand for; the key travels apart. */
-export function overridingVariables({ baseUrl, env }: Overrides): Record<string, string> {
-  return { ...env, ...(baseUrl === undefined ? {} : { KIMI_CODE_BASE_URL: baseUrl }) };
+/** Settings as the variable that carries them; nothing where there are none. */
+export function settingsVariable(settings: SettingsOverrides): Record<string, string> {
+  const text = JSON.stringify(settings);
+  return text === "{}" ? {} : { KIMI_CODE_SETTINGS: text };
 }

@@ -8,8 +8,9 @@
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
 //! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
-//! catalog     the models: fallback table, prices
-//! config      what the environment says · endpoint  URLs · identity  who we say we are
+//! services/   quota and account
+//! catalog/    the models: live list, its copy on disk, fallback table, prices
+//! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
 //! error       one error type; its kind decides retry, wording and what Pi does next
 //! ```
@@ -38,6 +39,8 @@ pub mod http;
 pub mod identity;
 #[forbid(unsafe_code)]
 pub mod retry;
+#[forbid(unsafe_code)]
+pub mod services;
 
 /// Version of the crate and of the npm package; `index.ts` refuses an addon that says another one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -319,6 +319,23 @@ describe("a login", () => {
   });
 });
 
+describe("facts", () => {
+  test("models, quota and account come from the service", async () => {
+    const models = await kimi.models();
+    assert.ok(models.some(({ id, contextWindow }) => id === "kimi-for-coding" && contextWindow > 100_000));
+    const { usage } = await kimi.usage();
+    assert.ok((usage?.windows.length ?? 0) > 0);
+    assert.equal(typeof (await kimi.account()).userId, "string");
+  });
+
+  test("a refusal is an error with its code, and a signal ends the wait", async () => {
+    const refused = new Kimi({ baseUrl: simulator.baseUrl, apiKey: "sk-wrong" });
+    assert.equal((await failure(refused.models())).code, "unauthorized");
+    const error = await failure(kimi.account({ signal: AbortSignal.abort("enough") }));
+    assert.deepEqual([error.code, error.cause], ["cancelled", "enough"]);
+  });
+});
+
 test("every code of the addon has a class, and a place in the documents", () => {
   const rust = readFileSync(join(ROOT, "src", "error", "mod.rs"), "utf8");
   const [, body = ""] = /pub fn code\(&self\) -> &'static str \{(.*?)\n    \}/s.exec(rust) ?? [];

@@ -2,10 +2,12 @@
  * Kimi Code for any Node program: the addon without Pi around it.
  */
 import { environment, host } from "../environment.ts";
+import type { Profile, Quota } from "../facts.ts";
 import { loadAddon } from "../loader.ts";
 import type { Addon } from "../native.ts";
-import { type Overrides, overridingVariables } from "../overrides.ts";
-import { API_ID, PROVIDER_ID } from "../provider.ts";
+import { API_ID, PROVIDER_ID } from "../models.ts";
+import { type SettingsOverrides, settingsVariable } from "../overrides.ts";
+import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiAddonError } from "./errors.ts";
@@ -15,7 +17,15 @@ import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
 /** How hard to think. A model that lacks a level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
 
-export interface KimiOptions extends Overrides {
+export interface KimiOptions {
+  /** Kimi Code key. Without it `KIMI_API_KEY` counts, then the login of this machine. */
+  apiKey?: string;
+  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
+  baseUrl?: string;
+  /** Any part of a settings file (docs/settings.md); outranks files and environment. */
+  settings?: SettingsOverrides;
+  /** Variables of docs/ENV.md that outrank the process environment. */
+  env?: Record<string, string>;
   /** Model of every chat that names none. Default `kimi-for-coding`. */
   model?: string;
   /** Headers of every request; `null` removes one of ours. */
@@ -54,9 +64,20 @@ export interface ChatRequest extends ChatOptions {
   messages: readonly ChatMessage[];
 }
 
-interface ModelEntry {
+/** A model of the account. */
+export interface KimiModel {
   id: string;
-  [member: string]: unknown;
+  name: string;
+  reasoning: boolean;
+  /** Levels that make a difference; null stands for one that is not offered. */
+  thinkingLevelMap: Record<string, string | null>;
+  input: string[];
+  /** List prices in USD per million tokens; the plan itself counts quota. */
+  cost: { input: number; output: number; cacheRead: number; cacheWrite: number };
+  /** Tokens of prompt and answer together. */
+  contextWindow: number;
+  /** Longest answer in tokens. */
+  maxTokens: number;
 }
 
 const DEFAULT_MODEL = "kimi-for-coding";
@@ -65,7 +86,6 @@ const DEFAULT_MODEL = "kimi-for-coding";
 export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
-  readonly #models: readonly ModelEntry[];
 
   /** Throws a `KimiAddonError` where the native part cannot be loaded. */
   constructor(options: KimiOptions = {}) {
@@ -73,7 +93,6 @@ export class Kimi {
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
     this.#options = options;
-    this.#models = JSON.parse(this.#addon.fallbackModels()) as ModelEntry[];
   }
 
   /**
@@ -92,11 +111,27 @@ export class Kimi {
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking }),
       headers: { ...headers, ...request.headers },
-      env: overridingVariables(this.#options),
+      env: this.#variables(),
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),
       ...(onResponse === undefined ? {} : { onResponse }),
     });
+  }
+
+  /** The models of this account, asked of the service; chats know them from then on. */
+  async models(options: Cancellable = {}): Promise<KimiModel[]> {
+    await answered<object>(this.#addon.refreshModels(this.#question()), options);
+    return this.#knownModels();
+  }
+
+  /** How much of the plan's quota is used, window by window. */
+  usage(options: Cancellable = {}): Promise<Quota> {
+    return answered<Quota>(this.#addon.usage(this.#question(), 0), options);
+  }
+
+  /** Whose account it is, and its plan. */
+  account(options: Cancellable = {}): Promise<Profile> {
+    return answered<Profile>(this.#addon.profile(this.#question()), options);
   }
 
   /** Signs this machine in. Chats without a key use the login from then on; so do Pi and the official client. */
@@ -109,13 +144,28 @@ export class Kimi {
     return this.#addon.hasAmbientLogin(JSON.stringify(this.#account()));
   }
 
+  #variables(): Record<string, string> {
+    const { baseUrl, settings, env } = this.#options;
+    return { ...env, ...settingsVariable({ ...settings, ...(baseUrl === undefined ? {} : { baseUrl }) }) };
+  }
+
+  /** The last list that the service sent, else the one we came with. Only looks at files. */
+  #knownModels(): KimiModel[] {
+    return value<{ models: KimiModel[] }>(this.#addon.models(this.#question())).models;
+  }
+
+  #question(): string {
+    const { apiKey } = this.#options;
+    return JSON.stringify({ ...this.#account(), ...(apiKey === undefined ? {} : { apiKey }) });
+  }
+
   #account(): object {
-    return { environment: environment(overridingVariables(this.#options)), host: host(undefined) };
+    return { environment: environment(this.#variables()), host: host(undefined) };
   }
 
   /** The entry of a model; one that we do not know is asked for all the same, because the service may know it. */
-  #model(id: string): ModelEntry {
-    const known = this.#models.find((entry) => entry.id === id);
+  #model(id: string): { id: string; api: string; provider: string } {
+    const known = this.#knownModels().find((entry) => entry.id === id);
     // Like the known models without a catalog: told to think, because the service may refuse "off".
     const entry = known ?? { id, reasoning: true, thinkingLevelMap: { off: null }, input: ["text", "image"] };
     return { ...entry, api: API_ID, provider: PROVIDER_ID };

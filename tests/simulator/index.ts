@@ -6,12 +6,15 @@ import type { Catalog } from "./catalog.ts";
 import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
+import type { Plan } from "./usage.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
 export * from "./scenario.ts";
 export * from "./types.ts";
 export { entitlement, faults, httpError, rateLimit } from "./faults.ts";
 export { namedScenario, transcripts, transcriptText } from "./transcripts.ts";
+export { catalogs } from "./catalog-variants.ts";
+export { countView, ratioView, usageShapes, wallet } from "./usage.ts";
 export { openAIScenarios } from "./variants.ts";
 
 export interface Simulator {
@@ -27,6 +30,8 @@ export interface Simulator {
   /** May be changed at any time; `reset` restores what `startSimulator` was given. */
   readonly settings: Settings;
   readonly catalog: Catalog;
+  /** Quota and account: what `/usages` and `/me` say; see usage.ts. */
+  readonly plan: Plan;
   /** Logins, device scripts, counters; see oauth-state.ts. */
   readonly oauth: OAuthState;
   /** Accepted tokens: the API key, and whatever a test adds. */
@@ -69,6 +74,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     requests: state.log.records,
     settings: state.settings,
     catalog: state.catalog,
+    plan: state.plan,
     oauth: state.oauth,
     credentials: state.credentials,
     enqueue: (...scenarios) => void state.queue.push(...scenarios),

@@ -4,6 +4,7 @@ import { Catalog } from "./catalog.ts";
 import { RequestLog } from "./log.ts";
 import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
+import { Plan } from "./usage.ts";
 import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
 export const DEFAULT_KEY = "sk-kimi-sim";
@@ -23,6 +24,7 @@ export class State {
   readonly log = new RequestLog();
   readonly catalog = new Catalog();
   readonly oauth = new OAuthState();
+  readonly plan = new Plan();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;
@@ -57,6 +59,7 @@ export class State {
   reset(): void {
     this.log.clear();
     this.catalog.reset();
+    this.plan.reset();
     this.oauth.reset();
     this.promptCache.clear();
     this.credentials.clear();
