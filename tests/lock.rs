@@ -127,6 +127,13 @@ fn both_kinds_exclude_each_other_and_survive_killed_holders() {
     for child in &mut lasting.0 {
         assert!(wait(child, until).success());
     }
+    // The last one to die may have held it: then it is abandoned, and the next one who comes gets it.
+    let mut waiter = Waiter::new(&target, STALE);
+    let until = Instant::now() + 2 * STALE;
+    while waiter.try_lock().unwrap().is_none() {
+        assert!(Instant::now() < until, "a dead holder blocks everybody");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(!place.join("file.lock").exists());
     fs::remove_dir_all(place).unwrap();
 }
