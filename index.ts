@@ -9,12 +9,14 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host, overrideEnvironment } from "./extension/environment.ts";
 import { Facts } from "./extension/facts.ts";
-import { ModelList } from "./extension/models.ts";
+import { ModelList, PROVIDER_ID } from "./extension/models.ts";
 import { loadAddon } from "./extension/native.ts";
 import { Notices } from "./extension/notices.ts";
 import { type Overrides, settingsVariable } from "./extension/overrides.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
+import { KimiServices } from "./extension/services.ts";
 import { registerSettings } from "./extension/settings.ts";
+import { registerTools } from "./extension/tools.ts";
 import { registerUsage } from "./extension/usage.ts";
 
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
@@ -23,6 +25,16 @@ export * from "./extension/client/kimi.ts";
 export type { Cancellable } from "./extension/client/asking.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
+export type * from "./extension/client/options.ts";
+export type { ServiceCallOptions } from "./extension/client/services.ts";
+export type {
+  DatasourceAnswer,
+  DatasourceRequest,
+  FetchAnswer,
+  ReturnedFile,
+  SearchAnswer,
+  SearchResult,
+} from "./extension/services.ts";
 export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
 export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";
 
@@ -58,6 +70,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.on("session_start", (_event, context) => notices.attach(context.ui));
   registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, facts);
+  // After the settings: their handler says which project the session is in.
+  registerTools(pi, facts, new KimiServices(addon, us), PROVIDER_ID);
   return undefined;
 }
 

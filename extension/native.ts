@@ -42,6 +42,16 @@ export interface TurnHandle {
   sendBody(body: string): void;
 }
 
+export interface ServiceCall {
+  /**
+   * Runs the call, once: `[details, text]`. `details` is JSON, `{ok: true, …}` or
+   * `{ok: false, code, message, status?, retryAfterMs?, requestId?}`. Never rejects for a failed request.
+   */
+  result(): Promise<[details: string, text: string]>;
+  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
+}
+
 export interface LoginHandle {
   /** Aborts the login; a `failed` step with code `cancelled` still arrives. */
   cancel(): void;
@@ -90,6 +100,10 @@ export interface Addon {
   settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
   startTurn(request: string, context: string, media: string[], onOps: (ops: Op[]) => void): TurnHandle;
+  /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
+  serviceCall(request: string): ServiceCall;
+  /** JSON list of `[name, content]` of the data sources. */
+  dataSources(): string;
 }
 
 /** `addon` or, in its place, why there is none. */

@@ -8,7 +8,7 @@
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
 //! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
-//! services/   quota and account
+//! services/   quota and account, Kimi's own tools: web search, page fetch, data sources
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
