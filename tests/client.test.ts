@@ -305,6 +305,7 @@ describe("a login", () => {
   });
 
   test("opens search, fetch and data sources", async () => {
+    await there().login({ onCode: () => {}, region: "mainland-cn" });
     const { results, text } = await there().search("weather in Beijing");
     assert.ok(results.length > 0 && text !== "");
     assert.notEqual((await there().fetch("https://example.com/")).text, "");
