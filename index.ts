@@ -25,6 +25,16 @@ export * from "./extension/client/kimi.ts";
 export type { Cancellable } from "./extension/client/asking.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
+export type * from "./extension/client/options.ts";
+export type { ServiceCallOptions } from "./extension/client/services.ts";
+export type {
+  DatasourceAnswer,
+  DatasourceRequest,
+  FetchAnswer,
+  ReturnedFile,
+  SearchAnswer,
+  SearchResult,
+} from "./extension/services.ts";
 export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
 export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";
 

@@ -304,6 +304,17 @@ describe("a login", () => {
     assert.equal(await there().chat("hi").text(), "Signed in.");
   });
 
+  test("opens search, fetch and data sources", async () => {
+    await there().login({ onCode: () => {}, region: "mainland-cn" });
+    const { results, text } = await there().search("weather in Beijing");
+    assert.ok(results.length > 0 && text !== "");
+    assert.notEqual((await there().fetch("https://example.com/")).text, "");
+    const [source] = there().datasources()[0] ?? [];
+    assert.notEqual((await there().datasource({ source: source ?? "" })).text, "");
+    const error = await failure(there().search("x", { signal: AbortSignal.abort("enough") }));
+    assert.deepEqual([error.code, error.cause], ["cancelled", "enough"]);
+  });
+
   test("ends with its signal, and with an onCode that throws", async () => {
     simulator.oauth.scripts.push(["authorization_pending"]);
     const controller = new AbortController();

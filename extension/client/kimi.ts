@@ -6,79 +6,23 @@ import type { Profile, Quota } from "../facts.ts";
 import { loadAddon } from "../loader.ts";
 import type { Addon } from "../native.ts";
 import { API_ID, PROVIDER_ID } from "../models.ts";
-import { type SettingsOverrides, settingsVariable } from "../overrides.ts";
+import {
+  type DatasourceAnswer,
+  type DatasourceRequest,
+  type FetchAnswer,
+  KimiServices,
+  type SearchAnswer,
+  type ServiceOptions,
+} from "../services.ts";
+import { type ServiceCallOptions, served } from "./services.ts";
+import { settingsVariable } from "../overrides.ts";
 import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiAddonError } from "./errors.ts";
 import { login, type LoginOptions } from "./login.ts";
-import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
-
-/** How hard to think. A model that lacks a level uses the nearest one it has. */
-export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
-
-export interface KimiOptions {
-  /** Kimi Code key. Without it `KIMI_API_KEY` counts, then the login of this machine. */
-  apiKey?: string;
-  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
-  baseUrl?: string;
-  /** Any part of a settings file (docs/settings.md); outranks files and environment. */
-  settings?: SettingsOverrides;
-  /** Variables of docs/ENV.md that outrank the process environment. */
-  env?: Record<string, string>;
-  /** Model of every chat that names none. Default `kimi-for-coding`. */
-  model?: string;
-  /** Headers of every request; `null` removes one of ours. */
-  headers?: Record<string, string | null>;
-}
-
-export interface ChatOptions {
-  /** A model id, for example `k3`. */
-  model?: string;
-  /** Instructions before the first message. */
-  system?: string;
-  tools?: readonly (Tool | OpenAiTool)[];
-  /** `none` forbids tool calls; everything else the service treats as `auto` while the model thinks. */
-  toolChoice?: "auto" | "none";
-  /** Default: as the model does by itself. */
-  thinking?: ThinkingLevel;
-  /** Longest answer in tokens, reasoning included. */
-  maxTokens?: number;
-  temperature?: number;
-  /** Chats with the same id share the service's prompt cache. */
-  sessionId?: string;
-  /** Headers of this request; `null` removes one of ours. */
-  headers?: Record<string, string | null>;
-  /** Longest silence in milliseconds; 0 for no limit. */
-  timeoutMs?: number;
-  /** Aborts the chat at any moment. */
-  signal?: AbortSignal;
-  /** Sees the request body before it leaves; what it returns is sent instead. */
-  onPayload?: (body: unknown) => unknown;
-  /** Sees status and headers of the response before any event. */
-  onResponse?: (response: { status: number; headers: Record<string, string> }) => void | Promise<void>;
-}
-
-/** A chat in one object. */
-export interface ChatRequest extends ChatOptions {
-  messages: readonly ChatMessage[];
-}
-
-/** A model of the account. */
-export interface KimiModel {
-  id: string;
-  name: string;
-  reasoning: boolean;
-  /** Levels that make a difference; null stands for one that is not offered. */
-  thinkingLevelMap: Record<string, string | null>;
-  input: string[];
-  /** List prices in USD per million tokens; the plan itself counts quota. */
-  cost: { input: number; output: number; cacheRead: number; cacheWrite: number };
-  /** Tokens of prompt and answer together. */
-  contextWindow: number;
-  /** Longest answer in tokens. */
-  maxTokens: number;
-}
+import type { ChatMessage } from "./messages.ts";
+import type { ChatOptions, ChatRequest, KimiModel, KimiOptions } from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";
 
@@ -86,6 +30,7 @@ const DEFAULT_MODEL = "kimi-for-coding";
 export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
+  readonly #services: KimiServices;
 
   /** Throws a `KimiAddonError` where the native part cannot be loaded. */
   constructor(options: KimiOptions = {}) {
@@ -93,6 +38,7 @@ export class Kimi {
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
     this.#options = options;
+    this.#services = new KimiServices(this.#addon, host(undefined));
   }
 
   /**
@@ -134,6 +80,26 @@ export class Kimi {
     return answered<Profile>(this.#addon.profile(this.#question()), options);
   }
 
+  /** Searches the web. Needs a login; a key is not enough. */
+  search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
+    return served(this.#services.search(query, this.#serviceOptions(options)), options);
+  }
+
+  /** A web page as Markdown, fetched by the service. Needs a login. */
+  fetch(url: string, options: ServiceCallOptions = {}): Promise<FetchAnswer> {
+    return served(this.#services.fetch(url, this.#serviceOptions(options)), options);
+  }
+
+  /** Asks one of `datasources()`, or for its documentation where the request names no `api`. Needs a login. */
+  datasource(request: DatasourceRequest, options: ServiceCallOptions = {}): Promise<DatasourceAnswer> {
+    return served(this.#services.datasource(request, this.#serviceOptions(options)), options);
+  }
+
+  /** Names of the data sources, and what they hold. */
+  datasources(): [name: string, content: string][] {
+    return this.#services.sources();
+  }
+
   /** Signs this machine in. Chats without a key use the login from then on; so do Pi and the official client. */
   login(options: LoginOptions): Promise<void> {
     return login(this.#addon, this.#account(), options);
@@ -147,6 +113,10 @@ export class Kimi {
   #variables(): Record<string, string> {
     const { baseUrl, settings, env } = this.#options;
     return { ...env, ...settingsVariable({ ...settings, ...(baseUrl === undefined ? {} : { baseUrl }) }) };
+  }
+
+  #serviceOptions(options: ServiceCallOptions): ServiceOptions {
+    return { ...options, credential: this.#options.apiKey, env: this.#variables() };
   }
 
   /** The last list that the service sent, else the one we came with. Only looks at files. */
