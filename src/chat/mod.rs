@@ -4,7 +4,9 @@
 //! in order: [`transcript`] → [`repair`] → dialect encoder → request → [`sse`] → dialect decoder → [`delta`] → [`blocks`] →
 //! [`frame`], driven by [`turn`] under the clocks of [`watchdog`].
 
+pub mod anthropic;
 pub mod blocks;
+pub mod body;
 pub mod delta;
 pub mod frame;
 pub mod openai;
@@ -13,6 +15,7 @@ pub mod repair;
 pub mod sse;
 pub mod thinking;
 pub mod tool_args;
+pub mod tool_schema;
 pub mod transcript;
 pub mod turn;
 pub mod watchdog;

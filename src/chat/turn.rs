@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::blocks::{Blocks, Substance};
+use super::body::{BodyOptions, ToolChoice};
 use super::delta::{Delta, StopReason};
 use super::frame::{Frames, Op};
-use super::openai::{BodyOptions, OpenAiDecoder, encode};
-use super::repair::repair;
+use super::openai::{OpenAiDecoder, encode};
+use super::repair::{Target, repair};
 use super::sse::{Event, SseDecoder};
 use super::thinking::{LevelMap, thinking};
 use super::transcript::{Media, Transcript};
@@ -299,14 +300,15 @@ async fn prepare(request: &TurnRequest, context: String, media: Vec<Media>) -> R
     let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
     let key = kimi.api_key(request.options.api_key.as_deref())?;
 
-    let accepts_images = request.model.input.iter().any(|input| input == "image");
+    let images = request.model.input.iter().any(|input| input == "image");
+    let target = Target { images, ..Target::default() };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
     let (body, estimate) = in_background((context, media, options), move |(context, media, mut options)| {
         let context = without_lone_surrogates(&context, "").unwrap_or(context);
-        let conversation = repair(Transcript::parse(&context, &media)?, accepts_images);
+        let conversation = repair(Transcript::parse(&context, &media)?, target);
         let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
         let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
         options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
@@ -330,11 +332,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
-        // Under thinking the service takes only auto and none (protocol reference §6.2).
-        tool_choice: options
-            .tool_choice
-            .as_ref()
-            .map(|choice| if choice.as_str() == Some("none") { "none".to_owned() } else { "auto".to_owned() }),
+        tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
         thinking,
         max_completion_tokens: config.max_completion_tokens.unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),

@@ -3,40 +3,27 @@
 //! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
 //! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
 
+use std::borrow::Cow;
+
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-use super::super::repair::{Answer, Conversation, Turn};
+use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
+use super::super::repair::{Answer, AnswerBlock, Conversation, Turn};
 use super::super::thinking::Thinking;
-use super::super::transcript::{Part, Tool};
+use super::super::tool_schema::WireTool;
+use super::super::transcript::Part;
 
-/// Everything of a body that is not the conversation.
-#[derive(Debug, Default)]
-pub struct BodyOptions {
-    /// Wire id of the model.
-    pub model: String,
-    /// See `thinking`.
-    pub thinking: Option<Thinking>,
-    /// Output cap in tokens, reasoning included.
-    pub max_completion_tokens: u64,
-    /// Session id; absent when caching is unwanted.
-    pub prompt_cache_key: Option<String>,
-    /// Only if somebody configured it: some models refuse every value but their own.
-    pub temperature: Option<f64>,
-    /// As `temperature`.
-    pub top_p: Option<f64>,
-    /// `auto` or `none`.
-    pub tool_choice: Option<String>,
-    /// Members that a caller wants at the top level; they win over ours.
-    pub extra: Map<String, Value>,
-}
+/// What a tool said that said nothing; Pi's words.
+const NO_OUTPUT: &str = "(no tool output)";
 
-/// The body as JSON bytes.
+/// The body as JSON bytes. Message `n` of the body is turn `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
-    let keep_reasoning = options.thinking.as_ref().is_some_and(|t| t.enabled() && t.keep.as_deref() == Some("all"));
-    let body = Body {
+    let replay = Replay { everywhere: options.keeps_reasoning(), beside_calls: options.thinks() };
+    let choice = options.allowed_tool_choice().filter(|_| !conversation.tools.is_empty());
+    let wire = Body {
         model: &options.model,
         stream: true,
         stream_options: StreamOptions { include_usage: true },
@@ -44,18 +31,28 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         thinking: options.thinking.as_ref(),
         temperature: options.temperature,
         top_p: options.top_p,
-        tool_choice: options.tool_choice.as_deref().filter(|_| !conversation.tools.is_empty()),
+        tool_choice: choice.map(|choice| match choice {
+            ToolChoice::Auto => json!("auto"),
+            ToolChoice::None => json!("none"),
+            ToolChoice::Required => json!("required"),
+            ToolChoice::Named(name) => {
+                json!({ "type": "function", "function": { "name": wire_name(&conversation.renamed, &name) } })
+            }
+        }),
         tools: Tools(&conversation.tools),
-        messages: Messages { turns: &conversation.turns, keep_reasoning },
+        messages: Messages { turns: &conversation.turns, replay },
         max_completion_tokens: options.max_completion_tokens,
     };
-    let bytes = serde_json::to_vec(&body)?;
-    if options.extra.is_empty() {
-        return Ok(bytes);
-    }
-    let mut value: Map<String, Value> = serde_json::from_slice(&bytes)?;
-    value.extend(options.extra.clone());
-    serde_json::to_vec(&value)
+    body::write(&wire, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
+}
+
+/// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).
+#[derive(Clone, Copy)]
+struct Replay {
+    /// In every answer.
+    everywhere: bool,
+    /// In answers that call tools.
+    beside_calls: bool,
 }
 
 #[derive(Serialize)]
@@ -72,7 +69,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<&'a str>,
+    tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Tools::is_empty")]
     tools: Tools<'a>,
     messages: Messages<'a>,
@@ -84,7 +81,8 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-struct Tools<'a>(&'a [Tool<'a>]);
+#[derive(Clone, Copy)]
+struct Tools<'a>(&'a [WireTool<'a>]);
 
 impl Tools<'_> {
     fn is_empty(&self) -> bool {
@@ -94,13 +92,13 @@ impl Tools<'_> {
 
 impl Serialize for Tools<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|tool| ToolEntry {
-            kind: "function",
-            function: Function {
-                name: &tool.name,
-                description: &tool.description,
-                parameters: Parameters(tool.parameters),
-            },
+        serializer.collect_seq(self.0.iter().map(|tool| {
+            if tool.is_built_in() {
+                ToolEntry { kind: "builtin_function", function: Function { name: &tool.name, definition: None } }
+            } else {
+                let definition = Definition { description: &tool.description, parameters: tool.parameters() };
+                ToolEntry { kind: "function", function: Function { name: &tool.name, definition: Some(definition) } }
+            }
         }))
     }
 }
@@ -115,32 +113,26 @@ struct ToolEntry<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: &'a str,
-    description: &'a str,
-    parameters: Parameters<'a>,
+    #[serde(flatten)]
+    definition: Option<Definition<'a>>,
 }
 
-/// A schema, verbatim; a tool without one takes no arguments.
-struct Parameters<'a>(Option<&'a RawValue>);
-
-impl Serialize for Parameters<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(raw) => raw.serialize(serializer),
-            None => serde_json::json!({ "type": "object", "properties": {} }).serialize(serializer),
-        }
-    }
+#[derive(Serialize)]
+struct Definition<'a> {
+    description: &'a str,
+    parameters: &'a RawValue,
 }
 
 struct Messages<'a> {
     turns: &'a [Turn<'a>],
-    keep_reasoning: bool,
+    replay: Replay,
 }
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut seq = serializer.serialize_seq(Some(self.turns.len()))?;
         for turn in self.turns {
-            seq.serialize_element(&WireMessage::from(turn, self.keep_reasoning))?;
+            seq.serialize_element(&WireMessage::from(turn, self.replay))?;
         }
         seq.end()
     }
@@ -155,56 +147,71 @@ struct WireMessage<'a> {
     content: Option<WireContent<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<WireCall<'a>>,
-    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
-    reasoning_details: &'a [Value],
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<&'a str>,
+    tools: Option<Tools<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning: Option<&'a str>,
+    reasoning: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<Cow<'a, str>>,
 }
 
 impl<'a> WireMessage<'a> {
-    fn from(turn: &'a Turn<'a>, keep_reasoning: bool) -> Self {
+    fn from(turn: &'a Turn<'a>, replay: Replay) -> Self {
         match turn {
-            Turn::System(text) => Self { role: "system", content: Some(WireContent::Text(text)), ..Self::default() },
+            Turn::System(text) => {
+                Self { role: "system", content: Some(WireContent::Text(text.as_ref().into())), ..Self::default() }
+            }
+            Turn::Tools(tools) => Self { role: "system", tools: Some(Tools(tools)), ..Self::default() },
             Turn::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
             Turn::ToolResult { call_id, parts, .. } => {
-                let content = if parts.is_empty() { WireContent::Text("(no tool output)") } else { joined(parts) };
-                Self { role: "tool", tool_call_id: Some(call_id), content: Some(content), ..Self::default() }
+                Self { role: "tool", tool_call_id: Some(call_id), content: Some(result(parts)), ..Self::default() }
             }
-            Turn::Assistant(answer) => Self::assistant(answer, keep_reasoning),
+            Turn::Assistant(answer) => Self::assistant(answer, replay),
         }
     }
 
-    fn assistant(answer: &'a Answer<'a>, keep_reasoning: bool) -> Self {
-        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
-        let content = match (answer.text.is_empty(), answer.calls.is_empty()) {
-            (false, _) => Some(WireContent::Text(&answer.text)),
-            (true, true) => Some(WireContent::Text("")),
-            (true, false) => None,
-        };
-        let mut message = Self { role: "assistant", content, ..Self::default() };
-        message.tool_calls = answer
-            .calls
-            .iter()
-            .map(|call| WireCall {
-                id: &call.id,
-                kind: "function",
-                function: WireFunction { name: &call.name, arguments: &call.arguments },
-            })
-            .collect();
-        match &answer.reasoning {
-            Some(reasoning) => {
-                message.reasoning_details = &reasoning.details;
-                if reasoning.field == "reasoning" {
-                    message.reasoning = Some(&reasoning.text);
-                } else {
-                    message.reasoning_content = Some(&reasoning.text);
+    fn assistant(answer: &'a Answer<'a>, replay: Replay) -> Self {
+        let mut message = Self { role: "assistant", ..Self::default() };
+        let mut texts: Vec<&str> = Vec::new();
+        let mut thoughts: Vec<&str> = Vec::new();
+        let mut field: Option<&str> = None;
+        for block in &answer.blocks {
+            match block {
+                AnswerBlock::Text(text) => texts.push(text),
+                AnswerBlock::Thinking { text, signature, details } => {
+                    if !text.trim().is_empty() {
+                        field = field.or(Some(signature));
+                        thoughts.push(text);
+                    }
+                    field = field.or(if text.trim().is_empty() { Some("") } else { None });
+                    message.reasoning_details.extend(details);
+                }
+                AnswerBlock::Redacted(_) => {}
+                AnswerBlock::Call { id, name, arguments } => {
+                    message.tool_calls.push(WireCall {
+                        id,
+                        kind: "function",
+                        function: WireFunction { name, arguments },
+                    });
                 }
             }
-            // With kept thinking every assistant message must carry the field (protocol reference §6.4, rule 4).
-            None if keep_reasoning => message.reasoning_content = Some(""),
+        }
+        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
+        message.content = match (texts.is_empty(), message.tool_calls.is_empty()) {
+            (false, _) => Some(WireContent::Text(joined(&texts, ""))),
+            (true, true) => Some(WireContent::Text("".into())),
+            (true, false) => None,
+        };
+        match field {
+            Some("reasoning") => message.reasoning = Some(joined(&thoughts, "\n")),
+            Some(_) => message.reasoning_content = Some(joined(&thoughts, "\n")),
             None => {}
+        }
+        let demanded = replay.everywhere || (replay.beside_calls && !message.tool_calls.is_empty());
+        if demanded && message.reasoning_content.is_none() {
+            message.reasoning_content = Some("".into());
         }
         message
     }
@@ -227,8 +234,7 @@ struct WireFunction<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum WireContent<'a> {
-    Text(&'a str),
-    Owned(String),
+    Text(Cow<'a, str>),
     Parts(Vec<WirePart<'a>>),
 }
 
@@ -256,23 +262,35 @@ impl Serialize for DataUrl<'_> {
     }
 }
 
+fn joined<'a>(texts: &[&'a str], separator: &str) -> Cow<'a, str> {
+    match texts {
+        [text] => Cow::Borrowed(text),
+        texts => Cow::Owned(texts.join(separator)),
+    }
+}
+
 /// One text part is sent as a plain string, as the official client does.
 fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
     match parts {
-        [Part::Text(text)] => WireContent::Text(text),
+        [Part::Text(text)] => WireContent::Text(text.as_ref().into()),
         parts => WireContent::Parts(parts.iter().map(wire_part).collect()),
     }
 }
 
 /// Tool output without images is one string, its texts joined by line breaks as Pi joins them.
-fn joined<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
-    let texts: Option<Vec<&str>> =
-        parts.iter().map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None }).collect();
-    match texts.as_deref() {
-        Some([text]) => WireContent::Text(text),
-        Some(texts) => WireContent::Owned(texts.join("\n")),
-        None => content(parts),
+fn result<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
+    let texts: Vec<&str> =
+        parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_ref()) } else { None }).collect();
+    let text = joined(&texts, "\n");
+    match (texts.len() == parts.len(), text.trim().is_empty()) {
+        (true, true) => WireContent::Text(NO_OUTPUT.into()),
+        (true, false) => WireContent::Text(text),
+        (false, _) => WireContent::Parts(parts.iter().filter(|part| !is_blank(part)).map(wire_part).collect()),
     }
+}
+
+fn is_blank(part: &Part<'_>) -> bool {
+    matches!(part, Part::Text(text) if text.trim().is_empty())
 }
 
 fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
@@ -284,12 +302,12 @@ fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::repair::repair;
+    use super::super::super::repair::{Target, repair};
     use super::super::super::transcript::Transcript;
     use super::*;
 
     fn body(json: &str, options: &BodyOptions) -> Value {
-        let conversation = repair(Transcript::parse(json, &[]).unwrap(), true);
+        let conversation = repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
         serde_json::from_slice(&encode(&conversation, options).unwrap()).unwrap()
     }
 
@@ -367,7 +385,8 @@ mod tests {
     fn the_body_of_the_next_turn_begins_with_the_body_of_this_one() {
         let turn = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"a"}}{more}]}}"#);
         let bytes = |json: &str, cap| {
-            let conversation = repair(Transcript::parse(json, &[]).unwrap(), true);
+            let conversation =
+                repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
             encode(&conversation, &BodyOptions { max_completion_tokens: cap, ..thinking_on() }).unwrap()
         };
         let first = bytes(&turn(""), 1000);

@@ -4,4 +4,4 @@ mod decode;
 mod encode;
 
 pub use decode::OpenAiDecoder;
-pub use encode::{BodyOptions, encode};
+pub use encode::encode;

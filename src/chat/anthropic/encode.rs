@@ -1,0 +1,322 @@
+//! Conversation → request body of the Anthropic dialect (protocol reference §7.2, kimi-code-2.1 §6.6).
+//!
+//! The dialect knows two roles only. Everything between two answers becomes one user message, which also brings all results
+//! of one answer together as it demands; instructions that come later stand there as `<system>` text, where they were given,
+//! because moving them to the head would cost the whole prompt cache.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
+use super::super::repair::{Answer, AnswerBlock, Conversation, Turn};
+use super::super::tool_schema::WireTool;
+use super::super::transcript::Part;
+
+/// What a tool said that said nothing.
+const NO_OUTPUT: &str = "(no tool output)";
+
+/// The body as JSON bytes.
+pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
+    let marks = options.prompt_cache_key.is_some();
+    let (system, turns) = match conversation.turns.as_slice() {
+        [Turn::System(text), rest @ ..] => (Some(text.as_ref()), rest),
+        turns => (None, turns),
+    };
+    let thinking = options.thinking.as_ref();
+    let keep = thinking.filter(|thinking| thinking.enabled()).and_then(|thinking| thinking.keep.as_deref());
+    let choice = options.allowed_tool_choice().filter(|_| !conversation.tools.is_empty());
+    let mut messages: Vec<WireMessage<'_>> =
+        runs(turns).map(|run| message(&turns[run], options.thinks() && thinking.is_some())).collect();
+    if let Some(last) = messages.last_mut().filter(|last| marks && last.role == "user") {
+        last.mark();
+    }
+    let wire = Body {
+        model: &options.model,
+        stream: true,
+        metadata: options.prompt_cache_key.as_deref().map(|user_id| Metadata { user_id }),
+        thinking: thinking.map(|thinking| Kind { kind: thinking.kind }),
+        output_config: thinking.and_then(|thinking| thinking.effort.as_deref()).map(|effort| OutputConfig { effort }),
+        context_management: keep
+            .map(|keep| ContextManagement { edits: [Edit { kind: "clear_thinking_20251015", keep }] }),
+        temperature: options.temperature,
+        top_p: options.top_p,
+        tool_choice: choice.map(|choice| match choice {
+            ToolChoice::Auto => json!({ "type": "auto" }),
+            ToolChoice::None => json!({ "type": "none" }),
+            ToolChoice::Required => json!({ "type": "any" }),
+            ToolChoice::Named(name) => json!({ "type": "tool", "name": wire_name(&conversation.renamed, &name) }),
+        }),
+        tools: tools(&conversation.tools, marks),
+        system: system.map(|text| [WireBlock::Text { text: text.into(), cache_control: marks.then_some(EPHEMERAL) }]),
+        messages,
+        max_tokens: options.max_completion_tokens,
+    };
+    body::write(&wire, body::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]))
+}
+
+/// The turns behind each message of the body, as ranges of the conversation's turns.
+pub fn turns_of_messages<'t>(turns: &'t [Turn<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
+    let head = usize::from(matches!(turns.first(), Some(Turn::System(_))));
+    runs(&turns[head..]).map(move |run| run.start + head..run.end + head)
+}
+
+/// An answer is a message of its own; what lies between two answers is one.
+fn runs<'t>(turns: &'t [Turn<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let first = turns.get(at)?;
+        let start = at;
+        at += 1;
+        if !matches!(first, Turn::Assistant(_)) {
+            while turns.get(at).is_some_and(|turn| !matches!(turn, Turn::Assistant(_))) {
+                at += 1;
+            }
+        }
+        Some(start..at)
+    })
+}
+
+fn message<'a>(run: &'a [Turn<'a>], thinks: bool) -> WireMessage<'a> {
+    if let [Turn::Assistant(answer)] = run {
+        return WireMessage { role: "assistant", content: assistant(answer, thinks) };
+    }
+    let mut content = Vec::with_capacity(run.len());
+    for turn in run {
+        match turn {
+            Turn::System(text) => content.push(text_block(format!("<system>\n{text}\n</system>").into())),
+            Turn::User(parts) => content.extend(parts.iter().map(block)),
+            Turn::ToolResult { call_id, parts, is_error } => content.push(WireBlock::ToolResult {
+                tool_use_id: call_id,
+                content: result(parts),
+                is_error: is_error.then_some(true),
+                cache_control: None,
+            }),
+            Turn::Tools(_) | Turn::Assistant(_) => {}
+        }
+    }
+    WireMessage { role: "user", content }
+}
+
+fn assistant<'a>(answer: &'a Answer<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
+    let mut content: Vec<WireBlock<'a>> = Vec::with_capacity(answer.blocks.len() + 1);
+    let mut reasoned = false;
+    for block in &answer.blocks {
+        match block {
+            AnswerBlock::Text(text) => content.push(text_block(text.as_ref().into())),
+            AnswerBlock::Thinking { text, signature, .. } => {
+                let signature = Some(signature.as_ref()).filter(|signature| is_signature(signature));
+                if text.trim().is_empty() && signature.is_none() {
+                    continue;
+                }
+                reasoned = true;
+                content.push(WireBlock::Thinking { thinking: text, signature });
+            }
+            AnswerBlock::Redacted(data) => {
+                reasoned = true;
+                content.push(WireBlock::RedactedThinking { data });
+            }
+            AnswerBlock::Call { id, name, arguments } => {
+                content.push(WireBlock::ToolUse { id, name, input: Verbatim(arguments) });
+            }
+        }
+    }
+    // An answer that called tools while thinking is refused without its reasoning (protocol reference §7.2).
+    if thinks && !reasoned && answer.has_calls() {
+        content.insert(0, WireBlock::Thinking { thinking: "", signature: None });
+    }
+    content
+}
+
+/// The OpenAI dialect records the name of a field where this one has a signature.
+fn is_signature(signature: &str) -> bool {
+    !signature.trim().is_empty()
+        && !matches!(signature, "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details")
+        && !signature.starts_with('[')
+}
+
+/// Texts of a result are one block, as in the other dialect; images keep their place.
+fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
+    if parts.iter().all(|part| matches!(part, Part::Text(_))) {
+        let texts: Vec<&str> = parts
+            .iter()
+            .filter_map(|part| if let Part::Text(text) = part { Some(text.as_ref()) } else { None })
+            .collect();
+        let text = if let [text] = texts.as_slice() { Cow::Borrowed(*text) } else { Cow::Owned(texts.join("\n")) };
+        return vec![text_block(if text.trim().is_empty() { NO_OUTPUT.into() } else { text })];
+    }
+    parts.iter().filter(|part| !matches!(part, Part::Text(text) if text.trim().is_empty())).map(block).collect()
+}
+
+fn block<'a>(part: &'a Part<'a>) -> WireBlock<'a> {
+    match part {
+        Part::Text(text) => text_block(text.as_ref().into()),
+        Part::Image { mime, data } => {
+            WireBlock::Image { source: Source { kind: "base64", media_type: mime, data }, cache_control: None }
+        }
+    }
+}
+
+fn text_block(text: Cow<'_, str>) -> WireBlock<'_> {
+    WireBlock::Text { text, cache_control: None }
+}
+
+fn tools<'a>(tools: &'a [WireTool<'a>], marks: bool) -> Vec<WireToolEntry<'a>> {
+    let mut entries: Vec<WireToolEntry<'_>> = tools
+        .iter()
+        .map(|tool| WireToolEntry {
+            name: &tool.name,
+            description: &tool.description,
+            input_schema: tool.parameters(),
+            cache_control: None,
+        })
+        .collect();
+    if let Some(last) = entries.last_mut().filter(|_| marks) {
+        last.cache_control = Some(EPHEMERAL);
+    }
+    entries
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<OutputConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_management: Option<ContextManagement<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<WireToolEntry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<[WireBlock<'a>; 1]>,
+    messages: Vec<WireMessage<'a>>,
+    max_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    user_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct OutputConfig<'a> {
+    effort: &'a str,
+}
+
+#[derive(Serialize)]
+struct ContextManagement<'a> {
+    edits: [Edit<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Edit<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    keep: &'a str,
+}
+
+/// The service accepts the marks and caches without them too (protocol reference §12); the official client sends them.
+const EPHEMERAL: Kind = Kind { kind: "ephemeral" };
+
+#[derive(Serialize)]
+struct WireToolEntry<'a> {
+    name: &'a str,
+    description: &'a str,
+    input_schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<Kind>,
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    content: Vec<WireBlock<'a>>,
+}
+
+impl WireMessage<'_> {
+    /// Marks the last block as the end of a prefix worth caching.
+    fn mark(&mut self) {
+        if let Some(
+            WireBlock::Text { cache_control, .. }
+            | WireBlock::Image { cache_control, .. }
+            | WireBlock::ToolResult { cache_control, .. },
+        ) = self.content.last_mut()
+        {
+            *cache_control = Some(EPHEMERAL);
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum WireBlock<'a> {
+    Text {
+        text: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<Kind>,
+    },
+    Image {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<Kind>,
+    },
+    /// Kimi streams reasoning without a signature and takes it back without one.
+    Thinking {
+        thinking: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signature: Option<&'a str>,
+    },
+    RedactedThinking {
+        data: &'a str,
+    },
+    ToolUse {
+        id: &'a str,
+        name: &'a str,
+        input: Verbatim<'a>,
+    },
+    ToolResult {
+        tool_use_id: &'a str,
+        content: Vec<WireBlock<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<Kind>,
+    },
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    media_type: &'a str,
+    data: &'a str,
+}
+
+/// JSON text as it is.
+struct Verbatim<'a>(&'a str);
+
+impl Serialize for Verbatim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
