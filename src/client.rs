@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Client, Response};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::multipart::Form;
+use reqwest::{Client, RequestBuilder, Response};
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response};
@@ -56,15 +57,17 @@ impl Kimi {
     /// Posts JSON and returns the response once its head is here and says success.
     pub async fn post_json(&self, url: &str, key: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
         let headers = self.headers(key, extra)?;
-        let response = self
-            .http
-            .post(url)
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
-        if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
+        sent(self.http.post(url).headers(headers).body(body)).await
+    }
+
+    /// Posts a form and returns the response once its head is here and says success. Headers of the caller that describe
+    /// a JSON body do not count.
+    pub async fn post_form(&self, url: &str, key: &str, form: Form, extra: &ExtraHeaders) -> Result<Response> {
+        let mut headers = self.headers(key, extra)?;
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.remove(CONTENT_TYPE);
+        headers.remove(CONTENT_LENGTH);
+        sent(self.http.post(url).headers(headers).multipart(form)).await
     }
 
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {
@@ -92,6 +95,11 @@ impl Kimi {
         }
         Ok(headers)
     }
+}
+
+async fn sent(request: RequestBuilder) -> Result<Response> {
+    let response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+    if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::UploadSettings;
 use crate::http::NetworkSettings;
 use crate::identity::custom_headers;
 use crate::retry::RetryPolicy;
@@ -70,6 +71,10 @@ pub struct Config {
     pub max_completion_tokens: Option<u64>,
     /// `PI_CACHE_RETENTION=none`.
     pub without_cache_key: bool,
+    /// Which media are uploaded.
+    pub uploads: UploadSettings,
+    /// Our directory in the person's home; absent where nobody is at home.
+    pub state: Option<PathBuf>,
 }
 
 impl Config {
@@ -108,6 +113,8 @@ impl Config {
                 .and_then(|tokens| u64::try_from(tokens).ok())
                 .filter(|tokens| *tokens > 0),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
+            uploads: uploads(environment)?,
+            state: home(environment).map(|home| home.join(".pi").join("pi-provider-kimi-code")),
         })
     }
 }
@@ -130,14 +137,34 @@ fn thinking_keep(environment: &Environment) -> Option<String> {
     }
 }
 
-fn limits(environment: &Environment) -> Result<Limits> {
-    let clock = |name: &str, default: Option<Duration>| -> Result<Option<Duration>> {
-        Ok(match environment.number::<u64>(name, "milliseconds, or 0 for no limit")? {
-            None => default,
-            Some(0) => None,
-            Some(millis) => Some(Duration::from_millis(millis)),
-        })
+fn home(environment: &Environment) -> Option<PathBuf> {
+    let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+    environment.get(variable).map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+fn uploads(environment: &Environment) -> Result<UploadSettings> {
+    let size = |name: &str, default: u64| -> Result<u64> {
+        Ok(environment.number(name, "a number of bytes")?.unwrap_or(default))
     };
+    let default = UploadSettings::default();
+    Ok(UploadSettings {
+        threshold: size("KIMI_CODE_UPLOAD_THRESHOLD_BYTES", default.threshold)?,
+        budget: size("KIMI_CODE_BODY_BUDGET_BYTES", default.budget)?,
+        inline_limit: size("KIMI_CODE_INLINE_LIMIT_BYTES", default.inline_limit)?,
+        timeout: clock(environment, "KIMI_CODE_UPLOAD_TIMEOUT_MS", default.timeout)?,
+    })
+}
+
+fn clock(environment: &Environment, name: &str, default: Option<Duration>) -> Result<Option<Duration>> {
+    Ok(match environment.number::<u64>(name, "milliseconds, or 0 for no limit")? {
+        None => default,
+        Some(0) => None,
+        Some(millis) => Some(Duration::from_millis(millis)),
+    })
+}
+
+fn limits(environment: &Environment) -> Result<Limits> {
+    let clock = |name: &str, default: Option<Duration>| clock(environment, name, default);
     let default = Limits::default();
     let first = clock("KIMI_CODE_FIRST_TIMEOUT_MS", default.first)?;
     let said = environment.get("KIMI_CODE_FIRST_TIMEOUT_MS").is_some();

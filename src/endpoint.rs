@@ -52,6 +52,11 @@ impl Endpoint {
     pub fn chat_completions(&self) -> String {
         format!("{}/v1/chat/completions", self.root)
     }
+
+    /// `POST`, uploads.
+    pub fn files(&self) -> String {
+        format!("{}/v1/files", self.root)
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod tests {
         ] {
             let endpoint = Endpoint::from_base(base).unwrap();
             assert_eq!(endpoint.chat_completions(), "https://api.kimi.com/coding/v1/chat/completions", "{base}");
+            assert_eq!(endpoint.files(), "https://api.kimi.com/coding/v1/files", "{base}");
         }
         let proxied = Endpoint::from_base("http://proxy.example:8080/kimi").unwrap();
         assert_eq!(proxied.chat_completions(), "http://proxy.example:8080/kimi/v1/chat/completions");

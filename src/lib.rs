@@ -7,6 +7,7 @@
 //! bindings/   the only code that names napi: converts, schedules, maps errors; decides nothing
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
+//! files/      images and videos: uploaded once per account, referenced from then on
 //! catalog     the models: fallback table, prices
 //! config      what the environment says · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
@@ -29,6 +30,8 @@ pub mod config;
 pub mod endpoint;
 #[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
+pub mod files;
 #[forbid(unsafe_code)]
 pub mod http;
 #[forbid(unsafe_code)]

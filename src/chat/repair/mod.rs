@@ -6,7 +6,7 @@
 //! hard rules of protocol reference §6.4; where both differ, docs/architecture.md says why.
 
 mod ids;
-mod images;
+mod media;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use super::tool_args::{Settled, settle};
 use super::tool_schema::WireTool;
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
+use crate::files::Inset;
 use ids::CallIds;
 use names::ToolNames;
 
@@ -53,6 +54,17 @@ pub struct Conversation<'a> {
     pub notes: Vec<String>,
     /// Estimate of the prompt in tokens: the last reported total plus a quarter of the characters since.
     pub estimated_tokens: u64,
+}
+
+impl<'a> Conversation<'a> {
+    /// The images and videos, in order.
+    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut Inset> + use<'_, 'a> {
+        let parts = self.turns.iter_mut().flat_map(|turn| match turn {
+            Turn::User(parts) | Turn::ToolResult { parts, .. } => parts.as_mut_slice(),
+            _ => &mut [],
+        });
+        parts.filter_map(|part| if let Part::Inset(inset) = part { Some(inset) } else { None })
+    }
 }
 
 /// One message of the request.
@@ -330,7 +342,7 @@ impl<'a> Repairer<'a> {
         let mut after_omitted = false;
         for part in parts {
             let part = match part {
-                Part::Image { .. } if !self.target.images => {
+                Part::Media { .. } | Part::Link { .. } if !self.target.images => {
                     if after_omitted {
                         continue;
                     }
@@ -338,8 +350,8 @@ impl<'a> Repairer<'a> {
                     kept.push(Part::Text(omitted.to_owned().into()));
                     continue;
                 }
-                Part::Image { mime, data } => images::usable(mime, data),
-                text => text,
+                Part::Media { kind, mime, medium } => media::usable(kind, &mime, medium),
+                part => part,
             };
             after_omitted = matches!(&part, Part::Text(text) if text == omitted);
             match &part {
@@ -373,7 +385,7 @@ impl<'a> Repairer<'a> {
 fn weight(part: &Part<'_>) -> usize {
     match part {
         Part::Text(text) => text.len(),
-        Part::Image { .. } => 4800,
+        Part::Media { .. } | Part::Inset(_) | Part::Link { .. } => 4800,
     }
 }
 
