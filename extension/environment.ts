@@ -2,10 +2,11 @@
  * What the addon has to know about the world around it: environment variables as JavaScript sees them now (a change of
  * `process.env` counts from the next request on), and who is asking.
  */
+import { homedir } from "node:os";
 
 /** The variables that concern the addon; everything else stays here. */
 const RELEVANT =
-  /^(KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
+  /^(HOME|KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
 
 export type Environment = Record<string, string>;
 
@@ -17,6 +18,8 @@ export function environment(overrides?: Record<string, string | undefined>): Env
       if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
     }
   }
+  // The addon keeps its state in the person's home, wherever this system notes it.
+  snapshot["HOME"] ??= homedir();
   return snapshot;
 }
 

@@ -20,6 +20,8 @@ export const OpCode = {
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
+  /** The medium at position `index` is needed once more. Answer with `sendMedium`. */
+  Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
   ThinkingStart: 11,
@@ -48,6 +50,13 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
+  /** Answers a Media op with the base64 text or data URL. */
+  sendMedium(index: number, data: string): void;
+}
+
+/** What the addon knows about an image or video; freed with this object. */
+export interface MediumHandle {
+  readonly __medium?: never;
 }
 
 /** What the addon exports. */
@@ -60,7 +69,9 @@ export interface Addon {
   /** JSON list of the models known without a network. */
   fallbackModels(): string;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
-  startTurn(request: string, context: string, media: string[], onOps: (ops: Op[]) => void): TurnHandle;
+  startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  /** Takes an image or video (base64 or data URL); the one moment at which its bytes cross. */
+  medium(data: string): MediumHandle;
 }
 
 /** `addon` or, in its place, why there is none. */

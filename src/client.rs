@@ -3,14 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 
+use crate::auth::token::TokenEndpoint;
+use crate::auth::{Account, Credential};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response};
 use crate::http;
-use crate::identity::{Host, ascii};
+use crate::identity::{Host, ascii, device_id};
 use crate::retry::retry_after;
 
 /// Longest error body that is read, in bytes.
@@ -43,31 +45,100 @@ impl Kimi {
         Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
     }
 
-    /// The static credential: what the caller passed, else `KIMI_API_KEY`.
-    pub fn api_key(&self, explicit: Option<&str>) -> Result<String> {
-        explicit
-            .map(str::trim)
+    /// What authorises a request (design §5): what Pi or the caller passed, else the login in Pi's file, else `KIMI_API_KEY`,
+    /// else a login of the official client. A static key never turns into a login.
+    pub async fn credential(&self, passed: Option<&str>) -> Result<Credential> {
+        let key = self.config.api_key.as_deref();
+        match passed.map(str::trim).filter(|passed| !passed.is_empty()) {
             // Old versions of Pi pass the name of the variable instead of its value (protocol reference §1.3).
-            .filter(|key| !key.is_empty() && !matches!(*key, "$KIMI_API_KEY" | "${KIMI_API_KEY}"))
-            .or(self.config.api_key.as_deref())
-            .map(str::to_owned)
-            .ok_or_else(Error::login_required)
+            Some("$KIMI_API_KEY" | "${KIMI_API_KEY}") => key.map(Credential::key).ok_or_else(Error::login_required),
+            Some(passed) => Ok(Credential::passed(passed, self.account()?)),
+            None => {
+                let account = self.account()?;
+                if let Some(tokens) = account.stored_in_pi().await? {
+                    return Ok(Credential::login(&tokens, account));
+                }
+                if let Some(key) = key {
+                    return Ok(Credential::key(key));
+                }
+                let (tokens, slot) = account.ambient().await?.ok_or_else(Error::login_required)?;
+                let account = account.at(&slot)?;
+                Ok(Credential::login(&tokens, account))
+            }
+        }
+    }
+
+    /// The logins that this configuration leads to.
+    pub fn account(&self) -> Result<Account> {
+        let config = &self.config;
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.host.headers(config.identity, || device_id(&config.places.kimi_home)) {
+            insert(&mut headers, name, &value)?;
+        }
+        Ok(Account {
+            places: config.places.clone(),
+            endpoint: config.endpoint.clone(),
+            oauth_host: config.oauth_host.clone(),
+            region_is_open: config.region_is_open,
+            oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers },
+        })
     }
 
     /// Posts JSON and returns the response once its head is here and says success.
-    pub async fn post_json(&self, url: &str, key: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
-        let headers = self.headers(key, extra)?;
-        sent(self.http.post(url).headers(headers).body(body)).await
+    pub async fn post_json(
+        &self,
+        url: &str,
+        credential: &Credential,
+        body: Bytes,
+        extra: &ExtraHeaders,
+    ) -> Result<Response> {
+        self.healing(credential, extra, |token| {
+            let request =
+                self.headers(&token, extra).map(|headers| self.http.post(url).headers(headers).body(body.clone()));
+            async { sent(request?).await }
+        })
+        .await
     }
 
-    /// Posts a form and returns the response once its head is here and says success. Headers of the caller that describe
-    /// a JSON body do not count.
-    pub async fn post_form(&self, url: &str, key: &str, form: Form, extra: &ExtraHeaders) -> Result<Response> {
-        let mut headers = self.headers(key, extra)?;
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.remove(CONTENT_TYPE);
-        headers.remove(CONTENT_LENGTH);
-        sent(self.http.post(url).headers(headers).multipart(form)).await
+    /// Posts a form, built anew for each attempt, and returns the response once its head is here and says success. Headers
+    /// of the caller that describe a JSON body do not count.
+    pub async fn post_form(
+        &self,
+        url: &str,
+        credential: &Credential,
+        form: impl Fn() -> Result<Form>,
+        extra: &ExtraHeaders,
+    ) -> Result<Response> {
+        self.healing(credential, extra, |token| {
+            let request = self.headers(&token, extra).and_then(|mut headers| {
+                headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+                headers.remove(CONTENT_TYPE);
+                headers.remove(CONTENT_LENGTH);
+                Ok(self.http.post(url).headers(headers).multipart(form()?))
+            });
+            async { sent(request?).await }
+        })
+        .await
+    }
+
+    /// A 401 is answered once by healing the login and asking again; that happens before anything of an answer exists, so
+    /// nothing can be said twice.
+    async fn healing<F: Future<Output = Result<Response>>>(
+        &self,
+        credential: &Credential,
+        extra: &ExtraHeaders,
+        send: impl Fn(String) -> F,
+    ) -> Result<Response> {
+        let token = credential.token();
+        let error = match send(token.clone()).await {
+            Err(error) if error.kind == ErrorKind::Unauthorized && !has(extra, AUTHORIZATION.as_str()) => error,
+            result => return result,
+        };
+        tracing::debug!("the service refused the access token");
+        match credential.heal(&token).await? {
+            Some(token) => send(token).await,
+            None => Err(error),
+        }
     }
 
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {
@@ -77,7 +148,9 @@ impl Kimi {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        insert(&mut headers, USER_AGENT.as_str(), &self.host.user_agent())?;
+        for (name, value) in self.host.headers(self.config.identity, || device_id(&self.config.places.kimi_home)) {
+            insert(&mut headers, name, &value)?;
+        }
         for (name, value) in extra {
             match value {
                 Some(value) => insert(&mut headers, name, &ascii(value))?,
@@ -86,7 +159,7 @@ impl Kimi {
                 }
             }
         }
-        if !extra.iter().any(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str())) {
+        if !has(extra, AUTHORIZATION.as_str()) {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
                 Error::new(ErrorKind::Config, "the Kimi API key contains characters that no HTTP header may hold")
             })?;
@@ -95,6 +168,10 @@ impl Kimi {
         }
         Ok(headers)
     }
+}
+
+fn has(headers: &ExtraHeaders, name: &str) -> bool {
+    headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 async fn sent(request: RequestBuilder) -> Result<Response> {

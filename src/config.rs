@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::Places;
+use crate::chat::dialect::Dialect;
 use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
-use crate::endpoint::{DEFAULT_BASE_URL, Endpoint};
+use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::UploadSettings;
 use crate::http::NetworkSettings;
-use crate::identity::custom_headers;
+use crate::identity::{Identity, custom_headers};
 use crate::retry::RetryPolicy;
 
 /// Environment variables as JavaScript sees them. Blank values count as unset.
@@ -51,8 +53,20 @@ fn invalid(name: &str, value: &str, expected: &str) -> Error {
 pub struct Config {
     /// Where the service is.
     pub endpoint: Endpoint,
+    /// `KIMI_CODE_PROTOCOL`; a model's own protocol wins over it.
+    pub dialect: Option<Dialect>,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
+    /// Where logins are kept.
+    pub places: Places,
+    /// `KIMI_CODE_OAUTH_HOST`, `KIMI_OAUTH_HOST`.
+    pub oauth_host: Option<String>,
+    /// `KIMI_CODE_REGION`.
+    pub region: Option<Region>,
+    /// Neither base, host nor region are chosen, so that a login decides where to go.
+    pub region_is_open: bool,
+    /// `KIMI_CODE_IDENTITY`.
+    pub identity: Identity,
     /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
     pub custom_headers: Vec<(String, String)>,
     /// Proxies and certificates.
@@ -81,8 +95,20 @@ impl Config {
     /// Reads the environment. `model_base` is the base URL of Pi's model entry, used where the environment names none.
     pub fn from_environment(environment: &Environment, model_base: Option<&str>) -> Result<Self> {
         let limits = limits(environment)?;
+        let endpoint = Endpoint::from_base(base_url(environment, model_base))?;
+        let oauth_host = first(environment, &["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"]).map(str::to_owned);
+        let region = region(environment)?;
         Ok(Self {
-            endpoint: Endpoint::from_base(base_url(environment, model_base))?,
+            dialect: dialect(environment)?,
+            region_is_open: region.is_none()
+                && oauth_host.is_none()
+                && endpoint.region().is_some()
+                && chosen_base(environment).is_none(),
+            endpoint,
+            places: Places::from_environment(environment),
+            oauth_host,
+            region,
+            identity: identity(environment)?,
             api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
             custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
             network: NetworkSettings {
@@ -92,6 +118,7 @@ impl Config {
                 no_proxy: environment.either("no_proxy").map(str::to_owned),
                 extra_ca: environment.get("NODE_EXTRA_CA_CERTS").map(PathBuf::from),
                 ca_file: environment.get("SSL_CERT_FILE").map(PathBuf::from),
+                ca_directories: environment.get("SSL_CERT_DIR").map(str::to_owned),
                 connect_timeout: limits.connect,
             },
             limits,
@@ -119,13 +146,40 @@ impl Config {
     }
 }
 
-/// The base URL that counts: environment, then Pi's model entry, then the default.
+/// The base URL that counts: environment, then Pi's model entry, then the region, then the default.
 pub fn base_url<'a>(environment: &'a Environment, model_base: Option<&'a str>) -> &'a str {
-    environment
-        .get("KIMI_CODE_BASE_URL")
-        .or_else(|| environment.get("KIMI_BASE_URL"))
+    chosen_base(environment)
         .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
+        .or_else(|| region(environment).ok().flatten().map(Region::base_url))
         .unwrap_or(DEFAULT_BASE_URL)
+}
+
+fn dialect(environment: &Environment) -> Result<Option<Dialect>> {
+    const NAME: &str = "KIMI_CODE_PROTOCOL";
+    let Some(value) = environment.get(NAME) else { return Ok(None) };
+    Dialect::named(value).map(Some).ok_or_else(|| invalid(NAME, value, "openai or anthropic"))
+}
+
+/// The base URL that the user named.
+fn chosen_base(environment: &Environment) -> Option<&str> {
+    first(environment, &["KIMI_CODE_BASE_URL", "KIMI_BASE_URL"])
+}
+
+fn first<'a>(environment: &'a Environment, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| environment.get(name))
+}
+
+fn region(environment: &Environment) -> Result<Option<Region>> {
+    let Some(text) = environment.get("KIMI_CODE_REGION") else { return Ok(None) };
+    Region::from_id(text).map(Some).ok_or_else(|| invalid("KIMI_CODE_REGION", text, "\"mainland-cn\" or \"global\""))
+}
+
+fn identity(environment: &Environment) -> Result<Identity> {
+    match environment.get("KIMI_CODE_IDENTITY") {
+        None | Some("honest") => Ok(Identity::Honest),
+        Some("kimi-code") => Ok(Identity::KimiCode),
+        Some(text) => Err(invalid("KIMI_CODE_IDENTITY", text, "\"honest\" or \"kimi-code\"")),
+    }
 }
 
 /// Earlier reasoning is kept unless somebody says otherwise (kimi-code-2.1 §6.1).
@@ -138,8 +192,7 @@ fn thinking_keep(environment: &Environment) -> Option<String> {
 }
 
 fn home(environment: &Environment) -> Option<PathBuf> {
-    let variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-    environment.get(variable).map(PathBuf::from).filter(|home| home.is_absolute())
+    environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 fn uploads(environment: &Environment) -> Result<UploadSettings> {
@@ -198,9 +251,35 @@ mod tests {
     }
 
     #[test]
+    fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
+        let of = |variables: &[(&str, &str)]| {
+            let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Config::from_environment(&Environment::new(map), None)
+        };
+        assert!(of(&[]).unwrap().region_is_open);
+        let global = of(&[("KIMI_CODE_REGION", "global")]).unwrap();
+        assert_eq!(global.endpoint.region(), Some(Region::Global));
+        assert!(!global.region_is_open);
+        let custom = of(&[("KIMI_CODE_REGION", "global"), ("KIMI_BASE_URL", "http://127.0.0.1:1/coding")]).unwrap();
+        assert_eq!(custom.endpoint.root(), "http://127.0.0.1:1/coding");
+        assert!(of(&[("KIMI_CODE_REGION", "mars")]).unwrap_err().message.contains("\"mainland-cn\" or \"global\""));
+    }
+
+    #[test]
     fn a_bad_value_names_its_variable_and_what_was_expected() {
         let error = config(&[("KIMI_MODEL_TEMPERATURE", "warm")]).unwrap_err();
         assert_eq!(error.message, "environment variable KIMI_MODEL_TEMPERATURE is \"warm\", expected a number");
+    }
+
+    #[test]
+    fn the_dialect_is_one_of_two_names() {
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", "anthropic")]).unwrap().dialect, Some(Dialect::Anthropic));
+        assert_eq!(config(&[("KIMI_CODE_PROTOCOL", " ")]).unwrap().dialect, None);
+        let error = config(&[("KIMI_CODE_PROTOCOL", "claude")]).unwrap_err();
+        assert_eq!(
+            error.message,
+            "environment variable KIMI_CODE_PROTOCOL is \"claude\", expected openai or anthropic"
+        );
     }
 
     #[test]

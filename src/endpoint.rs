@@ -2,8 +2,10 @@
 //!
 //! People configure the base with and without a final `/v1`, with and without slashes; the official client, Pi and the
 //! TypeScript extension each expect another form. Here it is reduced to its root once, and both dialects append `/v1/…`
-//! (protocol reference §1.2).
+//! (protocol reference §1.2). A login belongs to one pair of OAuth host and API base; its [`Slot`] names the file that
+//! holds it (kimi-code-2.1 §2.1), so that a test host or the other region can never touch the default login.
 
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +45,16 @@ impl Endpoint {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The base as the official client writes it: root and `/v1`.
+    pub fn v1(&self) -> String {
+        format!("{}/v1", self.root)
+    }
+
+    /// The region this is the API of, if it is one of the two public ones.
+    pub fn region(&self) -> Option<Region> {
+        Region::ALL.into_iter().find(|region| region.base_url() == self.root)
+    }
+
     /// The root itself, for display and for Pi's model entries.
     pub fn root(&self) -> &str {
         &self.root
@@ -53,15 +65,142 @@ impl Endpoint {
         format!("{}/v1/chat/completions", self.root)
     }
 
+    /// `POST`, Anthropic dialect.
+    pub fn messages(&self) -> String {
+        format!("{}/v1/messages", self.root)
+    }
+
     /// `POST`, uploads.
     pub fn files(&self) -> String {
         format!("{}/v1/files", self.root)
     }
 }
 
+/// One of the two public deployments (kimi-code-2.1 §1). Accounts, tokens and hosts of one mean nothing to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// `kimi.com`.
+    MainlandCn,
+    /// `kimi.ai`.
+    Global,
+}
+
+impl Region {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::MainlandCn, Self::Global];
+
+    /// The name used in settings, in kimi-code's `region` file and in its command line.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::MainlandCn => "mainland-cn",
+            Self::Global => "global",
+        }
+    }
+
+    /// The region of that name.
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|region| region.id() == id.trim())
+    }
+
+    /// Where tokens come from.
+    pub fn oauth_host(self) -> &'static str {
+        match self {
+            Self::MainlandCn => "https://auth.kimi.com",
+            Self::Global => "https://auth.kimi.ai",
+        }
+    }
+
+    /// API root.
+    pub fn base_url(self) -> &'static str {
+        match self {
+            Self::MainlandCn => DEFAULT_BASE_URL,
+            Self::Global => "https://api.kimi.ai/coding",
+        }
+    }
+}
+
+/// The credential scope of one pair of OAuth host and API base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    oauth_host: String,
+    base_url: String,
+}
+
+impl Slot {
+    /// The scope of these two. Only http(s) hosts without user names are taken: tokens are posted there.
+    pub fn new(oauth_host: &str, endpoint: &Endpoint) -> Result<Self> {
+        let invalid = || {
+            Error::new(
+                ErrorKind::Config,
+                "the Kimi OAuth host is unusable (expected something like https://auth.kimi.com)",
+            )
+        };
+        let host = oauth_host.trim().trim_end_matches('/');
+        let url = Url::parse(host).map_err(|_| invalid())?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !plain {
+            return Err(invalid());
+        }
+        Ok(Self { oauth_host: host.to_owned(), base_url: endpoint.v1() })
+    }
+
+    /// The scope of a region's own login.
+    pub fn of_region(region: Region) -> Self {
+        Self { oauth_host: region.oauth_host().to_owned(), base_url: format!("{}/v1", region.base_url()) }
+    }
+
+    /// Where tokens come from, without a trailing slash.
+    pub fn oauth_host(&self) -> &str {
+        &self.oauth_host
+    }
+
+    /// API root, without `/v1`.
+    pub fn base_url(&self) -> &str {
+        self.base_url.strip_suffix("/v1").unwrap_or(&self.base_url)
+    }
+
+    /// The one slot whose files carry no suffix.
+    pub fn is_default(&self) -> bool {
+        *self == Self::of_region(Region::MainlandCn)
+    }
+
+    /// Stem of the credential file and of the lock (kimi-code-2.1 §2.1).
+    pub fn name(&self) -> String {
+        if self.is_default() {
+            return "kimi-code".to_owned();
+        }
+        let scope = serde_json::json!({ "oauthHost": self.oauth_host, "baseUrl": self.base_url }).to_string();
+        let hash = Sha256::digest(scope.as_bytes());
+        let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("kimi-code-env-{digits}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// kimi-code-2.1 §2.1 and the capture `credentials-kimi-code-env-89494f7cfcc7062e.json`.
+    #[test]
+    fn slots_are_named_exactly_as_the_official_client_names_them() {
+        assert_eq!(Slot::of_region(Region::MainlandCn).name(), "kimi-code");
+        assert_eq!(Slot::of_region(Region::Global).name(), "kimi-code-env-0e4f99c69cc27850");
+        let local = Endpoint::from_base("http://127.0.0.1:18787/coding").unwrap();
+        let slot = Slot::new("http://127.0.0.1:18787/", &local).unwrap();
+        assert_eq!(slot.name(), "kimi-code-env-89494f7cfcc7062e");
+        let default = Endpoint::from_base("https://api.kimi.com/coding/v1/").unwrap();
+        assert!(Slot::new(" https://auth.kimi.com/ ", &default).unwrap().is_default());
+    }
+
+    #[test]
+    fn a_custom_host_never_shares_the_default_slot() {
+        let default = Endpoint::from_base(DEFAULT_BASE_URL).unwrap();
+        assert_ne!(Slot::new("http://127.0.0.1:1", &default).unwrap().name(), "kimi-code");
+        let local = Endpoint::from_base("http://127.0.0.1:1/coding").unwrap();
+        assert_ne!(Slot::new("https://auth.kimi.com", &local).unwrap().name(), "kimi-code");
+        assert!(Slot::new("https://user:pw@auth.kimi.com", &default).is_err());
+        assert!(Slot::new("file:///etc", &default).is_err());
+    }
 
     #[test]
     fn the_configured_base_may_end_in_anything() {
@@ -73,7 +212,7 @@ mod tests {
         ] {
             let endpoint = Endpoint::from_base(base).unwrap();
             assert_eq!(endpoint.chat_completions(), "https://api.kimi.com/coding/v1/chat/completions", "{base}");
-            assert_eq!(endpoint.files(), "https://api.kimi.com/coding/v1/files", "{base}");
+            assert_eq!(endpoint.messages(), "https://api.kimi.com/coding/v1/messages", "{base}");
         }
         let proxied = Endpoint::from_base("http://proxy.example:8080/kimi").unwrap();
         assert_eq!(proxied.chat_completions(), "http://proxy.example:8080/kimi/v1/chat/completions");

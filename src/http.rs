@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, NoProxy, Proxy};
@@ -33,15 +33,15 @@ pub struct NetworkSettings {
     pub extra_ca: Option<PathBuf>,
     /// `SSL_CERT_FILE`: PEM file, instead of the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// `SSL_CERT_DIR`: list of directories of PEM files, instead of the system's roots.
+    pub ca_directories: Option<String>,
     /// DNS, TCP, proxy and TLS together.
     pub connect_timeout: Option<Duration>,
 }
 
 /// The pool for these settings. Reads certificate files the first time, so it must not run on an async worker.
 pub fn client(settings: &NetworkSettings) -> Result<Client> {
-    static POOLS: OnceLock<Mutex<HashMap<NetworkSettings, Client>>> = OnceLock::new();
-    let pools = POOLS.get_or_init(Mutex::default);
-    let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pools = pools();
     if let Some(client) = pools.get(settings) {
         return Ok(client.clone());
     }
@@ -53,9 +53,17 @@ pub fn client(settings: &NetworkSettings) -> Result<Client> {
     Ok(client)
 }
 
-/// A pool of its own: a retry after a stall must not meet the same connection again.
+/// Replaces the pool for these settings: a retry after a stall must not meet the same connection again, and neither should
+/// the turns after it. Requests that are under way keep the old one.
 pub fn fresh_client(settings: &NetworkSettings) -> Result<Client> {
-    build(settings)
+    let client = build(settings)?;
+    pools().insert(settings.clone(), client.clone());
+    Ok(client)
+}
+
+fn pools() -> MutexGuard<'static, HashMap<NetworkSettings, Client>> {
+    static POOLS: OnceLock<Mutex<HashMap<NetworkSettings, Client>>> = OnceLock::new();
+    POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn build(settings: &NetworkSettings) -> Result<Client> {
@@ -77,8 +85,8 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
     for proxy in proxies(settings)? {
         builder = builder.proxy(proxy);
     }
-    if let Some(file) = &settings.ca_file {
-        builder = builder.tls_certs_only(certificates("SSL_CERT_FILE", file)?);
+    if let Some(roots) = roots(settings)? {
+        builder = builder.tls_certs_only(roots);
     }
     if let Some(file) = &settings.extra_ca {
         builder = builder.tls_certs_merge(certificates("NODE_EXTRA_CA_CERTS", file)?);
@@ -105,13 +113,31 @@ fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
     Ok(proxies)
 }
 
+/// The roots that the environment names in place of the system's, as OpenSSL reads them.
+fn roots(settings: &NetworkSettings) -> Result<Option<Vec<Certificate>>> {
+    let mut roots = Vec::new();
+    if let Some(file) = &settings.ca_file {
+        roots.extend(certificates("SSL_CERT_FILE", file)?);
+    }
+    for directory in settings.ca_directories.iter().flat_map(std::env::split_paths) {
+        let entries =
+            std::fs::read_dir(&directory).map_err(|error| unusable("SSL_CERT_DIR", &directory, &error.to_string()))?;
+        // Such directories also hold links, lists and keys; what is no certificate is passed over.
+        let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+        roots.extend(files.filter_map(|file| certificates("SSL_CERT_DIR", &file).ok()).flatten());
+    }
+    Ok(Some(roots).filter(|roots| !roots.is_empty()))
+}
+
+fn unusable(variable: &str, path: &Path, why: &str) -> Error {
+    Error::new(ErrorKind::Tls, format!("{variable} names {}, which is unusable: {why}", path.display()))
+}
+
 fn certificates(variable: &str, file: &Path) -> Result<Vec<Certificate>> {
-    let unusable = |why: String| {
-        Error::new(ErrorKind::Tls, format!("{variable} names {}, which is unusable: {why}", file.display()))
-    };
-    let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(cause_chain(&error)))?;
-    if certificates.is_empty() { Err(unusable("it holds no certificate".to_owned())) } else { Ok(certificates) }
+    let pem = std::fs::read(file).map_err(|error| unusable(variable, file, &error.to_string()))?;
+    let certificates =
+        Certificate::from_pem_bundle(&pem).map_err(|error| unusable(variable, file, &cause_chain(&error)))?;
+    if certificates.is_empty() { Err(unusable(variable, file, "it holds no certificate")) } else { Ok(certificates) }
 }
 
 #[cfg(test)]

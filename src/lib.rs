@@ -6,6 +6,7 @@
 //! ```text
 //! bindings/   the only code that names napi: converts, schedules, maps errors; decides nothing
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
+//! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
 //! files/      images and videos: uploaded once per account, referenced from then on
 //! catalog     the models: fallback table, prices
@@ -16,6 +17,8 @@
 //!
 //! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
 //! computes for longer than half a millisecond goes to `spawn_blocking`.
+#[forbid(unsafe_code)]
+pub mod auth;
 #[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]
 pub mod bindings;
 #[forbid(unsafe_code)]

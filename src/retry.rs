@@ -1,11 +1,11 @@
 //! What may be tried again, how often and when.
 //!
-//! Pi and the service both have opinions: the service sends `Retry-After`, Pi passes `maxRetries` and `maxRetryDelayMs`. Only
-//! requests of which nothing visible has come through are repeated; the turn sees to that. Source: kimi-code-2.1 §10.
+//! Pi and the service both have opinions: the service sends `Retry-After`, Pi passes `maxRetryDelayMs`. Only requests of which
+//! nothing visible has come through are repeated; the turn sees to that. Source: kimi-code-2.1 §10.
 
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Outlook};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(32);
@@ -34,11 +34,24 @@ pub struct RetryState {
     empty_answers: u32,
 }
 
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send the request again after this time.
+    Again(Duration),
+    /// Give up; the outlook says what that means for whoever might try again.
+    Final(Outlook),
+}
+
 impl RetryState {
-    /// How long to wait before the next attempt, or `None` if this error is final.
-    pub fn next_delay(&mut self, error: &Error, policy: &RetryPolicy) -> Option<Duration> {
-        if !error.kind.retryable() || self.attempts >= policy.attempts {
-            return None;
+    /// Judges the error of the attempt that was counted last.
+    pub fn verdict(&mut self, error: &Error, policy: &RetryPolicy) -> Verdict {
+        if !error.kind.retryable() {
+            return Verdict::Final(Outlook::Open);
+        }
+        let exhausted = Verdict::Final(Outlook::Exhausted { attempts: self.attempts });
+        if self.attempts >= policy.attempts {
+            return exhausted;
         }
         // A stalled or empty answer costs a whole prompt each time: these get a single second chance.
         let limited = match error.kind {
@@ -48,12 +61,14 @@ impl RetryState {
         };
         if let Some(count) = limited {
             *count += 1;
-            return (*count == 1).then_some(Duration::ZERO);
+            return if *count == 1 { Verdict::Again(Duration::ZERO) } else { exhausted };
         }
         match error.retry_after {
-            Some(wanted) if !policy.max_delay.is_zero() && wanted > policy.max_delay => None,
-            Some(wanted) if !wanted.is_zero() => Some(wanted),
-            _ => Some(backoff(self.attempts)),
+            Some(asked) if !policy.max_delay.is_zero() && asked > policy.max_delay => {
+                Verdict::Final(Outlook::WaitTooLong { asked, allowed: policy.max_delay })
+            }
+            Some(asked) if !asked.is_zero() => Verdict::Again(asked),
+            _ => Verdict::Again(backoff(self.attempts)),
         }
     }
 }
@@ -80,6 +95,7 @@ pub fn retry_after<'h>(header: impl Fn(&str) -> Option<&'h str>, now: SystemTime
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Phase;
 
     fn error(kind: ErrorKind, retry_after: Option<u64>) -> Error {
         Error { retry_after: retry_after.map(Duration::from_secs), ..Error::new(kind, "x") }
@@ -97,9 +113,10 @@ mod tests {
     fn the_budget_ends() {
         let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
         let mut state = RetryState { attempts: 2, ..RetryState::default() };
-        assert!(state.next_delay(&error(ErrorKind::Overloaded, None), &policy).is_some());
+        assert!(matches!(state.verdict(&error(ErrorKind::Overloaded, None), &policy), Verdict::Again(_)));
         state.attempts = 3;
-        assert_eq!(state.next_delay(&error(ErrorKind::Overloaded, None), &policy), None);
+        let exhausted = Verdict::Final(Outlook::Exhausted { attempts: 3 });
+        assert_eq!(state.verdict(&error(ErrorKind::Overloaded, None), &policy), exhausted);
     }
 
     #[test]
@@ -113,16 +130,22 @@ mod tests {
             ErrorKind::Cancelled,
             ErrorKind::Unauthorized,
         ] {
-            assert_eq!(state.next_delay(&error(kind, None), &RetryPolicy::default()), None);
+            let verdict = state.verdict(&error(kind, None), &RetryPolicy::default());
+            assert_eq!(verdict, Verdict::Final(Outlook::Open));
         }
     }
 
     #[test]
     fn a_stall_or_an_empty_answer_gets_one_more_chance() {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
-        let empty = error(ErrorKind::EmptyAnswer, None);
-        assert_eq!(state.next_delay(&empty, &RetryPolicy::default()), Some(Duration::ZERO));
-        assert_eq!(state.next_delay(&empty, &RetryPolicy::default()), None);
+        for kind in [ErrorKind::EmptyAnswer, ErrorKind::Timeout(Phase::Gap)] {
+            let error = error(kind, None);
+            assert_eq!(state.verdict(&error, &RetryPolicy::default()), Verdict::Again(Duration::ZERO));
+            assert!(matches!(
+                state.verdict(&error, &RetryPolicy::default()),
+                Verdict::Final(Outlook::Exhausted { .. })
+            ));
+        }
     }
 
     #[test]
@@ -130,10 +153,10 @@ mod tests {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         let policy = RetryPolicy::default();
         let asked = |seconds| error(ErrorKind::RateLimited, Some(seconds));
-        assert_eq!(state.next_delay(&asked(8), &policy), Some(Duration::from_secs(8)));
-        assert_eq!(state.next_delay(&asked(61), &policy), None);
+        assert_eq!(state.verdict(&asked(8), &policy), Verdict::Again(Duration::from_secs(8)));
+        assert!(matches!(state.verdict(&asked(61), &policy), Verdict::Final(Outlook::WaitTooLong { .. })));
         let unlimited = RetryPolicy { max_delay: Duration::ZERO, ..policy };
-        assert_eq!(state.next_delay(&asked(61), &unlimited), Some(Duration::from_secs(61)));
+        assert_eq!(state.verdict(&asked(61), &unlimited), Verdict::Again(Duration::from_secs(61)));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Everything here is described for its users in `extension/native.ts`.
 
 mod logging;
+mod login;
+mod medium;
 mod text;
 mod turn;
 
@@ -11,6 +13,8 @@ use napi_derive::napi;
 use crate::config::{Environment, base_url};
 use crate::endpoint::Endpoint;
 
+pub use login::{LoginHandle, start_login};
+pub use medium::{MediumHandle, medium};
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};
 

@@ -7,13 +7,14 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::call_ids::CallIds;
 use super::delta::{Delta, Slot, StopReason, Usage};
 use super::frame::{BlockKind, Frames, Op};
 use super::placeholder::Placeholder;
 use super::tool_args::{Settled, ToolArgs, settle};
 use crate::catalog::Prices;
 
-/// One block while it grows.
+/// One block while it grows. A block without a position has shown nothing yet.
 #[derive(Debug)]
 enum Open {
     Text {
@@ -21,7 +22,9 @@ enum Open {
         placeholder: Placeholder,
     },
     Thinking {
-        index: usize,
+        index: Option<usize>,
+        /// JSON for its start.
+        head: String,
     },
     Tool {
         index: usize,
@@ -45,7 +48,7 @@ pub enum Substance {
     Answer,
 }
 
-/// The blocks of one answer.
+/// The blocks of one answer, over all attempts at it.
 #[derive(Debug)]
 pub struct Blocks {
     slots: Vec<Open>,
@@ -54,10 +57,13 @@ pub struct Blocks {
     prices: Prices,
     id: String,
     model: String,
+    /// Of the attempt under way.
     substance: Substance,
-    /// A retry after an answer of reasoning only: its reasoning is not shown a second time.
+    /// Somebody has seen something of the attempt under way.
+    visible: bool,
+    /// An attempt before this one ended after reasoning: the reasoning is not shown a second time.
     hide_thinking: bool,
-    has_calls: bool,
+    call_ids: CallIds,
 }
 
 /// Terminal data in Pi's shape.
@@ -86,28 +92,36 @@ impl Blocks {
             id: String::new(),
             model: String::new(),
             substance: Substance::Nothing,
+            visible: false,
             hide_thinking: false,
-            has_calls: false,
+            call_ids: CallIds::default(),
         }
     }
 
-    /// What has been shown so far.
+    /// Names the ids of tool calls that the conversation already holds.
+    pub fn know_calls(&mut self, ids: CallIds) {
+        self.call_ids = ids;
+    }
+
+    /// What the attempt under way has brought.
     pub fn substance(&self) -> Substance {
         self.substance
     }
 
-    /// Whether the answer asks for tools.
-    pub fn has_calls(&self) -> bool {
-        self.has_calls
+    /// Whether somebody has seen something of the attempt under way; if not, it may be repeated.
+    pub fn visible(&self) -> bool {
+        self.visible
     }
 
-    /// Prepares for another attempt at the same answer.
+    /// Prepares for another attempt at the same answer. What has been seen stays, and positions go on counting.
     pub fn restart(&mut self) {
         self.slots.clear();
         self.usage = Usage::default();
         self.id.clear();
         self.model.clear();
-        self.hide_thinking = self.substance == Substance::ReasoningOnly;
+        self.hide_thinking |= self.visible;
+        self.substance = Substance::Nothing;
+        self.visible = false;
     }
 
     /// Applies one delta.
@@ -122,44 +136,40 @@ impl Blocks {
             Delta::TextStart(slot) => self.put(slot, Open::Text { index: None, placeholder: Placeholder::default() }),
             Delta::Text(slot, text) => self.text(slot, text, frames),
             Delta::ThinkingStart { slot, signature, redacted } => {
-                self.start_thinking(slot, &signature, redacted, frames)
-            }
-            Delta::Thinking(slot, text) => {
-                if let Some(Open::Thinking { index }) = self.slots.get(slot)
-                    && !text.is_empty()
-                {
-                    frames.push(Op::Delta { index: *index, kind: BlockKind::Thinking, text: text.to_owned() });
+                let mut head = json!({ "signature": signature });
+                if redacted {
+                    head["redacted"] = true.into();
                 }
+                self.put(slot, Open::Thinking { index: None, head: head.to_string() });
             }
+            Delta::Thinking(slot, text) => self.think(slot, text, frames),
             Delta::ThinkingDetails(slot, details) => self.amend(slot, &json!({ "reasoningDetails": details }), frames),
             Delta::Signature(slot, signature) => self.amend(slot, &json!({ "thinkingSignature": signature }), frames),
             Delta::ToolStart { slot, id, name } => {
-                let index = self.claim();
-                self.has_calls = true;
+                let index = self.claim(slot, frames);
                 self.substance = Substance::Answer;
+                self.visible = true;
                 self.put(slot, Open::Tool { index, reader: ToolArgs::default(), text: String::new() });
+                let id = self.call_ids.fresh(&id);
                 let head = json!({ "id": id, "name": name }).to_string();
                 frames.push(Op::Start { index, kind: BlockKind::Tool, head });
             }
             Delta::ToolArguments(slot, piece) => {
                 if let Some(Open::Tool { index, reader, text }) = self.slots.get_mut(slot) {
                     text.push_str(piece);
-                    reader.append(piece);
-                    frames.push(Op::ToolDelta {
-                        index: *index,
-                        text: piece.to_owned(),
-                        changes: reader.take_changes(),
-                    });
+                    frames.append_arguments(*index, reader, piece);
                 }
             }
             Delta::End(slot) => self.end(slot, frames),
         }
     }
 
-    /// Closes every block that is still open, in order of position.
+    /// The attempt failed for good: closes every block that somebody has seen, in order of position.
     pub fn close_all(&mut self, frames: &mut Frames) {
         for slot in 0..self.slots.len() {
-            self.end(slot, frames);
+            if !matches!(self.slots[slot], Open::Thinking { index: None, .. }) {
+                self.end(slot, frames);
+            }
         }
     }
 
@@ -197,83 +207,117 @@ impl Blocks {
         self.slots[slot] = block;
     }
 
-    fn claim(&mut self) -> usize {
+    /// The next position. Reasoning blocks before `slot` that have nothing to show come first: an empty one means "reasoned,
+    /// but empty", and its place among the others is part of what is replayed.
+    fn claim(&mut self, slot: Slot, frames: &mut Frames) -> usize {
+        for earlier in 0..slot.min(self.slots.len()) {
+            self.show_thinking(earlier, frames);
+        }
         let index = self.next_index;
         self.next_index += 1;
         index
     }
 
-    fn text(&mut self, slot: Slot, text: &str, frames: &mut Frames) {
-        let Some(Open::Text { index, placeholder }) = self.slots.get_mut(slot) else { return };
-        let (next_index, substance) = (&mut self.next_index, &mut self.substance);
-        placeholder.push(text, |text| show(text, index, next_index, substance, frames));
+    /// The position of a reasoning block, which is opened if it was not yet; `None` if the block stays hidden.
+    fn show_thinking(&mut self, slot: Slot, frames: &mut Frames) -> Option<usize> {
+        let Some(Open::Thinking { index, head }) = self.slots.get_mut(slot) else { return None };
+        if index.is_none() && !self.hide_thinking {
+            let at = self.next_index;
+            self.next_index += 1;
+            *index = Some(at);
+            frames.push(Op::Start { index: at, kind: BlockKind::Thinking, head: std::mem::take(head) });
+        }
+        *index
     }
 
-    fn start_thinking(&mut self, slot: Slot, signature: &str, redacted: bool, frames: &mut Frames) {
-        if self.hide_thinking {
-            return self.put(slot, Open::Closed { index: None });
+    fn think(&mut self, slot: Slot, text: &str, frames: &mut Frames) {
+        if !matches!(self.slots.get(slot), Some(Open::Thinking { .. })) {
+            return;
         }
-        let index = self.claim();
         if self.substance == Substance::Nothing {
             self.substance = Substance::ReasoningOnly;
         }
-        self.put(slot, Open::Thinking { index });
-        let mut head = json!({ "signature": signature });
-        if redacted {
-            head["redacted"] = true.into();
+        if text.is_empty() {
+            return;
         }
-        frames.push(Op::Start { index, kind: BlockKind::Thinking, head: head.to_string() });
+        if let Some(index) = self.show_thinking(slot, frames) {
+            self.visible = true;
+            frames.append(index, BlockKind::Thinking, text);
+        }
     }
 
-    fn amend(&self, slot: Slot, members: &Value, frames: &mut Frames) {
-        if let Some(Open::Thinking { index } | Open::Closed { index: Some(index) }) = self.slots.get(slot) {
-            frames.push(Op::Amend { index: *index, members: members.to_string() });
+    fn text(&mut self, slot: Slot, piece: &str, frames: &mut Frames) {
+        let Some(Open::Text { placeholder, .. }) = self.slots.get_mut(slot) else { return };
+        let [held, passed] = placeholder.push(piece);
+        self.show(slot, held, frames);
+        self.show(slot, passed, frames);
+    }
+
+    /// Shows text, opening its block first if this is the first piece that may be seen.
+    fn show(&mut self, slot: Slot, text: &str, frames: &mut Frames) {
+        let Some(Open::Text { index, .. }) = self.slots.get(slot) else { return };
+        if text.is_empty() {
+            return;
+        }
+        let at = match *index {
+            Some(at) => at,
+            None => {
+                let at = self.claim(slot, frames);
+                if let Some(Open::Text { index, .. }) = self.slots.get_mut(slot) {
+                    *index = Some(at);
+                }
+                frames.push(Op::Start { index: at, kind: BlockKind::Text, head: String::new() });
+                at
+            }
+        };
+        self.substance = Substance::Answer;
+        self.visible = true;
+        frames.append(at, BlockKind::Text, text);
+    }
+
+    fn amend(&mut self, slot: Slot, members: &Value, frames: &mut Frames) {
+        let shown = self.show_thinking(slot, frames);
+        let closed = match self.slots.get(slot) {
+            Some(Open::Closed { index }) => *index,
+            _ => None,
+        };
+        if let Some(index) = shown.or(closed) {
+            frames.push(Op::Amend { index, members: members.to_string() });
         }
     }
 
     fn end(&mut self, slot: Slot, frames: &mut Frames) {
+        match self.slots.get_mut(slot) {
+            Some(Open::Text { placeholder, .. }) => {
+                let held = placeholder.finish();
+                self.show(slot, held, frames);
+            }
+            Some(Open::Thinking { .. }) => {
+                self.show_thinking(slot, frames);
+            }
+            _ => {}
+        }
         let Some(block) = self.slots.get_mut(slot) else { return };
-        let closed = match block {
+        let (index, kind, verdict) = match block {
             Open::Closed { .. } => return,
-            Open::Text { index, placeholder } => {
-                let (next_index, substance) = (&mut self.next_index, &mut self.substance);
-                placeholder.finish(|text| show(text, index, next_index, substance, frames));
-                if let Some(index) = *index {
-                    frames.push(Op::End { index, kind: BlockKind::Text, verdict: String::new() });
-                }
-                *index
-            }
-            Open::Thinking { index } => {
-                frames.push(Op::End { index: *index, kind: BlockKind::Thinking, verdict: String::new() });
-                Some(*index)
-            }
-            Open::Tool { index, text, .. } => {
-                let verdict = match settle(text) {
-                    Settled::AsIs => String::new(),
-                    Settled::Repaired(text) => json!({ "text": text }).to_string(),
-                    Settled::Unusable(error) => json!({ "error": error }).to_string(),
-                };
-                frames.push(Op::End { index: *index, kind: BlockKind::Tool, verdict });
-                Some(*index)
-            }
+            Open::Text { index, .. } => (*index, BlockKind::Text, String::new()),
+            Open::Thinking { index, .. } => (*index, BlockKind::Thinking, String::new()),
+            Open::Tool { index, text, .. } => (Some(*index), BlockKind::Tool, verdict(text)),
         };
-        *block = Open::Closed { index: closed };
+        *block = Open::Closed { index };
+        if let Some(index) = index {
+            frames.push(Op::End { index, kind, verdict });
+        }
     }
 }
 
-/// Emits text, opening its block first if this is the first piece that may be seen.
-fn show(text: &str, index: &mut Option<usize>, next_index: &mut usize, substance: &mut Substance, frames: &mut Frames) {
-    if text.is_empty() {
-        return;
+/// What JavaScript has to know about the complete argument text.
+fn verdict(text: &str) -> String {
+    match settle(text) {
+        Settled::AsIs => String::new(),
+        Settled::Repaired(text) => json!({ "text": text }).to_string(),
+        Settled::Unusable(error) => json!({ "error": error }).to_string(),
     }
-    let index = *index.get_or_insert_with(|| {
-        let index = *next_index;
-        *next_index += 1;
-        frames.push(Op::Start { index, kind: BlockKind::Text, head: String::new() });
-        index
-    });
-    *substance = Substance::Answer;
-    frames.push(Op::Delta { index, kind: BlockKind::Text, text: text.to_owned() });
 }
 
 /// USD of an answer, in Pi's shape.
@@ -335,18 +379,50 @@ mod tests {
         let think = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
         blocks.apply(think(), &mut frames);
         blocks.apply(Delta::Thinking(0, "Hmm."), &mut frames);
-        blocks.close_all(&mut frames);
+        blocks.apply(Delta::End(0), &mut frames);
         assert_eq!(blocks.substance(), Substance::ReasoningOnly);
+        assert!(blocks.visible());
         queue.take();
         blocks.restart();
         blocks.apply(think(), &mut frames);
         blocks.apply(Delta::Thinking(0, "Hmm again."), &mut frames);
+        assert_eq!((blocks.substance(), blocks.visible()), (Substance::ReasoningOnly, false));
         blocks.apply(Delta::TextStart(1), &mut frames);
         blocks.apply(Delta::Text(1, "4"), &mut frames);
         blocks.close_all(&mut frames);
         let ops = queue.take();
         assert_eq!(ops[0], Op::Start { index: 1, kind: BlockKind::Text, head: String::new() });
         assert_eq!(ops.len(), 3);
+    }
+
+    /// Protocol reference §13, case 38: nothing that a person could see, so a failure right after it may still be retried.
+    #[test]
+    fn empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
+        let empty = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
+        let (seen, blocks) = ops(vec![empty(), Delta::Thinking(0, "")]);
+        assert_eq!((seen.len(), blocks.visible()), (0, false));
+        let (seen, _) = ops(vec![empty(), Delta::Thinking(0, ""), Delta::TextStart(1), Delta::Text(1, "ok")]);
+        assert!(matches!(seen[0], Op::Start { index: 0, kind: BlockKind::Thinking, .. }));
+        assert!(matches!(seen[1], Op::Start { index: 1, kind: BlockKind::Text, .. }));
+    }
+
+    #[test]
+    fn a_call_id_that_pi_knows_already_is_announced_under_another_name() {
+        let queue = Arc::new(FrameQueue::default());
+        let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+        let mut blocks = Blocks::new(Prices::default());
+        let mut known = CallIds::default();
+        known.reserve("bash:0");
+        blocks.know_calls(known);
+        for slot in 0..2 {
+            blocks.apply(Delta::ToolStart { slot, id: "bash:0".into(), name: "bash" }, &mut frames);
+        }
+        let heads: Vec<String> = queue
+            .take()
+            .into_iter()
+            .filter_map(|op| if let Op::Start { head, .. } = op { Some(head) } else { None })
+            .collect();
+        assert!(heads[0].contains("bash:0__2") && heads[1].contains("bash:0__3"), "{heads:?}");
     }
 
     #[test]

@@ -6,8 +6,6 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::wire::Count;
-
 /// Name of a block within one answer.
 pub type Slot = usize;
 
@@ -102,9 +100,4 @@ pub enum StopReason {
     Length,
     /// Tools are to be run.
     ToolUse,
-}
-
-/// The first count that is present.
-pub fn first(counts: &[Count]) -> Option<u64> {
-    counts.iter().find_map(|count| count.0)
 }

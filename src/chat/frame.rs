@@ -11,11 +11,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::tool_args::{Changes, ToolArgs};
+
 /// Shortest time between two frames of one stream.
 pub const INTERVAL: Duration = Duration::from_millis(33);
 
 /// Bytes that may wait for JavaScript before reading stops.
 const HIGH_WATER: usize = 1 << 20;
+
+/// Bytes of arguments that are read in one go.
+const LONGEST_READ: usize = 64 << 10;
 
 /// Kind of a content block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub enum Op {
     Response(String),
     /// Something a person may want to know while waiting.
     Notice(String),
+    /// The content of the medium at this position is needed again.
+    Media(usize),
     /// The raw JSON of one service event, for callers that asked for it.
     Raw(String),
     /// A block begins; `head` is JSON with what is final from the start.
@@ -63,8 +70,8 @@ pub enum Op {
         index: usize,
         /// Raw argument text.
         text: String,
-        /// Comma-separated changes.
-        changes: String,
+        /// What the text changed in the value.
+        changes: Changes,
     },
     /// Members to merge into a block that already began.
     Amend {
@@ -97,28 +104,6 @@ impl Op {
             _ => 64,
         }
     }
-
-    /// Joins `next` onto this one where that loses nothing; gives it back otherwise.
-    fn merge(&mut self, next: Self) -> Option<Self> {
-        match (self, next) {
-            (Self::Delta { index, text, .. }, Self::Delta { index: at, text: more, .. }) if *index == at => {
-                text.push_str(&more);
-                None
-            }
-            (
-                Self::ToolDelta { index, text, changes },
-                Self::ToolDelta { index: at, text: more, changes: more_changes },
-            ) if *index == at => {
-                text.push_str(&more);
-                if !changes.is_empty() && !more_changes.is_empty() {
-                    changes.push(',');
-                }
-                changes.push_str(&more_changes);
-                None
-            }
-            (_, next) => Some(next),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -149,11 +134,30 @@ impl FrameQueue {
     fn push(&self, op: Op) {
         let mut waiting = self.lock();
         waiting.bytes += op.size();
-        let rest = match waiting.ops.last_mut() {
-            Some(last) => last.merge(op),
-            None => Some(op),
-        };
-        waiting.ops.extend(rest);
+        waiting.ops.push(op);
+    }
+
+    /// Joins onto the op before where that is of the same block, so that a slow consumer costs memory for text only.
+    fn append(&self, at: usize, of: BlockKind, more: &str) {
+        let mut waiting = self.lock();
+        waiting.bytes += more.len();
+        match waiting.ops.last_mut() {
+            Some(Op::Delta { index, text, .. }) if *index == at => text.push_str(more),
+            _ => waiting.ops.push(Op::Delta { index: at, kind: of, text: more.to_owned() }),
+        }
+    }
+
+    fn append_arguments(&self, at: usize, reader: &mut ToolArgs, more: &str) {
+        let mut waiting = self.lock();
+        if !matches!(waiting.ops.last(), Some(Op::ToolDelta { index, .. }) if *index == at) {
+            waiting.ops.push(Op::ToolDelta { index: at, text: String::new(), changes: Changes::default() });
+        }
+        let Some(Op::ToolDelta { text, changes, .. }) = waiting.ops.last_mut() else { return };
+        let before = changes.len();
+        text.push_str(more);
+        reader.append(more, changes);
+        let grown = more.len() + changes.len() - before;
+        waiting.bytes += grown;
     }
 
     fn bytes(&self) -> usize {
@@ -168,6 +172,17 @@ impl FrameQueue {
 
 /// Tells JavaScript that there is something to take; false once nobody listens any more.
 pub type Bell = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// How JavaScript keeps up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does.
+    Ready,
+    /// It had fallen behind, and reading had to wait for it.
+    CaughtUp,
+    /// Nobody listens any more.
+    Gone,
+}
 
 /// The writing end: collects ops and decides when the bell is rung.
 pub struct Frames {
@@ -195,6 +210,28 @@ impl Frames {
         self.dirty = true;
     }
 
+    /// Adds text or reasoning to the frame under way.
+    pub fn append(&mut self, index: usize, kind: BlockKind, text: &str) {
+        self.queue.append(index, kind, text);
+        self.dirty = true;
+    }
+
+    /// Adds argument text, and what `reader` makes of it, to the frame under way.
+    pub fn append_arguments(&mut self, index: usize, reader: &mut ToolArgs, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            // JavaScript waits for the lock that is held while reading, so it is never held for long.
+            let mut end = rest.len().min(LONGEST_READ);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (piece, more) = rest.split_at(end);
+            self.queue.append_arguments(index, reader, piece);
+            rest = more;
+        }
+        self.dirty = true;
+    }
+
     /// Call after each batch of pushes: hands over at once if nothing was handed over during the last interval.
     pub fn settle(&mut self) {
         if self.dirty && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
@@ -215,21 +252,28 @@ impl Frames {
         }
     }
 
-    /// Adds an op that JavaScript has to see at once.
+    /// Adds an op that JavaScript has to see at once. It is no picture on a screen, so it delays none.
     pub fn send(&mut self, op: Op) {
-        self.push(op);
-        self.flush();
+        self.queue.push(op);
+        self.dirty = false;
+        self.alive = (self.bell)();
     }
 
-    /// Waits while JavaScript is far behind. False once nobody listens any more.
-    pub async fn ready(&mut self) -> bool {
+    /// Waits while JavaScript is far behind.
+    pub async fn ready(&mut self) -> Readiness {
+        let mut waited = false;
         while self.alive && self.queue.bytes() > HIGH_WATER {
+            waited = true;
             self.flush();
             // The limit covers a listener that went away with a frame still waiting.
             let _ = tokio::time::timeout(Duration::from_secs(1), self.queue.drained.notified()).await;
             self.alive = (self.bell)();
         }
-        self.alive
+        match (self.alive, waited) {
+            (false, _) => Readiness::Gone,
+            (true, true) => Readiness::CaughtUp,
+            (true, false) => Readiness::Ready,
+        }
     }
 }
 
@@ -257,11 +301,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_meaning_goes_at_once_and_then_one_frame_per_interval() {
         let (mut frames, queue, rings) = frames();
-        frames.push(text("a"));
+        frames.append(0, BlockKind::Text, "a");
         frames.settle();
         assert_eq!(rings.load(Ordering::Relaxed), 1);
         for _ in 0..100 {
-            frames.push(text("b"));
+            frames.append(0, BlockKind::Text, "b");
             frames.settle();
         }
         assert_eq!(rings.load(Ordering::Relaxed), 1, "merged until the interval is over");
@@ -275,23 +319,34 @@ mod tests {
 
     #[test]
     fn only_neighbours_of_the_same_block_are_merged() {
-        let queue = FrameQueue::default();
-        let tool = |index, text: &str, changes: &str| Op::ToolDelta {
-            index,
-            text: text.to_owned(),
-            changes: changes.to_owned(),
-        };
-        queue.push(tool(1, "{", ""));
-        queue.push(tool(1, "\"a\":", ""));
-        queue.push(tool(1, "1,", "[3,\"a\",1]"));
-        queue.push(tool(1, "\"b\":2}", "[3,\"b\",2]"));
-        queue.push(tool(2, "{", ""));
-        queue.push(text("x"));
-        queue.push(text("y"));
-        assert_eq!(
-            queue.take(),
-            [tool(1, "{\"a\":1,\"b\":2}", "[3,\"a\",1],[3,\"b\",2]"), tool(2, "{", ""), text("xy")]
-        );
+        let (mut frames, queue, _) = frames();
+        let (mut first, mut second) = (ToolArgs::default(), ToolArgs::default());
+        for piece in ["{", "\"a\":", "1,", "\"b\":2}"] {
+            frames.append_arguments(1, &mut first, piece);
+        }
+        frames.append_arguments(2, &mut second, "{");
+        frames.append(0, BlockKind::Text, "x");
+        frames.append(0, BlockKind::Text, "y");
+        frames.append(3, BlockKind::Thinking, "z");
+        let seen: Vec<String> = queue
+            .take()
+            .into_iter()
+            .map(|op| match op {
+                Op::ToolDelta { index, text, changes } => format!("{index} {text} {}", changes.into_text()),
+                Op::Delta { index, text, .. } => format!("{index} {text}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(seen, ["1 {\"a\":1,\"b\":2} [3,\"a\",1],[3,\"b\",2]", "2 { ", "0 xy", "3 z"]);
+    }
+
+    #[test]
+    fn the_response_head_does_not_delay_the_first_words() {
+        let (mut frames, _, rings) = frames();
+        frames.send(Op::Response("{}".to_owned()));
+        frames.append(0, BlockKind::Text, "a");
+        frames.settle();
+        assert_eq!(rings.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,6 +357,6 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(!waiting.is_finished());
         queue.take();
-        assert!(waiting.await.unwrap());
+        assert_eq!(waiting.await.unwrap(), Readiness::CaughtUp);
     }
 }

@@ -27,34 +27,33 @@ impl Default for State {
 }
 
 impl Placeholder {
-    /// Passes `piece` on through `emit`, or holds it back, or drops it.
-    pub fn push(&mut self, piece: &str, mut emit: impl FnMut(&str)) {
+    /// Takes the next piece and returns what may be shown now: text held back earlier, then text of this piece.
+    pub fn push<'p>(&mut self, piece: &'p str) -> [&'p str; 2] {
         match self.state {
-            State::Passing => emit(piece),
-            State::Dropping => {}
+            State::Passing => ["", piece],
+            State::Dropping => ["", ""],
             State::Undecided(held) => {
                 let rest = &MARKER[held..];
                 if piece.starts_with(rest) {
                     self.state = State::Dropping;
+                    ["", ""]
                 } else if rest.starts_with(piece) {
                     self.state = State::Undecided(held + piece.len());
+                    ["", ""]
                 } else {
                     self.state = State::Passing;
-                    if held > 0 {
-                        emit(&MARKER[..held]);
-                    }
-                    emit(piece);
+                    [&MARKER[..held], piece]
                 }
             }
         }
     }
 
-    /// The block is over: text that is still held back was ordinary after all.
-    pub fn finish(&mut self, mut emit: impl FnMut(&str)) {
-        if let State::Undecided(held @ 1..) = self.state {
-            emit(&MARKER[..held]);
+    /// The block is over: returns text that is still held back, which was ordinary after all.
+    pub fn finish(&mut self) -> &'static str {
+        match std::mem::replace(&mut self.state, State::Passing) {
+            State::Undecided(held) => &MARKER[..held],
+            State::Passing | State::Dropping => "",
         }
-        self.state = State::Passing;
     }
 }
 
@@ -66,9 +65,9 @@ mod tests {
         let mut placeholder = Placeholder::default();
         let mut seen = String::new();
         for piece in pieces {
-            placeholder.push(piece, |text| seen.push_str(text));
+            seen.extend(placeholder.push(piece));
         }
-        placeholder.finish(|text| seen.push_str(text));
+        seen.push_str(placeholder.finish());
         seen
     }
 

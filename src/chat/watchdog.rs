@@ -16,6 +16,9 @@ const PI_DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Prompt size above which the first meaning may take twice as long.
 const LONG_PROMPT_TOKENS: u64 = 200_000;
 
+/// Once the service has said why it stopped, only usage and the end mark are due; they come within milliseconds or never.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// Limits; `None` switches a clock off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -90,6 +93,11 @@ impl Watchdog {
     /// Meaning arrived; `thinking` tells which gap is allowed now.
     pub fn meaning(&mut self, thinking: bool) {
         self.start(Phase::Gap, if thinking { self.limits.gap_thinking } else { self.limits.gap_text });
+    }
+
+    /// The answer is complete; only the end of the stream is missing.
+    pub fn closing(&mut self) {
+        self.start(Phase::Gap, Some(CLOSING));
     }
 
     /// Time that JavaScript needed to catch up is not the service's silence.

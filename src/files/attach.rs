@@ -1,7 +1,6 @@
 //! The step of a turn between encoding and sending: every medium becomes a known reference, a fresh upload or inline data.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -35,6 +34,8 @@ const PEEK: Duration = Duration::from_millis(100);
 pub trait Desk {
     /// Tells a person something.
     fn notice(&mut self, notice: Value);
+    /// Whether this content can be asked for again.
+    fn holds(&self, medium: &Arc<Medium>) -> bool;
     /// Asks for a content again that was dropped.
     fn content(&mut self, medium: &Arc<Medium>) -> impl Future<Output = Result<Bytes>> + Send;
 }
@@ -75,36 +76,36 @@ struct Wanted {
 }
 
 /// Completes a body.
-pub async fn attach(sender: Sender, draft: &Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
+pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
     let config = &sender.kimi.config;
-    let account = Account::new(config.endpoint.root(), credential(&sender));
-    let index = Index::new(config.state.as_deref().map(Path::new), account);
+    let account = Account::new(config.endpoint.root(), &credential(&sender));
+    let index = Index::new(config.state.as_deref(), account);
     let office = Office { settings: config.uploads, index, sender };
-    if draft.insets.is_empty() {
-        return Ok((draft.fill(&[]).into(), Attachments { office, files: Vec::new(), healed: false }));
-    }
     let choices = choose(&draft.insets, draft.text_length(), &office.settings);
     let mut wanted = wanted(&draft.insets, &choices);
     office.look_up(&mut wanted).await;
     office.upload(&mut wanted, desk).await?;
-    let fillings = office.fillings(draft, &choices, &mut wanted, desk).await?;
+    let fillings = office.fillings(&draft, &choices, &wanted, desk).await?;
     let mut files = Vec::new();
     for Wanted { key, inset, name, outcome } in wanted {
         if let Some(Ok((id, fresh))) = outcome {
-            // Whoever waits for the same upload has its own hold on the content.
-            inset.medium.forget();
+            if desk.holds(&inset.medium) {
+                inset.medium.forget();
+            }
             files.push(Reference { key, medium: inset.medium, id, fresh, name });
         }
     }
-    Ok((draft.fill(&fillings).into(), Attachments { office, files, healed: false }))
+    let body = spawn_blocking(move || draft.fill(&fillings)).await;
+    let body = body.map_err(|_| Error::new(ErrorKind::Internal, "the request could not be put together"))?;
+    Ok((body.into(), Attachments { office, files, healed: false }))
 }
 
 /// The credential that will really be sent.
-fn credential(sender: &Sender) -> &str {
+fn credential(sender: &Sender) -> String {
     let theirs = sender.extra.iter().find(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
     match theirs {
-        Some((_, Some(value))) => value.strip_prefix("Bearer ").unwrap_or(value),
-        _ => &sender.key,
+        Some((_, Some(value))) => value.strip_prefix("Bearer ").unwrap_or(value).to_owned(),
+        _ => sender.credential.token(),
     }
 }
 
@@ -186,7 +187,7 @@ impl Office {
         &self,
         draft: &Draft,
         choices: &[Choice],
-        wanted: &mut [Wanted],
+        wanted: &[Wanted],
         desk: &mut impl Desk,
     ) -> Result<Vec<Filling>> {
         let mut fillings = Vec::with_capacity(draft.insets.len());
@@ -229,7 +230,9 @@ impl Office {
             }
             match self.claim(key).await {
                 Claimed::Ours(claim) => break claim,
-                Claimed::Elsewhere if self.settings.timeout.is_some_and(|limit| started.elapsed() > limit) => break None,
+                Claimed::Elsewhere if self.settings.timeout.is_some_and(|limit| started.elapsed() > limit) => {
+                    break None;
+                }
                 Claimed::Elsewhere => sleep(PEEK).await,
             }
         };
@@ -294,7 +297,9 @@ impl Attachments {
                     let upload =
                         Upload { text, bytes, media_type: key.media_type, progress: Arc::new(AtomicU64::new(0)) };
                     let obtained = self.office.obtain(key, &upload, Some(id)).await;
-                    medium.forget();
+                    if desk.holds(medium) {
+                        medium.forget();
+                    }
                     obtained.map_err(|error| named(name, "could not be uploaded again", &error))?.0
                 }
             };

@@ -90,7 +90,7 @@ struct Entry {
 type Remembered = HashMap<(Account, Key), String>;
 
 /// The index of one account. Its functions block.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Index {
     account: Account,
     /// Absent where there is no home directory.
@@ -362,7 +362,9 @@ mod tests {
         restart();
         assert_eq!(index.find(&theirs), None, "the entry of another content");
         let text = fs::read_to_string(&path).unwrap();
-        for damaged in ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\""] {
+        for damaged in
+            ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\""]
+        {
             fs::write(&path, damaged).unwrap();
             restart();
             assert_eq!(index.find(&ours), None, "{damaged:?}");

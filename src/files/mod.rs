@@ -17,14 +17,14 @@ mod claim;
 mod index;
 mod medium;
 mod policy;
-mod sniff;
 mod slots;
+mod sniff;
 mod upload;
 
 pub use attach::{Attachments, Desk, attach};
 pub use medium::{Medium, omitted};
 pub use policy::UploadSettings;
-pub use slots::{Dialect, Draft, Inset};
+pub use slots::{Draft, Inset, Shape};
 pub use sniff::{Kind, MediaType};
 pub use upload::Sender;
 

@@ -137,9 +137,6 @@ mod tests {
         let first = inset("image/png", 4000, b'a');
         let second = Inset { medium: Arc::clone(&first.medium), ..first.clone() };
         let other = inset("image/png", 3996, b'b');
-        assert_eq!(
-            choose(&[first, other, second], 0, &SETTINGS),
-            [Choice::Budget, Choice::Inline, Choice::Budget]
-        );
+        assert_eq!(choose(&[first, other, second], 0, &SETTINGS), [Choice::Budget, Choice::Inline, Choice::Budget]);
     }
 }

@@ -38,7 +38,7 @@ fn token() -> &'static str {
 
 /// How a dialect writes media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Shape {
     /// Value of `image_url` and `video_url`: `{"url":"ms://ID","id":"ID"}`, as the official client sends it.
     OpenAi,
     /// Value of `source`: `{"type":"url","url":"ms://ID"}` (protocol reference §8.3).
@@ -60,13 +60,13 @@ pub struct Draft {
     body: Vec<u8>,
     /// What belongs into the gaps; gap `n` is `insets[n]`.
     pub insets: Vec<Inset>,
-    dialect: Dialect,
+    shape: Shape,
 }
 
 impl Draft {
     /// An encoded body and the media in it.
-    pub fn new(body: Vec<u8>, insets: Vec<Inset>, dialect: Dialect) -> Self {
-        Self { body, insets, dialect }
+    pub fn new(body: Vec<u8>, insets: Vec<Inset>, shape: Shape) -> Self {
+        Self { body, insets, shape }
     }
 
     /// Numbers the insets of a conversation in the order they appear, and returns them.
@@ -87,13 +87,14 @@ impl Draft {
 
     /// The finished body; filling `n` goes into the gaps of inset `n`.
     pub fn fill(&self, fillings: &[Filling]) -> Vec<u8> {
-        let room: usize = fillings.iter().map(|filling| if let Filling::Inline(text) = filling { text.len() } else { 64 } + 64).sum();
+        let room: usize =
+            fillings.iter().map(|filling| if let Filling::Inline(text) = filling { text.len() } else { 64 } + 64).sum();
         let mut out = Vec::with_capacity(self.body.len() + room);
         let mut from = 0;
         for (range, gap) in self.gaps() {
             out.extend_from_slice(&self.body[from..range.start]);
             if let (Some(filling), Some(inset)) = (fillings.get(gap), self.insets.get(gap)) {
-                write(&mut out, filling, inset.media_type, self.dialect);
+                write(&mut out, filling, inset.media_type, self.shape);
             }
             from = range.end;
         }
@@ -113,24 +114,24 @@ impl Draft {
     }
 }
 
-fn write(out: &mut Vec<u8>, filling: &Filling, media_type: MediaType, dialect: Dialect) {
+fn write(out: &mut Vec<u8>, filling: &Filling, media_type: MediaType, shape: Shape) {
     let mime = media_type.mime;
     // Ids are checked against an alphabet that needs no escaping before they get here, MIME types come from our own table.
     let mut head = String::new();
-    let tail = match (filling, dialect) {
-        (Filling::File(id), Dialect::OpenAi) => {
+    let tail = match (filling, shape) {
+        (Filling::File(id), Shape::OpenAi) => {
             let _ = write!(head, r#"{{"url":"ms://{id}","id":"{id}"}}"#);
             ""
         }
-        (Filling::File(id), Dialect::Anthropic) => {
+        (Filling::File(id), Shape::Anthropic) => {
             let _ = write!(head, r#"{{"type":"url","url":"ms://{id}"}}"#);
             ""
         }
-        (Filling::Inline(_), Dialect::OpenAi) => {
+        (Filling::Inline(_), Shape::OpenAi) => {
             let _ = write!(head, r#"{{"url":"data:{mime};base64,"#);
             "\"}"
         }
-        (Filling::Inline(_), Dialect::Anthropic) => {
+        (Filling::Inline(_), Shape::Anthropic) => {
             let _ = write!(head, r#"{{"type":"base64","media_type":"{mime}","data":""#);
             "\"}"
         }
@@ -167,29 +168,29 @@ mod tests {
 
     use super::*;
 
-    fn draft(dialect: Dialect) -> Draft {
+    fn draft(shape: Shape) -> Draft {
         let medium = Medium::new(Bytes::from_static(b"aGk="));
         let media_type = MediaType::named("image/png").unwrap();
         let mut insets = [0, 0].map(|gap| Inset { medium: Arc::clone(&medium), media_type, gap });
         let numbered = Draft::number(insets.iter_mut());
         let body = serde_json::to_vec(&json!({ "a": insets[0], "text": "gap-0 \"quoted\"", "b": insets[1] })).unwrap();
-        Draft::new(body, numbered, dialect)
+        Draft::new(body, numbered, shape)
     }
 
-    fn filled(dialect: Dialect) -> Value {
+    fn filled(shape: Shape) -> Value {
         let fillings = [Filling::File("f1".into()), Filling::Inline(Bytes::from_static(b"aGk"))];
-        serde_json::from_slice(&draft(dialect).fill(&fillings)).unwrap()
+        serde_json::from_slice(&draft(shape).fill(&fillings)).unwrap()
     }
 
     #[test]
     fn each_dialect_gets_its_own_shape() {
         assert_eq!(
-            filled(Dialect::OpenAi),
+            filled(Shape::OpenAi),
             json!({ "a": { "url": "ms://f1", "id": "f1" }, "text": "gap-0 \"quoted\"",
                     "b": { "url": "data:image/png;base64,aGk=" } })
         );
         assert_eq!(
-            filled(Dialect::Anthropic),
+            filled(Shape::Anthropic),
             json!({ "a": { "type": "url", "url": "ms://f1" }, "text": "gap-0 \"quoted\"",
                     "b": { "type": "base64", "media_type": "image/png", "data": "aGk=" } })
         );
@@ -199,9 +200,6 @@ mod tests {
     fn a_replaced_id_leaves_texts_about_it_alone() {
         let body = br#"{"image_url":{"url":"ms://old","id":"old"},"text":"see ms://old","other":"ms://older"}"#;
         let new = String::from_utf8(replace_id(body, "old", "new")).unwrap();
-        assert_eq!(
-            new,
-            r#"{"image_url":{"url":"ms://new","id":"new"},"text":"see ms://old","other":"ms://older"}"#
-        );
+        assert_eq!(new, r#"{"image_url":{"url":"ms://new","id":"new"},"text":"see ms://old","other":"ms://older"}"#);
     }
 }

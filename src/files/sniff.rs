@@ -126,9 +126,9 @@ fn brand_type(brand: &[u8]) -> Sniffed {
         Some(b"qt  ") => Sniffed::Known(QUICKTIME),
         Some([b'3', b'g', ..]) => Sniffed::Known(THREE_GPP),
         Some(b"M4A " | b"M4B ") => Sniffed::Foreign("MPEG-4 audio"),
-        Some(
-            [b'i', b's', b'o', _] | [b'm', b'p', b'4', _] | [b'M', b'4', b'V', _] | b"avc1" | b"dash" | b"MSNV",
-        ) => Sniffed::Known(MP4),
+        Some([b'i', b's', b'o', _] | [b'm', b'p', b'4', _] | [b'M', b'4', b'V', _] | b"avc1" | b"dash" | b"MSNV") => {
+            Sniffed::Known(MP4)
+        }
         _ => Sniffed::Unknown,
     }
 }

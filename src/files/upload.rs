@@ -18,9 +18,10 @@ use super::index::is_file_id;
 use super::medium::BASE64;
 use super::readable;
 use super::sniff::MediaType;
+use crate::auth::Credential;
 use crate::client::{ExtraHeaders, Kimi};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::retry::{RetryPolicy, RetryState};
+use crate::retry::{RetryPolicy, RetryState, Verdict};
 
 /// Characters decoded at once: 0.1 ms of work.
 const PIECE: usize = 128 << 10;
@@ -52,8 +53,8 @@ pub struct Upload {
 pub struct Sender {
     /// The client.
     pub kimi: Kimi,
-    /// The credential.
-    pub key: String,
+    /// Heals itself where the service refuses it.
+    pub credential: Credential,
     /// Headers of the caller.
     pub extra: ExtraHeaders,
 }
@@ -75,7 +76,7 @@ impl Sender {
                 Ok(id) => return Ok(id),
                 Err(error) => error,
             };
-            let Some(delay) = retries.next_delay(&error, &policy) else { return Err(error) };
+            let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");
             tokio::time::sleep(delay).await;
         }
@@ -85,7 +86,7 @@ impl Sender {
     async fn send(&self, file: &Upload) -> Result<String> {
         file.progress.store(0, Ordering::Relaxed);
         let url = self.kimi.config.endpoint.files();
-        let mut response = self.kimi.post_form(&url, &self.key, form(file)?, &self.extra).await?;
+        let mut response = self.kimi.post_form(&url, &self.credential, || form(file), &self.extra).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
             body.extend_from_slice(&chunk);

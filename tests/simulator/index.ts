@@ -3,6 +3,7 @@
 
 import type { AddressInfo } from "node:net";
 import type { Catalog } from "./catalog.ts";
+import type { FileStore } from "./files.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
@@ -26,6 +27,8 @@ export interface Simulator {
   /** May be changed at any time; `reset` restores what `startSimulator` was given. */
   readonly settings: Settings;
   readonly catalog: Catalog;
+  /** What was uploaded. */
+  readonly files: FileStore;
   /** Accepted tokens: the API key, and whatever a test adds. */
   readonly credentials: Set<string>;
   /** One scenario per accepted generation request of either dialect, before markers and default. */
@@ -35,7 +38,7 @@ export interface Simulator {
   intercept(endpoint: EndpointName, ...answers: Interception[]): void;
   /** The first request, past or future, that satisfies the predicate. Default timeout 5 s. */
   waitForRequest(predicate: (record: RequestRecord) => boolean, timeoutMs?: number): Promise<RequestRecord>;
-  /** Log, queue, default, interceptions, caches, catalogue, settings. */
+  /** Log, queue, default, interceptions, caches, catalogue, files, settings. */
   reset(): void;
   /** Stops listening and destroys open connections. */
   close(): Promise<void>;
@@ -66,6 +69,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     requests: state.log.records,
     settings: state.settings,
     catalog: state.catalog,
+    files: state.files,
     credentials: state.credentials,
     enqueue: (...scenarios) => void state.queue.push(...scenarios),
     setDefault: (scenario) => void (state.defaultScenario = scenario),

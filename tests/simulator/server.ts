@@ -9,6 +9,7 @@ import { authKind, checkCredential, checkIdentity } from "./auth.ts";
 import { routes as catalogRoutes } from "./catalog.ts";
 import { notFound, ServiceError, tooLarge } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
+import { routes as fileRoutes } from "./files.ts";
 import { routes as generationRoutes } from "./generation.ts";
 import { parseJson } from "./json.ts";
 import { findRoute, type Route } from "./routes.ts";
@@ -16,7 +17,7 @@ import type { State } from "./state.ts";
 import type { RequestRecord } from "./types.ts";
 import { sleep } from "./wire.ts";
 
-const ROUTES: readonly Route[] = [...generationRoutes, ...catalogRoutes];
+const ROUTES: readonly Route[] = [...fileRoutes, ...generationRoutes, ...catalogRoutes];
 
 export function createFront(state: State): { server: Server; sockets: Set<Socket> } {
   const sockets = new Set<Socket>();

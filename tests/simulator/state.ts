@@ -1,6 +1,7 @@
 // Everything the simulated service remembers between two requests.
 
 import { Catalog } from "./catalog.ts";
+import { FileStore } from "./files.ts";
 import { RequestLog } from "./log.ts";
 import { PromptCache } from "./prompt-cache.ts";
 import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
@@ -13,6 +14,7 @@ function defaultSettings(): Settings {
     identityGate: "agent",
     toolSchema: "strict",
     toolSchemaLimitBytes: 15_000,
+    fileReferences: "known",
     maxBodyBytes: 100 * 1024 * 1024,
     promptCacheTtlMs: 600_000,
   };
@@ -21,6 +23,7 @@ function defaultSettings(): Settings {
 export class State {
   readonly log = new RequestLog();
   readonly catalog = new Catalog();
+  readonly files = new FileStore();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;
@@ -51,6 +54,7 @@ export class State {
   reset(): void {
     this.log.clear();
     this.catalog.reset();
+    this.files.clear();
     this.promptCache.clear();
     this.credentials.clear();
     this.credentials.add(this.apiKey);

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::delta::{Delta, Slot, StopReason, Usage, first};
-use super::super::wire::{Count, Text, without_lone_surrogates};
+use super::super::decoder::{Emit, error_event, made_id, repaired, unreadable};
+use super::super::delta::{Delta, Slot, StopReason};
+use super::super::usage::{Convention, usage};
+use super::super::wire::{Count, Text};
 use crate::error::{Error, ErrorKind, Result, from_stream};
 
 #[derive(Deserialize)]
@@ -18,7 +20,7 @@ struct Chunk<'a> {
     #[serde(default, borrow)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(default)]
-    usage: Option<WireUsage>,
+    usage: Option<Value>,
     #[serde(default)]
     error: Option<Value>,
 }
@@ -32,7 +34,7 @@ struct Choice<'a> {
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default)]
-    usage: Option<WireUsage>,
+    usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -67,54 +69,6 @@ struct FunctionPiece<'a> {
     arguments: Text<'a>,
 }
 
-#[derive(Deserialize)]
-struct WireUsage {
-    #[serde(default)]
-    prompt_tokens: Count,
-    #[serde(default)]
-    completion_tokens: Count,
-    #[serde(default)]
-    cached_tokens: Count,
-    #[serde(default)]
-    prompt_cache_hit_tokens: Count,
-    #[serde(default)]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Default, Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Count,
-    #[serde(default)]
-    cache_write_tokens: Count,
-}
-
-#[derive(Default, Deserialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Count,
-}
-
-impl WireUsage {
-    /// `prompt_tokens` includes cached ones (protocol reference §6.7).
-    fn read(&self) -> Usage {
-        let details = self.prompt_tokens_details.as_ref();
-        let nested = details.map(|d| d.cached_tokens).unwrap_or_default();
-        let cache_read = first(&[self.cached_tokens, nested, self.prompt_cache_hit_tokens]);
-        let cache_write = details.and_then(|d| d.cache_write_tokens.0);
-        let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
-        Usage {
-            input: self.prompt_tokens.0.map(|prompt| prompt.saturating_sub(cached)),
-            output: self.completion_tokens.0,
-            cache_read,
-            cache_write,
-            reasoning: self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens.0),
-        }
-    }
-}
-
 /// A tool call while its pieces arrive.
 #[derive(Debug, Default)]
 struct Call {
@@ -147,39 +101,33 @@ pub struct OpenAiDecoder {
     calls: Vec<Call>,
     details: Vec<Detail>,
     finish: String,
-    made_ids: u32,
 }
-
-/// Where deltas go.
-pub type Emit<'e> = dyn FnMut(Delta<'_>) + 'e;
 
 impl OpenAiDecoder {
     /// Decodes the data of one event. True when the stream says that it is over.
     pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
         let data = String::from_utf8_lossy(data);
         let data = data.trim();
-        if data == "[DONE]" {
-            return Ok(true);
-        }
-        if data.is_empty() {
-            return Ok(false);
+        match data {
+            "[DONE]" => return Ok(true),
+            "" => return Ok(false),
+            _ if name == "error" => return Err(error_event(data)),
+            _ => {}
         }
         match serde_json::from_str::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(&chunk, name, data, emit)?,
-            Err(error) => {
-                let repaired = without_lone_surrogates(data, "\u{fffd}");
-                match repaired.as_deref().map(serde_json::from_str::<Chunk<'_>>) {
-                    Some(Ok(chunk)) => self.chunk(&chunk, name, data, emit)?,
-                    _ => {
-                        return Err(Error::protocol(
-                            &format!("the stream contains an unreadable frame ({error})"),
-                            data,
-                        ));
-                    }
-                }
+            Ok(chunk) => self.chunk(&chunk, emit)?,
+            Err(refusal) => {
+                let repaired = repaired(data, &refusal)?;
+                let chunk = serde_json::from_str(&repaired).map_err(|refusal| unreadable(data, &refusal))?;
+                self.chunk(&chunk, emit)?;
             }
         }
         Ok(false)
+    }
+
+    /// Whether the service has said why it stopped; what follows is bookkeeping.
+    pub fn finished(&self) -> bool {
+        !self.finish.is_empty()
     }
 
     /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
@@ -208,19 +156,17 @@ impl OpenAiDecoder {
         Ok((reason, std::mem::take(&mut self.finish)))
     }
 
-    fn chunk(&mut self, chunk: &Chunk<'_>, name: &str, data: &str, emit: &mut Emit<'_>) -> Result<()> {
+    fn chunk(&mut self, chunk: &Chunk<'_>, emit: &mut Emit<'_>) -> Result<()> {
         if let Some(error) = &chunk.error
             && !error.is_null()
         {
             return Err(from_stream(error));
         }
-        if name == "error" {
-            return Err(from_stream(&serde_json::from_str(data).unwrap_or(Value::Null)));
-        }
         emit(Delta::Meta { id: chunk.id.as_str(), model: chunk.model.as_str() });
         let choice = chunk.choices.iter().flatten().find(|choice| choice.index.0.unwrap_or(0) == 0);
-        if let Some(usage) = chunk.usage.as_ref().or(choice.and_then(|choice| choice.usage.as_ref())) {
-            emit(Delta::Usage(usage.read()));
+        // The top level is preferred, so it comes last.
+        for value in [choice.and_then(|choice| choice.usage.as_ref()), chunk.usage.as_ref()].into_iter().flatten() {
+            emit(Delta::Usage(usage(value, Convention::TotalPrompt)));
         }
         let Some(choice) = choice else { return Ok(()) };
         if let Some(delta) = &choice.delta {
@@ -371,7 +317,7 @@ impl OpenAiDecoder {
         self.close_running(emit);
         let slot = self.claim();
         let id = match std::mem::take(&mut self.calls[at].id) {
-            id if id.is_empty() => self.make_id(),
+            id if id.is_empty() => made_id(),
             id => id,
         };
         self.calls[at].slot = Some(slot);
@@ -383,12 +329,6 @@ impl OpenAiDecoder {
         if !text.is_empty() {
             emit(Delta::ToolArguments(slot, &text));
         }
-    }
-
-    /// An id for a call that came without one; unique in the session, because Pi keys its rows on it.
-    fn make_id(&mut self) -> String {
-        self.made_ids += 1;
-        format!("call_{:016x}_{}", rand::random::<u64>(), self.made_ids)
     }
 
     fn claim(&mut self) -> Slot {

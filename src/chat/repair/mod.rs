@@ -5,7 +5,6 @@
 //! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript (pi-extension §3.9) and the
 //! hard rules of protocol reference §6.4; where both differ, docs/architecture.md says why.
 
-mod ids;
 mod media;
 mod names;
 #[cfg(test)]
@@ -17,11 +16,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::call_ids::CallIds;
 use super::tool_args::{Settled, settle};
 use super::tool_schema::WireTool;
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
 use crate::files::Inset;
-use ids::CallIds;
 use names::ToolNames;
 
 /// What Pi says in place of a result that never came.

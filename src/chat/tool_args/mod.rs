@@ -5,17 +5,20 @@
 //! a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict parse
 //! of the whole text ([`settle`]).
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
+mod changes;
+mod settle;
 
 use memchr::memchr2;
 use serde::de::IgnoredAny;
+
+pub use changes::Changes;
+pub use settle::{Settled, settle};
 
 /// Deepest nesting that is followed, the same bound that serde_json keeps for the final parse.
 const MAX_DEPTH: usize = 127;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
+pub(crate) enum Container {
     Object,
     Array,
 }
@@ -55,7 +58,7 @@ enum Escape {
     },
 }
 
-/// Incremental reader of one call's arguments. Changes are collected until [`ToolArgs::take_changes`].
+/// Incremental reader of one call's arguments.
 #[derive(Debug)]
 pub struct ToolArgs {
     expect: Expect,
@@ -67,7 +70,6 @@ pub struct ToolArgs {
     key: String,
     /// Literal (number, true, false, null) collected so far.
     literal: String,
-    changes: Changes,
 }
 
 impl Default for ToolArgs {
@@ -79,42 +81,32 @@ impl Default for ToolArgs {
             high_surrogate: None,
             key: String::new(),
             literal: String::new(),
-            changes: Changes::default(),
         }
     }
 }
 
 impl ToolArgs {
-    /// Appends a piece of the text.
-    pub fn append(&mut self, piece: &str) {
+    /// Reads the next piece of the text and adds what it changes to `changes`.
+    pub fn append(&mut self, piece: &str, changes: &mut Changes) {
         let bytes = piece.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
             at = match self.expect {
-                Expect::InString | Expect::InKey => self.string(piece, at),
+                Expect::InString | Expect::InKey => self.string(piece, at, changes),
                 Expect::Broken => return,
-                _ => self.structure(bytes[at], at),
+                _ => self.structure(bytes[at], at, changes),
             };
         }
     }
 
-    /// The changes since the last call: JSON values separated by commas, empty if nothing changed.
-    ///
-    /// `[0,key]` opens an object, `[1,key]` an array, `[2]` closes the innermost one, `[3,key,value]` sets a number, boolean or
-    /// null, `[4,key,text]` begins a string, `[5,text]` appends to the string begun last. `key` is null in arrays,
-    /// which means "push".
-    pub fn take_changes(&mut self) -> String {
-        self.changes.take()
-    }
-
     /// Handles one byte outside of strings; returns the next position (the same one if the byte is still to be judged).
-    fn structure(&mut self, byte: u8, at: usize) -> usize {
+    fn structure(&mut self, byte: u8, at: usize, changes: &mut Changes) -> usize {
         if self.expect == Expect::InLiteral {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.') {
                 self.literal.push(byte as char);
                 return at + 1;
             }
-            self.end_literal();
+            self.end_literal(changes);
             return at;
         }
         if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -131,21 +123,21 @@ impl ToolArgs {
             }
             (Expect::Colon, b':') => Expect::Value,
             (Expect::Value | Expect::ValueOrEnd, b'"') => {
-                self.changes.begin_string(self.current_key());
+                changes.begin_string(self.current_key());
                 Expect::InString
             }
-            (Expect::Value | Expect::ValueOrEnd, b'{') => self.open(Container::Object),
-            (Expect::Value | Expect::ValueOrEnd, b'[') => self.open(Container::Array),
+            (Expect::Value | Expect::ValueOrEnd, b'{') => self.open(Container::Object, changes),
+            (Expect::Value | Expect::ValueOrEnd, b'[') => self.open(Container::Array, changes),
             (Expect::Value | Expect::ValueOrEnd, b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
                 self.literal.clear();
                 self.literal.push(byte as char);
                 Expect::InLiteral
             }
             (Expect::KeyOrEnd | Expect::CommaOrEnd, b'}') if self.stack.last() == Some(&Container::Object) => {
-                self.close()
+                self.close(changes)
             }
             (Expect::ValueOrEnd | Expect::CommaOrEnd, b']') if self.stack.last() == Some(&Container::Array) => {
-                self.close()
+                self.close(changes)
             }
             (Expect::CommaOrEnd, b',') => match self.stack.last() {
                 Some(Container::Object) => Expect::Key,
@@ -156,11 +148,11 @@ impl ToolArgs {
         at + 1
     }
 
-    fn open(&mut self, container: Container) -> Expect {
+    fn open(&mut self, container: Container, changes: &mut Changes) -> Expect {
         if self.stack.len() >= MAX_DEPTH {
             return Expect::Broken;
         }
-        self.changes.open(container, self.current_key());
+        changes.open(container, self.current_key());
         self.stack.push(container);
         match container {
             Container::Object => Expect::KeyOrEnd,
@@ -168,46 +160,46 @@ impl ToolArgs {
         }
     }
 
-    fn close(&mut self) -> Expect {
+    fn close(&mut self, changes: &mut Changes) -> Expect {
         self.stack.pop();
         if self.stack.is_empty() {
             return Expect::Finished;
         }
-        self.changes.close();
+        changes.close();
         Expect::CommaOrEnd
     }
 
-    fn end_literal(&mut self) {
+    fn end_literal(&mut self, changes: &mut Changes) {
         // serde_json decides what a literal is; a wrong one breaks the preview exactly where the final parse will fail.
         if serde_json::from_str::<IgnoredAny>(&self.literal).is_ok() {
             let literal = std::mem::take(&mut self.literal);
-            self.changes.scalar(self.current_key(), &literal);
+            changes.scalar(self.current_key(), &literal);
             self.expect = Expect::CommaOrEnd;
         } else {
             self.expect = Expect::Broken;
         }
     }
 
-    fn current_key(&self) -> Option<String> {
+    fn current_key(&self) -> Option<&str> {
         match self.stack.last() {
-            Some(Container::Object) => Some(self.key.clone()),
+            Some(Container::Object) => Some(&self.key),
             _ => None,
         }
     }
 
     /// Consumes as much of a string as the piece holds; returns the position after it.
-    fn string(&mut self, piece: &str, at: usize) -> usize {
+    fn string(&mut self, piece: &str, at: usize, changes: &mut Changes) -> usize {
         let rest = &piece[at..];
         match self.escape {
             Escape::None => {
                 let plain = memchr2(b'"', b'\\', rest.as_bytes()).unwrap_or(rest.len());
                 if plain > 0 {
-                    self.flush_surrogate();
-                    self.emit(&rest[..plain]);
+                    self.flush_surrogate(changes);
+                    self.emit(&rest[..plain], changes);
                 }
                 match rest.as_bytes().get(plain) {
                     Some(b'"') => {
-                        self.flush_surrogate();
+                        self.flush_surrogate(changes);
                         self.expect = if self.expect == Expect::InKey { Expect::Colon } else { Expect::CommaOrEnd };
                     }
                     Some(_) => self.escape = Escape::Backslash,
@@ -236,8 +228,8 @@ impl ToolArgs {
                         return piece.len();
                     }
                 };
-                self.flush_surrogate();
-                self.emit(text);
+                self.flush_surrogate(changes);
+                self.emit(text, changes);
                 at + 1
             }
             Escape::Unicode { digits, value } => {
@@ -248,7 +240,7 @@ impl ToolArgs {
                 let value = value << 4 | digit as u16;
                 if digits == 3 {
                     self.escape = Escape::None;
-                    self.unit(value);
+                    self.unit(value, changes);
                 } else {
                     self.escape = Escape::Unicode { digits: digits + 1, value };
                 }
@@ -258,214 +250,36 @@ impl ToolArgs {
     }
 
     /// A UTF-16 unit from a `\u` escape.
-    fn unit(&mut self, unit: u16) {
+    fn unit(&mut self, unit: u16, changes: &mut Changes) {
         if let Some(high) = self.high_surrogate.take() {
             if let Some(Ok(joined)) = char::decode_utf16([high, unit]).next() {
-                self.emit(joined.encode_utf8(&mut [0; 4]));
+                self.emit(joined.encode_utf8(&mut [0; 4]), changes);
                 return;
             }
-            self.emit("\u{fffd}");
+            self.emit("\u{fffd}", changes);
         }
         match unit {
             0xD800..=0xDBFF => self.high_surrogate = Some(unit),
             _ => {
                 let text = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
-                self.emit(text.encode_utf8(&mut [0; 4]));
+                self.emit(text.encode_utf8(&mut [0; 4]), changes);
             }
         }
     }
 
-    fn flush_surrogate(&mut self) {
+    fn flush_surrogate(&mut self, changes: &mut Changes) {
         if self.high_surrogate.take().is_some() {
-            self.emit("\u{fffd}");
+            self.emit("\u{fffd}", changes);
         }
     }
 
-    fn emit(&mut self, text: &str) {
+    fn emit(&mut self, text: &str, changes: &mut Changes) {
         if self.expect == Expect::InKey {
             self.key.push_str(text);
         } else {
-            self.changes.append(text);
+            changes.append(text);
         }
     }
-}
-
-/// Changes as text, in the form [`ToolArgs::take_changes`] describes.
-#[derive(Debug, Default)]
-struct Changes {
-    text: String,
-    /// The last change is a string that still accepts text: its closing `"]` is not written yet.
-    open_string: bool,
-}
-
-impl Changes {
-    fn take(&mut self) -> String {
-        self.seal();
-        std::mem::take(&mut self.text)
-    }
-
-    fn seal(&mut self) {
-        if std::mem::take(&mut self.open_string) {
-            self.text.push_str("\"]");
-        }
-    }
-
-    fn begin(&mut self, code: u8) {
-        self.seal();
-        if !self.text.is_empty() {
-            self.text.push(',');
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(self.text, "[{code}");
-    }
-
-    fn key(&mut self, key: Option<String>) {
-        self.text.push(',');
-        match key {
-            Some(key) => {
-                self.text.push('"');
-                escape_into(&mut self.text, &key);
-                self.text.push('"');
-            }
-            None => self.text.push_str("null"),
-        }
-    }
-
-    fn open(&mut self, container: Container, key: Option<String>) {
-        self.begin(u8::from(container == Container::Array));
-        self.key(key);
-        self.text.push(']');
-    }
-
-    fn close(&mut self) {
-        self.begin(2);
-        self.text.push(']');
-    }
-
-    fn scalar(&mut self, key: Option<String>, literal: &str) {
-        self.begin(3);
-        self.key(key);
-        self.text.push(',');
-        self.text.push_str(literal);
-        self.text.push(']');
-    }
-
-    fn begin_string(&mut self, key: Option<String>) {
-        self.begin(4);
-        self.key(key);
-        self.text.push_str(",\"");
-        self.open_string = true;
-    }
-
-    fn append(&mut self, text: &str) {
-        if !self.open_string {
-            self.begin(5);
-            self.text.push_str(",\"");
-            self.open_string = true;
-        }
-        escape_into(&mut self.text, text);
-    }
-}
-
-/// Writes `text` as the inside of a JSON string.
-fn escape_into(out: &mut String, text: &str) {
-    let mut plain = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(&text[plain..at]);
-        plain = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\t' => out.push_str("\\t"),
-            b'\r' => out.push_str("\\r"),
-            _ => {
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-        }
-    }
-    out.push_str(&text[plain..]);
-}
-
-/// How a call's arguments end.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The text is valid JSON as it stands.
-    AsIs,
-    /// This text is valid and says the same; the received one was not valid (raw control characters, lone backslashes).
-    Repaired(String),
-    /// Not usable; the text says why.
-    Unusable(String),
-}
-
-/// Judges the whole text of a call's arguments: strictly first, then after the repairs that Pi makes
-/// (pi-extension §3.7). Empty text means no arguments.
-pub fn settle(text: &str) -> Settled {
-    if text.trim().is_empty() {
-        return Settled::Repaired("{}".to_owned());
-    }
-    let first = match object(text) {
-        Ok(()) => return Settled::AsIs,
-        Err(reason) => reason,
-    };
-    let repaired = repair_strings(text);
-    if *repaired != *text && object(&repaired).is_ok() {
-        return Settled::Repaired(repaired.into_owned());
-    }
-    Settled::Unusable(format!("the tool call's arguments are not a JSON object: {first}"))
-}
-
-fn object(text: &str) -> std::result::Result<(), String> {
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
-    if text.trim_start().starts_with('{') { Ok(()) } else { Err("it is another kind of value".to_owned()) }
-}
-
-/// Escapes raw control characters inside strings and doubles backslashes that start no valid escape.
-fn repair_strings(text: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut copied = 0;
-    let mut in_string = false;
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                let valid = match bytes.get(at + 1) {
-                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => true,
-                    Some(b'u') => bytes.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
-                    _ => false,
-                };
-                if valid {
-                    at += 1;
-                } else {
-                    out.push_str(&text[copied..at]);
-                    out.push_str("\\\\");
-                    copied = at + 1;
-                }
-            }
-            control if in_string && control < b' ' => {
-                out.push_str(&text[copied..at]);
-                let _ = match control {
-                    b'\n' => out.write_str("\\n"),
-                    b'\r' => out.write_str("\\r"),
-                    b'\t' => out.write_str("\\t"),
-                    _ => write!(out, "\\u{control:04x}"),
-                };
-                copied = at + 1;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[copied..]);
-    Cow::Owned(out)
 }
 
 #[cfg(test)]
@@ -542,8 +356,9 @@ mod tests {
         let mut reader = ToolArgs::default();
         let mut mirror = Mirror::default();
         for piece in pieces {
-            reader.append(piece);
-            mirror.apply(&reader.take_changes());
+            let mut changes = Changes::default();
+            reader.append(piece, &mut changes);
+            mirror.apply(&changes.into_text());
         }
         mirror.value()
     }
@@ -608,8 +423,9 @@ mod tests {
             let mut reader = ToolArgs::default();
             let mut mirror = Mirror::default();
             for (at, c) in text.char_indices() {
-                reader.append(c.encode_utf8(&mut [0; 4]));
-                mirror.apply(&reader.take_changes());
+                let mut changes = Changes::default();
+                reader.append(c.encode_utf8(&mut [0; 4]), &mut changes);
+                mirror.apply(&changes.into_text());
                 let prefix = &text[..at + c.len_utf8()];
                 // The naive closer cannot see through half an escape; the reader must still agree afterwards.
                 if !prefix.ends_with('\\') {
@@ -648,19 +464,23 @@ mod tests {
     fn a_million_brackets_are_refused_without_a_panic() {
         let text = format!("{{\"a\":{}", "[".repeat(1_000_000));
         let mut reader = ToolArgs::default();
-        reader.append(&text);
-        assert!(reader.take_changes().len() < 4096);
+        let mut changes = Changes::default();
+        reader.append(&text, &mut changes);
+        assert!(changes.len() < 4096);
         assert!(matches!(settle(&text), Settled::Unusable(_)));
     }
 
+    /// Pieces that meet in one frame cost JavaScript one change.
     #[test]
-    fn arguments_are_repaired_as_pi_repairs_them() {
-        assert_eq!(settle("{\"a\":1}"), Settled::AsIs);
-        assert_eq!(settle(""), Settled::Repaired("{}".into()));
-        assert_eq!(settle("{\"a\":\"x\ny\"}"), Settled::Repaired("{\"a\":\"x\\ny\"}".into()));
-        assert_eq!(settle("{\"a\":\"C:\\dir\"}"), Settled::Repaired("{\"a\":\"C:\\\\dir\"}".into()));
-        assert!(matches!(settle("{\"a\":"), Settled::Unusable(_)));
-        assert!(matches!(settle("[1]"), Settled::Unusable(_)));
-        assert_eq!(settle("{\"a\":\"\\ud800\"}"), Settled::AsIs);
+    fn a_growing_string_extends_the_change_that_began_it() {
+        let mut reader = ToolArgs::default();
+        let mut changes = Changes::default();
+        for piece in ["{\"a\":\"x", "y", "z\n", "w"] {
+            reader.append(piece, &mut changes);
+        }
+        assert_eq!(changes.into_text(), r#"[4,"a","xyz\nw"]"#);
+        let mut next = Changes::default();
+        reader.append("v\"", &mut next);
+        assert_eq!(next.into_text(), r#"[5,"v"]"#);
     }
 }

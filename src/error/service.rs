@@ -1,262 +1,14 @@
-//! One error type for the whole core.
-//!
-//! An error is typed once, where it arises; its [`ErrorKind`] then decides whether a retry is allowed, what a person reads and
-//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: protocol reference §11,
-//! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
+//! What the service says about a failure, in whatever form, and what kind of failure that is.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::{Error, ErrorKind, clip};
+
 /// Longest service text that is passed on, in characters; the same bound Pi's own providers keep.
 const MAX_SERVICE_TEXT: usize = 4000;
-
-/// Where in a request something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// DNS, TCP, proxy, TLS.
-    Connect,
-    /// The request is out, the response head is not here yet.
-    Headers,
-    /// The response runs, but nothing with meaning has arrived.
-    FirstMeaning,
-    /// Between two pieces of meaning.
-    Gap,
-    /// Reading the body.
-    Body,
-}
-
-impl Phase {
-    /// The words used in messages.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Connect => "while connecting",
-            Self::Headers => "while waiting for the response to begin",
-            Self::FirstMeaning => "while waiting for the first words of the answer",
-            Self::Gap => "in the middle of the answer",
-            Self::Body => "while reading the response",
-        }
-    }
-}
-
-/// What went wrong, as far as anything has to act on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The caller aborted.
-    Cancelled,
-    /// One of our clocks ran out.
-    Timeout(Phase),
-    /// The connection failed or broke.
-    Network(Phase),
-    /// The proxy refused or failed.
-    Proxy,
-    /// Certificate or handshake trouble.
-    Tls,
-    /// There is no credential at all.
-    LoginRequired,
-    /// The service refuses the credential (401).
-    Unauthorized,
-    /// The plan does not include what was asked for (401/402/403 texts about plans and subscriptions).
-    Entitlement,
-    /// The service refuses this client program (403).
-    ClientRefused,
-    /// The plan's quota is used up; waiting a few seconds cannot help.
-    QuotaExhausted,
-    /// Too many requests right now.
-    RateLimited,
-    /// The engine is overloaded.
-    Overloaded,
-    /// The prompt does not fit into the model's window.
-    ContextOverflow,
-    /// The request body is too large (413).
-    PayloadTooLarge,
-    /// An image or video was refused.
-    BadMedia,
-    /// Another refusal of the request's content.
-    BadRequest,
-    /// The answer was withheld by a content filter.
-    Filtered,
-    /// The answer held nothing, or reasoning only.
-    EmptyAnswer,
-    /// The stream closed before the answer was finished.
-    Truncated,
-    /// The service sent something that is not its protocol, or reported an error inside the stream.
-    Protocol,
-    /// Any other unsuccessful status.
-    Server(u16),
-    /// A setting is unusable.
-    Config,
-    /// A local file operation failed.
-    Io,
-    /// A defect of ours; the turn ends, the process goes on.
-    Internal,
-}
-
-impl ErrorKind {
-    /// Stable identifier for JavaScript callers.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Cancelled => "cancelled",
-            Self::Timeout(_) => "timeout",
-            Self::Network(_) => "network",
-            Self::Proxy => "proxy",
-            Self::Tls => "tls",
-            Self::LoginRequired => "login_required",
-            Self::Unauthorized => "unauthorized",
-            Self::Entitlement => "entitlement",
-            Self::ClientRefused => "client_refused",
-            Self::QuotaExhausted => "quota_exhausted",
-            Self::RateLimited => "rate_limited",
-            Self::Overloaded => "overloaded",
-            Self::ContextOverflow => "context_overflow",
-            Self::PayloadTooLarge => "payload_too_large",
-            Self::BadMedia => "bad_media",
-            Self::BadRequest => "bad_request",
-            Self::Filtered => "filtered",
-            Self::EmptyAnswer => "empty_answer",
-            Self::Truncated => "truncated",
-            Self::Protocol => "protocol",
-            Self::Server(_) => "server",
-            Self::Config => "config",
-            Self::Io => "io",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// Whether the same request may succeed if it is simply sent again (kimi-code-2.1 §10).
-    pub fn retryable(&self) -> bool {
-        match self {
-            Self::Timeout(_)
-            | Self::Network(_)
-            | Self::RateLimited
-            | Self::Overloaded
-            | Self::EmptyAnswer
-            | Self::Truncated
-            | Self::Protocol => true,
-            Self::Server(status) => matches!(status, 408 | 409 | 500 | 502..=504 | 520..=529),
-            _ => false,
-        }
-    }
-}
-
-/// An error of the core. `Display` gives the text for a person; no secret ever enters it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    /// What happened.
-    pub kind: ErrorKind,
-    /// Text for a person, complete with the cause chain.
-    pub message: String,
-    /// HTTP status, where there was one.
-    pub status: Option<u16>,
-    /// How long the service asked to wait.
-    pub retry_after: Option<Duration>,
-    /// `x-trace-id` of the response: what Moonshot's support asks for.
-    pub trace_id: Option<String>,
-}
-
-/// Result of the core.
-pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    /// An error without an HTTP response behind it.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, trace_id: None }
-    }
-
-    /// The caller aborted. The text is the one Pi's own providers use.
-    pub fn cancelled() -> Self {
-        Self::new(ErrorKind::Cancelled, "Request was aborted")
-    }
-
-    /// No credential found anywhere.
-    pub fn login_required() -> Self {
-        Self::new(
-            ErrorKind::LoginRequired,
-            "No Kimi Code credentials found. Sign in with /login kimi-coding, or set KIMI_API_KEY.",
-        )
-    }
-
-    /// Something in the stream is not the protocol; `excerpt` is cut to 200 characters.
-    pub fn protocol(what: &str, excerpt: &str) -> Self {
-        let excerpt = clip(excerpt.trim(), 200);
-        let message = if excerpt.is_empty() { what.to_owned() } else { format!("{what}: {excerpt}") };
-        Self::new(ErrorKind::Protocol, message)
-    }
-
-    /// A failed request, with the whole chain of causes in the message.
-    pub fn from_reqwest(error: &reqwest::Error, phase: Phase) -> Self {
-        let chain = cause_chain(error);
-        let lower = chain.to_ascii_lowercase();
-        let at_connect = error.is_connect();
-        let kind = if error.is_timeout() {
-            ErrorKind::Timeout(if at_connect { Phase::Connect } else { phase })
-        } else if at_connect && (lower.contains("proxy") || lower.contains("tunnel") || lower.contains("socks")) {
-            ErrorKind::Proxy
-        } else if at_connect && (lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake"))
-        {
-            ErrorKind::Tls
-        } else if error.is_builder() {
-            ErrorKind::Config
-        } else {
-            ErrorKind::Network(if at_connect { Phase::Connect } else { phase })
-        };
-        let phase = if at_connect { Phase::Connect } else { phase };
-        let head = match kind {
-            ErrorKind::Timeout(_) => "timeout",
-            ErrorKind::Proxy => "connection error (proxy)",
-            ErrorKind::Tls => "connection error (TLS)",
-            ErrorKind::Config => "unusable request",
-            _ => "connection error",
-        };
-        Self::new(kind, format!("{head} {}: {chain}", phase.describe()))
-    }
-
-    /// The message for Pi's `errorMessage`. Pi matches the text to decide on a retry of its own; `exhausted` means that we have
-    /// already retried to the end, which is said in words that Pi takes as final ("out of budget").
-    pub fn message_for_pi(&self, attempts: u32, exhausted: bool) -> String {
-        let text = match self.kind {
-            ErrorKind::QuotaExhausted => format!("quota exceeded: {}", self.message),
-            ErrorKind::ContextOverflow if !self.message.contains("exceeded model token limit") => {
-                format!("context_length_exceeded: {}", self.message)
-            }
-            ErrorKind::PayloadTooLarge => format!("request_too_large: {}", self.message),
-            _ => self.message.clone(),
-        };
-        let attributed = match &self.trace_id {
-            Some(id) if self.status.is_some() => format!("{text} (trace {id})"),
-            _ => text,
-        };
-        if exhausted && self.kind.retryable() {
-            return format!("Gave up after {attempts} attempts, retries are out of budget: {attributed}");
-        }
-        attributed
-    }
-}
-
-/// `error` and everything it says it was caused by, without repeating a part that its parent already quotes.
-pub fn cause_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// The first `max` characters of `text`, with an ellipsis where something was cut.
-pub fn clip(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
 
 /// What the service says about itself in an error, in either dialect's wrapping.
 #[derive(Debug, Default, Deserialize)]
@@ -269,8 +21,9 @@ struct ServiceError {
     code: Option<Value>,
 }
 
-/// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is.
-fn service_text(body: &str) -> (String, String) {
+/// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is;
+/// beside it the machine-readable type and code.
+pub fn service_text(body: &str) -> (String, String) {
     if let Ok(value) = serde_json::from_str::<Value>(body) {
         let inner = match value.get("error") {
             Some(Value::Object(_)) => value.get("error").cloned(),
@@ -328,13 +81,29 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.
 pub fn from_stream(body: &Value) -> Error {
     let error: ServiceError = serde_json::from_value(body.clone()).unwrap_or_default();
-    let text = error.message.unwrap_or_else(|| clip(&body.to_string(), 200));
+    let text = match (error.message, body) {
+        (Some(message), _) => message,
+        (None, Value::String(text)) => text.clone(),
+        (None, Value::Null) => "the service reported an error and gave no reason".to_owned(),
+        (None, other) => clip(&other.to_string(), 200),
+    };
     let label = format!("{} {}", error.kind.as_deref().unwrap_or_default(), error.code.unwrap_or_default());
     let kind = match classify(None, &text, &label) {
         ErrorKind::BadRequest => ErrorKind::Protocol,
         kind => kind,
     };
     Error::new(kind, clip(&text, MAX_SERVICE_TEXT))
+}
+
+/// The error for a body that came with a success status where a stream was due.
+pub fn not_a_stream(content_type: &str, body: &str) -> Error {
+    if let Ok(value) = serde_json::from_str::<Value>(body)
+        && let Some(error) = value.get("error").filter(|error| !error.is_null())
+    {
+        return from_stream(error);
+    }
+    let (text, _) = service_text(body);
+    Error::protocol(&format!("the service answered with {} instead of a stream", clip(content_type, 60)), &text)
 }
 
 fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
@@ -348,7 +117,9 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
     {
         return ErrorKind::Entitlement;
     }
-    if status == Some(401) {
+    // Inside a stream there is no status; these are the words of the service's own 401 (protocol reference §11.2).
+    let refused = label.contains("invalid_authentication") || text.contains("api key appears to be invalid");
+    if status == Some(401) || (status.is_none() && refused) {
         return ErrorKind::Unauthorized;
     }
     if status_in(&[429, 403])
@@ -401,6 +172,9 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
     }
     if status == Some(413) {
         return ErrorKind::PayloadTooLarge;
+    }
+    if status_in(&[400]) && label.contains("content_filter") {
+        return ErrorKind::Filtered;
     }
     if status_in(&[400])
         && (any(&[
@@ -488,27 +262,21 @@ mod tests {
         assert_eq!(from_response(400, "plain text", None, None).message, "400 plain text");
     }
 
-    /// pi-extension §3.11: Pi retries by matching words, so an error that was retried to the end must be final there.
-    #[test]
-    fn a_used_up_retry_budget_reads_as_final() {
-        let error = from_response(429, r#"{"error":{"message":"too many requests"}}"#, None, None);
-        assert!(error.message_for_pi(10, true).contains("out of budget"));
-        assert!(!error.message_for_pi(1, false).contains("out of budget"));
-    }
-
-    #[test]
-    fn quota_and_overflow_carry_the_words_pi_acts_on() {
-        let quota =
-            from_response(429, r#"{"error":{"message":"x","type":"exceeded_current_quota_error"}}"#, None, None);
-        assert!(quota.message_for_pi(1, false).contains("quota exceeded"));
-        let overflow = from_response(400, r#"{"error":{"message":"maximum context reached"}}"#, None, None);
-        assert!(overflow.message_for_pi(1, false).contains("context_length_exceeded"));
-    }
-
     #[test]
     fn an_error_frame_is_classified_without_a_status() {
         let frame = serde_json::json!({"message":"The engine is currently overloaded, please try again later","type":"engine_overloaded_error"});
         assert_eq!(from_stream(&frame).kind, ErrorKind::Overloaded);
         assert_eq!(from_stream(&serde_json::json!({"message":"something odd"})).kind, ErrorKind::Protocol);
+        let key = serde_json::json!({"type":"invalid_authentication_error","message":"no"});
+        assert_eq!(from_stream(&key).kind, ErrorKind::Unauthorized);
+        assert_eq!(from_stream(&serde_json::json!("Overloaded")).message, "Overloaded");
+    }
+
+    #[test]
+    fn a_document_in_place_of_a_stream_is_named() {
+        let busy = r#"{"error":{"type":"engine_overloaded_error","message":"overloaded"}}"#;
+        assert_eq!(not_a_stream("application/json", busy).kind, ErrorKind::Overloaded);
+        let portal = not_a_stream("text/html", "<html><title>Sign in to WiFi</title></html>");
+        assert!(portal.message.ends_with("text/html instead of a stream: Sign in to WiFi"), "{}", portal.message);
     }
 }

@@ -1,0 +1,260 @@
+//! Where a login may be found, and the credential that a request carries.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::store::{KimiCodeFile, PiAuth, Stored};
+use super::token::{TokenEndpoint, Tokens};
+use crate::config::Environment;
+use crate::endpoint::{Endpoint, Region, Slot};
+use crate::error::{Error, ErrorKind, Result};
+
+/// More logins than this in one process means that somebody is generating them.
+const MAX_REMEMBERED: usize = 64;
+
+/// The folders that hold credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Pi's agent directory, `~/.pi/agent`.
+    pub agent_dir: PathBuf,
+    /// The official client's home, `~/.kimi-code`.
+    pub kimi_home: PathBuf,
+    /// Its predecessor's home, `~/.kimi`; only read.
+    pub legacy_home: PathBuf,
+    /// `KIMI_DISABLE_OAUTH_LOCK=1`: the official client would not take its lock either.
+    pub without_kimi_lock: bool,
+}
+
+impl Places {
+    /// From `HOME` (which JavaScript fills in on every system) and the variables of the programs involved.
+    pub fn from_environment(environment: &Environment) -> Self {
+        let home = PathBuf::from(environment.get("HOME").unwrap_or("."));
+        let place = |variable: &str, default: &str| match environment.get(variable) {
+            None => home.join(default),
+            Some("~") => home.clone(),
+            Some(path) => path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest)),
+        };
+        Self {
+            agent_dir: place("PI_CODING_AGENT_DIR", ".pi/agent"),
+            kimi_home: place("KIMI_CODE_HOME", ".kimi-code"),
+            legacy_home: place("KIMI_SHARE_DIR", ".kimi"),
+            without_kimi_lock: environment.get("KIMI_DISABLE_OAUTH_LOCK") == Some("1"),
+        }
+    }
+}
+
+/// What decides which login counts.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The folders.
+    pub places: Places,
+    /// API that the tokens are for.
+    pub endpoint: Endpoint,
+    /// `KIMI_CODE_OAUTH_HOST`.
+    pub oauth_host: Option<String>,
+    /// Neither base nor host are chosen by the user, so the login decides the region.
+    pub region_is_open: bool,
+    /// How to reach an OAuth host; `host` is filled in per slot.
+    pub oauth: TokenEndpoint,
+}
+
+impl Account {
+    /// The slot of a login. `recorded` is the host that Pi's entry says it came from.
+    pub fn slot(&self, recorded: Option<&str>) -> Result<Slot> {
+        let slot = |host: &str| Slot::new(host, &self.endpoint);
+        match (self.oauth_host.as_deref(), recorded) {
+            (Some(chosen), Some(recorded)) if slot(chosen)? != slot(recorded)? => Err(Error::new(
+                ErrorKind::LoginRequired,
+                "This Kimi Code login belongs to another OAuth host than KIMI_CODE_OAUTH_HOST names, and tokens are never \
+                 sent to a host they did not come from. Sign in again with /login kimi-coding, or unset the variable.",
+            )),
+            (Some(host), _) | (None, Some(host)) => slot(host),
+            (None, None) => slot(self.endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
+        }
+    }
+
+    /// Pi's file.
+    pub fn pi(&self) -> PiAuth {
+        PiAuth::new(&self.places.agent_dir)
+    }
+
+    /// The official client's file of a slot.
+    pub fn kimi_code(&self, slot: &Slot) -> KimiCodeFile {
+        KimiCodeFile::new(&self.places.kimi_home, &slot.name())
+    }
+
+    /// What the official client left for this slot. Only where it has no file at all its predecessor's counts, and only for
+    /// the one deployment the predecessor knew; a tombstone is the last word.
+    pub fn shared_login(&self, slot: &Slot) -> Result<Stored> {
+        let stored = self.kimi_code(slot).read()?;
+        if matches!(stored, Stored::Absent | Stored::Unusable(_)) && slot.is_default() {
+            let legacy = KimiCodeFile::new(&self.places.legacy_home, "kimi-code").read()?;
+            if matches!(legacy, Stored::Login(_)) {
+                return Ok(legacy);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// The slots in which a login without Pi's doing may be found, best first (kimi-code-2.1 §1).
+    pub fn ambient_slots(&self) -> Result<Vec<Slot>> {
+        if !self.region_is_open {
+            return Ok(vec![self.slot(None)?]);
+        }
+        let mut slots = Region::ALL.map(Slot::of_region).to_vec();
+        if chosen_region(&self.places.kimi_home) == Some(Region::Global) {
+            slots.reverse();
+        }
+        Ok(slots)
+    }
+
+    /// The region that the official client would log in to: its last login, else what its installer noted.
+    pub fn preferred_region(&self, ignore_marker: bool) -> Option<Region> {
+        let home = &self.places.kimi_home;
+        let marker = || std::fs::read_to_string(home.join("region")).ok().and_then(|text| Region::from_id(&text));
+        chosen_region(home).or_else(|| if ignore_marker { None } else { marker() })
+    }
+
+    /// The same account with the endpoint of a slot.
+    pub fn at(&self, slot: &Slot) -> Result<Self> {
+        let endpoint = Endpoint::from_base(slot.base_url())?;
+        Ok(Self { endpoint, oauth_host: Some(slot.oauth_host().to_owned()), region_is_open: false, ..self.clone() })
+    }
+}
+
+/// The region of the login that the official client uses, from its `config.toml` (kimi-code-2.1 §2.3): the managed provider's
+/// OAuth host, or the default slot by its key.
+fn chosen_region(home: &Path) -> Option<Region> {
+    let text = std::fs::read_to_string(home.join("config.toml")).ok()?;
+    let section = text
+        .split("\n[")
+        .find(|part| part.trim_start_matches('[').starts_with("providers.\"managed:kimi-code\".oauth]"))?;
+    let value = |name: &str| {
+        section.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')).map(|rest| {
+            rest.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']).trim_end_matches('/').to_owned()
+        })
+    };
+    match value("oauth_host") {
+        Some(host) => Region::ALL.into_iter().find(|region| region.oauth_host() == host),
+        None => (value("key").as_deref() == Some("oauth/kimi-code")).then_some(Region::MainlandCn),
+    }
+}
+
+/// What authorises a request: a static key, or the current access token of a login that can heal itself.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    token: Arc<Mutex<Secret>>,
+    /// The login behind the token.
+    account: Option<Arc<Account>>,
+    /// Known to come from a login, and not merely to look like it.
+    from_login: bool,
+}
+
+struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Credential {
+    /// A key of the user's own. It is never exchanged for anything.
+    pub fn key(key: &str) -> Self {
+        Self { token: Arc::new(Mutex::new(Secret(key.to_owned()))), account: None, from_login: false }
+    }
+
+    /// What Pi or a caller passed: a key, or an access token that we handed out before.
+    pub fn passed(token: &str, account: Account) -> Self {
+        let from_login = is_remembered(token);
+        Self { account: Some(Arc::new(account)), from_login, ..Self::key(token) }
+    }
+
+    /// The access token of a login.
+    pub fn login(tokens: &Tokens, account: Account) -> Self {
+        remember(&tokens.access);
+        Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
+    }
+
+    /// The value to send now.
+    pub fn token(&self) -> String {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// The service refused `rejected` with 401. `Some` is another token, worth one more request; `None` means that this
+    /// is a static key, or that there is nothing newer.
+    pub async fn heal(&self, rejected: &str) -> Result<Option<String>> {
+        let current = self.token();
+        if current != rejected {
+            return Ok(Some(current));
+        }
+        let Some(account) = &self.account else { return Ok(None) };
+        let healed = account.heal(rejected, self.from_login).await?;
+        if let Some(token) = healed.as_deref().filter(|token| *token != rejected) {
+            token.clone_into(&mut self.token.lock().unwrap_or_else(PoisonError::into_inner).0);
+            return Ok(Some(token.to_owned()));
+        }
+        Ok(None)
+    }
+}
+
+/// Access tokens that logins of this process had. Pi passes a token and a static key in the same place.
+fn remembered() -> &'static Mutex<Vec<String>> {
+    static REMEMBERED: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+    REMEMBERED.get_or_init(Mutex::default)
+}
+
+/// Notes that this is the access token of a login.
+pub fn remember(access: &str) {
+    let mut tokens = remembered().lock().unwrap_or_else(PoisonError::into_inner);
+    if !access.is_empty() && !tokens.iter().any(|known| known == access) {
+        if tokens.len() == MAX_REMEMBERED {
+            tokens.remove(0);
+        }
+        tokens.push(access.to_owned());
+    }
+}
+
+fn is_remembered(token: &str) -> bool {
+    remembered().lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_follow_the_variables_of_the_programs_they_belong_to() {
+        let map = [("HOME", "/h"), ("KIMI_CODE_HOME", "~/k"), ("PI_CODING_AGENT_DIR", "/a")];
+        let map = map.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
+        let places = Places::from_environment(&Environment::new(map));
+        assert_eq!(places.agent_dir, PathBuf::from("/a"));
+        assert_eq!(places.kimi_home, PathBuf::from("/h/k"));
+        assert_eq!(places.legacy_home, PathBuf::from("/h/.kimi"));
+    }
+
+    #[test]
+    fn the_official_clients_region_is_read_from_its_config() {
+        let home = std::env::temp_dir().join(format!("kimi-region-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir_all(&home).unwrap();
+        let write = |oauth: &str| {
+            let text = format!(
+                "default_model = \"x\"\n\n[providers.\"managed:kimi-code\".oauth]\nstorage = \"file\"\n{oauth}\n\n[thinking]\nenabled = true\n"
+            );
+            std::fs::write(home.join("config.toml"), text).unwrap();
+        };
+        assert_eq!(chosen_region(&home), None);
+        write("key = \"oauth/kimi-code-env-0e4f99c69cc27850\"\noauth_host = \"https://auth.kimi.ai\"  # x");
+        assert_eq!(chosen_region(&home), Some(Region::Global));
+        write("key = \"oauth/kimi-code\"");
+        assert_eq!(chosen_region(&home), Some(Region::MainlandCn));
+        write("key = \"oauth/kimi-code-env-89494f7cfcc7062e\"\noauth_host = \"http://127.0.0.1:1\"");
+        assert_eq!(chosen_region(&home), None);
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    #[test]
+    fn a_secret_never_shows_in_debug_output() {
+        assert!(!format!("{:?}", Credential::key("sk-kimi-hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Signing in: the OAuth 2.0 device flow (RFC 8628; protocol reference §3.2, §3.3; kimi-code-2.1 §3.1).
+//!
+//! A person looks at a code in a browser while we poll. Nothing but a refusal by that person ends it early: rate limits,
+//! server trouble and a lost network are survived, an expired code is replaced by a new one.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+use url::Url;
+
+use super::token::{Answer, CLIENT_ID, TokenEndpoint, Tokens, tokens};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::ascii;
+
+/// A login that has not happened after this long was abandoned.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The service's default, and the least it may ask for.
+const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// What `slow_down` adds, for good.
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests for a device code before trouble on the way counts as failure.
+const CODE_ATTEMPTS: u32 = 4;
+
+/// What a person has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceCode {
+    /// To be compared with what the page shows.
+    pub user_code: String,
+    /// An http(s) page; it is opened in a browser.
+    pub url: String,
+    /// Between two polls.
+    pub interval: Duration,
+    /// Life of the code.
+    pub expires_in: Duration,
+    device_code: String,
+}
+
+/// What happens on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Show this.
+    Code(DeviceCode),
+    /// The last code ran out; another one follows.
+    Expired,
+    /// The service cannot be reached at the moment; waiting goes on.
+    Trouble(String),
+}
+
+/// Runs the flow to its end. Dropping the future aborts it.
+pub async fn sign_in(endpoint: &TokenEndpoint, mut tell: impl FnMut(Step)) -> Result<Tokens> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let code = request_code(endpoint).await?;
+        tell(Step::Code(code.clone()));
+        match poll(endpoint, &code, deadline, &mut tell).await? {
+            Some(tokens) => return Ok(tokens),
+            None => tell(Step::Expired),
+        }
+    }
+}
+
+async fn request_code(endpoint: &TokenEndpoint) -> Result<DeviceCode> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let result =
+            endpoint.post("/api/oauth/device_authorization", &[("client_id", CLIENT_ID)], REQUEST_TIMEOUT).await;
+        let error = match result {
+            Ok(answer) if answer.status.is_success() => return device_code(&answer),
+            Ok(answer) => failure("device authorization", &answer, &[]),
+            Err(error) => error,
+        };
+        if attempt == CODE_ATTEMPTS || !error.kind.retryable() {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_secs(1 << (attempt - 1))).await;
+    }
+}
+
+fn failure(what: &str, answer: &Answer, secrets: &[&str]) -> Error {
+    let status = answer.status.as_u16();
+    let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Server(status) };
+    let message = format!("Kimi Code {what} failed: {status} {}", answer.reason(secrets));
+    Error { status: Some(status), ..Error::new(kind, message) }
+}
+
+fn device_code(answer: &Answer) -> Result<DeviceCode> {
+    let text =
+        |name: &str| answer.body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let seconds = |name: &str| {
+        let value = answer.body.get(name)?;
+        let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+        Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
+    };
+    let invalid =
+        |what: &str| Error::new(ErrorKind::Protocol, format!("the device authorization answer of Kimi Code {what}"));
+    let url = text("verification_uri_complete")
+        .or_else(|| text("verification_uri"))
+        .ok_or_else(|| invalid("names no page to open"))?;
+    // It is handed to the operating system to open: nothing but a web page may be.
+    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    Ok(DeviceCode {
+        user_code: ascii(text("user_code").ok_or_else(|| invalid("has no user code"))?),
+        url: url.ok_or_else(|| invalid("names a page that is not http(s)"))?.to_string(),
+        interval: seconds("interval").unwrap_or(INTERVAL.0).max(INTERVAL.1),
+        expires_in: seconds("expires_in").unwrap_or(Duration::from_secs(1800)),
+        device_code: text("device_code").ok_or_else(|| invalid("has no device code"))?.to_owned(),
+    })
+}
+
+/// Polls one code. `None` means that it ran out.
+async fn poll(
+    endpoint: &TokenEndpoint,
+    code: &DeviceCode,
+    deadline: Instant,
+    tell: &mut impl FnMut(Step),
+) -> Result<Option<Tokens>> {
+    let form = [
+        ("client_id", CLIENT_ID),
+        ("device_code", code.device_code.as_str()),
+        ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+    ];
+    let expiry = Instant::now() + code.expires_in;
+    let mut interval = code.interval;
+    loop {
+        match endpoint.post("/api/oauth/token", &form, REQUEST_TIMEOUT).await {
+            Ok(answer) if answer.status.is_success() => {
+                let odd = || Error::new(ErrorKind::Protocol, "Kimi Code confirmed the login but sent no usable tokens");
+                return tokens(&answer.body).map(Some).ok_or_else(odd);
+            }
+            Ok(answer) => match answer.error() {
+                "authorization_pending" => {}
+                "slow_down" => interval += SLOW_DOWN,
+                "expired_token" => return Ok(None),
+                "access_denied" => {
+                    return Err(Error::new(ErrorKind::LoginRequired, "The Kimi Code login was denied in the browser."));
+                }
+                _ if answer.status.as_u16() == 429 || answer.status.is_server_error() => {
+                    tell(Step::Trouble(format!("the service answers {}", answer.status.as_u16())));
+                }
+                _ => return Err(failure("login", &answer, &[&code.device_code])),
+            },
+            Err(error) if error.kind.retryable() => tell(Step::Trouble(error.message)),
+            Err(error) => return Err(error),
+        }
+        let now = Instant::now();
+        if now + interval >= deadline {
+            let message = "The Kimi Code login was not confirmed within 15 minutes. Start /login kimi-coding again.";
+            return Err(Error::new(ErrorKind::LoginRequired, message));
+        }
+        if now + interval >= expiry {
+            return Ok(None);
+        }
+        tokio::time::sleep(interval).await;
+    }
+}

@@ -1,0 +1,423 @@
+//! One refresh per machine.
+//!
+//! A refresh token works once, so whoever spends it must be alone, must look first whether somebody else has been faster,
+//! and must put the answer where everybody finds it before anything else can go wrong. The order, always:
+//!
+//! 1. Pi's `auth.json` lock (taken here after a 401; already held by Pi when Pi asks), then the official client's lock;
+//! 2. read again: a newer token on disk is adopted, and no refresh token is spent;
+//! 3. the token call, the only network traffic under a lock;
+//! 4. the official client's file, then Pi's. If the process dies in between, the next reader adopts from the first.
+//!
+//! A transaction runs on a thread of its own: file systems block, and nothing the caller does – aborting, ending, being
+//! busy – may interrupt it between 3 and 4. Sources: design §5, protocol reference §3.6–3.9, kimi-code-2.1 §3.2.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::account::{Account, remember};
+use super::atomic::create_private_dir;
+use super::lock::{Lock, Waiter};
+use super::store::{Stored, pi_entry};
+use super::token::{TokenEndpoint, Tokens};
+use crate::endpoint::Slot;
+use crate::error::{Error, ErrorKind, Result};
+
+/// After this the official client's lock counts as abandoned (protocol reference §3.8).
+const KIMI_STALE: Duration = Duration::from_secs(5);
+
+/// After this Pi's does.
+const PI_STALE: Duration = Duration::from_secs(30);
+
+/// Longest wait for a lock. Longer than either stale time, so that a dead holder never makes us fail.
+const LOCK_WAIT: Duration = Duration::from_secs(40);
+
+/// All attempts of one token call together.
+const TOKEN_BUDGET: Duration = Duration::from_secs(14);
+
+/// How long a refused refresh token may be the sign of a peer that has not finished writing.
+const PEER_GRACE: Duration = Duration::from_secs(2);
+
+/// A refresh that failed for no fault of the token is not tried again sooner, as long as the old token still works.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Which token would do.
+#[derive(Debug, Clone)]
+struct Wish {
+    /// Not this one.
+    not: Option<String>,
+    /// With enough life left to start something with it.
+    fresh: bool,
+}
+
+impl Wish {
+    fn is_met_by(&self, tokens: &Tokens) -> bool {
+        self.not.as_deref() != Some(tokens.access.as_str())
+            && if self.fresh { !tokens.is_due() } else { tokens.is_valid() }
+    }
+}
+
+impl Account {
+    /// Pi asks for a fresh credential and holds its own lock, and will write what is returned. `entry` is Pi's credential; all
+    /// its other members come back unchanged.
+    pub async fn renew(&self, entry: Map<String, Value>) -> Result<Map<String, Value>> {
+        let account = self.clone();
+        detached(move |runtime| {
+            let parsed = pi_entry(&entry);
+            let slot = account.slot(parsed.oauth_host.as_deref())?;
+            let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
+            let wish = Wish { not: Some(known.access.clone()), fresh: true };
+            let tokens =
+                account.or_keep(&slot, &known, |account| account.obtain(&slot, &wish, Some(&known), runtime))?;
+            let mut entry = entry;
+            entry.insert("access".to_owned(), tokens.access.as_str().into());
+            entry.insert("refresh".to_owned(), tokens.refresh.as_str().into());
+            entry.insert("expires".to_owned(), tokens.expires_at_ms.into());
+            Ok(entry)
+        })
+        .await
+    }
+
+    /// The service refused `rejected` although nobody expected it. Returns another access token, found or newly issued, or
+    /// `None` if the token is not that of a login (then it is a static key, and those are never replaced).
+    pub async fn heal(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
+        let account = self.clone();
+        let rejected = rejected.to_owned();
+        detached(move |runtime| account.heal_blocking(&rejected, from_login, runtime)).await
+    }
+
+    /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
+    pub async fn ambient(&self) -> Result<Option<(Tokens, Slot)>> {
+        let account = self.clone();
+        detached(move |runtime| {
+            for slot in account.ambient_slots()? {
+                if let Stored::Login(known) = account.shared_login(&slot)? {
+                    return account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot)));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Puts a login that has just been made where the official client finds it too, unless another account lives there.
+    pub async fn share(&self, slot: &Slot, tokens: &Tokens) -> Result<()> {
+        let (account, slot, tokens) = (self.clone(), slot.clone(), tokens.clone());
+        detached(move |_| {
+            let Waited::Locked(_locks) = account.lock_kimi(&slot, &|| Ok(None))? else { return Ok(()) };
+            let stored = account.kimi_code(&slot).read()?;
+            if stored.tokens().is_none_or(|theirs| ours(Some(&tokens), theirs)) {
+                account.kimi_code(&slot).write(&tokens)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
+    pub async fn stored_in_pi(&self) -> Result<Option<Tokens>> {
+        let account = self.clone();
+        detached(move |runtime| {
+            let Stored::Login(known) = account.pi().read()?.stored else { return Ok(None) };
+            if !known.is_due() {
+                return Ok(Some(known));
+            }
+            let healed = account.heal_blocking(&known.access, true, runtime);
+            match healed {
+                Ok(_) => Ok(account.pi().read()?.stored.tokens().cloned()),
+                Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => Ok(Some(known)),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// The login of one slot, refreshed if its time has come.
+    fn current(&self, slot: &Slot, known: &Tokens, runtime: &Handle) -> Result<Tokens> {
+        let wish = Wish { not: None, fresh: true };
+        if wish.is_met_by(known) {
+            return Ok(known.clone());
+        }
+        self.or_keep(slot, known, |account| account.obtain(slot, &wish, None, runtime))
+    }
+
+    /// Runs a refresh that nobody is forced to have: if it fails for no fault of the login, what still works stays in use.
+    fn or_keep(&self, slot: &Slot, known: &Tokens, refresh: impl FnOnce(&Self) -> Result<Tokens>) -> Result<Tokens> {
+        let key = self.key(slot);
+        if known.is_valid() && rests(&key) {
+            return Ok(known.clone());
+        }
+        match refresh(self) {
+            Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => {
+                tracing::debug!(%error, "the refresh failed; the old token still works");
+                rest(key);
+                Ok(known.clone())
+            }
+            result => result,
+        }
+    }
+
+    fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<String>> {
+        let pi = self.pi();
+        let entry = pi.read()?;
+        let slot = self.slot(entry.oauth_host.as_deref())?;
+        let is_rejected = |stored: &Stored| stored.tokens().is_some_and(|tokens| tokens.access == rejected);
+        if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&slot)?) {
+            return Ok(None);
+        }
+        let wish = Wish { not: Some(rejected.to_owned()), fresh: false };
+        if entry.stored.tokens().is_none() {
+            return self.obtain(&slot, &wish, None, runtime).map(|tokens| Some(tokens.access));
+        }
+        let mut known = entry.stored;
+        let found = |known: &Stored| known.tokens().filter(|tokens| wish.is_met_by(tokens)).map(|t| t.access.clone());
+        let _locks = match self.lock_pi(|| {
+            known = pi.read()?.stored;
+            Ok(found(&known))
+        })? {
+            Waited::Found(access) => return Ok(Some(access)),
+            Waited::Locked(locks) => locks,
+        };
+        known = pi.read()?.stored;
+        if let Some(access) = found(&known) {
+            return Ok(Some(access));
+        }
+        let tokens = self.obtain(&slot, &wish, known.tokens(), runtime)?;
+        remember(&tokens.access);
+        if known.tokens().is_some_and(|known| known.same_account(&tokens)) {
+            pi.write(&tokens)?;
+        }
+        Ok(Some(tokens.access))
+    }
+
+    /// Takes Pi's lock; where `auth.json` is a link, also that of its target, which some versions of Pi take instead.
+    fn lock_pi(&self, mut look: impl FnMut() -> Result<Option<String>>) -> Result<Waited<String>> {
+        let path = self.pi().path().to_owned();
+        let mut targets = vec![path.clone()];
+        if std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
+            targets.extend(std::fs::canonicalize(&path));
+        }
+        let mut locks = Vec::new();
+        for target in targets {
+            match wait(&mut Waiter::new(&target, PI_STALE), &mut look)? {
+                Waited::Found(found) => return Ok(Waited::Found(found)),
+                Waited::Locked(lock) => locks.extend(lock),
+            }
+        }
+        Ok(Waited::Locked(locks))
+    }
+
+    /// A token that fulfils the wish, under the official client's lock: adopted if there is one, else newly issued.
+    fn obtain(&self, slot: &Slot, wish: &Wish, pi: Option<&Tokens>, runtime: &Handle) -> Result<Tokens> {
+        let file = self.kimi_code(slot);
+        let adoptable = || -> Result<Option<Tokens>> {
+            let shared = self.shared_login(slot)?;
+            Ok(shared.tokens().filter(|tokens| ours(pi, tokens) && wish.is_met_by(tokens)).cloned())
+        };
+        let flight = flight(&self.key(slot));
+        let _flight = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let locks = match self.lock_kimi(slot, &adoptable)? {
+            Waited::Found(tokens) => return Ok(tokens),
+            Waited::Locked(locks) => locks,
+        };
+        if let Some(tokens) = adoptable()? {
+            return Ok(tokens);
+        }
+        let shared = self.shared_login(slot)?;
+        let may_write = shared.tokens().is_none_or(|tokens| ours(pi, tokens));
+        let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
+        if candidates.is_empty() {
+            return Err(login_again(match shared {
+                Stored::Revoked => "the service has ended this login",
+                _ => "there is no refresh token",
+            }));
+        }
+        let endpoint = TokenEndpoint { host: slot.oauth_host().to_owned(), ..self.oauth.clone() };
+        let mut refused = None;
+        for candidate in &candidates {
+            if locks.iter().any(|lock| !lock.is_held()) {
+                return Err(Error::new(ErrorKind::Io, "the login's lock was taken over by another program; try again"));
+            }
+            let spending = Spending::begin();
+            match runtime.block_on(endpoint.refresh(&candidate.refresh, TOKEN_BUDGET)) {
+                Ok(tokens) => {
+                    if may_write && let Err(error) = file.write(&tokens) {
+                        // Whoever asked still gets the token, and Pi's own file may still take it.
+                        tracing::warn!(%error, "the refreshed login could not be saved for the kimi CLI");
+                        if pi.is_none() {
+                            return Err(error);
+                        }
+                    }
+                    drop(spending);
+                    remember(&tokens.access);
+                    return Ok(tokens);
+                }
+                Err(error) if error.kind == ErrorKind::LoginRequired => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        // A peer without our locks may have been faster and still be writing.
+        let until = Instant::now() + PEER_GRACE;
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(100));
+            if let Some(tokens) = adoptable()? {
+                return Ok(tokens);
+            }
+            let stored = self.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
+            if let Some(tokens) = stored.tokens().filter(|tokens| pi.is_some() && wish.is_met_by(tokens)) {
+                return Ok(tokens.clone());
+            }
+        }
+        let spent = |stored: &Stored| {
+            stored.tokens().is_some_and(|tokens| candidates.iter().any(|used| used.refresh == tokens.refresh))
+        };
+        if spent(&file.read()?) {
+            file.write_tombstone()?;
+        }
+        Err(refused.unwrap_or_else(Error::login_required))
+    }
+
+    fn lock_kimi(&self, slot: &Slot, adoptable: &dyn Fn() -> Result<Option<Tokens>>) -> Result<Waited<Tokens>> {
+        if self.places.without_kimi_lock {
+            return Ok(Waited::Locked(Vec::new()));
+        }
+        let directory = self.places.kimi_home.join("oauth");
+        let sentinel = directory.join(slot.name());
+        // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
+        let create = || -> io::Result<()> {
+            create_private_dir(&directory)?;
+            OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
+        };
+        create().map_err(|error| {
+            Error::new(ErrorKind::Io, format!("the login cannot be locked, {}: {error}", sentinel.display()))
+        })?;
+        wait(&mut Waiter::new(&sentinel, KIMI_STALE), adoptable)
+    }
+
+    fn key(&self, slot: &Slot) -> PathBuf {
+        self.places.kimi_home.join(slot.name())
+    }
+}
+
+/// How waiting for a lock ended.
+enum Waited<T> {
+    /// Somebody else did the work meanwhile.
+    Found(T),
+    Locked(Vec<Lock>),
+}
+
+/// Waits for a lock, and looks before every attempt whether it is still needed.
+fn wait<T>(waiter: &mut Waiter, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(Waited::Found(found));
+        }
+        if let Some(lock) = waiter.try_lock()? {
+            return Ok(Waited::Locked(vec![lock]));
+        }
+        if Instant::now() >= deadline {
+            let directory = waiter.directory().display();
+            return Err(Error::new(
+                ErrorKind::Io,
+                format!(
+                    "another program holds the login's lock {directory}; if none is running, remove that directory"
+                ),
+            ));
+        }
+        std::thread::sleep(waiter.pause());
+    }
+}
+
+/// The shared login belongs to the account that Pi uses, as far as the tokens tell.
+fn ours(pi: Option<&Tokens>, shared: &Tokens) -> bool {
+    pi.is_none_or(|pi| pi.same_account(shared))
+}
+
+/// What can be refreshed, the most recently issued first.
+fn candidates(shared: Option<&Tokens>, pi: Option<&Tokens>) -> Vec<Tokens> {
+    let mut candidates: Vec<Tokens> =
+        [shared, pi].into_iter().flatten().filter(|tokens| !tokens.refresh.is_empty()).cloned().collect();
+    candidates.sort_by_key(|tokens| std::cmp::Reverse(tokens.expires_at_ms));
+    candidates.dedup_by(|one, other| one.refresh == other.refresh);
+    candidates
+}
+
+fn login_again(why: &str) -> Error {
+    let message = format!("Kimi Code login required: {why}. Sign in again with /login kimi-coding.");
+    Error::new(ErrorKind::LoginRequired, message)
+}
+
+/// Runs a transaction on its own thread, to its end even if nobody waits for it any more.
+async fn detached<T: Send + 'static>(work: impl FnOnce(&Handle) -> Result<T> + Send + 'static) -> Result<T> {
+    let lost = |_| Error::new(ErrorKind::Internal, "the credential step ended unexpectedly");
+    let (sender, receiver) = oneshot::channel();
+    let runtime = Handle::current();
+    std::thread::Builder::new()
+        .name("kimi-code-auth".to_owned())
+        .spawn(move || {
+            // The caller may be gone.
+            let _ = sender.send(work(&runtime));
+        })
+        .map_err(|error| Error::new(ErrorKind::Io, format!("no thread for the login: {error}")))?;
+    receiver.await.map_err(lost)?
+}
+
+/// One transaction per slot and process, also where the official client's lock is switched off.
+fn flight(key: &PathBuf) -> Arc<Mutex<()>> {
+    static FLIGHTS: OnceLock<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>> = OnceLock::new();
+    let flights = FLIGHTS.get_or_init(Mutex::default);
+    Arc::clone(flights.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default())
+}
+
+fn failures() -> &'static Mutex<HashMap<PathBuf, Instant>> {
+    static FAILURES: OnceLock<Mutex<HashMap<PathBuf, Instant>>> = OnceLock::new();
+    FAILURES.get_or_init(Mutex::default)
+}
+
+fn rest(key: PathBuf) {
+    failures().lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
+}
+
+fn rests(key: &PathBuf) -> bool {
+    let failures = failures().lock().unwrap_or_else(PoisonError::into_inner);
+    failures.get(key).is_some_and(|since| since.elapsed() < REST_AFTER_FAILURE)
+}
+
+/// A refresh token is on its way and its successor is not on disk yet.
+struct Spending;
+
+fn spendings() -> &'static (Mutex<usize>, Condvar) {
+    static SPENDINGS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+    &SPENDINGS
+}
+
+impl Spending {
+    fn begin() -> Self {
+        *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        spendings().1.notify_all();
+    }
+}
+
+/// For the end of the process: waits until no refresh token is on its way any more, then releases all locks. Returns at once
+/// if there is nothing to wait for.
+pub fn settle() {
+    let (count, done) = spendings();
+    let running = count.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(done.wait_timeout_while(running, TOKEN_BUDGET + Duration::from_secs(1), |running| *running > 0));
+    super::lock::release_all();
+}

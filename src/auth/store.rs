@@ -1,0 +1,387 @@
+//! The files that hold a login: the official client's (kimi-code-2.1 §2.2), its predecessor's, and Pi's `auth.json`
+//! (protocol reference §4).
+//!
+//! Reading is tolerant: what cannot be understood counts as "no login here" together with the reason, so that a message can
+//! name it. Writing is strict: only under the file's lock, whole or not at all, and everything that is not ours – unknown
+//! members, other providers – stays as it was.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::atomic;
+use super::token::Tokens;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Pi's name for this provider.
+const PROVIDER: &str = "kimi-coding";
+
+/// What a file holds for us.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stored {
+    /// No file, no entry.
+    Absent,
+    /// A file without usable content, and why.
+    Unusable(String),
+    /// A tombstone: the service refused this login for good.
+    Revoked,
+    /// A static key of the user's own.
+    StaticKey,
+    /// A login.
+    Login(Tokens),
+}
+
+impl Stored {
+    /// The tokens, if there are any.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        match self {
+            Self::Login(tokens) => Some(tokens),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a JSON object. `Ok(Err(reason))` is a file without one.
+fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Option<String>>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Err(None));
+        }
+        Err(error) => return Err(io_error("cannot be read", path, &error)),
+    };
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    // The parser's own message may quote the text, and the text may hold a token.
+    Ok(match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Some(format!("{} does not hold a JSON object", path.display()))),
+        Err(_) if text.iter().all(u8::is_ascii_whitespace) => Err(Some(format!("{} is empty", path.display()))),
+        Err(_) => Err(Some(format!("{} is not valid JSON", path.display()))),
+    })
+}
+
+fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("{} {what}: {error}", path.display()))
+}
+
+/// A number, also one written as text; whatever is not finite counts as zero.
+fn number(value: Option<&Value>) -> f64 {
+    let number = match value {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| number.is_finite()).unwrap_or(0.0)
+}
+
+fn text(object: &Map<String, Value>, name: &str) -> String {
+    object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn pretty(object: &Map<String, Value>) -> Result<String> {
+    serde_json::to_string_pretty(object)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("credentials cannot be written: {error}")))
+}
+
+/// `<home>/credentials/<slot>.json` of the official client, or of its predecessor.
+#[derive(Debug, Clone)]
+pub struct KimiCodeFile {
+    path: PathBuf,
+}
+
+impl KimiCodeFile {
+    /// The credential file of that name below a home.
+    pub fn new(home: &Path, slot: &str) -> Self {
+        Self { path: home.join("credentials").join(format!("{slot}.json")) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds. An error only where a file exists that must not be read.
+    pub fn read(&self) -> Result<Stored> {
+        let object = match read_object(&self.path)? {
+            Ok(object) => object,
+            Err(None) => return Ok(Stored::Absent),
+            Err(Some(reason)) => return Ok(Stored::Unusable(reason)),
+        };
+        let (access, refresh) = (text(&object, "access_token"), text(&object, "refresh_token"));
+        Ok(match (access.is_empty(), refresh.is_empty()) {
+            (true, _) => Stored::Revoked,
+            (false, true) => Stored::Unusable(format!("{} has no refresh token", self.path.display())),
+            (false, false) => Stored::Login(Tokens {
+                access,
+                refresh,
+                expires_at_ms: (number(object.get("expires_at")) * 1000.0) as i64,
+                expires_in: number(object.get("expires_in")).max(0.0) as u64,
+                scope: text(&object, "scope"),
+                token_type: text(&object, "token_type"),
+            }),
+        })
+    }
+
+    /// Writes a login, keeping members we do not know.
+    pub fn write(&self, tokens: &Tokens) -> Result<()> {
+        let mut object = self.known();
+        let keep = |object: &Map<String, Value>, name: &str, new: &str, fallback: &str| -> Value {
+            let old = text(object, name);
+            [new, &old, fallback].into_iter().find(|text| !text.is_empty()).unwrap_or_default().into()
+        };
+        let scope = keep(&object, "scope", &tokens.scope, "");
+        let token_type = keep(&object, "token_type", &tokens.token_type, "Bearer");
+        for (name, value) in [
+            ("access_token", Value::from(tokens.access.as_str())),
+            ("refresh_token", tokens.refresh.as_str().into()),
+            ("expires_at", tokens.expires_at_ms.div_euclid(1000).into()),
+            ("scope", scope),
+            ("token_type", token_type),
+            ("expires_in", tokens.expires_in.into()),
+        ] {
+            object.insert(name.to_owned(), value);
+        }
+        self.save(&object)
+    }
+
+    /// Marks the login as refused for good, as the official client does (kimi-code-2.1 §2.2).
+    pub fn write_tombstone(&self) -> Result<()> {
+        let mut object = self.known();
+        for name in ["access_token", "refresh_token"] {
+            object.insert(name.to_owned(), "".into());
+        }
+        for name in ["expires_at", "expires_in"] {
+            object.insert(name.to_owned(), 0.into());
+        }
+        self.save(&object)
+    }
+
+    fn known(&self) -> Map<String, Value> {
+        read_object(&self.path).ok().and_then(std::result::Result::ok).unwrap_or_default()
+    }
+
+    fn save(&self, object: &Map<String, Value>) -> Result<()> {
+        let text = pretty(object)? + "\n";
+        atomic::replace(&self.path, text.as_bytes()).map_err(|error| io_error("cannot be written", &self.path, &error))
+    }
+}
+
+/// Pi's `auth.json`, of which one entry is ours.
+#[derive(Debug, Clone)]
+pub struct PiAuth {
+    path: PathBuf,
+}
+
+/// Our entry in `auth.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PiEntry {
+    /// The credential.
+    pub stored: Stored,
+    /// OAuth host the login came from, where it is not the default one.
+    pub oauth_host: Option<String>,
+}
+
+impl PiAuth {
+    /// `<agent dir>/auth.json`.
+    pub fn new(agent_dir: &Path) -> Self {
+        Self { path: agent_dir.join("auth.json") }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Our entry.
+    pub fn read(&self) -> Result<PiEntry> {
+        let none = |stored| Ok(PiEntry { stored, oauth_host: None });
+        let object = match read_object(&self.path)? {
+            Ok(object) => object,
+            Err(None) => return none(Stored::Absent),
+            Err(Some(reason)) => return none(Stored::Unusable(reason)),
+        };
+        match object.get(PROVIDER) {
+            None => none(Stored::Absent),
+            Some(Value::Object(entry)) => Ok(pi_entry(entry)),
+            Some(_) => none(Stored::Unusable(format!("{} has an unreadable {PROVIDER} entry", self.path.display()))),
+        }
+    }
+
+    /// Replaces the tokens of our entry, which must still be a login: a user may have logged out meanwhile.
+    pub fn write(&self, tokens: &Tokens) -> Result<()> {
+        let mut object = match read_object(&self.path)? {
+            Ok(object) => object,
+            Err(None) => return Ok(()),
+            Err(Some(reason)) => return Err(Error::new(ErrorKind::Io, format!("{reason}; it was left untouched"))),
+        };
+        let Some(Value::Object(entry)) = object.get_mut(PROVIDER) else { return Ok(()) };
+        if entry.get("type").and_then(Value::as_str) != Some("oauth") {
+            return Ok(());
+        }
+        for (name, value) in [
+            ("access", Value::from(tokens.access.as_str())),
+            ("refresh", tokens.refresh.as_str().into()),
+            ("expires", tokens.expires_at_ms.into()),
+        ] {
+            entry.insert(name.to_owned(), value);
+        }
+        atomic::replace(&self.path, pretty(&object)?.as_bytes())
+            .map_err(|error| io_error("cannot be written", &self.path, &error))
+    }
+}
+
+/// Understands one credential in Pi's form.
+pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
+    let stored = match entry.get("type").and_then(Value::as_str) {
+        Some("api_key") => Stored::StaticKey,
+        Some("oauth") => {
+            let tokens = Tokens {
+                access: text(entry, "access"),
+                refresh: text(entry, "refresh"),
+                expires_at_ms: number(entry.get("expires")) as i64,
+                expires_in: 0,
+                scope: String::new(),
+                token_type: String::new(),
+            };
+            if tokens.refresh.is_empty() && tokens.access.is_empty() { Stored::Revoked } else { Stored::Login(tokens) }
+        }
+        _ => Stored::Unusable(format!("the {PROVIDER} entry of auth.json has no known type")),
+    };
+    PiEntry { stored, oauth_host: Some(text(entry, "oauthHost")).filter(|host| !host.is_empty()) }
+}
+
+/// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
+pub fn to_pi_entry(tokens: &Tokens, slot: &crate::endpoint::Slot) -> Value {
+    let mut entry = json!({
+        "type": "oauth", "access": tokens.access, "refresh": tokens.refresh, "expires": tokens.expires_at_ms,
+    });
+    if !slot.is_default() {
+        entry["oauthHost"] = slot.oauth_host().into();
+        entry["baseUrl"] = slot.base_url().into();
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> PathBuf {
+        let path = std::env::temp_dir().join(format!("kimi-store-{:016x}", rand::random::<u64>()));
+        fs::create_dir_all(path.join("credentials")).unwrap();
+        path
+    }
+
+    fn tokens() -> Tokens {
+        Tokens {
+            access: "new-access".into(),
+            refresh: "new-refresh".into(),
+            expires_at_ms: 1_767_225_600_500,
+            expires_in: 900,
+            scope: String::new(),
+            token_type: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_bad_file_is_no_login_and_says_why_without_quoting_it() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        assert_eq!(file.read().unwrap(), Stored::Absent);
+        for (content, reason) in [
+            ("", "is empty"),
+            ("{\"access_token\":\"secret", "not valid JSON"),
+            ("[\"secret\"]", "does not hold a JSON object"),
+            ("{\"access_token\":\"secret\"}", "no refresh token"),
+        ] {
+            fs::write(file.path(), content).unwrap();
+            let Stored::Unusable(why) = file.read().unwrap() else { panic!("{content}") };
+            assert!(why.contains(reason) && !why.contains("secret"), "{why}");
+        }
+        fs::write(file.path(), "{\"access_token\":\"\",\"refresh_token\":\"\",\"expires_at\":0}").unwrap();
+        assert_eq!(file.read().unwrap(), Stored::Revoked);
+        fs::create_dir_all(home.join("credentials/folder.json")).unwrap();
+        assert_eq!(KimiCodeFile::new(&home, "folder").read().unwrap_err().kind, ErrorKind::Io);
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    /// Protocol reference §4.2: the predecessor writes fractions of seconds.
+    #[test]
+    fn dates_may_be_fractions_or_text() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        for date in ["1767225600.75", "\"1767225600.75\""] {
+            let content = format!("{{\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_at\":{date}}}");
+            fs::write(file.path(), content).unwrap();
+            assert_eq!(file.read().unwrap().tokens().unwrap().expires_at_ms, 1_767_225_600_750);
+        }
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn writing_keeps_what_is_not_ours_and_has_the_official_form() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        fs::write(file.path(), r#"{"access_token":"a","refresh_token":"r","scope":"kimi-code","novel":[1]}"#).unwrap();
+        file.write(&tokens()).unwrap();
+        let expected = "{\n  \"access_token\": \"new-access\",\n  \"refresh_token\": \"new-refresh\",\n  \"scope\": \"kimi-code\",\n  \
+                        \"novel\": [\n    1\n  ],\n  \"expires_at\": 1767225600,\n  \"token_type\": \"Bearer\",\n  \"expires_in\": 900\n}\n";
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), expected);
+        file.write_tombstone().unwrap();
+        assert_eq!(file.read().unwrap(), Stored::Revoked);
+        assert!(fs::read_to_string(file.path()).unwrap().contains("\"scope\": \"kimi-code\""));
+        assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1, "no temporary file stays behind");
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_are_private_and_links_stay_links() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let home = place();
+        let file = KimiCodeFile::new(&home.join("fresh"), "kimi-code");
+        file.write(&tokens()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(file.path()), 0o600);
+        assert_eq!(mode(file.path().parent().unwrap()), 0o700);
+        let link = KimiCodeFile::new(&home, "kimi-code");
+        symlink(file.path(), link.path()).unwrap();
+        link.write(&Tokens { access: "through-link".into(), ..tokens() }).unwrap();
+        assert!(fs::symlink_metadata(link.path()).unwrap().is_symlink());
+        assert_eq!(file.read().unwrap().tokens().unwrap().access, "through-link");
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn other_providers_and_unknown_members_of_auth_json_survive() {
+        let home = place();
+        let pi = PiAuth::new(&home);
+        let before = r#"{"anthropic":{"type":"api_key","key":"k"},"kimi-coding":{"type":"oauth","access":"a","refresh":"r","expires":5,"modelCatalog":{"k3":{}}},"z":1}"#;
+        fs::write(pi.path(), before).unwrap();
+        pi.write(&tokens()).unwrap();
+        let after: Value = serde_json::from_str(&fs::read_to_string(pi.path()).unwrap()).unwrap();
+        assert_eq!(after["anthropic"]["key"], "k");
+        assert_eq!(after["kimi-coding"]["modelCatalog"], json!({"k3": {}}));
+        assert_eq!(after["kimi-coding"]["access"], "new-access");
+        assert_eq!(after["z"], 1);
+        assert_eq!(pi.read().unwrap().stored.tokens().unwrap().expires_at_ms, 1_767_225_600_500);
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_logout_or_a_static_key_is_never_overwritten_and_a_broken_auth_json_never_replaced() {
+        let home = place();
+        let pi = PiAuth::new(&home);
+        for content in ["{}", r#"{"kimi-coding":{"type":"api_key","key":"sk"}}"#] {
+            fs::write(pi.path(), content).unwrap();
+            pi.write(&tokens()).unwrap();
+            assert_eq!(fs::read_to_string(pi.path()).unwrap(), content);
+        }
+        fs::write(pi.path(), "{ broken").unwrap();
+        assert!(pi.write(&tokens()).unwrap_err().message.contains("left untouched"));
+        assert_eq!(fs::read_to_string(pi.path()).unwrap(), "{ broken");
+        fs::remove_dir_all(home).unwrap();
+    }
+}

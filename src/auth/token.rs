@@ -1,0 +1,294 @@
+//! Tokens, and the one endpoint that issues them (protocol reference §3.3, §3.4).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
+
+/// The client id that the service knows; the same in both regions.
+pub const CLIENT_ID: &str = "17e5f671-d194-4dfb-9706-5516cb48c098";
+
+/// Attempts of one exchange, and the pauses between them.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// Longest answer that is read; a token answer has about a kilobyte.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// One login. Times are Unix milliseconds by our own clock.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// Goes into `Authorization`.
+    pub access: String,
+    /// Works once.
+    pub refresh: String,
+    /// When `access` ends; 0 if unknown.
+    pub expires_at_ms: i64,
+    /// Life it was issued for, in seconds; 0 if unknown.
+    pub expires_in: u64,
+    /// As the service said it.
+    pub scope: String,
+    /// As the service said it.
+    pub token_type: String,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("expires_at_ms", &self.expires_at_ms).finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Life left by our clock.
+    pub fn remaining(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.expires_at_ms - now_ms()).unwrap_or(0))
+    }
+
+    /// Whether `access` may still be sent. One whose end is unknown may.
+    pub fn is_valid(&self) -> bool {
+        !self.access.is_empty() && (self.expires_at_ms == 0 || !self.remaining().is_zero())
+    }
+
+    /// Whether it is time to refresh before somebody needs it: less than 5 minutes or half of its life left
+    /// (kimi-code-2.1 §3.2).
+    pub fn is_due(&self) -> bool {
+        let half = Duration::from_secs(self.expires_in / 2);
+        self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
+    }
+
+    /// Whose login this is, where the token says it. The signature is the service's business, not ours.
+    fn subject(&self) -> Option<String> {
+        let payload = self.access.split('.').nth(1)?;
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+        let claims: Value = serde_json::from_slice(&bytes).ok()?;
+        let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
+        Some(subject.as_str().map_or_else(|| subject.to_string(), str::to_owned))
+    }
+
+    /// False only if both tokens say whose they are and say it differently. Two accounts on one machine must never be
+    /// mixed up by whoever refreshes last.
+    pub fn same_account(&self, other: &Self) -> bool {
+        match (self.subject(), other.subject()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// The OAuth endpoints of one host.
+#[derive(Debug, Clone)]
+pub struct TokenEndpoint {
+    /// Without a trailing slash.
+    pub host: String,
+    /// Follows no redirects: a token posted to one host must not wander to another.
+    pub http: Client,
+    /// Who we are.
+    pub headers: HeaderMap,
+}
+
+/// An answer of the OAuth host, whatever its status.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+    text: String,
+}
+
+impl Answer {
+    /// The OAuth error code, or an empty text.
+    pub fn error(&self) -> &str {
+        self.body.get("error").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What the service says about it, without anything of `secrets`.
+    pub fn reason(&self, secrets: &[&str]) -> String {
+        let (mut text, _) = service_text(&self.text);
+        for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
+            text = text.replace(secret, "[redacted]");
+        }
+        let text = clip(text.trim(), 300);
+        if text.is_empty() { "no reason given".to_owned() } else { text }
+    }
+}
+
+impl TokenEndpoint {
+    /// Posts a form and reads the whole answer.
+    pub(super) async fn post(&self, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<Answer> {
+        let url = format!("{}{path}", self.host);
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let exchange = async {
+            let sending = self
+                .http
+                .post(&url)
+                .headers(self.headers.clone())
+                .header(ACCEPT, "application/json")
+                .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(body)
+                .send();
+            let mut response = sending.await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+            let status = response.status();
+            let mut bytes = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > MAX_ANSWER {
+                    break;
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout(Phase::Headers), format!("{} did not answer in time", self.host)))
+        })
+    }
+
+    /// Exchanges a refresh token. It is spent the moment the service has seen it, so the result must be written whatever
+    /// becomes of the caller. `LoginRequired` means that the service refuses this token for good.
+    pub async fn refresh(&self, refresh_token: &str, budget: Duration) -> Result<Tokens> {
+        let deadline = Instant::now() + budget;
+        let form = [("client_id", CLIENT_ID), ("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        let mut pauses = PAUSES.iter();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let error = match self.post("/api/oauth/token", &form, left).await {
+                Ok(answer) if answer.status.is_success() => return tokens(&answer.body).ok_or_else(|| odd(&answer)),
+                Ok(answer) => refusal(&answer, refresh_token),
+                Err(error) => error,
+            };
+            if !error.kind.retryable() {
+                return Err(error);
+            }
+            match pauses.next() {
+                Some(pause) if Instant::now() + *pause < deadline => tokio::time::sleep(*pause).await,
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+/// What an unsuccessful refresh means (protocol reference §3.4).
+fn refusal(answer: &Answer, refresh_token: &str) -> Error {
+    let status = answer.status.as_u16();
+    let reason = answer.reason(&[refresh_token]);
+    let (kind, message) = match status {
+        _ if answer.error() == "invalid_grant" || matches!(status, 401 | 403) => (
+            ErrorKind::LoginRequired,
+            format!(
+                "Kimi Code authorization is no longer valid ({status} {reason}). Sign in again with /login kimi-coding."
+            ),
+        ),
+        429 => (ErrorKind::RateLimited, format!("token refresh: {status} {reason}")),
+        500..=599 => (ErrorKind::Server(502), format!("token refresh: {status} {reason}")),
+        300..=399 => (
+            ErrorKind::Server(status),
+            format!("token refresh: {status}, the OAuth host points somewhere else; the token was not sent there"),
+        ),
+        _ => (ErrorKind::Server(400), format!("token refresh: {status} {reason}")),
+    };
+    Error { status: Some(status), ..Error::new(kind, message) }
+}
+
+/// A success that is none: nothing of it may be kept (protocol reference §13, case 16).
+fn odd(answer: &Answer) -> Error {
+    let what = if answer.body.is_object() { "without the expected tokens" } else { "that is not JSON" };
+    let kind = ErrorKind::Server(answer.status.as_u16());
+    Error::new(kind, format!("the OAuth host answered {} {what}", answer.status.as_u16()))
+}
+
+/// The tokens of an answer that carries all that is mandatory.
+pub(super) fn tokens(body: &Value) -> Option<Tokens> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+    let expires_in = match body.get("expires_in")? {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    let (access, refresh) = (text("access_token"), text("refresh_token"));
+    if access.is_empty() || refresh.is_empty() || !expires_in.is_finite() || expires_in <= 0.0 {
+        return None;
+    }
+    Some(Tokens {
+        access,
+        refresh,
+        expires_at_ms: now_ms() + (expires_in * 1000.0) as i64,
+        expires_in: expires_in as u64,
+        scope: text("scope"),
+        token_type: text("token_type"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn jwt(claims: &Value) -> String {
+        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
+        format!("eyJhbGciOiJub25lIn0.{payload}.sig")
+    }
+
+    fn login(access: String, remaining: i64, expires_in: u64) -> Tokens {
+        let expires_at_ms = now_ms() + remaining * 1000;
+        Tokens {
+            access,
+            refresh: "r".into(),
+            expires_at_ms,
+            expires_in,
+            scope: String::new(),
+            token_type: String::new(),
+        }
+    }
+
+    /// Observed boundaries of the official client: 520 s left no, 440 s left yes (kimi-code-2.1 §3.2).
+    #[test]
+    fn a_token_is_due_at_half_its_life_and_never_later_than_five_minutes_before_its_end() {
+        assert!(!login("a".into(), 520, 900).is_due());
+        assert!(login("a".into(), 440, 900).is_due());
+        assert!(login("a".into(), 290, 400).is_due());
+        assert!(!login("a".into(), 310, 0).is_due());
+        let undated = Tokens { expires_at_ms: 0, ..login("a".into(), 0, 900) };
+        assert!(!undated.is_due() && undated.is_valid());
+        assert!(!login("a".into(), -1, 900).is_valid());
+    }
+
+    #[test]
+    fn accounts_are_told_apart_by_what_the_tokens_say() {
+        let of = |subject: &str| login(jwt(&json!({ "sub": subject })), 900, 900);
+        assert!(of("me").same_account(&of("me")));
+        assert!(!of("me").same_account(&of("you")));
+        assert!(of("me").same_account(&login("opaque".into(), 900, 900)));
+    }
+
+    #[test]
+    fn an_answer_without_all_mandatory_members_is_no_login() {
+        let whole = json!({"access_token":"a","refresh_token":"r","expires_in":"900","scope":"kimi-code"});
+        assert_eq!(tokens(&whole).unwrap().expires_in, 900);
+        for missing in ["access_token", "refresh_token", "expires_in"] {
+            let mut part = whole.clone();
+            part.as_object_mut().unwrap().remove(missing);
+            assert!(tokens(&part).is_none(), "{missing}");
+        }
+        assert!(tokens(&json!({"access_token":"a","refresh_token":"r","expires_in":0})).is_none());
+    }
+
+    #[test]
+    fn a_refusal_never_quotes_the_token() {
+        let text = r#"{"error":"invalid_grant","error_description":"token secret-token is spent"}"#;
+        let answer = Answer {
+            status: StatusCode::BAD_REQUEST,
+            body: serde_json::from_str(text).unwrap(),
+            text: text.to_owned(),
+        };
+        let error = refusal(&answer, "secret-token");
+        assert_eq!(error.kind, ErrorKind::LoginRequired);
+        assert!(error.message.contains("[redacted] is spent") && !error.message.contains("secret-token"));
+        assert!(!format!("{:?}", login("secret".into(), 1, 1)).contains("secret"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
+
+use super::anthropic::AnthropicDecoder;
+use super::body::BodyOptions;
+use super::decoder::Decoder;
+use super::openai::OpenAiDecoder;
+use super::repair::Conversation;
+use super::{anthropic, openai};
+use crate::endpoint::Endpoint;
+use crate::files::Shape;
+
+/// A dialect of the service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// `POST {root}/v1/chat/completions`.
+    #[default]
+    OpenAi,
+    /// `POST {root}/v1/messages`.
+    Anthropic,
+}
+
+impl Dialect {
+    /// Reads a configured name; `None` if there is no such dialect.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "openai" => Some(Self::OpenAi),
+            "anthropic" => Some(Self::Anthropic),
+            _ => None,
+        }
+    }
+
+    /// The dialect of a model: what the catalog says about it wins over what is configured. The catalog knows `anthropic`
+    /// only, everything else it may say means the chat dialect (kimi-code-2.1 §5).
+    pub fn of_model(protocol: Option<&str>, configured: Option<Self>) -> Self {
+        match protocol.map(str::trim).filter(|protocol| !protocol.is_empty()) {
+            Some(protocol) => Self::named(protocol).unwrap_or_default(),
+            None => configured.unwrap_or_default(),
+        }
+    }
+
+    /// Where requests go.
+    pub fn url(self, endpoint: &Endpoint) -> String {
+        match self {
+            Self::OpenAi => endpoint.chat_completions(),
+            Self::Anthropic => endpoint.messages(),
+        }
+    }
+
+    /// Headers beyond those of every request. The credential travels as `Authorization: Bearer` in both dialects: the
+    /// service takes it here as well as `x-api-key` (protocol reference §7.1), and one place for it is one place to renew.
+    pub fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::OpenAi => &[],
+            Self::Anthropic => &[("anthropic-version", "2023-06-01")],
+        }
+    }
+
+    /// The body as JSON bytes.
+    pub fn encode(self, conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::OpenAi => openai::encode(conversation, options),
+            Self::Anthropic => anthropic::encode(conversation, options),
+        }
+    }
+
+    /// How media are written.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::OpenAi => Shape::OpenAi,
+            Self::Anthropic => Shape::Anthropic,
+        }
+    }
+
+    /// A decoder for one answer.
+    pub fn decoder(self) -> Decoder {
+        match self {
+            Self::OpenAi => Decoder::OpenAi(OpenAiDecoder::default()),
+            Self::Anthropic => Decoder::Anthropic(AnthropicDecoder::default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protocol reference §13, case 22.
+    #[test]
+    fn the_models_own_protocol_wins_over_the_configured_one() {
+        let anthropic = Some(Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(Some("openai"), anthropic), Dialect::OpenAi);
+        assert_eq!(Dialect::of_model(Some("response"), anthropic), Dialect::OpenAi);
+        assert_eq!(Dialect::of_model(Some("anthropic"), None), Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(Some(" "), anthropic), Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(None, None), Dialect::OpenAi);
+    }
+}

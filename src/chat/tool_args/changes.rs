@@ -1,0 +1,123 @@
+//! What a piece of argument text changed in the value, as text for JavaScript.
+//!
+//! Kept open at its end: as long as nobody has taken the text, a string that goes on growing extends the change that began it, so a
+//! thousand deltas between two frames cost JavaScript one change and not a thousand.
+
+use std::fmt::Write as _;
+
+use super::Container;
+
+/// JSON values separated by commas.
+///
+/// `[0,key]` opens an object, `[1,key]` an array, `[2]` closes the innermost one, `[3,key,value]` sets a number, boolean or
+/// null, `[4,key,text]` begins a string, `[5,text]` appends to the string begun last. `key` is null in arrays,
+/// which means "push".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    text: String,
+    /// The last change is a string that still accepts text: its closing `"]` is not written yet.
+    open_string: bool,
+}
+
+impl Changes {
+    /// The changes as text, empty if there are none.
+    pub fn into_text(mut self) -> String {
+        self.seal();
+        self.text
+    }
+
+    /// Size in bytes, roughly.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    fn seal(&mut self) {
+        if std::mem::take(&mut self.open_string) {
+            self.text.push_str("\"]");
+        }
+    }
+
+    fn begin(&mut self, code: u8) {
+        self.seal();
+        if !self.text.is_empty() {
+            self.text.push(',');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(self.text, "[{code}");
+    }
+
+    fn key(&mut self, key: Option<&str>) {
+        self.text.push(',');
+        match key {
+            Some(key) => {
+                self.text.push('"');
+                escape_into(&mut self.text, key);
+                self.text.push('"');
+            }
+            None => self.text.push_str("null"),
+        }
+    }
+
+    pub(super) fn open(&mut self, container: Container, key: Option<&str>) {
+        self.begin(u8::from(container == Container::Array));
+        self.key(key);
+        self.text.push(']');
+    }
+
+    pub(super) fn close(&mut self) {
+        self.begin(2);
+        self.text.push(']');
+    }
+
+    pub(super) fn scalar(&mut self, key: Option<&str>, literal: &str) {
+        self.begin(3);
+        self.key(key);
+        self.text.push(',');
+        self.text.push_str(literal);
+        self.text.push(']');
+    }
+
+    pub(super) fn begin_string(&mut self, key: Option<&str>) {
+        self.begin(4);
+        self.key(key);
+        self.text.push_str(",\"");
+        self.open_string = true;
+    }
+
+    pub(super) fn append(&mut self, text: &str) {
+        if !self.open_string {
+            self.begin(5);
+            self.text.push_str(",\"");
+            self.open_string = true;
+        }
+        escape_into(&mut self.text, text);
+    }
+}
+
+/// Writes `text` as the inside of a JSON string.
+fn escape_into(out: &mut String, text: &str) {
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\t' => out.push_str("\\t"),
+            b'\r' => out.push_str("\\r"),
+            _ => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+        }
+    }
+    out.push_str(&text[plain..]);
+}

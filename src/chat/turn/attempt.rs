@@ -1,0 +1,213 @@
+//! One request and the reading of its answer, under the clocks.
+
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::prepare::Prepared;
+use super::request::TurnRequest;
+use crate::chat::blocks::Blocks;
+use crate::chat::decoder::Decoder;
+use crate::chat::delta::{Delta, StopReason};
+use crate::chat::frame::{Frames, Op, Readiness};
+use crate::chat::sse::{Event, SseDecoder};
+use crate::chat::watchdog::Watchdog;
+use crate::client::ExtraHeaders;
+use crate::error::{Error, Phase, Result, not_a_stream};
+
+/// How long the rest of a body may take that is read only to keep its connection.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How much of an answer is read that is no stream.
+const MAX_ODD_BODY: usize = 64 << 10;
+
+/// How an attempt ended well.
+pub(super) struct Finished {
+    pub reason: StopReason,
+    /// The service's own word.
+    pub raw_reason: String,
+}
+
+/// Sends the request and applies its answer to `blocks`.
+pub(super) async fn attempt(
+    prepared: &Prepared,
+    request: &TurnRequest,
+    blocks: &mut Blocks,
+    frames: &mut Frames,
+) -> Result<Finished> {
+    let mut watchdog = Watchdog::headers(prepared.limits);
+    let url = prepared.dialect.url(&prepared.kimi.config.endpoint);
+    let headers = headers(prepared, request);
+    let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &headers);
+    let response = tokio::select! {
+        response = sending => response?,
+        () = until(watchdog.deadline()) => return Err(watchdog.expired()),
+    };
+    tracing::debug!(status = response.status().as_u16(), "response");
+    if let Some(kind) = odd_content(&response) {
+        return Err(odd_answer(response, &kind).await);
+    }
+    frames.send(Op::Response(response_head(&response)));
+    watchdog.first(prepared.first);
+    let mut reader =
+        Reader { sse: SseDecoder::default(), decoder: prepared.dialect.decoder(), raw: request.raw_events };
+    read(response, &mut reader, &mut watchdog, blocks, frames).await?;
+    let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, frames))?;
+    Ok(Finished { reason, raw_reason })
+}
+
+/// Reads until the stream is over, one way or the other. An answer that is complete stays so, whatever becomes of its connection.
+async fn read(
+    mut response: Response,
+    reader: &mut Reader,
+    watchdog: &mut Watchdog,
+    blocks: &mut Blocks,
+    frames: &mut Frames,
+) -> Result<()> {
+    loop {
+        match frames.ready().await {
+            Readiness::Ready => {}
+            // What JavaScript needed to catch up was not the service's silence.
+            Readiness::CaughtUp => watchdog.excuse(),
+            Readiness::Gone => return Err(Error::cancelled()),
+        }
+        let due = frames.due();
+        let chunk = tokio::select! {
+            biased;
+            () = until(due), if due.is_some() => {
+                frames.flush();
+                continue;
+            }
+            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(&error, Phase::Body)),
+            () = until(watchdog.deadline()) => Err(watchdog.expired()),
+        };
+        let chunk = match chunk {
+            Err(error) if reader.decoder.finished() => {
+                tracing::debug!(%error, "the connection failed after the answer was complete");
+                return Ok(());
+            }
+            chunk => chunk?,
+        };
+        let Some(chunk) = chunk else {
+            reader.end(blocks, frames)?;
+            return Ok(());
+        };
+        let progress = reader.feed(&chunk, blocks, frames)?;
+        frames.settle();
+        if progress.over {
+            keep_connection(response);
+            return Ok(());
+        }
+        if reader.decoder.finished() {
+            watchdog.closing();
+        } else if let Some(thinking) = progress.meaning {
+            watchdog.meaning(thinking);
+        }
+    }
+}
+
+/// A connection can be used again only once its body was read to the end; that happens behind the turn's back.
+fn keep_connection(mut response: Response) {
+    tokio::spawn(timeout(DRAIN_TIME, async move { while let Ok(Some(_)) = response.chunk().await {} }));
+}
+
+/// Ours first: what the caller passes wins.
+fn headers(prepared: &Prepared, request: &TurnRequest) -> ExtraHeaders {
+    let ours = prepared.dialect.headers().iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+    ours.chain(request.extra_headers()).collect()
+}
+
+/// The content type of an answer that cannot be a stream. Servers that name none, or a wrong kind of text, do send streams.
+fn odd_content(response: &Response) -> Option<String> {
+    let kind = response.headers().get(CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
+    (kind.contains("json") || kind.contains("html")).then_some(kind)
+}
+
+/// The error for an answer with a success status that is no stream: a gateway's error document, or a portal's page.
+async fn odd_answer(mut response: Response, kind: &str) -> Error {
+    let mut body = Vec::new();
+    // What has arrived by then says enough.
+    let _ = timeout(DRAIN_TIME, async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ODD_BODY {
+                break;
+            }
+        }
+    })
+    .await;
+    not_a_stream(kind, &String::from_utf8_lossy(&body))
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn response_head(response: &Response) -> String {
+    let headers: Map<String, Value> = response
+        .headers()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), Value::from(value.to_str().ok()?))))
+        .collect();
+    json!({ "status": response.status().as_u16(), "headers": headers }).to_string()
+}
+
+/// Bytes → blocks, for one response.
+struct Reader {
+    sse: SseDecoder,
+    decoder: Decoder,
+    raw: bool,
+}
+
+/// What a chunk brought.
+#[derive(Default)]
+struct Progress {
+    /// Meaning arrived; true if the last of it was reasoning.
+    meaning: Option<bool>,
+    over: bool,
+}
+
+impl Reader {
+    fn feed(&mut self, chunk: &[u8], blocks: &mut Blocks, frames: &mut Frames) -> Result<Progress> {
+        let mut progress = Progress::default();
+        let (decoder, raw) = (&mut self.decoder, self.raw);
+        self.sse.feed(chunk, &mut |event| decode(event, decoder, raw, blocks, frames, &mut progress))?;
+        Ok(progress)
+    }
+
+    fn end(&mut self, blocks: &mut Blocks, frames: &mut Frames) -> Result<()> {
+        let mut progress = Progress::default();
+        let (decoder, raw) = (&mut self.decoder, self.raw);
+        self.sse.finish(&mut |event| decode(event, decoder, raw, blocks, frames, &mut progress))
+    }
+}
+
+fn decode(
+    event: Event<'_>,
+    decoder: &mut Decoder,
+    raw: bool,
+    blocks: &mut Blocks,
+    frames: &mut Frames,
+    progress: &mut Progress,
+) -> Result<()> {
+    let Event::Data { name, data } = event else { return Ok(()) };
+    if progress.over {
+        return Ok(());
+    }
+    if raw && data != b"[DONE]" {
+        frames.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
+    }
+    progress.over = decoder.event(name, data, &mut |delta| {
+        if delta.is_meaning() {
+            progress.meaning = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
+        }
+        blocks.apply(delta, frames);
+    })?;
+    Ok(())
+}

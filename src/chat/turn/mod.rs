@@ -1,0 +1,171 @@
+//! One turn from Pi's context to the terminal op.
+//!
+//! transcript → repair → encode → upload → (payload hook) → send → decode → blocks → frames, with retries as long as nothing visible has
+//! come through. Whatever happens, exactly one terminal op leaves: `Done` or `Failed`.
+
+mod attempt;
+mod desk;
+mod prepare;
+mod request;
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use self::attempt::{Finished, attempt};
+use self::prepare::{hook, in_background, prepare};
+use super::blocks::{Blocks, Substance};
+use super::delta::StopReason;
+use super::frame::{Frames, Op};
+use super::transcript::Media;
+use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
+use crate::retry::{RetryPolicy, RetryState, Verdict};
+
+pub use self::desk::Supplied;
+pub use self::request::{TurnModel, TurnOptions, TurnRequest};
+
+/// A turn's connection to JavaScript.
+pub struct TurnLine {
+    /// Where ops go.
+    pub frames: Frames,
+    /// Aborts the turn.
+    pub cancel: CancellationToken,
+    /// The body as the payload hook wants it.
+    pub hooked_body: Option<oneshot::Receiver<String>>,
+    /// Contents that were asked for with a `Media` op.
+    pub supplied: Supplied,
+}
+
+/// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the images taken out of it.
+pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut line: TurnLine) {
+    let mut turn =
+        Turn { blocks: Blocks::new(request.model.cost), retries: RetryState::default(), outlook: Outlook::Open };
+    let cancel = line.cancel.clone();
+    let result = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Error::cancelled()),
+        result = turn.run(&request, context, media, &mut line) => result,
+    };
+    turn.conclude(result, &request, &mut line.frames);
+}
+
+/// The terminal op for a turn that never got to run, or whose task panicked.
+pub fn failure(error: &Error) -> Op {
+    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(Outlook::Open) });
+    Op::Failed(failure.to_string())
+}
+
+struct Turn {
+    blocks: Blocks,
+    retries: RetryState,
+    /// What is left to try if the turn fails.
+    outlook: Outlook,
+}
+
+impl Turn {
+    async fn run(
+        &mut self,
+        request: &TurnRequest,
+        context: String,
+        media: Vec<Media>,
+        line: &mut TurnLine,
+    ) -> Result<Finished> {
+        let mut prepared = prepare(request, context, media, line).await?;
+        if request.payload_hook {
+            prepared.body = hook(prepared.body, line).await?;
+        }
+        self.blocks.know_calls(std::mem::take(&mut prepared.calls));
+        let mut policy = prepared.kimi.config.retry;
+        if let Some(millis) = request.options.max_retry_delay_ms {
+            policy.max_delay = Duration::from_millis(millis);
+        }
+        loop {
+            self.retries.attempts += 1;
+            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
+            if let Err(error) = &outcome
+                && !self.blocks.visible()
+                && prepared.renew_files(error, line).await?
+            {
+                continue;
+            }
+            let (error, second_best) = match outcome {
+                Ok(finished) if self.complete(&finished) => return Ok(finished),
+                // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
+                Ok(finished) => {
+                    (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
+                }
+                Err(error) if self.blocks.visible() => return Err(error),
+                Err(error) => (error, None),
+            };
+            let delay = match (self.retries.verdict(&error, &policy), second_best) {
+                (Verdict::Again(delay), _) => delay,
+                (Verdict::Final(_), Some(finished)) => return Ok(finished),
+                (Verdict::Final(outlook), None) => {
+                    self.outlook = outlook;
+                    return Err(error);
+                }
+            };
+            self.pause(&error, delay, &policy, line).await;
+            self.blocks.restart();
+            if stalled(&error.kind) {
+                prepared.kimi = in_background(prepared.kimi.clone(), |kimi| kimi.on_fresh_connection()).await?;
+            }
+        }
+    }
+
+    /// Whether this is an answer that Pi can go on with. A budget that ran out while thinking is one of its own kind: Pi reacts
+    /// to "length".
+    fn complete(&self, finished: &Finished) -> bool {
+        self.blocks.substance() == Substance::Answer || finished.reason == StopReason::Length
+    }
+
+    /// Waits before the next attempt, and says so.
+    async fn pause(&self, error: &Error, delay: Duration, policy: &RetryPolicy, line: &mut TurnLine) {
+        let attempts = self.retries.attempts;
+        tracing::debug!(attempts, ?delay, %error, "trying again");
+        let notice = json!({
+            "kind": "retry", "attempt": attempts + 1, "attempts": policy.attempts, "delayMs": delay.as_millis() as u64,
+            "code": error.kind.code(), "message": error.message,
+        });
+        line.frames.send(Op::Notice(notice.to_string()));
+        tokio::time::sleep(delay).await;
+    }
+
+    /// Closes what is open and emits the terminal op.
+    fn conclude(&mut self, result: Result<Finished>, request: &TurnRequest, frames: &mut Frames) {
+        self.blocks.close_all(frames);
+        let op = match result {
+            Ok(finished) => Op::Done(
+                self.blocks.summary(Some(finished.reason), &finished.raw_reason, &request.model.id).to_string(),
+            ),
+            Err(error) => {
+                tracing::debug!(code = error.kind.code(), %error, "turn failed");
+                let mut failure = self.blocks.summary(None, "", &request.model.id);
+                failure["code"] = error.kind.code().into();
+                failure["message"] = error.message_for_pi(self.outlook).into();
+                if let Some(status) = error.status {
+                    failure["status"] = status.into();
+                }
+                if let Some(wait) = error.retry_after {
+                    failure["retryAfterMs"] = (wait.as_millis() as u64).into();
+                }
+                if let Some(trace_id) = error.trace_id {
+                    failure["traceId"] = trace_id.into();
+                }
+                Op::Failed(failure.to_string())
+            }
+        };
+        frames.send(op);
+    }
+}
+
+/// Whether the connection itself may be to blame, so that the next attempt must not meet it again.
+fn stalled(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Timeout(_) | ErrorKind::Network(Phase::Headers | Phase::Body))
+}
+
+fn empty_answer() -> Error {
+    Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content, twice in a row")
+}

@@ -1,0 +1,155 @@
+//! From what JavaScript asks for to a request that is ready to leave.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::TurnLine;
+use super::desk::TurnDesk;
+use super::request::TurnRequest;
+use crate::auth::Credential;
+use crate::chat::body::{BodyOptions, ToolChoice};
+use crate::chat::call_ids::CallIds;
+use crate::chat::dialect::Dialect;
+use crate::chat::frame::Op;
+use crate::chat::repair::{AnswerBlock, Conversation, Target, Turn, repair};
+use crate::chat::thinking::thinking;
+use crate::chat::transcript::{Block, Media, Message, Transcript};
+use crate::chat::watchdog::Limits;
+use crate::chat::wire::without_lone_surrogates;
+use crate::client::Kimi;
+use crate::config::{Config, Environment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{Attachments, Draft, Sender, attach};
+
+/// A request that is ready to leave.
+pub(super) struct Prepared {
+    pub dialect: Dialect,
+    pub kimi: Kimi,
+    pub credential: Credential,
+    pub body: Bytes,
+    /// The media of the turn, as JavaScript passed them.
+    pub media: Vec<Media>,
+    /// The files that the body refers to.
+    pub attachments: Attachments,
+    /// Ids of tool calls that the conversation already holds.
+    pub calls: CallIds,
+    pub limits: Limits,
+    /// How long the first meaning may take.
+    pub first: Option<Duration>,
+}
+
+impl Prepared {
+    /// If `error` says that the service does not know a file of this request any more: true, and the body has new ids.
+    pub async fn renew_files(&mut self, error: &Error, line: &mut TurnLine) -> Result<bool> {
+        let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &self.media };
+        let Some(body) = self.attachments.heal(error, &self.body, &mut desk).await? else { return Ok(false) };
+        self.body = body;
+        Ok(true)
+    }
+}
+
+/// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
+pub(super) async fn prepare(
+    request: &TurnRequest,
+    context: String,
+    media: Vec<Media>,
+    line: &mut TurnLine,
+) -> Result<Prepared> {
+    let environment = Environment::new(request.environment.clone());
+    let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
+    let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
+    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
+
+    let images = request.model.input.iter().any(|input| input == "image");
+    let target = Target { images, ..Target::default() };
+    let options = body_options(request, &kimi.config);
+    let window = request.model.context_window;
+    let wanted = request.options.max_tokens;
+    let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
+    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
+    let input = (context, media.clone(), options);
+    let (draft, estimate, calls) = in_background(input, move |(context, media, mut options)| {
+        let context = without_lone_surrogates(&context, "").unwrap_or(context);
+        let transcript = Transcript::parse(&context, &media)?;
+        let mut calls = CallIds::default();
+        recorded_calls(&transcript).for_each(|id| calls.reserve(id));
+        let mut conversation = repair(transcript, target);
+        sent_calls(&conversation).for_each(|id| calls.reserve(id));
+        let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
+        let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
+        options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
+        let insets = Draft::number(conversation.insets_mut());
+        let body = dialect
+            .encode(&conversation, &options)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
+        Ok((Draft::new(body, insets, dialect.shape()), conversation.estimated_tokens, calls))
+    })
+    .await?;
+    let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
+    let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &media };
+    let (body, attachments) = attach(sender, draft, &mut desk).await?;
+    tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
+
+    let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
+    let first = limits.first_for(effort.as_deref(), estimate);
+    Ok(Prepared { dialect, kimi, credential, body, media, attachments, calls, limits, first })
+}
+
+/// Ids that Pi knows, those of aborted answers included.
+fn recorded_calls<'t>(transcript: &'t Transcript<'_>) -> impl Iterator<Item = &'t str> {
+    transcript
+        .messages
+        .iter()
+        .filter_map(|message| if let Message::Assistant(answer) = message { Some(answer) } else { None })
+        .flat_map(|answer| &answer.blocks)
+        .filter_map(|block| if let Block::Call { id, .. } = block { Some(&**id) } else { None })
+}
+
+/// Ids as they are sent.
+fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'c str> {
+    conversation
+        .turns
+        .iter()
+        .filter_map(|turn| if let Turn::Assistant(answer) = turn { Some(answer) } else { None })
+        .flat_map(|answer| &answer.blocks)
+        .filter_map(|block| if let AnswerBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
+}
+
+fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
+    let options = &request.options;
+    let model = &request.model;
+    let thinking =
+        thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &config.thinking);
+    let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
+    BodyOptions {
+        model: model.id.clone(),
+        tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
+        thinking,
+        max_completion_tokens: config.max_completion_tokens.unwrap_or(u64::MAX),
+        prompt_cache_key: options.session_id.clone().filter(|_| cached),
+        temperature: options.temperature.or(config.temperature),
+        top_p: config.top_p,
+        extra: options.sampling_params.clone().unwrap_or_default(),
+    }
+}
+
+/// Shows the body to JavaScript and takes what it returns.
+pub(super) async fn hook(body: Bytes, line: &mut TurnLine) -> Result<Bytes> {
+    let lost = |_| Error::new(ErrorKind::Internal, "the payload hook never answered");
+    let text =
+        String::from_utf8(body.into()).map_err(|_| Error::new(ErrorKind::Internal, "the request is not UTF-8"))?;
+    let answer = line.hooked_body.take().ok_or_else(|| Error::new(ErrorKind::Internal, "no payload hook"))?;
+    line.frames.send(Op::Body(text));
+    Ok(answer.await.map_err(lost)?.into())
+}
+
+/// Runs `work` on a thread that may block.
+pub(super) async fn in_background<I: Send + 'static, O: Send + 'static>(
+    input: I,
+    work: impl FnOnce(I) -> Result<O> + Send + 'static,
+) -> Result<O> {
+    tokio::task::spawn_blocking(move || work(input))
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+}

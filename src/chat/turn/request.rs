@@ -1,0 +1,98 @@
+//! What JavaScript asks for.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::catalog::Prices;
+use crate::chat::thinking::LevelMap;
+use crate::client::ExtraHeaders;
+use crate::identity::Host;
+
+/// One turn. The context travels as JSON text of its own beside it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TurnRequest {
+    /// Environment variables as JavaScript sees them now.
+    #[serde(default)]
+    pub environment: HashMap<String, String>,
+    /// The program around us.
+    #[serde(default)]
+    pub host: Host,
+    /// Pi's model entry.
+    pub model: TurnModel,
+    /// Pi's stream options.
+    #[serde(default)]
+    pub options: TurnOptions,
+    /// JavaScript wants to see the body before it leaves.
+    #[serde(default)]
+    pub payload_hook: bool,
+    /// JavaScript wants every event of the service as well.
+    #[serde(default)]
+    pub raw_events: bool,
+}
+
+impl TurnRequest {
+    /// Headers that the caller adds to every request of the turn.
+    pub fn extra_headers(&self) -> ExtraHeaders {
+        self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+/// The members of Pi's model entry that a request depends on.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TurnModel {
+    /// Pi's id, and the wire id.
+    pub id: String,
+    /// The catalog's dialect for this model.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Base URL, where the environment names none.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// It can think.
+    #[serde(default)]
+    pub reasoning: bool,
+    /// Level → effort.
+    #[serde(default)]
+    pub thinking_level_map: Option<LevelMap>,
+    /// `text`, `image`.
+    #[serde(default)]
+    pub input: Vec<String>,
+    /// Tokens of prompt and answer together.
+    #[serde(default)]
+    pub context_window: u64,
+    /// USD per million tokens.
+    #[serde(default)]
+    pub cost: Prices,
+}
+
+/// The members of Pi's stream options that we understand (pi-extension §3.4).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TurnOptions {
+    /// Credential chosen by Pi or the caller.
+    pub api_key: Option<String>,
+    /// Header → value; null suppresses.
+    pub headers: Option<HashMap<String, Option<String>>>,
+    /// Thinking level; absent means off.
+    pub reasoning: Option<String>,
+    /// Wish for the output cap.
+    pub max_tokens: Option<u64>,
+    /// Sampling temperature.
+    pub temperature: Option<f64>,
+    /// Key for the service's prompt cache.
+    pub session_id: Option<String>,
+    /// `none` suppresses the key.
+    pub cache_retention: Option<String>,
+    /// Pi's idle limit.
+    pub timeout_ms: Option<u64>,
+    /// Longest wait that the service may ask for.
+    pub max_retry_delay_ms: Option<u64>,
+    /// `auto` or `none`.
+    pub tool_choice: Option<Value>,
+    /// Merged into the body last.
+    pub sampling_params: Option<Map<String, Value>>,
+}

@@ -1,0 +1,238 @@
+//! One error type for the whole core.
+//!
+//! An error is typed once, where it arises; its [`ErrorKind`] then decides whether a retry is allowed, what a person reads and
+//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: protocol reference §11,
+//! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
+
+mod for_pi;
+mod service;
+
+use std::time::Duration;
+
+pub use for_pi::Outlook;
+pub use service::{from_response, from_stream, not_a_stream, service_text};
+
+/// Where in a request something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// DNS, TCP, proxy, TLS.
+    Connect,
+    /// The request is out, the response head is not here yet.
+    Headers,
+    /// The response runs, but nothing with meaning has arrived.
+    FirstMeaning,
+    /// Between two pieces of meaning.
+    Gap,
+    /// Reading the body.
+    Body,
+}
+
+impl Phase {
+    /// The words used in messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Connect => "while connecting",
+            Self::Headers => "while waiting for the response to begin",
+            Self::FirstMeaning => "while waiting for the first words of the answer",
+            Self::Gap => "in the middle of the answer",
+            Self::Body => "while reading the response",
+        }
+    }
+}
+
+/// What went wrong, as far as anything has to act on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The caller aborted.
+    Cancelled,
+    /// One of our clocks ran out.
+    Timeout(Phase),
+    /// The connection failed or broke.
+    Network(Phase),
+    /// The proxy refused or failed.
+    Proxy,
+    /// Certificate or handshake trouble.
+    Tls,
+    /// There is no credential at all.
+    LoginRequired,
+    /// The service refuses the credential (401).
+    Unauthorized,
+    /// The plan does not include what was asked for (401/402/403 texts about plans and subscriptions).
+    Entitlement,
+    /// The service refuses this client program (403).
+    ClientRefused,
+    /// The plan's quota is used up; waiting a few seconds cannot help.
+    QuotaExhausted,
+    /// Too many requests right now.
+    RateLimited,
+    /// The engine is overloaded.
+    Overloaded,
+    /// The prompt does not fit into the model's window.
+    ContextOverflow,
+    /// The request body is too large (413).
+    PayloadTooLarge,
+    /// An image or video was refused.
+    BadMedia,
+    /// Another refusal of the request's content.
+    BadRequest,
+    /// The answer was withheld by a content filter.
+    Filtered,
+    /// The answer held nothing, or reasoning only.
+    EmptyAnswer,
+    /// The stream closed before the answer was finished.
+    Truncated,
+    /// The service sent something that is not its protocol, or reported an error inside the stream.
+    Protocol,
+    /// Any other unsuccessful status.
+    Server(u16),
+    /// A setting is unusable.
+    Config,
+    /// A local file operation failed.
+    Io,
+    /// A defect of ours; the turn ends, the process goes on.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Stable identifier for JavaScript callers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Timeout(_) => "timeout",
+            Self::Network(_) => "network",
+            Self::Proxy => "proxy",
+            Self::Tls => "tls",
+            Self::LoginRequired => "login_required",
+            Self::Unauthorized => "unauthorized",
+            Self::Entitlement => "entitlement",
+            Self::ClientRefused => "client_refused",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ContextOverflow => "context_overflow",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::BadMedia => "bad_media",
+            Self::BadRequest => "bad_request",
+            Self::Filtered => "filtered",
+            Self::EmptyAnswer => "empty_answer",
+            Self::Truncated => "truncated",
+            Self::Protocol => "protocol",
+            Self::Server(_) => "server",
+            Self::Config => "config",
+            Self::Io => "io",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same request may succeed if it is simply sent again (kimi-code-2.1 §10).
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Timeout(_)
+            | Self::Network(_)
+            | Self::RateLimited
+            | Self::Overloaded
+            | Self::EmptyAnswer
+            | Self::Truncated
+            | Self::Protocol => true,
+            Self::Server(status) => matches!(status, 408 | 409 | 500 | 502..=504 | 520..=529),
+            _ => false,
+        }
+    }
+}
+
+/// An error of the core. `Display` gives the text for a person; no secret ever enters it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What happened.
+    pub kind: ErrorKind,
+    /// Text for a person, complete with the cause chain.
+    pub message: String,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// How long the service asked to wait.
+    pub retry_after: Option<Duration>,
+    /// `x-trace-id` of the response: what Moonshot's support asks for.
+    pub trace_id: Option<String>,
+}
+
+/// Result of the core.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error without an HTTP response behind it.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None, retry_after: None, trace_id: None }
+    }
+
+    /// The caller aborted. The text is the one Pi's own providers use.
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "Request was aborted")
+    }
+
+    /// No credential found anywhere.
+    pub fn login_required() -> Self {
+        Self::new(
+            ErrorKind::LoginRequired,
+            "No Kimi Code credentials found. Sign in with /login kimi-coding, or set KIMI_API_KEY.",
+        )
+    }
+
+    /// Something in the stream is not the protocol; `excerpt` is cut to 200 characters.
+    pub fn protocol(what: &str, excerpt: &str) -> Self {
+        let excerpt = clip(excerpt.trim(), 200);
+        let message = if excerpt.is_empty() { what.to_owned() } else { format!("{what}: {excerpt}") };
+        Self::new(ErrorKind::Protocol, message)
+    }
+
+    /// A failed request, with the whole chain of causes in the message.
+    pub fn from_reqwest(error: &reqwest::Error, phase: Phase) -> Self {
+        let chain = cause_chain(error);
+        let lower = chain.to_ascii_lowercase();
+        let at_connect = error.is_connect();
+        let kind = if error.is_timeout() {
+            ErrorKind::Timeout(if at_connect { Phase::Connect } else { phase })
+        } else if at_connect && (lower.contains("proxy") || lower.contains("tunnel") || lower.contains("socks")) {
+            ErrorKind::Proxy
+        } else if at_connect && (lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake"))
+        {
+            ErrorKind::Tls
+        } else if error.is_builder() {
+            ErrorKind::Config
+        } else {
+            ErrorKind::Network(if at_connect { Phase::Connect } else { phase })
+        };
+        let phase = if at_connect { Phase::Connect } else { phase };
+        let head = match kind {
+            ErrorKind::Timeout(_) => "timeout",
+            ErrorKind::Proxy => "connection error (proxy)",
+            ErrorKind::Tls => "connection error (TLS)",
+            ErrorKind::Config => "unusable request",
+            _ => "connection error",
+        };
+        Self::new(kind, format!("{head} {}: {chain}", phase.describe()))
+    }
+}
+
+/// `error` and everything it says it was caused by, without repeating a part that its parent already quotes.
+pub fn cause_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// The first `max` characters of `text`, with an ellipsis where something was cut.
+pub fn clip(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
