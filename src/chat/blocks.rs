@@ -4,6 +4,8 @@
 //! and keeps what the final op has to say. It survives a retry: the blocks that a person has already seen stay, positions go
 //! on counting.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -48,6 +50,15 @@ pub enum Substance {
     Answer,
 }
 
+/// What the request says about tools that an answer to it may call.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Ids of calls that the conversation already holds.
+    pub calls: CallIds,
+    /// Tool names that had to be changed for the service: name on the wire → Pi's name.
+    pub names: HashMap<String, String>,
+}
+
 /// The blocks of one answer, over all attempts at it.
 #[derive(Debug)]
 pub struct Blocks {
@@ -63,7 +74,7 @@ pub struct Blocks {
     visible: bool,
     /// An attempt before this one ended after reasoning: the reasoning is not shown a second time.
     hide_thinking: bool,
-    call_ids: CallIds,
+    known: Known,
 }
 
 /// Terminal data in Pi's shape.
@@ -94,13 +105,13 @@ impl Blocks {
             substance: Substance::Nothing,
             visible: false,
             hide_thinking: false,
-            call_ids: CallIds::default(),
+            known: Known::default(),
         }
     }
 
-    /// Names the ids of tool calls that the conversation already holds.
-    pub fn know_calls(&mut self, ids: CallIds) {
-        self.call_ids = ids;
+    /// Says what the request contained.
+    pub fn know(&mut self, known: Known) {
+        self.known = known;
     }
 
     /// What the attempt under way has brought.
@@ -150,7 +161,8 @@ impl Blocks {
                 self.substance = Substance::Answer;
                 self.visible = true;
                 self.put(slot, Open::Tool { index, reader: ToolArgs::default(), text: String::new() });
-                let id = self.call_ids.fresh(&id);
+                let id = self.known.calls.fresh(&id);
+                let name = self.known.names.get(name).map_or(name, String::as_str);
                 let head = json!({ "id": id, "name": name }).to_string();
                 frames.push(Op::Start { index, kind: BlockKind::Tool, head });
             }
@@ -407,13 +419,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_id_that_pi_knows_already_is_announced_under_another_name() {
+    fn calls_are_announced_under_an_id_that_is_new_and_a_name_that_pi_knows() {
         let queue = Arc::new(FrameQueue::default());
         let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
         let mut blocks = Blocks::new(Prices::default());
-        let mut known = CallIds::default();
-        known.reserve("bash:0");
-        blocks.know_calls(known);
+        let mut known = Known::default();
+        known.calls.reserve("bash:0");
+        known.names.insert("bash".to_owned(), "my bash".to_owned());
+        blocks.know(known);
         for slot in 0..2 {
             blocks.apply(Delta::ToolStart { slot, id: "bash:0".into(), name: "bash" }, &mut frames);
         }
@@ -423,6 +436,7 @@ mod tests {
             .filter_map(|op| if let Op::Start { head, .. } = op { Some(head) } else { None })
             .collect();
         assert!(heads[0].contains("bash:0__2") && heads[1].contains("bash:0__3"), "{heads:?}");
+        assert!(heads[0].contains("my bash"), "{heads:?}");
     }
 
     #[test]

@@ -73,10 +73,13 @@ impl Turn {
         line: &mut TurnLine,
     ) -> Result<Finished> {
         let mut prepared = prepare(request, context, media, line).await?;
+        for note in &prepared.notes {
+            line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
+        }
         if request.payload_hook {
             prepared.body = hook(prepared.body, line).await?;
         }
-        self.blocks.know_calls(std::mem::take(&mut prepared.calls));
+        self.blocks.know(std::mem::take(&mut prepared.known));
         let mut policy = prepared.kimi.config.retry;
         if let Some(millis) = request.options.max_retry_delay_ms {
             policy.max_delay = Duration::from_millis(millis);

@@ -8,6 +8,7 @@ use super::TurnLine;
 use super::desk::TurnDesk;
 use super::request::TurnRequest;
 use crate::auth::Credential;
+use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
@@ -32,8 +33,9 @@ pub(super) struct Prepared {
     pub media: Vec<Media>,
     /// The files that the body refers to.
     pub attachments: Attachments,
-    /// Ids of tool calls that the conversation already holds.
-    pub calls: CallIds,
+    pub known: Known,
+    /// What the person should know about the request, one sentence each.
+    pub notes: Vec<String>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
@@ -62,14 +64,14 @@ pub(super) async fn prepare(
     let credential = kimi.credential(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
-    let target = Target { images, ..Target::default() };
+    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
+    let target = Target { images, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
     let input = (context, media.clone(), options);
-    let (draft, estimate, calls) = in_background(input, move |(context, media, mut options)| {
+    let (draft, estimate, known, notes) = in_background(input, move |(context, media, mut options)| {
         let context = without_lone_surrogates(&context, "").unwrap_or(context);
         let transcript = Transcript::parse(&context, &media)?;
         let mut calls = CallIds::default();
@@ -83,7 +85,9 @@ pub(super) async fn prepare(
         let body = dialect
             .encode(&conversation, &options)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
-        Ok((Draft::new(body, insets, dialect.shape()), conversation.estimated_tokens, calls))
+        let known = Known { calls, names: conversation.renamed };
+        let draft = Draft::new(body, insets, dialect.shape());
+        Ok((draft, conversation.estimated_tokens, known, conversation.notes))
     })
     .await?;
     let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
@@ -93,7 +97,7 @@ pub(super) async fn prepare(
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, media, attachments, calls, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, media, attachments, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
@@ -103,7 +107,7 @@ fn recorded_calls<'t>(transcript: &'t Transcript<'_>) -> impl Iterator<Item = &'
         .iter()
         .filter_map(|message| if let Message::Assistant(answer) = message { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
-        .filter_map(|block| if let Block::Call { id, .. } = block { Some(&**id) } else { None })
+        .filter_map(|block| if let Block::Call { id, .. } = block { Some(id.as_ref()) } else { None })
 }
 
 /// Ids as they are sent.

@@ -1,0 +1,80 @@
+//! Bytes of a stream → what a person gets to see, for the integration tests. No network, no clock: the stations from the
+//! event decoder to the queue that JavaScript drains, as a turn uses them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use kimi_code::catalog::Prices;
+use kimi_code::chat::blocks::Blocks;
+use kimi_code::chat::delta::StopReason;
+use kimi_code::chat::dialect::Dialect;
+use kimi_code::chat::frame::{FrameQueue, Frames, Op};
+use kimi_code::chat::sse::{Event, SseDecoder};
+use kimi_code::error::Result;
+
+/// The bytes of a file below `tests/`.
+pub fn file(path: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).unwrap()
+}
+
+/// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
+pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
+    let queue = Arc::new(FrameQueue::default());
+    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut blocks = Blocks::new(Prices::default());
+    let ended = read(dialect, chunks, &mut blocks, &mut frames);
+    blocks.close_all(&mut frames);
+    let mut lines: Vec<String> = queue.take().into_iter().map(line).collect();
+    let reason = ended.as_ref().ok().map(|(reason, _)| *reason);
+    let usage = blocks.summary(reason, "", "")["usage"].clone();
+    let counts = ["input", "output", "cacheRead", "cacheWrite", "totalTokens"].map(|name| usage[name].to_string());
+    lines.push(match ended {
+        Ok((reason, raw)) => format!("done {reason:?} ({raw})"),
+        Err(error) => format!("failed {}: {}", error.kind.code(), error.message),
+    });
+    lines.push(format!("usage {}", counts.join(" ")));
+    lines
+}
+
+fn read(dialect: Dialect, chunks: &[&[u8]], blocks: &mut Blocks, frames: &mut Frames) -> Result<(StopReason, String)> {
+    let mut sse = SseDecoder::default();
+    let mut decoder = dialect.decoder();
+    let mut over = false;
+    {
+        let mut on_event = |event: Event<'_>| {
+            if let Event::Data { name, data } = event
+                && !over
+            {
+                over = decoder.event(name, data, &mut |delta| blocks.apply(delta, frames))?;
+            }
+            Ok(())
+        };
+        for chunk in chunks {
+            sse.feed(chunk, &mut on_event)?;
+        }
+        sse.finish(&mut on_event)?;
+    }
+    decoder.finish(&mut |delta| blocks.apply(delta, frames))
+}
+
+fn line(op: Op) -> String {
+    match op {
+        Op::Start { index, kind, head } => {
+            format!("{index} start {kind:?} {}", without_made_id(&head)).trim().to_owned()
+        }
+        Op::Delta { index, text, .. } => format!("{index} + {text}"),
+        Op::ToolDelta { index, text, changes } => format!("{index} + {text} => {}", changes.into_text()),
+        Op::Amend { index, members } => format!("{index} amend {members}"),
+        Op::End { index, verdict, .. } => format!("{index} end {verdict}").trim().to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Ids that we make are random.
+fn without_made_id(head: &str) -> String {
+    match head.find("\"call_").filter(|at| head[at + 6..].bytes().take(16).all(|byte| byte.is_ascii_hexdigit())) {
+        Some(at) => format!("{}\"call_*{}", &head[..at], &head[at + 22..]),
+        None => head.to_owned(),
+    }
+}
