@@ -45,7 +45,6 @@ pub trait Desk {
 pub struct Attachments {
     office: Office,
     files: Vec<Reference>,
-    healed: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +54,8 @@ struct Reference {
     id: String,
     /// Uploaded by this very turn.
     fresh: bool,
+    /// Replaced in this turn; nothing is replaced twice.
+    renewed: bool,
     /// For messages.
     name: String,
 }
@@ -92,12 +93,12 @@ pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Resul
             if desk.holds(&inset.medium) {
                 inset.medium.forget();
             }
-            files.push(Reference { key, medium: inset.medium, id, fresh, name });
+            files.push(Reference { key, medium: inset.medium, id, fresh, renewed: false, name });
         }
     }
     let body = spawn_blocking(move || draft.fill(&fillings)).await;
     let body = body.map_err(|_| Error::new(ErrorKind::Internal, "the request could not be put together"))?;
-    Ok((body.into(), Attachments { office, files, healed: false }))
+    Ok((body.into(), Attachments { office, files }))
 }
 
 /// The credential that will really be sent.
@@ -276,13 +277,13 @@ enum Claimed {
 }
 
 impl Attachments {
-    /// If `error` says that the service does not know a file of `body` any more: the body with new ids, once per turn.
+    /// If `error` says that the service does not know a file of `body` any more: the body with a new id. Each file
+    /// is replaced once per turn at most, and only those that the service blames: ids that work never change.
     pub async fn heal(&mut self, error: &Error, body: &[u8], desk: &mut impl Desk) -> Result<Option<Bytes>> {
-        let suspects = if self.healed { Vec::new() } else { self.suspects(error) };
+        let suspects = self.suspects(error);
         if suspects.is_empty() {
             return Ok(None);
         }
-        self.healed = true;
         let mut body = body.to_vec();
         for position in suspects {
             let Reference { key, medium, id, name, .. } = &self.files[position];
@@ -305,6 +306,7 @@ impl Attachments {
             };
             body = replace_id(&body, id, &new);
             self.files[position].id = new;
+            self.files[position].renewed = true;
         }
         Ok(Some(body.into()))
     }
@@ -316,7 +318,12 @@ impl Attachments {
             return Vec::new();
         }
         let positions = |matches: &dyn Fn(&Reference) -> bool| -> Vec<usize> {
-            self.files.iter().enumerate().filter(|(_, file)| matches(file)).map(|(position, _)| position).collect()
+            self.files
+                .iter()
+                .enumerate()
+                .filter(|(_, file)| !file.renewed && matches(file))
+                .map(|(position, _)| position)
+                .collect()
         };
         let named = positions(&|file| error.message.contains(&file.id));
         if !named.is_empty() {

@@ -137,7 +137,7 @@ impl Index {
 
     /// The service does not know `stale` any more. Returns the id that another process has put in its place.
     pub fn forget(&self, key: &Key, stale: &str) -> Option<String> {
-        remembered().retain(|(account, known), id| (account, &*known) != (&self.account, key) || id != stale);
+        remembered().retain(|(account, known), id| (account, known) != (&self.account, key) || id != stale);
         self.find(key).filter(|id| id != stale).or_else(|| {
             remembered().remove(&(self.account.clone(), *key));
             None

@@ -24,7 +24,7 @@ mod upload;
 pub use attach::{Attachments, Desk, attach};
 pub use medium::{Medium, omitted};
 pub use policy::UploadSettings;
-pub use slots::{Draft, Inset, Shape};
+pub use slots::{Draft, Filling, Inset, Shape};
 pub use sniff::{Kind, MediaType};
 pub use upload::Sender;
 

@@ -310,10 +310,16 @@ mod tests {
     use super::super::super::repair::{Target, repair};
     use super::super::super::transcript::Transcript;
     use super::*;
+    use crate::files::{Draft, Filling, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
-        let conversation = repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
-        serde_json::from_slice(&encode(&conversation, options).unwrap()).unwrap()
+        let target = Target { images: true, ..Target::default() };
+        let mut conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
+        let insets = Draft::number(conversation.insets_mut());
+        let inline: Vec<Filling> =
+            insets.iter().map(|inset| Filling::Inline(inset.medium.content().unwrap())).collect();
+        let draft = Draft::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
+        serde_json::from_slice(&draft.fill(&inline)).unwrap()
     }
 
     fn thinking_on() -> BodyOptions {

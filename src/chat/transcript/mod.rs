@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::wire::Text;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Inset, Kind, Medium};
+use crate::files::{Inset, Kind, Medium, omitted};
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
 /// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript (napi-stack §3.4).
@@ -276,7 +276,12 @@ fn link<'a>(kind: Kind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a
     };
     let url = owned(url.unwrap_or_default().0);
     if raw.media.is_none() && !url.starts_with("data:") {
-        return Ok(Part::Link { kind, url });
+        let nothing = url.trim().is_empty();
+        return Ok(if nothing {
+            Part::Text(omitted(kind, "it has no address").into())
+        } else {
+            Part::Link { kind, url }
+        });
     }
     raw.data = Text(Some(url));
     medium(kind, raw, media)

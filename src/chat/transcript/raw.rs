@@ -147,9 +147,9 @@ pub struct RawPart<'a> {
     pub data: Text<'a>,
     /// Index into the media that travelled beside the JSON text.
     pub media: Option<usize>,
-    #[serde(borrow)]
+    #[serde(rename = "image_url", borrow)]
     pub image_url: Option<RawUrl<'a>>,
-    #[serde(borrow)]
+    #[serde(rename = "video_url", borrow)]
     pub video_url: Option<RawUrl<'a>>,
 }
 

@@ -91,6 +91,8 @@ impl Turn {
                 && !self.blocks.visible()
                 && prepared.renew_files(error, line).await?
             {
+                // Nothing is wrong with the service; its budget of attempts stays whole.
+                self.retries.attempts -= 1;
                 continue;
             }
             let (error, second_best) = match outcome {
