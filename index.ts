@@ -8,7 +8,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host } from "./extension/environment.ts";
-import { loadAddon } from "./extension/native.ts";
+import { loadAddon, settleOnExit } from "./extension/native.ts";
+import { Notices } from "./extension/notices.ts";
 import { kimiProvider, type PiAi } from "./extension/provider.ts";
 
 /** Registers the provider, or says why that is impossible. */
@@ -18,14 +19,18 @@ async function register(pi: ExtensionAPI): Promise<string | undefined> {
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
   }
+  const { addon } = loaded;
+  settleOnExit(addon);
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent") as Promise<{ VERSION?: string }>,
   ]);
-  const built = kimiProvider(loaded.addon, piAi as PiAi, host(agent.VERSION));
+  const notices = new Notices();
+  const built = kimiProvider(addon, piAi as PiAi, host(agent.VERSION), notices);
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
+  pi.on("session_start", (_event, context) => notices.attach(context.ui));
   return undefined;
 }
 

@@ -2,7 +2,7 @@
  * What the addon has to know about the world around it: environment variables as JavaScript sees them now (a change of
  * `process.env` counts from the next request on), and who is asking.
  */
-import { homedir } from "node:os";
+import { homedir, hostname, release, type } from "node:os";
 
 /** The variables that concern the addon; everything else stays here. */
 const RELEVANT =
@@ -12,14 +12,12 @@ export type Environment = Record<string, string>;
 
 /** A snapshot of the relevant variables; `overrides` outrank `process.env` (Pi's `options.env`). */
 export function environment(overrides?: Record<string, string | undefined>): Environment {
-  const snapshot: Environment = {};
+  const snapshot: Environment = { HOME: tolerant(homedir) };
   for (const source of [process.env, overrides ?? {}]) {
     for (const [name, value] of Object.entries(source)) {
       if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
     }
   }
-  // The addon keeps its state in the person's home, wherever this system notes it.
-  snapshot["HOME"] ??= homedir();
   return snapshot;
 }
 
@@ -28,6 +26,9 @@ export interface Host {
   platform: string;
   runtime: string;
   arch: string;
+  machine: string;
+  system: string;
+  release: string;
 }
 
 /** The program we run in. */
@@ -38,5 +39,17 @@ export function host(piVersion: string | undefined): Host {
     platform: process.platform,
     runtime: bun === undefined ? `node/${process.version}` : `bun/${bun}`,
     arch: process.arch,
+    machine: tolerant(hostname),
+    system: tolerant(type),
+    release: tolerant(release),
   };
+}
+
+/** Systems without a user database or a host name make these throw. */
+function tolerant(read: () => string): string {
+  try {
+    return read();
+  } catch {
+    return "";
+  }
 }

@@ -16,7 +16,7 @@ export const OpCode = {
   Body: 0,
   /** `text`: `{status, headers}`; arrives before any content. */
   Response: 1,
-  /** `text`: `{kind, message, …}`, progress for a person. */
+  /** `text`: progress for a person, see notices.ts. */
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
@@ -59,7 +59,12 @@ export interface MediumHandle {
   readonly __medium?: never;
 }
 
-/** What the addon exports. */
+export interface LoginHandle {
+  /** Aborts the login; a `failed` step with code `cancelled` still arrives. */
+  cancel(): void;
+}
+
+/** What the addon exports. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
   version(): string;
   /** Writes diagnostics to this file from now on; credentials are redacted. */
@@ -68,6 +73,24 @@ export interface Addon {
   apiRoot(environment: string): string;
   /** JSON list of the models known without a network. */
   fallbackModels(): string;
+  /** `{ask, region?}`: whether a person has to choose a region for a login, else which one counts; or `{error}`. */
+  loginOptions(request: string): string;
+  /** API root for a credential that names `baseUrl`; throws if the environment insists on the other region. */
+  baseOf(request: string): string;
+  /** Notes that an access token belongs to a login, so that a refusal is healed. Static keys never are. */
+  rememberLogin(access: string): void;
+  /** `{credential}` (Pi's form) if another program's login can be used and Pi does not use it yet, else `{}` or `{error}`. */
+  reuseLogin(request: string): Promise<string>;
+  /** A refreshed `{credential}` or `{error}`. To be called while Pi holds its own lock, as it does around `refresh`. */
+  renewLogin(request: string, credential: string): Promise<string>;
+  /** `{access, baseUrl}` of another program's login, fresh; `{}` if there is none, or `{error}`. */
+  ambientLogin(request: string): Promise<string>;
+  /** Whether there is such a login. Only looks at files. */
+  hasAmbientLogin(request: string): boolean;
+  /** Device flow. Steps are JSON: `{type: "code" | "progress" | "done" | "failed", …}`, the last one `done` or `failed`. */
+  startLogin(request: string, onStep: (step: string) => void): LoginHandle;
+  /** For the exit of the process: waits for a refresh token that is on its way, releases all locks. */
+  settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
   startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
   /** Takes an image or video (base64 or data URL); the one moment at which its bytes cross. */
@@ -140,6 +163,22 @@ export function loadAddon(): Loaded {
       "`pi install npm:pi-provider-kimi-code` (without --omit=optional), then restart Pi; in a checkout run `npm run build`." +
       `\nTried: ${tried.join("; ")}`,
   };
+}
+
+/** Every addon of this process; one per file, also across Pi's `/reload`. */
+const LOADED = Symbol.for("pi-provider-kimi-code.addons");
+
+/**
+ * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
+ * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
+ */
+export function settleOnExit(addon: Addon): void {
+  const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (shared[LOADED] === undefined) {
+    const addons = (shared[LOADED] = new Set<Addon>());
+    process.once("exit", () => addons.forEach((one) => one.settle()));
+  }
+  shared[LOADED].add(addon);
 }
 
 function firstLine(error: unknown): string {

@@ -7,12 +7,13 @@ import type {
   CreateProviderOptions,
   Model,
   Provider,
-  ProviderAuth,
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { environment, type Host } from "./environment.ts";
+import { kimiAuth } from "./login.ts";
 import type { Addon } from "./native.ts";
+import type { Notices } from "./notices.ts";
 import { runTurn } from "./stream.ts";
 
 export const PROVIDER_ID = "kimi-coding";
@@ -23,7 +24,6 @@ const DISPLAY_NAME = "Kimi Code";
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
   createProvider?(input: CreateProviderOptions): Provider;
-  envApiKeyAuth?(label: string, variables: readonly string[]): NonNullable<ProviderAuth["apiKey"]>;
 }
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
@@ -32,8 +32,13 @@ type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 /** Builds the provider object, or says why this Pi cannot take it. */
-export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: Provider } | { problem: string } {
-  if (typeof piAi.createProvider !== "function" || typeof piAi.envApiKeyAuth !== "function") {
+export function kimiProvider(
+  addon: Addon,
+  piAi: PiAi,
+  host: Host,
+  notices?: Notices,
+): { provider: Provider } | { problem: string } {
+  if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
   const baseUrl = addon.apiRoot(JSON.stringify(environment()));
@@ -51,7 +56,7 @@ export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: 
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, options);
+    runTurn(addon, host, events, model, context, options, notices);
     return events;
   };
   return {
@@ -59,7 +64,7 @@ export function kimiProvider(addon: Addon, piAi: PiAi, host: Host): { provider: 
       id: PROVIDER_ID,
       name: DISPLAY_NAME,
       baseUrl,
-      auth: { apiKey: piAi.envApiKeyAuth("Kimi API key", ["KIMI_API_KEY"]) },
+      auth: kimiAuth(addon, host),
       models,
       api: { stream, streamSimple: stream },
     }),

@@ -20,6 +20,7 @@ import { LiveArguments, type LiveCall } from "./arguments.ts";
 import { environment, type Host } from "./environment.ts";
 import { type Medium, withoutMedia } from "./media.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "./native.ts";
+import { type Notice, Notices, type TurnNotice } from "./notices.ts";
 
 /** How long the addon may take to confirm an abort before the turn ends without it. */
 const ABORT_GRACE_MS = 60;
@@ -44,8 +45,9 @@ export function runTurn(
   model: Model<string>,
   context: TranscriptContext,
   options: TurnOptions = {},
+  notices: Notices = new Notices(),
 ): void {
-  const turn = new Turn(stream, model, options);
+  const turn = new Turn(stream, model, options, notices.open());
   try {
     turn.begin(addon, host, context);
   } catch (error) {
@@ -59,6 +61,7 @@ class Turn {
   readonly #options: TurnOptions;
   readonly #message: AssistantMessage;
   readonly #calls = new Map<number, LiveArguments>();
+  readonly #notice: TurnNotice;
   #handle: TurnHandle | undefined;
   #media: Medium[] = [];
   /** Ops that wait for a hook to finish. */
@@ -67,8 +70,9 @@ class Turn {
   #started = false;
   #over = false;
 
-  constructor(stream: AssistantMessageEventStream, model: Model<string>, options: TurnOptions) {
+  constructor(stream: AssistantMessageEventStream, model: Model<string>, options: TurnOptions, notice: TurnNotice) {
     this.#stream = stream;
+    this.#notice = notice;
     this.#model = model;
     this.#options = options;
     this.#message = {
@@ -131,6 +135,7 @@ class Turn {
   #end(event: AssistantMessageEvent): void {
     this.#over = true;
     this.#waiting = [];
+    this.#notice.clear();
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#stream.push(event);
     this.#stream.end();
@@ -169,7 +174,11 @@ class Turn {
   /** Applies one op. A promise means: nothing further before it is done. */
   #apply([code, index, text, extra]: Op): Promise<void> | undefined {
     const partial = this.#message;
+    if (code !== OpCode.Notice) this.#notice.clear();
     switch (code) {
+      case OpCode.Notice:
+        this.#notice.show(JSON.parse(text) as Notice);
+        break;
       case OpCode.Body:
         return this.#payloadHook(text);
       case OpCode.Response:

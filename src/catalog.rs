@@ -46,6 +46,16 @@ pub struct Model {
     pub context_window: u64,
     /// Longest answer in tokens.
     pub max_tokens: u64,
+    /// What Pi calls compatibility.
+    pub compat: Compat,
+}
+
+/// What a model takes beyond the ordinary, in Pi's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Compat {
+    /// Tools that join a conversation stay where they joined: the catalog's `supports_dynamic_tools`.
+    pub supports_mid_convo_tool_additions: bool,
 }
 
 /// Efforts of a model. Without a catalog every known model counts as always thinking, as in Pi's own table: the service refuses
@@ -74,6 +84,8 @@ fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], e
         cost: Prices { input, output, cache_read, cache_write: 0.0 },
         context_window: window,
         max_tokens,
+        // The captured catalogue says so of this model only (kimi-code-2.1 §5).
+        compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }
 }
 

@@ -75,8 +75,8 @@ function uploads(): RequestRecord[] {
 
 /** The parts of one message of the last request. */
 function parts(at = -1): Part[] {
-  const record = simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").at(-1);
-  const { messages } = record?.json as unknown as { messages: { content: Part[] }[] };
+  const record = simulator.requests.findLast(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+  const { messages } = (record?.json ?? { messages: [] }) as unknown as { messages: { content: Part[] }[] };
   return messages.at(at)?.content ?? [];
 }
 
@@ -165,11 +165,14 @@ for (const dialect of ["openai", "anthropic"]) {
       ]);
       assert.equal(message.stopReason, "stop", message.errorMessage);
       const purposes = simulator.files.all.map(({ purpose, filename, mime }) => `${purpose} ${filename} ${mime}`);
-      assert.deepEqual(purposes, Array(3).fill("video upload.mp4 video/mp4"));
+      assert.deepEqual(
+        purposes,
+        Array.from({ length: 3 }, () => "video upload.mp4 video/mp4"),
+      );
       assert.deepEqual(urls(parts()).sort(), simulator.files.all.map(({ id }) => `ms://${id}`).sort());
       assert.deepEqual(
         parts().map(({ type }) => type),
-        Array(3).fill(dialect === "openai" ? "video_url" : "video"),
+        Array.from({ length: 3 }, () => (dialect === "openai" ? "video_url" : "video")),
       );
     });
 
@@ -351,7 +354,10 @@ describe("failure", () => {
     const answer = await turn([picture("again")]);
     assert.equal(answer.stopReason, "stop", answer.errorMessage);
     const sizes = uploads().map(({ rawBody }) => rawBody.length);
-    assert.deepEqual(sizes, Array(3).fill(sizes[0]));
+    assert.deepEqual(
+      sizes,
+      Array.from({ length: 3 }, () => sizes[0]),
+    );
     assert.match(urls(parts())[0] ?? "", /^ms:/);
   });
 
@@ -415,7 +421,7 @@ describe("failure", () => {
   });
 
   test("at most four files travel at once", async () => {
-    const delays = Array(8).fill({ delayMs: 100 }) as { delayMs: number }[];
+    const delays = Array.from({ length: 8 }, () => ({ delayMs: 100 })) as { delayMs: number }[];
     simulator.intercept("files", ...delays);
     await turn([user(...delays.map((_, at) => image(fakePng(2 * MIB, `parallel${at}`))))]);
     assert.equal(uploads().length, 8);

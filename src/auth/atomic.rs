@@ -1,7 +1,9 @@
 //! Replacing a small private file so that a reader sees the old content or the new one, never a part, whatever happens to us.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+#[cfg(unix)]
+use std::fs::File;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -68,13 +70,12 @@ fn mode_of(_path: &Path) -> u32 {
 
 /// On Windows a rename fails while somebody has the target open; that is over in milliseconds.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let mut result = fs::rename(from, to);
-    for _ in 0..if cfg!(windows) { 10 } else { 0 } {
-        if result.is_ok() {
-            break;
+    let mut attempts = if cfg!(windows) { 10 } else { 1 };
+    loop {
+        attempts -= 1;
+        match fs::rename(from, to) {
+            Err(_) if attempts > 0 => std::thread::sleep(std::time::Duration::from_millis(20)),
+            result => return result,
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        result = fs::rename(from, to);
     }
-    result
 }

@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -371,10 +371,10 @@ async fn detached<T: Send + 'static>(work: impl FnOnce(&Handle) -> Result<T> + S
 }
 
 /// One transaction per slot and process, also where the official client's lock is switched off.
-fn flight(key: &PathBuf) -> Arc<Mutex<()>> {
+fn flight(key: &Path) -> Arc<Mutex<()>> {
     static FLIGHTS: OnceLock<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>> = OnceLock::new();
     let flights = FLIGHTS.get_or_init(Mutex::default);
-    Arc::clone(flights.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default())
+    Arc::clone(flights.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default())
 }
 
 fn failures() -> &'static Mutex<HashMap<PathBuf, Instant>> {
@@ -386,7 +386,7 @@ fn rest(key: PathBuf) {
     failures().lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
 }
 
-fn rests(key: &PathBuf) -> bool {
+fn rests(key: &Path) -> bool {
     let failures = failures().lock().unwrap_or_else(PoisonError::into_inner);
     failures.get(key).is_some_and(|since| since.elapsed() < REST_AFTER_FAILURE)
 }

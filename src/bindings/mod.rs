@@ -13,7 +13,10 @@ use napi_derive::napi;
 use crate::config::{Environment, base_url};
 use crate::endpoint::Endpoint;
 
-pub use login::{LoginHandle, start_login};
+pub use login::{
+    LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
+    settle, start_login,
+};
 pub use medium::{MediumHandle, medium};
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};

@@ -110,6 +110,11 @@ impl Watchdog {
         self.deadline
     }
 
+    /// How long the clock that runs now may run.
+    pub fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
     /// The error for a clock that ran out.
     pub fn expired(&self) -> Error {
         let seconds = self.limit.unwrap_or_default().as_secs_f64();

@@ -393,7 +393,7 @@ fn notice(progress: &[(Arc<AtomicU64>, u64)], left: usize) -> Value {
     let files = if progress.len() == 1 { "file".to_owned() } else { format!("{} files", progress.len()) };
     json!({
         "kind": "upload", "files": progress.len(), "left": left, "bytes": total, "sent": sent,
-        "message": format!("Uploading {files} to Kimi: {} of {}", readable(sent), readable(total)),
+        "message": format!("uploading {files}, {} of {}", readable(sent), readable(total)),
     })
 }
 

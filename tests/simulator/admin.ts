@@ -3,6 +3,7 @@
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { asString, isObject, parseJson, type Json, type JsonObject } from "./json.ts";
+import type { DeviceStep, OAuthState } from "./oauth-state.ts";
 import { scenarioProblem } from "./scenario.ts";
 import type { State } from "./state.ts";
 import type { Interception, RequestRecord, Scenario } from "./types.ts";
@@ -42,6 +43,21 @@ const COMMANDS: Record<string, Command> = {
     state.catalog.models = body;
     return { ok: true };
   },
+  "GET oauth": ({ oauth }) => describeOAuth(oauth),
+  "POST oauth": ({ oauth }, body) => {
+    if (!isObject(body)) throw new AdminError("oauth settings must be an object");
+    for (const [name, value] of Object.entries(body)) changeOAuth(oauth, name, value);
+    return describeOAuth(oauth);
+  },
+  "POST login": ({ oauth }, body) => {
+    const { access, refresh, expiresIn } = oauth.login(isObject(body) ? asString(body["subject"]) : undefined);
+    return { access, refresh, expiresIn };
+  },
+  "POST revoke": ({ oauth }, body) => {
+    if (body === "access") oauth.revokeAccess();
+    else oauth.revokeAll();
+    return describeOAuth(oauth);
+  },
   "POST reset": (state) => {
     state.reset();
     return { ok: true };
@@ -71,6 +87,21 @@ export async function handleAdmin(
     if (!(error instanceof AdminError)) throw error;
     answer(400, { error: error.message });
   }
+}
+
+function describeOAuth({ refreshCalls, refreshes, reuses, logins }: OAuthState): JsonObject {
+  return { refreshCalls, refreshes, reuses, logins };
+}
+
+function changeOAuth(oauth: OAuthState, name: string, value: Json | undefined): void {
+  if (name === "scripts" && Array.isArray(value)) oauth.scripts.push(...(value as unknown as DeviceStep[][]));
+  else if (
+    (name === "expiresIn" || name === "interval" || name === "deviceExpiresIn" || name === "tokenDelayMs") &&
+    typeof value === "number"
+  ) {
+    oauth[name] = value;
+  } else if ((name === "deviceAnswer" || name === "tokenAnswer") && isObject(value)) oauth[name] = value;
+  else throw new AdminError(`unknown oauth setting '${name}', or a wrong value`);
 }
 
 function scenariosIn(body: Json | undefined): Scenario[] {

@@ -18,10 +18,10 @@ export function authKind(headers: Record<string, string>): RequestRecord["auth"]
   return apiKey === undefined ? "none" : "x-api-key";
 }
 
-export function checkCredential(headers: Record<string, string>, accepted: ReadonlySet<string>): void {
+export function checkCredential(headers: Record<string, string>, accepts: (token: string) => boolean): void {
   const { bearer, apiKey } = presentedTokens(headers);
   const token = bearer ?? apiKey;
-  if (token === undefined || !accepted.has(token)) throw invalidCredential();
+  if (token === undefined || !accepts(token)) throw invalidCredential();
 }
 
 export function checkIdentity(headers: Record<string, string>, gate: Settings["identityGate"]): void {

@@ -4,6 +4,7 @@
 import type { AddressInfo } from "node:net";
 import type { Catalog } from "./catalog.ts";
 import type { FileStore } from "./files.ts";
+import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
@@ -29,6 +30,8 @@ export interface Simulator {
   readonly catalog: Catalog;
   /** What was uploaded. */
   readonly files: FileStore;
+  /** Logins, device scripts, counters; see oauth-state.ts. */
+  readonly oauth: OAuthState;
   /** Accepted tokens: the API key, and whatever a test adds. */
   readonly credentials: Set<string>;
   /** One scenario per accepted generation request of either dialect, before markers and default. */
@@ -70,6 +73,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     settings: state.settings,
     catalog: state.catalog,
     files: state.files,
+    oauth: state.oauth,
     credentials: state.credentials,
     enqueue: (...scenarios) => void state.queue.push(...scenarios),
     setDefault: (scenario) => void (state.defaultScenario = scenario),

@@ -12,12 +12,13 @@ import { Exchange } from "./exchange.ts";
 import { routes as fileRoutes } from "./files.ts";
 import { routes as generationRoutes } from "./generation.ts";
 import { parseJson } from "./json.ts";
+import { routes as oauthRoutes } from "./oauth.ts";
 import { findRoute, type Route } from "./routes.ts";
 import type { State } from "./state.ts";
 import type { RequestRecord } from "./types.ts";
 import { sleep } from "./wire.ts";
 
-const ROUTES: readonly Route[] = [...fileRoutes, ...generationRoutes, ...catalogRoutes];
+const ROUTES: readonly Route[] = [...generationRoutes, ...catalogRoutes, ...fileRoutes, ...oauthRoutes];
 
 export function createFront(state: State): { server: Server; sockets: Set<Socket> } {
   const sockets = new Set<Socket>();
@@ -72,7 +73,7 @@ async function serve(state: State, request: IncomingMessage, response: ServerRes
     if (await intercepted(exchange)) return;
     if ("allowed" in found && found.allowed.length > 0) throw wrongMethod();
     if (route === undefined) throw notFound(method, path);
-    if (route.credential) checkCredential(record.headers, state.credentials);
+    if (route.credential) checkCredential(record.headers, (token) => state.accepts(token));
     if (route.identity) checkIdentity(record.headers, state.settings.identityGate);
     await route.handle(exchange);
   } catch (error) {

@@ -3,6 +3,7 @@
 import { Catalog } from "./catalog.ts";
 import { FileStore } from "./files.ts";
 import { RequestLog } from "./log.ts";
+import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
 import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
@@ -24,6 +25,7 @@ export class State {
   readonly log = new RequestLog();
   readonly catalog = new Catalog();
   readonly files = new FileStore();
+  readonly oauth = new OAuthState();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;
@@ -47,6 +49,10 @@ export class State {
     this.#interceptions.set(endpoint, [...(this.#interceptions.get(endpoint) ?? []), ...answers]);
   }
 
+  accepts(token: string): boolean {
+    return this.credentials.has(token) || this.oauth.accepts(token);
+  }
+
   takeInterception(endpoint: EndpointName): Interception | undefined {
     return this.#interceptions.get(endpoint)?.shift();
   }
@@ -55,6 +61,7 @@ export class State {
     this.log.clear();
     this.catalog.reset();
     this.files.clear();
+    this.oauth.reset();
     this.promptCache.clear();
     this.credentials.clear();
     this.credentials.add(this.apiKey);

@@ -15,7 +15,7 @@ use kimi_code::error::Result;
 
 /// The bytes of a file below `tests/`.
 pub fn file(path: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).unwrap()
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).expect("a readable fixture")
 }
 
 /// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.

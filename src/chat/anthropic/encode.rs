@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Answer, AnswerBlock, Conversation, Turn};
+use super::super::repair::{Answer, AnswerBlock, Conversation, Turn, is_signature};
 use super::super::tool_schema::WireTool;
 use super::super::transcript::Part;
 use crate::files::{Inset, Kind as MediaKind};
@@ -130,13 +130,6 @@ fn assistant<'a>(answer: &'a Answer<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
         content.insert(0, WireBlock::Thinking { thinking: "", signature: None });
     }
     content
-}
-
-/// The OpenAI dialect records the name of a field where this one has a signature.
-fn is_signature(signature: &str) -> bool {
-    !signature.trim().is_empty()
-        && !matches!(signature, "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details")
-        && !signature.starts_with('[')
 }
 
 /// Texts of a result are one block, as in the other dialect; images keep their place.

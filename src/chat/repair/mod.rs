@@ -128,9 +128,12 @@ impl Answer<'_> {
         self.blocks.iter().any(|block| matches!(block, AnswerBlock::Call { .. }))
     }
 
-    /// An answer of blank reasoning alone is none; the service calls it empty.
-    fn is_empty(&self) -> bool {
-        self.blocks.iter().all(|block| matches!(block, AnswerBlock::Thinking { text, .. } if text.trim().is_empty()))
+    /// An answer of blank reasoning alone is none; the service calls it empty. Where signatures count, a signed one is some.
+    fn is_empty(&self, signatures: bool) -> bool {
+        self.blocks.iter().all(|block| {
+            matches!(block, AnswerBlock::Thinking { text, signature, .. }
+                if text.trim().is_empty() && !(signatures && is_signature(signature)))
+        })
     }
 }
 
@@ -290,7 +293,7 @@ impl<'a> Repairer<'a> {
         } else {
             self.count(characters);
         }
-        if answer.is_empty() {
+        if answer.is_empty(self.target.anthropic) {
             return;
         }
         self.begun = true;
@@ -386,6 +389,13 @@ fn weight(part: &Part<'_>) -> usize {
         Part::Text(text) => text.len(),
         Part::Media { .. } | Part::Inset(_) | Part::Link { .. } => 4800,
     }
+}
+
+/// Whether this is a signature of the Anthropic dialect: the other one records the name of a field in its place.
+pub fn is_signature(signature: &str) -> bool {
+    !signature.trim().is_empty()
+        && !matches!(signature, "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details")
+        && !signature.starts_with('[')
 }
 
 /// Entries in their order and without it: the service refuses an index in the replay (kimi-code-2.1 §6.3).

@@ -21,6 +21,9 @@ use crate::error::{Error, Phase, Result, not_a_stream};
 /// How long the rest of a body may take that is read only to keep its connection.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// Silence that a person begins to wonder about.
+const NOTICEABLE: Duration = Duration::from_secs(20);
+
 /// How much of an answer is read that is no stream.
 const MAX_ODD_BODY: usize = 64 << 10;
 
@@ -67,6 +70,7 @@ async fn read(
     blocks: &mut Blocks,
     frames: &mut Frames,
 ) -> Result<()> {
+    let mut quiet = Quiet::default();
     loop {
         match frames.ready().await {
             Readiness::Ready => {}
@@ -83,6 +87,10 @@ async fn read(
             }
             chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(&error, Phase::Body)),
             () = until(watchdog.deadline()) => Err(watchdog.expired()),
+            () = until(quiet.due()) => {
+                frames.send(quiet.notice(watchdog));
+                continue;
+            }
         };
         let chunk = match chunk {
             Err(error) if reader.decoder.finished() => {
@@ -101,11 +109,38 @@ async fn read(
             keep_connection(response);
             return Ok(());
         }
+        if progress.meaning.is_some() {
+            quiet = Quiet::default();
+        }
         if reader.decoder.finished() {
             watchdog.closing();
         } else if let Some(thinking) = progress.meaning {
             watchdog.meaning(thinking);
         }
+    }
+}
+
+/// Says once per silence that the service says nothing, long before a clock runs out.
+struct Quiet {
+    since: Instant,
+    said: bool,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self { since: Instant::now(), said: false }
+    }
+}
+
+impl Quiet {
+    fn due(&self) -> Option<Instant> {
+        (!self.said).then(|| self.since + NOTICEABLE)
+    }
+
+    fn notice(&mut self, watchdog: &Watchdog) -> Op {
+        self.said = true;
+        let limit = watchdog.limit().map(|limit| limit.as_millis() as u64);
+        Op::Notice(json!({ "kind": "quiet", "sinceMs": NOTICEABLE.as_millis() as u64, "limitMs": limit }).to_string())
     }
 }
 

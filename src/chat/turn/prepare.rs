@@ -65,7 +65,9 @@ pub(super) async fn prepare(
 
     let images = request.model.input.iter().any(|input| input == "image");
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
-    let target = Target { images, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
+    let anthropic = dialect == Dialect::Anthropic;
+    let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
+    let target = Target { images, late_tools, anthropic };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
@@ -78,9 +80,8 @@ pub(super) async fn prepare(
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
         let mut conversation = repair(transcript, target);
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
-        let room = if window == 0 { u64::MAX } else { window.saturating_sub(conversation.estimated_tokens).max(1) };
-        let cap = [wanted, Some(options.max_completion_tokens)].into_iter().flatten().fold(room, u64::min);
-        options.max_completion_tokens = cap.min(i32::MAX as u64).max(1);
+        let room = answer_room(window, conversation.estimated_tokens);
+        options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
         let insets = Draft::number(conversation.insets_mut());
         let body = dialect
             .encode(&conversation, &options)
@@ -120,6 +121,16 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
         .filter_map(|block| if let AnswerBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
 }
 
+/// Tokens that an answer may have: what the window leaves beside the prompt and the reserve that Pi keeps as well
+/// (pi-extension §3.6). Reasoning counts, so nothing but the window limits it, as in the official client (kimi-code-2.1 §6.2).
+fn answer_room(window: u64, prompt: u64) -> u64 {
+    const RESERVE: u64 = 4096;
+    match window {
+        0 => i32::MAX as u64,
+        window => window.saturating_sub(prompt).saturating_sub(RESERVE).max(1),
+    }
+}
+
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
@@ -134,7 +145,11 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(config.temperature),
         top_p: config.top_p,
-        extra: options.sampling_params.clone().unwrap_or_default(),
+        extra: [&model.sampling_params, &options.sampling_params]
+            .into_iter()
+            .flatten()
+            .flat_map(|members| members.iter().map(|(name, value)| (name.clone(), value.clone())))
+            .collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::catalog::Prices;
+use crate::catalog::{Compat, Prices};
 use crate::chat::thinking::LevelMap;
 use crate::client::ExtraHeaders;
 use crate::identity::Host;
@@ -67,6 +67,12 @@ pub struct TurnModel {
     /// USD per million tokens.
     #[serde(default)]
     pub cost: Prices,
+    /// What it takes beyond the ordinary.
+    #[serde(default)]
+    pub compat: Option<Compat>,
+    /// Members of the body that were configured for this model.
+    #[serde(default)]
+    pub sampling_params: Option<Map<String, Value>>,
 }
 
 /// The members of Pi's stream options that we understand (pi-extension §3.4).

@@ -1,0 +1,137 @@
+/** A throw-away machine with a Kimi login: files in Pi's and the official client's form, and ways to use them. */
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
+import type { Simulator } from "../simulator/index.ts";
+import { Home } from "./pi.ts";
+
+export interface Tokens {
+  access: string;
+  refresh: string;
+}
+
+export interface Entry extends Tokens {
+  type: "oauth";
+  expires: number;
+  [member: string]: unknown;
+}
+
+export interface KimiFile {
+  access_token: string;
+  refresh_token: string;
+  expires_at: number;
+  expires_in: number;
+  scope: string;
+  token_type: string;
+  [member: string]: unknown;
+}
+
+export class Machine extends Home {
+  readonly simulator: Simulator;
+
+  constructor(simulator: Simulator) {
+    super();
+    this.simulator = simulator;
+  }
+
+  /** Where everything points for both programs. */
+  variables(extra: Record<string, string | undefined> = {}): Record<string, string | undefined> {
+    return {
+      KIMI_CODE_BASE_URL: `${this.simulator.baseUrl}/v1`,
+      KIMI_CODE_OAUTH_HOST: this.simulator.oauthHost,
+      ...extra,
+    };
+  }
+
+  /** The slot's name by the rule of kimi-code-2.1 §2.1, computed independently of the code under test. */
+  get slot(): string {
+    const scope = JSON.stringify({ oauthHost: this.simulator.oauthHost, baseUrl: `${this.simulator.baseUrl}/v1` });
+    return `kimi-code-env-${createHash("sha256").update(scope).digest("hex").slice(0, 16)}`;
+  }
+
+  get authPath(): string {
+    return join(this.agent, "auth.json");
+  }
+
+  get kimiPath(): string {
+    return join(this.home, ".kimi-code", "credentials", `${this.slot}.json`);
+  }
+
+  get lockPath(): string {
+    return join(this.home, ".kimi-code", "oauth", `${this.slot}.lock`);
+  }
+
+  /** Gives Pi a login; `remaining` in seconds. */
+  piLogin(tokens: Tokens, remaining: number, more: Record<string, unknown> = {}): void {
+    const entry = { type: "oauth", ...pick(tokens), expires: Date.now() + remaining * 1000, ...more };
+    writeFileSync(this.authPath, JSON.stringify({ "kimi-coding": entry }, null, 2), { mode: 0o600 });
+  }
+
+  /** Gives the official client a login. */
+  kimiLogin(tokens: Tokens, remaining: number, more: Record<string, unknown> = {}): void {
+    mkdirSync(dirname(this.kimiPath), { recursive: true, mode: 0o700 });
+    const content = {
+      access_token: tokens.access,
+      refresh_token: tokens.refresh,
+      expires_at: Math.floor(Date.now() / 1000) + remaining,
+      scope: "kimi-code",
+      token_type: "Bearer",
+      expires_in: 900,
+      ...more,
+    };
+    writeFileSync(this.kimiPath, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
+  }
+
+  /** Our entry in auth.json. */
+  get pi(): Entry | undefined {
+    const all = JSON.parse(readFileSync(this.authPath, "utf8")) as Record<string, Entry>;
+    return all["kimi-coding"];
+  }
+
+  get kimi(): KimiFile | undefined {
+    return existsSync(this.kimiPath) ? (JSON.parse(readFileSync(this.kimiPath, "utf8")) as KimiFile) : undefined;
+  }
+
+  /** An account request for the addon. */
+  request(extra: Record<string, string> = {}, more: Record<string, unknown> = {}): string {
+    const environment = { HOME: this.home, PI_CODING_AGENT_DIR: this.agent, ...this.variables(), ...extra };
+    return JSON.stringify({ environment, host: {}, ...more });
+  }
+
+  /** One turn of a plain Node program without Pi, in a process of its own. Resolves to its report. */
+  async nodeTurn(options: NodeTurnOptions = {}): Promise<NodeTurn> {
+    const script = join(import.meta.dirname, "node-turn.ts");
+    const child = spawn(process.execPath, [script], {
+      cwd: this.cwd,
+      env: { ...this.env(this.variables(options.env)), ...(options.key ? { TEST_KEY: options.key } : {}) },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    options.started?.(child.pid ?? 0);
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    const timer = setTimeout(() => child.kill("SIGKILL"), 90_000);
+    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+    clearTimeout(timer);
+    if (code !== 0 || stderr !== "") return { text: "", error: `exit ${code}: ${stderr}` };
+    return JSON.parse(stdout) as NodeTurn;
+  }
+}
+
+export interface NodeTurnOptions {
+  env?: Record<string, string | undefined>;
+  key?: string;
+  started?: (pid: number) => void;
+}
+
+export interface NodeTurn {
+  text: string;
+  error?: string;
+  code?: string;
+}
+
+function pick({ access, refresh }: Tokens): Tokens {
+  return { access, refresh };
+}

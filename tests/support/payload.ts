@@ -1,0 +1,29 @@
+/** Bodies as they would leave, caught in the payload hook; nothing is sent. */
+import { createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
+import { host } from "../../extension/environment.ts";
+import type { Addon } from "../../extension/native.ts";
+import { runTurn, type TurnOptions } from "../../extension/stream.ts";
+import type { Members } from "../parity/canonical.ts";
+
+/** Our body for a context. */
+export async function ourBody(
+  addon: Addon,
+  model: Model<string>,
+  context: unknown,
+  options: TurnOptions & { env?: Record<string, string> } = {},
+): Promise<Members> {
+  const stream = createAssistantMessageEventStream();
+  let caught: unknown;
+  runTurn(addon, host("0.87.1"), stream, model, context as never, {
+    apiKey: "no-key",
+    sessionId: "session",
+    ...options,
+    onPayload: (body: unknown) => {
+      caught = body;
+      throw new Error("caught");
+    },
+  });
+  const message = await stream.result();
+  if (caught === undefined) throw new Error(`no body: ${message.errorMessage ?? message.stopReason}`);
+  return caught as Members;
+}
