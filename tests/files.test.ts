@@ -6,6 +6,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { type AssistantMessage, createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { host } from "../extension/environment.ts";
 import { type Addon, loadAddon } from "../extension/native.ts";
+import { Notices } from "../extension/notices.ts";
 import { runTurn, type TurnOptions } from "../extension/stream.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
 import { Home } from "./support/pi.ts";
@@ -54,13 +55,19 @@ const CALL = {
 };
 
 /** Runs a turn to its end. */
-async function turn(messages: object[], options: TurnOptions = {}): Promise<AssistantMessage> {
+async function turn(
+  messages: object[],
+  options: TurnOptions = {},
+  id = "kimi-for-coding",
+  notices = new Notices(),
+): Promise<AssistantMessage> {
   const stream = createAssistantMessageEventStream();
   const entries = JSON.parse(addon.fallbackModels()) as Model<string>[];
-  const entry = entries.find(({ id }) => id === "kimi-for-coding") as Model<string>;
+  const entry = entries.find((entry) => entry.id === id) as Model<string>;
   const model = { ...entry, api: "kimi-code-native", provider: "kimi-coding", baseUrl: simulator.baseUrl };
   const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent, ...options.env };
-  runTurn(addon, host("0.87.1"), stream, model, { messages } as never, { apiKey: simulator.apiKey, ...options, env });
+  const given = { apiKey: simulator.apiKey, ...options, env };
+  runTurn(addon, host("0.87.1"), stream, model, { messages } as never, given, notices);
   for await (const _ of stream);
   return stream.result();
 }
@@ -342,6 +349,13 @@ describe("bad input", () => {
   });
 });
 
+test("a model that takes no videos reads a word about them", async () => {
+  const answer = await turn([user(image(fakeMp4(300, "blind"), "video/mp4"))], {}, "k3-256k");
+  assert.equal(answer.stopReason, "stop", answer.errorMessage);
+  assert.match(JSON.stringify(parts()), /video omitted: model does not support videos/);
+  assert.equal(uploads().length, 0);
+});
+
 describe("failure", () => {
   const picture = (seed: string, bytes = 2 * MIB): object => user(image(fakePng(bytes, seed)));
 
@@ -418,6 +432,16 @@ describe("failure", () => {
     assert.equal((await turn(history)).stopReason, "stop");
     assert.match(urls(parts())[0] ?? "", /^ms:/);
     assert.equal(uploads().length, 2);
+  });
+
+  test("a slow upload is shown while it lasts", async () => {
+    simulator.intercept("files", { delayMs: 1600 });
+    const shown: (string | undefined)[] = [];
+    const notices = new Notices();
+    notices.attach({ setStatus: (_key, text) => void shown.push(text), notify: () => undefined });
+    await turn([picture("slow")], {}, "kimi-for-coding", notices);
+    assert.match(shown[0] ?? "", /^Kimi: uploading file, 2\.0 MB of 2\.0 MB$/);
+    assert.equal(shown.at(-1), undefined);
   });
 
   test("at most four files travel at once", async () => {

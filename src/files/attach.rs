@@ -243,7 +243,7 @@ impl Office {
         }
         let permit = PARALLEL.acquire().await;
         let began = Instant::now();
-        let id = self.sender.upload(upload, self.settings.timeout).await?;
+        let id = self.sender.upload(upload, self.settings.time_for(upload.bytes)).await?;
         drop(permit);
         log(key, upload.bytes, "uploaded", &format!("{id} in {} ms", began.elapsed().as_millis()));
         let (index, key, bytes, stale) = (self.index.clone(), *key, upload.bytes, stale.map(str::to_owned));

@@ -19,8 +19,19 @@ pub struct UploadSettings {
     pub budget: u64,
     /// Longest body that is sent when uploading fails.
     pub inline_limit: u64,
-    /// Longest time for one file; `None` for no limit.
+    /// Longest time for one file, however large; `None` for no limit.
     pub timeout: Option<Duration>,
+}
+
+/// What every upload may take, and the slowest line that is worth waiting for beyond that, in bytes per second.
+const PATIENCE: (Duration, u64) = (Duration::from_secs(30), 64 << 10);
+
+impl UploadSettings {
+    /// How long one attempt to upload so many bytes may take.
+    pub fn time_for(&self, bytes: u64) -> Option<Duration> {
+        let (start, pace) = PATIENCE;
+        self.timeout.map(|limit| limit.min(start + Duration::from_secs(bytes / pace)))
+    }
 }
 
 impl Default for UploadSettings {
@@ -111,6 +122,14 @@ mod tests {
 
     const SETTINGS: UploadSettings =
         UploadSettings { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, timeout: None };
+
+    #[test]
+    fn a_small_file_is_given_up_sooner_than_a_large_one() {
+        let settings = UploadSettings::default();
+        assert_eq!(settings.time_for(1 << 20), Some(Duration::from_secs(46)));
+        assert_eq!(settings.time_for(100 << 20), settings.timeout);
+        assert_eq!(UploadSettings { timeout: None, ..settings }.time_for(1), None);
+    }
 
     #[test]
     fn exactly_the_threshold_stays_inline_and_a_video_never_does() {

@@ -13,3 +13,17 @@ pub fn usable(kind: Kind, mime: &str, medium: Media) -> Part<'static> {
         Err(why) => Part::Text(omitted(kind, &why).into()),
     }
 }
+
+/// Whether it is a video that can be sent, whatever Pi called it.
+pub fn is_video(part: &Part<'_>) -> bool {
+    match part {
+        Part::Inset(inset) => inset.media_type.kind == Kind::Video,
+        Part::Link { kind, .. } => *kind == Kind::Video,
+        _ => false,
+    }
+}
+
+/// Stands in place of a video where the model takes none.
+pub fn no_video() -> Part<'static> {
+    Part::Text(omitted(Kind::Video, "model does not support videos").into())
+}

@@ -34,6 +34,8 @@ const NO_CONTENT: &str = "(no content)";
 pub struct Target {
     /// Images.
     pub images: bool,
+    /// Videos.
+    pub videos: bool,
     /// Tools that join in the middle of a conversation stay where they joined (`supports_dynamic_tools`).
     pub late_tools: bool,
     /// The Anthropic dialect: it has a place for encrypted reasoning, and none for Moonshot's built-in tools.
@@ -355,6 +357,7 @@ impl<'a> Repairer<'a> {
                 Part::Media { kind, mime, medium } => media::usable(kind, &mime, medium),
                 part => part,
             };
+            let part = if media::is_video(&part) && !self.target.videos { media::no_video() } else { part };
             after_omitted = matches!(&part, Part::Text(text) if text == omitted);
             match &part {
                 Part::Text(text) if drop_blank && text.trim().is_empty() => {}

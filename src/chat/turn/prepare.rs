@@ -67,7 +67,7 @@ pub(super) async fn prepare(
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
     let anthropic = dialect == Dialect::Anthropic;
     let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
-    let target = Target { images, late_tools, anthropic };
+    let target = Target { images, videos: request.model.takes_videos(), late_tools, anthropic };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;

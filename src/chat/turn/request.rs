@@ -75,6 +75,15 @@ pub struct TurnModel {
     pub sampling_params: Option<Map<String, Value>>,
 }
 
+impl TurnModel {
+    /// Pi's model entries have no word for videos; of the models that take images, the captured catalogue knows one that
+    /// takes none (kimi-code-2.1 §5).
+    pub fn takes_videos(&self) -> bool {
+        let takes = |what: &str| self.input.iter().any(|input| input == what);
+        takes("video") || (takes("image") && self.id != "k3-256k")
+    }
+}
+
 /// The members of Pi's stream options that we understand (pi-extension §3.4).
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
