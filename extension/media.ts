@@ -37,7 +37,7 @@ function payload(part: unknown): string | undefined {
 }
 
 /** The context with `media: <index>` in place of each payload, and the media by index. */
-export function withoutMedia(addon: Addon, context: TranscriptContext): { context: unknown; media: Medium[] } {
+export function withoutMedia(addon: Addon, context: TranscriptContext): { context: object; media: Medium[] } {
   const media: Medium[] = [];
   const slim = (part: object, data: string): object => {
     let medium = known.get(part);

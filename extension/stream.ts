@@ -16,6 +16,7 @@ import type {
   TranscriptContext,
   Usage,
 } from "@earendil-works/pi-ai";
+import { contextText } from "./context.ts";
 import { LiveArguments, type LiveCall } from "./arguments.ts";
 import { environment, type Host } from "./environment.ts";
 import { type Medium, withoutMedia } from "./media.ts";
@@ -102,7 +103,7 @@ class Turn {
     });
     this.#handle = addon.startTurn(
       request,
-      JSON.stringify(slim),
+      contextText(slim),
       media.map(({ handle }) => handle),
       (ops) => this.#receive(ops),
     );

@@ -46,8 +46,9 @@ impl Kimi {
     }
 
     /// What authorises a request (design §5): what Pi or the caller passed, else the login in Pi's file, else `KIMI_API_KEY`,
-    /// else a login of the official client. A static key never turns into a login.
-    pub async fn credential(&self, passed: Option<&str>) -> Result<Credential> {
+    /// else a login of the official client. A static key never turns into a login. Where nobody has chosen a region, a login
+    /// that was found decides it for this client.
+    pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
         let key = self.config.api_key.as_deref();
         match passed.map(str::trim).filter(|passed| !passed.is_empty()) {
             // Old versions of Pi pass the name of the variable instead of its value (protocol reference §1.3).
@@ -55,14 +56,13 @@ impl Kimi {
             Some(passed) => Ok(Credential::passed(passed, self.account()?)),
             None => {
                 let account = self.account()?;
-                if let Some(tokens) = account.stored_in_pi().await? {
-                    return Ok(Credential::login(&tokens, account));
-                }
-                if let Some(key) = key {
-                    return Ok(Credential::key(key));
-                }
-                let (tokens, slot) = account.ambient().await?.ok_or_else(Error::login_required)?;
+                let (tokens, slot) = match (account.stored_in_pi().await?, key) {
+                    (Some(found), _) => found,
+                    (None, Some(key)) => return Ok(Credential::key(key)),
+                    (None, None) => account.ambient().await?.ok_or_else(Error::login_required)?,
+                };
                 let account = account.at(&slot)?;
+                self.config.endpoint = account.endpoint.clone();
                 Ok(Credential::login(&tokens, account))
             }
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::store::{KimiCodeFile, PiAuth, Stored};
+use super::store::{KimiCodeFile, PiAuth, PiEntry, Stored};
 use super::token::{TokenEndpoint, Tokens};
 use crate::config::Environment;
 use crate::endpoint::{Endpoint, Region, Slot};
@@ -59,9 +59,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// The slot of a login. `recorded` is the host that Pi's entry says it came from.
-    pub fn slot(&self, recorded: Option<&str>) -> Result<Slot> {
-        let slot = |host: &str| Slot::new(host, &self.endpoint);
+    /// The slot of a login. `entry` is Pi's entry, which may say where the login came from.
+    pub fn slot(&self, entry: Option<&PiEntry>) -> Result<Slot> {
+        let recorded = entry.and_then(|entry| entry.oauth_host.as_deref());
+        let endpoint = match entry.and_then(|entry| entry.base_url.as_deref()) {
+            Some(base) if self.region_is_open => Endpoint::from_base(base)?,
+            _ => self.endpoint.clone(),
+        };
+        let slot = |host: &str| Slot::new(host, &endpoint);
         match (self.oauth_host.as_deref(), recorded) {
             (Some(chosen), Some(recorded)) if slot(chosen)? != slot(recorded)? => Err(Error::new(
                 ErrorKind::LoginRequired,
@@ -69,7 +74,7 @@ impl Account {
                  sent to a host they did not come from. Sign in again with /login kimi-coding, or unset the variable.",
             )),
             (Some(host), _) | (None, Some(host)) => slot(host),
-            (None, None) => slot(self.endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
+            (None, None) => slot(endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
         }
     }
 

@@ -28,6 +28,17 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Finds out whether [`replace`] would succeed with `size` bytes, without touching the file. To be asked before something is
+/// spent whose successor has to be stored.
+pub fn can_replace(path: &Path, size: usize) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    create_private_dir(target.parent().unwrap_or(Path::new(".")))?;
+    let temporary = sibling(&target);
+    let result = write_new(&temporary, &vec![b' '; size], 0o600);
+    let _ = fs::remove_file(&temporary);
+    result
+}
+
 /// Creates a directory and its parents, accessible to nobody else; one that exists is left as it is.
 pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();

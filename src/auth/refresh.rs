@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use super::account::{Account, remember};
 use super::atomic::create_private_dir;
 use super::lock::{Lock, Waiter};
-use super::store::{Stored, pi_entry};
+use super::store::{Stored, is_forbidden, pi_entry};
 use super::token::{TokenEndpoint, Tokens};
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,14 @@ const KIMI_STALE: Duration = Duration::from_secs(5);
 /// After this Pi's does.
 const PI_STALE: Duration = Duration::from_secs(30);
 
-/// Longest wait for a lock. Longer than either stale time, so that a dead holder never makes us fail.
-const LOCK_WAIT: Duration = Duration::from_secs(40);
+/// Longest wait for Pi's lock: longer than its stale time, so that a dead holder never makes us fail.
+const PI_WAIT: Duration = Duration::from_secs(40);
+
+/// Longest wait for the official client's lock; its holder may be in the middle of a slow token call.
+const KIMI_WAIT: Duration = Duration::from_secs(30);
+
+/// The same while Pi's lock is held, whose own waiters give up after 30 s.
+const KIMI_WAIT_IN_PI: Duration = Duration::from_secs(14);
 
 /// All attempts of one token call together.
 const TOKEN_BUDGET: Duration = Duration::from_secs(14);
@@ -71,7 +77,7 @@ impl Account {
         let account = self.clone();
         detached(move |runtime| {
             let parsed = pi_entry(&entry);
-            let slot = account.slot(parsed.oauth_host.as_deref())?;
+            let slot = account.slot(Some(&parsed))?;
             let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
             let wish = Wish { not: Some(known.access.clone()), fresh: true };
             let tokens =
@@ -111,7 +117,7 @@ impl Account {
     pub async fn share(&self, slot: &Slot, tokens: &Tokens) -> Result<()> {
         let (account, slot, tokens) = (self.clone(), slot.clone(), tokens.clone());
         detached(move |_| {
-            let Waited::Locked(_locks) = account.lock_kimi(&slot, &|| Ok(None))? else { return Ok(()) };
+            let Waited::Locked(_locks) = account.lock_kimi(&slot, false, &|| Ok(None))? else { return Ok(()) };
             let stored = account.kimi_code(&slot).read()?;
             if stored.tokens().is_none_or(|theirs| ours(Some(&tokens), theirs)) {
                 account.kimi_code(&slot).write(&tokens)?;
@@ -122,19 +128,20 @@ impl Account {
     }
 
     /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
-    pub async fn stored_in_pi(&self) -> Result<Option<Tokens>> {
+    pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
         detached(move |runtime| {
-            let Stored::Login(known) = account.pi().read()?.stored else { return Ok(None) };
+            let entry = account.pi().read()?;
+            let Stored::Login(known) = &entry.stored else { return Ok(None) };
+            let slot = account.slot(Some(&entry))?;
             if !known.is_due() {
-                return Ok(Some(known));
+                return Ok(Some((known.clone(), slot)));
             }
-            let healed = account.heal_blocking(&known.access, true, runtime);
-            match healed {
-                Ok(_) => Ok(account.pi().read()?.stored.tokens().cloned()),
-                Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => Ok(Some(known)),
-                Err(error) => Err(error),
-            }
+            let tokens = account.or_keep(&slot, known, |account| {
+                account.heal_blocking(&known.access, true, runtime)?;
+                account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
+            })?;
+            Ok(Some((tokens, slot)))
         })
         .await
     }
@@ -167,7 +174,7 @@ impl Account {
     fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<String>> {
         let pi = self.pi();
         let entry = pi.read()?;
-        let slot = self.slot(entry.oauth_host.as_deref())?;
+        let slot = self.slot(Some(&entry))?;
         let is_rejected = |stored: &Stored| stored.tokens().is_some_and(|tokens| tokens.access == rejected);
         if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&slot)?) {
             return Ok(None);
@@ -206,7 +213,7 @@ impl Account {
         }
         let mut locks = Vec::new();
         for target in targets {
-            match wait(&mut Waiter::new(&target, PI_STALE), &mut look)? {
+            match wait(&mut Waiter::new(&target, PI_STALE), PI_WAIT, &mut look)? {
                 Waited::Found(found) => return Ok(Waited::Found(found)),
                 Waited::Locked(lock) => locks.extend(lock),
             }
@@ -223,15 +230,25 @@ impl Account {
         };
         let flight = flight(&self.key(slot));
         let _flight = flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let locks = match self.lock_kimi(slot, &adoptable)? {
+        let locks = match self.lock_kimi(slot, pi.is_some(), &adoptable)? {
             Waited::Found(tokens) => return Ok(tokens),
             Waited::Locked(locks) => locks,
         };
+        if !locks.is_empty() {
+            file.recover();
+        }
         if let Some(tokens) = adoptable()? {
             return Ok(tokens);
         }
         let shared = self.shared_login(slot)?;
-        let may_write = shared.tokens().is_none_or(|tokens| ours(pi, tokens));
+        // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
+        let writable = file.is_writable()?;
+        if !writable && pi.is_none() {
+            let message =
+                format!("{} cannot be written, so the login in it cannot be refreshed", file.path().display());
+            return Err(Error::new(ErrorKind::Io, message));
+        }
+        let may_write = writable && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
         let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
@@ -278,13 +295,20 @@ impl Account {
         let spent = |stored: &Stored| {
             stored.tokens().is_some_and(|tokens| candidates.iter().any(|used| used.refresh == tokens.refresh))
         };
-        if spent(&file.read()?) {
+        if may_write && spent(&file.read()?) {
             file.write_tombstone()?;
         }
         Err(refused.unwrap_or_else(Error::login_required))
     }
 
-    fn lock_kimi(&self, slot: &Slot, adoptable: &dyn Fn() -> Result<Option<Tokens>>) -> Result<Waited<Tokens>> {
+    /// Takes the official client's lock. `optional`: Pi's file is the one that counts, so where this user may not write into
+    /// the official client's home – where nobody else of this user can refresh either – it works without.
+    fn lock_kimi(
+        &self,
+        slot: &Slot,
+        optional: bool,
+        adoptable: &dyn Fn() -> Result<Option<Tokens>>,
+    ) -> Result<Waited<Tokens>> {
         if self.places.without_kimi_lock {
             return Ok(Waited::Locked(Vec::new()));
         }
@@ -295,10 +319,16 @@ impl Account {
             create_private_dir(&directory)?;
             OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
         };
-        create().map_err(|error| {
-            Error::new(ErrorKind::Io, format!("the login cannot be locked, {}: {error}", sentinel.display()))
-        })?;
-        wait(&mut Waiter::new(&sentinel, KIMI_STALE), adoptable)
+        match create() {
+            Ok(()) => {}
+            Err(error) if optional && is_forbidden(&error) => return Ok(Waited::Locked(Vec::new())),
+            Err(error) => {
+                let message = format!("the login cannot be locked, {}: {error}", sentinel.display());
+                return Err(Error::new(ErrorKind::Io, message));
+            }
+        }
+        let patience = if optional { KIMI_WAIT_IN_PI } else { KIMI_WAIT };
+        wait(&mut Waiter::new(&sentinel, KIMI_STALE), patience, adoptable)
     }
 
     fn key(&self, slot: &Slot) -> PathBuf {
@@ -314,8 +344,8 @@ enum Waited<T> {
 }
 
 /// Waits for a lock, and looks before every attempt whether it is still needed.
-fn wait<T>(waiter: &mut Waiter, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
-    let deadline = Instant::now() + LOCK_WAIT;
+fn wait<T>(waiter: &mut Waiter, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look()? {
             return Ok(Waited::Found(found));

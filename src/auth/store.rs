@@ -15,6 +15,9 @@ use super::atomic;
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 
+/// More than a login takes; what has to fit before a refresh token is spent.
+const ROOM: usize = 16 << 10;
+
 /// Pi's name for this provider.
 const PROVIDER: &str = "kimi-coding";
 
@@ -64,6 +67,11 @@ fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Op
 
 fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{} {what}: {error}", path.display()))
+}
+
+/// The place belongs to somebody else, or is mounted read-only.
+pub fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// A number, also one written as text; whatever is not finite counts as zero.
@@ -124,6 +132,15 @@ impl KimiCodeFile {
         })
     }
 
+    /// Whether a login could be written now: `Ok(false)` where this user may not write at all, an error where there is no room.
+    pub fn is_writable(&self) -> Result<bool> {
+        match atomic::can_replace(&self.path, ROOM) {
+            Ok(()) => Ok(true),
+            Err(error) if is_forbidden(&error) => Ok(false),
+            Err(error) => Err(io_error("cannot be written", &self.path, &error)),
+        }
+    }
+
     /// Writes a login, keeping members we do not know.
     pub fn write(&self, tokens: &Tokens) -> Result<()> {
         let mut object = self.known();
@@ -158,6 +175,29 @@ impl KimiCodeFile {
         self.save(&object)
     }
 
+    /// Finishes or clears away what a writer that died under the lock has left: a complete new login beside the file takes its
+    /// place, because its predecessor is spent. Only under the lock; nobody is writing then.
+    pub fn recover(&self) {
+        let (Some(directory), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
+        let prefix = format!("{}.tmp.", name.to_string_lossy());
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for left in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
+            let beside = Self { path: left.path() };
+            let newer = |found: &Tokens| match self.read() {
+                Ok(Stored::Login(known)) => found.expires_at_ms > known.expires_at_ms && found.same_account(&known),
+                Ok(Stored::Absent | Stored::Unusable(_)) => true,
+                _ => false,
+            };
+            let finished = match beside.read() {
+                Ok(Stored::Login(found)) if newer(&found) => self.write(&found),
+                _ => Ok(()),
+            };
+            if finished.is_ok() {
+                let _ = fs::remove_file(&beside.path);
+            }
+        }
+    }
+
     fn known(&self) -> Map<String, Value> {
         read_object(&self.path).ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
@@ -181,6 +221,8 @@ pub struct PiEntry {
     pub stored: Stored,
     /// OAuth host the login came from, where it is not the default one.
     pub oauth_host: Option<String>,
+    /// API root the login is for, where it is not the default one.
+    pub base_url: Option<String>,
 }
 
 impl PiAuth {
@@ -196,7 +238,7 @@ impl PiAuth {
 
     /// Our entry.
     pub fn read(&self) -> Result<PiEntry> {
-        let none = |stored| Ok(PiEntry { stored, oauth_host: None });
+        let none = |stored| Ok(PiEntry { stored, oauth_host: None, base_url: None });
         let object = match read_object(&self.path)? {
             Ok(object) => object,
             Err(None) => return none(Stored::Absent),
@@ -249,7 +291,8 @@ pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
         }
         _ => Stored::Unusable(format!("the {PROVIDER} entry of auth.json has no known type")),
     };
-    PiEntry { stored, oauth_host: Some(text(entry, "oauthHost")).filter(|host| !host.is_empty()) }
+    let recorded = |name: &str| Some(text(entry, name)).filter(|text| !text.is_empty());
+    PiEntry { stored, oauth_host: recorded("oauthHost"), base_url: recorded("baseUrl") }
 }
 
 /// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
@@ -333,6 +376,21 @@ mod tests {
         assert_eq!(file.read().unwrap(), Stored::Revoked);
         assert!(fs::read_to_string(file.path()).unwrap().contains("\"scope\": \"kimi-code\""));
         assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1, "no temporary file stays behind");
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn what_a_dead_writer_had_finished_is_taken_over_and_the_rest_cleared_away() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        file.write(&Tokens { access: "old".into(), expires_at_ms: 1000, ..tokens() }).unwrap();
+        let beside = KimiCodeFile::new(&home, "other");
+        beside.write(&tokens()).unwrap();
+        fs::rename(beside.path(), file.path().with_file_name("kimi-code.json.tmp.1.aaaaaaaa")).unwrap();
+        fs::write(file.path().with_file_name("kimi-code.json.tmp.2.bbbbbbbb"), "{\"access_tok").unwrap();
+        file.recover();
+        assert_eq!(file.read().unwrap().tokens().unwrap().access, "new-access");
+        assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1);
         fs::remove_dir_all(home).unwrap();
     }
 

@@ -5,8 +5,8 @@
 //! dropped with the task, so that an idle addon never keeps a process alive.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -14,8 +14,7 @@ use napi::Status;
 use napi::bindgen_prelude::{ClassInstance, Function, Latin1String, spawn};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::JsText;
@@ -32,8 +31,8 @@ pub type JsOp = (u32, u32, JsText, Option<JsText>);
 #[napi]
 pub struct TurnHandle {
     cancel: CancellationToken,
-    body: Mutex<Option<oneshot::Sender<String>>>,
-    media: UnboundedSender<(usize, Bytes)>,
+    body: mpsc::UnboundedSender<String>,
+    media: mpsc::UnboundedSender<(usize, Bytes)>,
 }
 
 #[napi]
@@ -47,10 +46,8 @@ impl TurnHandle {
     /// Answers a `Body` op with the JSON text to send.
     #[napi(catch_unwind)]
     pub fn send_body(&self, body: String) {
-        if let Some(sender) = self.body.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The turn may be over already.
-            let _ = sender.send(body);
-        }
+        // The turn may be over already.
+        let _ = self.body.send(body);
     }
 
     /// Answers a `Media` op with the base64 text.
@@ -82,13 +79,12 @@ pub fn start_turn(
         armed.swap(true, Ordering::AcqRel) || wake.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
     });
     let cancel = CancellationToken::new();
-    let (sender, receiver) = oneshot::channel();
-    let (media_sender, supplied) = unbounded_channel();
-    let frames = Frames::new(queue, bell);
-    let line = TurnLine { frames, cancel: cancel.clone(), hooked_body: Some(receiver), supplied };
+    let (body, hooked_bodies) = mpsc::unbounded_channel();
+    let (media_sender, supplied) = mpsc::unbounded_channel();
+    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_bodies, supplied };
     let media = media.iter().map(|handle| handle.medium()).collect();
     spawn(guarded(request, context, media, line));
-    Ok(TurnHandle { cancel, body: Mutex::new(Some(sender)), media: media_sender })
+    Ok(TurnHandle { cancel, body, media: media_sender })
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.

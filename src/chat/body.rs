@@ -82,9 +82,10 @@ pub fn wire_name<'n>(renamed: &'n HashMap<String, String>, original: &'n str) ->
     renamed.iter().find(|(_, known)| *known == original).map_or(original, |(wire, _)| wire)
 }
 
-/// Writes the body. `extra` wins over the members of the same name.
-pub fn write<T: Serialize>(body: &T, extra: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
-    let bytes = serde_json::to_vec(body)?;
+/// Writes the body into a buffer of about `size` bytes. `extra` wins over the members of the same name.
+pub fn write<T: Serialize>(body: &T, size: usize, extra: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size + 1024);
+    serde_json::to_writer(&mut bytes, body)?;
     if extra.is_empty() {
         return Ok(bytes);
     }

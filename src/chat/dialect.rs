@@ -51,7 +51,10 @@ impl Dialect {
     pub fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::OpenAi => &[],
-            Self::Anthropic => &[("anthropic-version", "2023-06-01")],
+            // The second one is for `context_management`, which keeps earlier reasoning (kimi-code-2.1 §6.6).
+            Self::Anthropic => {
+                &[("anthropic-version", "2023-06-01"), ("anthropic-beta", "context-management-2025-06-27")]
+            }
         }
     }
 

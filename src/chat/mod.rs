@@ -14,6 +14,7 @@ pub mod dialect;
 pub mod frame;
 pub mod openai;
 pub mod placeholder;
+pub mod quarantine;
 pub mod repair;
 pub mod sse;
 pub mod thinking;

@@ -160,8 +160,8 @@ export function anthropic(body: Members): Members {
   };
 }
 
-function withoutMark({ cache_control: _, ...block }: Members): Members {
-  return block;
+function withoutMark(block: Members): Members {
+  return Object.fromEntries(Object.entries(block).filter(([name]) => name !== "cache_control"));
 }
 
 /** Unsigned reasoning goes back without a signature; Pi sends an empty one. The blank one beside calls is ours alone. */

@@ -116,7 +116,7 @@ export class Machine extends Home {
     const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
     clearTimeout(timer);
     if (code !== 0 || stderr !== "") return { text: "", error: `exit ${code}: ${stderr}` };
-    return JSON.parse(stdout) as NodeTurn;
+    return stdout === "" ? { text: "", error: "ended without an answer" } : (JSON.parse(stdout) as NodeTurn);
   }
 }
 

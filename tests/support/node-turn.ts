@@ -6,6 +6,10 @@ const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));
 process.once("exit", () => addon.settle());
 
+// A person quits in the middle of it.
+const exitAfter = process.env["TEST_EXIT_MS"];
+if (exitAfter !== undefined) setTimeout(() => process.exit(0), Number(exitAfter));
+
 const key = process.env["TEST_KEY"];
 const request = {
   environment: environment(),

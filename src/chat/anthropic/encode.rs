@@ -56,7 +56,11 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages,
         max_tokens: options.max_completion_tokens,
     };
-    body::write(&wire, body::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]))
+    body::write(
+        &wire,
+        conversation.body_bytes,
+        body::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
+    )
 }
 
 /// The turns behind each message of the body, as ranges of the conversation's turns.

@@ -44,7 +44,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages: Messages { turns: &conversation.turns, replay },
         max_completion_tokens: options.max_completion_tokens,
     };
-    body::write(&wire, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
+    body::write(&wire, conversation.body_bytes, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
 }
 
 /// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).

@@ -8,6 +8,8 @@
 mod media;
 mod names;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
@@ -55,6 +57,8 @@ pub struct Conversation<'a> {
     pub notes: Vec<String>,
     /// Estimate of the prompt in tokens: the last reported total plus a quarter of the characters since.
     pub estimated_tokens: u64,
+    /// About as long as a body gets, in bytes: room for it is made at once, because growing would double it.
+    pub body_bytes: usize,
 }
 
 impl<'a> Conversation<'a> {
@@ -143,6 +147,7 @@ impl Answer<'_> {
 pub fn repair<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a> {
     let folded = fold_until(&transcript.messages, target.late_tools);
     let mut repairer = Repairer { target, ..Repairer::default() };
+    repairer.out.body_bytes = transcript.bytes;
     let mut rest = transcript.messages.into_iter().enumerate().collect::<std::collections::VecDeque<_>>();
     while let Some((position, message)) = rest.pop_front() {
         if matches!(message, Message::User(_)) && !repairer.result_follows(rest.iter().map(|(_, message)| message)) {
@@ -209,12 +214,11 @@ impl<'a> Repairer<'a> {
                 }
             }
             Message::Assistant(assistant) => {
-                // An aborted or failed answer is half-built; Pi skips it too.
-                if matches!(assistant.stop_reason.as_ref(), "error" | "aborted") {
-                    return;
-                }
                 self.answer_open_calls();
-                self.assistant(assistant);
+                // An aborted or failed answer is half-built; Pi skips it too, and its results find no call.
+                if !matches!(assistant.stop_reason.as_ref(), "error" | "aborted") {
+                    self.assistant(assistant);
+                }
             }
             Message::ToolResult { call_id, parts, is_error } => {
                 // A result without its call would be refused, and so would a second result.
@@ -309,15 +313,10 @@ impl<'a> Repairer<'a> {
         'a: 'm,
     {
         !self.open.is_empty()
-            && rest
-                .take_while(|message| match message {
-                    Message::Assistant(next) => matches!(next.stop_reason.as_ref(), "error" | "aborted"),
-                    _ => true,
-                })
-                .any(|message| {
-                    matches!(message, Message::ToolResult { call_id, .. }
+            && rest.take_while(|message| !matches!(message, Message::Assistant(_))).any(|message| {
+                matches!(message, Message::ToolResult { call_id, .. }
                         if self.open.iter().any(|(recorded, _)| recorded == call_id))
-                })
+            })
     }
 
     /// Gives every call that was never answered a result, because the service demands one.

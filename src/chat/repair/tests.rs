@@ -92,3 +92,105 @@ fn tools_follow_their_additions_and_removals() {
     let names: Vec<String> = repaired(json).tools.into_iter().map(|tool| tool.name).collect();
     assert_eq!(names, ["b", "c"]);
 }
+
+#[test]
+fn what_a_person_says_between_call_and_result_waits_for_the_result() {
+    let json = format!(
+        r#"{{"messages":[{CALL},{{"role":"user","content":"wait"}},{{"role":"toolResult","toolCallId":"Read:0","content":"r"}}]}}"#
+    );
+    assert_eq!(shape(&repaired(&json)), ["assistant:[Read_0]", "result:Read_0:false", "user:1"]);
+}
+
+#[test]
+fn a_result_of_an_aborted_answer_is_not_taken_for_an_older_call() {
+    let aborted = CALL.replace("\"toolUse\"", "\"aborted\"");
+    let result = r#"{"role":"toolResult","toolCallId":"Read:0","content":"r"}"#;
+    let json = format!(r#"{{"messages":[{CALL},{aborted},{result}]}}"#);
+    assert_eq!(shape(&repaired(&json)), ["assistant:[Read_0]", "result:Read_0:true"]);
+}
+
+#[test]
+fn arguments_of_any_kind_become_an_object() {
+    let arguments = |recorded: &str| {
+        let json = CALL.replace(r#""arguments":{}"#, &format!(r#""arguments":{recorded}"#));
+        let conversation = repaired(&format!(r#"{{"messages":[{json}]}}"#));
+        let Turn::Assistant(answer) = &conversation.turns[0] else { panic!("no answer") };
+        let AnswerBlock::Call { arguments, .. } = &answer.blocks[0] else { panic!("no call") };
+        arguments.to_string()
+    };
+    assert_eq!(arguments(r#"{"a":1}"#), r#"{"a":1}"#);
+    assert_eq!(arguments("null"), "{}");
+    assert_eq!(arguments(r#""""#), "{}");
+    assert_eq!(arguments(r#""{\"a\":1}""#), r#"{"a":1}"#);
+    assert_eq!(arguments(r#""{\"a\":""#), r#"{"input":"{\"a\":"}"#);
+    assert_eq!(arguments("[1]"), r#"{"input":[1]}"#);
+}
+
+#[test]
+fn names_that_the_service_refuses_are_mapped_and_can_be_mapped_back() {
+    let json = r#"{"tools":[{"name":"a.b"},{"name":"a_b"},{"name":"3d"},{"name":"搜索"},{"name":"$web_search"}],"messages":[]}"#;
+    let conversation = repaired(json);
+    let names: Vec<&str> = conversation.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["a_b", "a_b_2", "t_3d", "t___", "$web_search"]);
+    assert_eq!(conversation.renamed["a_b"], "a.b");
+    assert_eq!(conversation.renamed["a_b_2"], "a_b");
+    assert!(!conversation.renamed.contains_key("$web_search"));
+}
+
+#[test]
+fn tools_that_join_late_stay_where_they_joined_if_the_model_can() {
+    let json = r#"{"messages":[{"role":"system","content":"s","toolsAdded":[{"name":"a"}]},{"role":"user","content":"x"},
+        {"role":"system","content":"","toolsAdded":[{"name":"b"}]},{"role":"user","content":"y"}]}"#;
+    let late = repair(Transcript::parse(json, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    assert_eq!(shape(&late), ["system:s", "user:1", "tools:1", "user:1"]);
+    assert_eq!(late.tools.len(), 1);
+    // A removed tool cannot be expressed further down.
+    let removed =
+        json.replace(r#""toolsAdded":[{"name":"b"}]"#, r#""toolsAdded":[{"name":"b"}],"toolsRemoved":[{"name":"a"}]"#);
+    let folded = repair(Transcript::parse(&removed, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    assert_eq!(folded.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(shape(&folded), ["system:s", "user:1", "user:1"]);
+}
+
+#[test]
+fn images_are_sent_as_what_they_are_or_not_at_all() {
+    let image = |mime: &str, data: &str| {
+        let json = format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"type":"image","mimeType":"{mime}","data":"{data}"}}]}}]}}"#
+        );
+        let conversation = repaired(&json);
+        let Turn::User(parts) = &conversation.turns[0] else { panic!("no user message") };
+        match &parts[0] {
+            Part::Inset(inset) => {
+                let content = inset.medium.content().unwrap();
+                format!("{} {}", inset.media_type.mime, String::from_utf8_lossy(&content))
+            }
+            Part::Text(text) => text.to_string(),
+            part => panic!("{part:?} is left"),
+        }
+    };
+    assert_eq!(image("image/png", "/9j/4AAQSkZJRg=="), "image/jpeg /9j/4AAQSkZJRg");
+    assert_eq!(image("image/jpg", "AAAAAAAA"), "image/jpeg AAAAAAAA");
+    assert_eq!(image("image/png", "iVBO\\nRw0K Ggo="), "image/png iVBORw0KGgo");
+    assert_eq!(image("image/png", "data:image/png;base64,iVBORw0KGgo="), "image/png iVBORw0KGgo");
+    assert_eq!(image("image/png", "JVBERi0xLjQK"), "(image omitted: it is a PDF, which Kimi does not take)");
+    assert_eq!(image("image/x-icon", "AAAAAAAA"), "(image omitted: Kimi does not take \"image/x-icon\")");
+    assert_eq!(image("image/png", ""), "(image omitted: it has no data)");
+}
+
+#[test]
+fn the_same_name_twice_at_once_is_one_tool_and_a_note() {
+    let conversation =
+        repaired(r#"{"tools":[{"name":"a","description":"1"},{"name":"a","description":"2"}],"messages":[]}"#);
+    assert_eq!(conversation.tools.len(), 1);
+    assert_eq!(conversation.tools[0].description, "2");
+    assert!(conversation.notes[0].starts_with("Tool a: declared twice"));
+}
+
+#[test]
+fn a_tool_that_cannot_be_expressed_is_noted_and_kept() {
+    let conversation =
+        repaired(r#"{"tools":[{"name":"odd","description":"d","parameters":"just text"}],"messages":[]}"#);
+    assert_eq!(conversation.tools[0].parameters().get(), r#"{"type":"object"}"#);
+    assert!(conversation.notes[0].starts_with("Tool odd: its parameters are not a JSON Schema"));
+}

@@ -131,6 +131,8 @@ pub enum Part<'a> {
 pub struct Transcript<'a> {
     /// Oldest first; the first one may be a system message.
     pub messages: Vec<Message<'a>>,
+    /// Size of the JSON text it was read from.
+    pub bytes: usize,
 }
 
 impl<'a> Transcript<'a> {
@@ -149,7 +151,7 @@ impl<'a> Transcript<'a> {
             let leading = messages.is_empty();
             messages.push(understand(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
         }
-        Ok(Self { messages })
+        Ok(Self { messages, bytes: json.len() })
     }
 }
 

@@ -8,17 +8,20 @@ mod desk;
 mod prepare;
 mod request;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
-use self::prepare::{hook, in_background, prepare};
+use self::prepare::{Prepared, Source, hook, in_background, prepare};
 use super::blocks::{Blocks, Substance};
 use super::delta::StopReason;
 use super::frame::{Frames, Op};
+use super::quarantine::Culprit;
 use super::transcript::Media;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
@@ -32,8 +35,8 @@ pub struct TurnLine {
     pub frames: Frames,
     /// Aborts the turn.
     pub cancel: CancellationToken,
-    /// The body as the payload hook wants it.
-    pub hooked_body: Option<oneshot::Receiver<String>>,
+    /// Bodies as the payload hook wants them, one for each `Body` op.
+    pub hooked_bodies: mpsc::UnboundedReceiver<String>,
     /// Contents that were asked for with a `Media` op.
     pub supplied: Supplied,
 }
@@ -72,14 +75,8 @@ impl Turn {
         media: Vec<Media>,
         line: &mut TurnLine,
     ) -> Result<Finished> {
-        let mut prepared = prepare(request, context, media, line).await?;
-        for note in &prepared.notes {
-            line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
-        }
-        if request.payload_hook {
-            prepared.body = hook(prepared.body, line).await?;
-        }
-        self.blocks.know(std::mem::take(&mut prepared.known));
+        let mut source = Source { context: Arc::new(context), media: Arc::new(media), culprit: None };
+        let mut prepared = self.ready(request, &source, line).await?;
         let mut policy = prepared.kimi.config.retry;
         if let Some(millis) = request.options.max_retry_delay_ms {
             policy.max_delay = Duration::from_millis(millis);
@@ -89,7 +86,7 @@ impl Turn {
             let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
             if let Err(error) = &outcome
                 && !self.blocks.visible()
-                && prepared.renew_files(error, line).await?
+                && prepared.renew_files(error, &source, line).await?
             {
                 // Nothing is wrong with the service; its budget of attempts stays whole.
                 self.retries.attempts -= 1;
@@ -102,7 +99,15 @@ impl Turn {
                     (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
                 }
                 Err(error) if self.blocks.visible() => return Err(error),
-                Err(error) => (error, None),
+                Err(error) => match Culprit::of(&error).filter(|_| source.culprit.is_none()) {
+                    Some(culprit) => {
+                        source.culprit = Some(culprit);
+                        // If the item cannot be found, the refusal itself is what there is to say.
+                        prepared = self.ready(request, &source, line).await.map_err(|_| error)?;
+                        continue;
+                    }
+                    None => (error, None),
+                },
             };
             let delay = match (self.retries.verdict(&error, &policy), second_best) {
                 (Verdict::Again(delay), _) => delay,
@@ -118,6 +123,19 @@ impl Turn {
                 prepared.kimi = in_background(prepared.kimi.clone(), |kimi| kimi.on_fresh_connection()).await?;
             }
         }
+    }
+
+    /// The request, its notes told and the payload hook asked.
+    async fn ready(&mut self, request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
+        let mut prepared = prepare(request, source, line).await?;
+        for note in prepared.notes.iter().filter(|note| source.culprit.is_some() || is_news(note)) {
+            line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
+        }
+        if request.payload_hook {
+            prepared.body = hook(prepared.body, line).await?;
+        }
+        self.blocks.know(std::mem::take(&mut prepared.known));
+        Ok(prepared)
     }
 
     /// Whether this is an answer that Pi can go on with. A budget that ran out while thinking is one of its own kind: Pi reacts
@@ -164,6 +182,14 @@ impl Turn {
         };
         frames.send(op);
     }
+}
+
+/// Whether a note is said for the first time in this process: a tool that lost something loses it in every request.
+fn is_news(note: &str) -> bool {
+    const REMEMBERED: usize = 1000;
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < REMEMBERED && told.insert(note.to_owned())
 }
 
 /// Whether the connection itself may be to blame, so that the next attempt must not meet it again.

@@ -1,5 +1,6 @@
 //! From what JavaScript asks for to a request that is ready to leave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
 use crate::chat::frame::Op;
+use crate::chat::quarantine::Culprit;
 use crate::chat::repair::{AnswerBlock, Conversation, Target, Turn, repair};
 use crate::chat::thinking::thinking;
 use crate::chat::transcript::{Block, Media, Message, Transcript};
@@ -29,8 +31,6 @@ pub(super) struct Prepared {
     pub kimi: Kimi,
     pub credential: Credential,
     pub body: Bytes,
-    /// The media of the turn, as JavaScript passed them.
-    pub media: Vec<Media>,
     /// The files that the body refers to.
     pub attachments: Attachments,
     pub known: Known,
@@ -43,25 +43,31 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// If `error` says that the service does not know a file of this request any more: true, and the body has new ids.
-    pub async fn renew_files(&mut self, error: &Error, line: &mut TurnLine) -> Result<bool> {
-        let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &self.media };
+    pub async fn renew_files(&mut self, error: &Error, source: &Source, line: &mut TurnLine) -> Result<bool> {
+        let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
         let Some(body) = self.attachments.heal(error, &self.body, &mut desk).await? else { return Ok(false) };
         self.body = body;
         Ok(true)
     }
 }
 
+/// What a request is made from. Kept beside it, because a refusal may lead to a second request.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// Pi's context as JSON text.
+    pub context: Arc<String>,
+    /// The images taken out of it.
+    pub media: Arc<Vec<Media>>,
+    /// What the service refused in the first request.
+    pub culprit: Option<Culprit>,
+}
+
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
-pub(super) async fn prepare(
-    request: &TurnRequest,
-    context: String,
-    media: Vec<Media>,
-    line: &mut TurnLine,
-) -> Result<Prepared> {
+pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
     let environment = Environment::new(request.environment.clone());
     let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
-    let kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
-    let credential = kimi.credential(request.options.api_key.as_deref()).await?;
+    let mut kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
+    let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
@@ -72,13 +78,16 @@ pub(super) async fn prepare(
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let input = (context, media.clone(), options);
-    let (draft, estimate, known, notes) = in_background(input, move |(context, media, mut options)| {
-        let context = without_lone_surrogates(&context, "").unwrap_or(context);
-        let transcript = Transcript::parse(&context, &media)?;
+    let (draft, estimate, known, notes) = in_background((source.clone(), options), move |(source, mut options)| {
+        let clean = without_lone_surrogates(&source.context, "");
+        let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
         let mut conversation = repair(transcript, target);
+        if let Some(culprit) = &source.culprit {
+            let note = culprit.replace(&mut conversation, dialect);
+            conversation.notes = vec![note.ok_or_else(|| culprit.nowhere())?];
+        }
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
         let room = answer_room(window, conversation.estimated_tokens);
         options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
@@ -92,13 +101,13 @@ pub(super) async fn prepare(
     })
     .await?;
     let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
-    let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &media };
+    let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
     let (body, attachments) = attach(sender, draft, &mut desk).await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, media, attachments, known, notes, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
@@ -155,12 +164,11 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
 
 /// Shows the body to JavaScript and takes what it returns.
 pub(super) async fn hook(body: Bytes, line: &mut TurnLine) -> Result<Bytes> {
-    let lost = |_| Error::new(ErrorKind::Internal, "the payload hook never answered");
     let text =
         String::from_utf8(body.into()).map_err(|_| Error::new(ErrorKind::Internal, "the request is not UTF-8"))?;
-    let answer = line.hooked_body.take().ok_or_else(|| Error::new(ErrorKind::Internal, "no payload hook"))?;
     line.frames.send(Op::Body(text));
-    Ok(answer.await.map_err(lost)?.into())
+    let answer = line.hooked_bodies.recv().await;
+    answer.map(Bytes::from).ok_or_else(|| Error::new(ErrorKind::Internal, "the payload hook never answered"))
 }
 
 /// Runs `work` on a thread that may block.
