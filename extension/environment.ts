@@ -10,6 +10,19 @@ const RELEVANT =
 
 export type Environment = Record<string, string>;
 
+/** Members of the snapshot that are no variables of the process: they belong to this session of Pi. */
+let session: Environment = { TZ: Intl.DateTimeFormat().resolvedOptions().timeZone };
+
+/** The project that the session works in; its settings file counts only if Pi trusts it. */
+export function enterProject(directory: string, trusted: boolean): void {
+  session = { ...session, KIMI_CODE_PROJECT: directory, KIMI_CODE_PROJECT_TRUSTED: trusted ? "1" : "0" };
+}
+
+/** Settings given to the factory; they outrank every file and variable. */
+export function overrideSettings(settings: object): void {
+  session = { ...session, KIMI_CODE_SETTINGS: JSON.stringify(settings) };
+}
+
 /** A snapshot of the relevant variables; `overrides` outrank `process.env` (Pi's `options.env`). */
 export function environment(overrides?: Record<string, string | undefined>): Environment {
   const snapshot: Environment = { HOME: tolerant(homedir) };
@@ -18,7 +31,7 @@ export function environment(overrides?: Record<string, string | undefined>): Env
       if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
     }
   }
-  return snapshot;
+  return { ...snapshot, ...session };
 }
 
 export interface Host {

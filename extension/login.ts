@@ -51,7 +51,10 @@ function parsed<T>(text: string): T {
 function keyAuth(addon: Addon, host: Host): ApiKeyAuth {
   type Input = Parameters<ApiKeyAuth["resolve"]>[0];
   const key = async ({ ctx, credential }: Pick<Input, "ctx" | "credential">): Promise<string | undefined> =>
-    credential?.key?.trim() || (await ctx.env(KEY_VARIABLE))?.trim() || undefined;
+    credential?.key?.trim() ||
+    credential?.env?.[KEY_VARIABLE]?.trim() ||
+    (await ctx.env(KEY_VARIABLE))?.trim() ||
+    undefined;
   return {
     name: "Kimi API key",
     async login(interaction) {

@@ -73,6 +73,20 @@ export interface Addon {
   apiRoot(environment: string): string;
   /** JSON list of the models known without a network. */
   fallbackModels(): string;
+  /** All settings with what was left out; see facts.ts for this and the following answers. Failures are `{error}`. */
+  settings(request: string): string;
+  /** JSON list of the settings that exist. */
+  settingKeys(): string;
+  /** Sets `path` in the `home` or `project` file to a JSON value; `null` takes it out. */
+  changeSetting(request: string, scope: string, path: string, value: string): string;
+  /** The models as last told by the service, else the fallback table. Only looks at files. */
+  models(request: string): string;
+  /** Asks the service for its models and keeps them for `models`. */
+  refreshModels(request: string): Promise<string>;
+  /** The quota, at most this old; 0 asks in any case. */
+  usage(request: string, maxAgeMs: number): Promise<string>;
+  /** The account. */
+  profile(request: string): Promise<string>;
   /** `{ask, region?}`: whether a person has to choose a region for a login, else which one counts; or `{error}`. */
   loginOptions(request: string): string;
   /** API root for a credential that names `baseUrl`; throws if the environment insists on the other region. */

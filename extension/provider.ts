@@ -10,14 +10,13 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { environment, type Host } from "./environment.ts";
+import type { Host } from "./environment.ts";
 import { kimiAuth } from "./login.ts";
+import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { Addon } from "./native.ts";
 import type { Notices } from "./notices.ts";
 import { runTurn } from "./stream.ts";
 
-export const PROVIDER_ID = "kimi-coding";
-export const API_ID = "kimi-code-native";
 const DISPLAY_NAME = "Kimi Code";
 
 /** What we need of pi-ai at run time. Reached dynamically: which names exist depends on the version of Pi. */
@@ -26,30 +25,17 @@ export interface PiAi {
   createProvider?(input: CreateProviderOptions): Provider;
 }
 
-type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
-
-/** Largest picture that Pi sends unresized, as its own table has it (pi-extension §2.9). */
-const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
-
 /** Builds the provider object, or says why this Pi cannot take it. */
 export function kimiProvider(
   addon: Addon,
   piAi: PiAi,
   host: Host,
+  list: ModelList,
   notices?: Notices,
 ): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
-  const baseUrl = addon.apiRoot(JSON.stringify(environment()));
-  const entries = JSON.parse(addon.fallbackModels()) as Entry[];
-  const models = entries.map((entry) => ({
-    ...entry,
-    api: API_ID,
-    provider: PROVIDER_ID,
-    baseUrl,
-    inputLimits: INPUT_LIMITS,
-  }));
   const stream = (
     model: Model<string>,
     context: TranscriptContext,
@@ -59,14 +45,13 @@ export function kimiProvider(
     runTurn(addon, host, events, model, context, options, notices);
     return events;
   };
-  return {
-    provider: piAi.createProvider({
-      id: PROVIDER_ID,
-      name: DISPLAY_NAME,
-      baseUrl,
-      auth: kimiAuth(addon, host),
-      models,
-      api: { stream, streamSimple: stream },
-    }),
-  };
+  const built = piAi.createProvider({
+    id: PROVIDER_ID,
+    name: DISPLAY_NAME,
+    baseUrl: list.baseUrl,
+    auth: kimiAuth(addon, host),
+    models: [],
+    api: { stream, streamSimple: stream },
+  });
+  return { provider: { ...built, ...list.provider() } };
 }

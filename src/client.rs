@@ -68,6 +68,13 @@ impl Kimi {
         }
     }
 
+    /// As [`Self::authorize`], on a copy of this client.
+    pub async fn authorized(&self, passed: Option<&str>) -> Result<(Self, Credential)> {
+        let mut kimi = self.clone();
+        let credential = kimi.authorize(passed).await?;
+        Ok((kimi, credential))
+    }
+
     /// The logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
@@ -139,6 +146,45 @@ impl Kimi {
             Some(token) => send(token).await,
             None => Err(error),
         }
+    }
+
+    /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
+    pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
+        let token = credential.token();
+        let work = async {
+            let error = match self.get_once(url, &token, max).await {
+                Err(error) if error.kind == ErrorKind::Unauthorized => error,
+                result => return result,
+            };
+            match credential.heal(&token).await? {
+                Some(token) => self.get_once(url, &token, max).await,
+                None => Err(error),
+            }
+        };
+        let late = |_| {
+            let seconds = patience.as_secs();
+            Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
+        };
+        tokio::time::timeout(patience, work).await.map_err(late)?
+    }
+
+    async fn get_once(&self, url: &str, token: &str, max: usize) -> Result<Vec<u8>> {
+        let accept = vec![(ACCEPT.to_string(), Some("application/json".to_owned()))];
+        let mut headers = self.headers(token, &accept)?;
+        headers.remove(CONTENT_TYPE);
+        let request = self.http.get(url).headers(headers);
+        let mut response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+        if !response.status().is_success() {
+            return Err(failed(response).await);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
+            if body.len() + chunk.len() > max {
+                return Err(Error::protocol("the answer is far larger than such a document can be", ""));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {

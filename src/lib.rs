@@ -9,8 +9,9 @@
 //! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
 //! files/      images and videos: uploaded once per account, referenced from then on
-//! catalog     the models: fallback table, prices
-//! config      what the environment says · endpoint  URLs · identity  who we say we are
+//! services/   quota and account
+//! catalog/    the models: live list, its copy on disk, fallback table, prices
+//! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
 //! error       one error type; its kind decides retry, wording and what Pi does next
 //! ```
@@ -41,6 +42,8 @@ pub mod http;
 pub mod identity;
 #[forbid(unsafe_code)]
 pub mod retry;
+#[forbid(unsafe_code)]
+pub mod services;
 
 /// Version of the crate and of the npm package; `index.ts` refuses an addon that says another one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

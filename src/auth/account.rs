@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::store::{KimiCodeFile, PiAuth, PiEntry, Stored};
+use super::pi_auth::{PiAuth, PiEntry};
+use super::store::{KimiCodeFile, Stored};
 use super::token::{TokenEndpoint, Tokens};
 use crate::config::Environment;
 use crate::endpoint::{Endpoint, Region, Slot};

@@ -8,6 +8,8 @@ pub mod account;
 pub mod atomic;
 pub mod device_flow;
 pub mod lock;
+pub mod pi_auth;
+pub mod process;
 pub mod refresh;
 pub mod store;
 pub mod token;

@@ -11,21 +11,21 @@
 //! A transaction runs on a thread of its own: file systems block, and nothing the caller does – aborting, ending, being
 //! busy – may interrupt it between 3 and 4. Sources: design §5, protocol reference §3.6–3.9, kimi-code-2.1 §3.2.
 
-use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 use super::account::{Account, remember};
 use super::atomic::create_private_dir;
 use super::lock::{Lock, Waiter};
-use super::store::{Stored, is_forbidden, pi_entry};
+use super::pi_auth::pi_entry;
+use super::process::{Spending, detached, flight, rest, rests};
+use super::store::{Stored, is_forbidden};
 use super::token::{TokenEndpoint, Tokens};
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,13 +46,10 @@ const KIMI_WAIT: Duration = Duration::from_secs(30);
 const KIMI_WAIT_IN_PI: Duration = Duration::from_secs(14);
 
 /// All attempts of one token call together.
-const TOKEN_BUDGET: Duration = Duration::from_secs(14);
+pub(super) const TOKEN_BUDGET: Duration = Duration::from_secs(14);
 
 /// How long a refused refresh token may be the sign of a peer that has not finished writing.
 const PEER_GRACE: Duration = Duration::from_secs(2);
-
-/// A refresh that failed for no fault of the token is not tried again sooner, as long as the old token still works.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// Which token would do.
 #[derive(Debug, Clone)]
@@ -383,71 +380,4 @@ fn candidates(shared: Option<&Tokens>, pi: Option<&Tokens>) -> Vec<Tokens> {
 fn login_again(why: &str) -> Error {
     let message = format!("Kimi Code login required: {why}. Sign in again with /login kimi-coding.");
     Error::new(ErrorKind::LoginRequired, message)
-}
-
-/// Runs a transaction on its own thread, to its end even if nobody waits for it any more.
-async fn detached<T: Send + 'static>(work: impl FnOnce(&Handle) -> Result<T> + Send + 'static) -> Result<T> {
-    let lost = |_| Error::new(ErrorKind::Internal, "the credential step ended unexpectedly");
-    let (sender, receiver) = oneshot::channel();
-    let runtime = Handle::current();
-    std::thread::Builder::new()
-        .name("kimi-code-auth".to_owned())
-        .spawn(move || {
-            // The caller may be gone.
-            let _ = sender.send(work(&runtime));
-        })
-        .map_err(|error| Error::new(ErrorKind::Io, format!("no thread for the login: {error}")))?;
-    receiver.await.map_err(lost)?
-}
-
-/// One transaction per slot and process, also where the official client's lock is switched off.
-fn flight(key: &Path) -> Arc<Mutex<()>> {
-    static FLIGHTS: OnceLock<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>> = OnceLock::new();
-    let flights = FLIGHTS.get_or_init(Mutex::default);
-    Arc::clone(flights.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default())
-}
-
-fn failures() -> &'static Mutex<HashMap<PathBuf, Instant>> {
-    static FAILURES: OnceLock<Mutex<HashMap<PathBuf, Instant>>> = OnceLock::new();
-    FAILURES.get_or_init(Mutex::default)
-}
-
-fn rest(key: PathBuf) {
-    failures().lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
-}
-
-fn rests(key: &Path) -> bool {
-    let failures = failures().lock().unwrap_or_else(PoisonError::into_inner);
-    failures.get(key).is_some_and(|since| since.elapsed() < REST_AFTER_FAILURE)
-}
-
-/// A refresh token is on its way and its successor is not on disk yet.
-struct Spending;
-
-fn spendings() -> &'static (Mutex<usize>, Condvar) {
-    static SPENDINGS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
-    &SPENDINGS
-}
-
-impl Spending {
-    fn begin() -> Self {
-        *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Self
-    }
-}
-
-impl Drop for Spending {
-    fn drop(&mut self) {
-        *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        spendings().1.notify_all();
-    }
-}
-
-/// For the end of the process: waits until no refresh token is on its way any more, then releases all locks. Returns at once
-/// if there is nothing to wait for.
-pub fn settle() {
-    let (count, done) = spendings();
-    let running = count.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(done.wait_timeout_while(running, TOKEN_BUDGET + Duration::from_secs(1), |running| *running > 0));
-    super::lock::release_all();
 }

@@ -1,5 +1,4 @@
-//! The files that hold a login: the official client's (kimi-code-2.1 §2.2), its predecessor's, and Pi's `auth.json`
-//! (protocol reference §4).
+//! The file that holds a login of the official client (kimi-code-2.1 §2.2) or of its predecessor (protocol reference §4).
 //!
 //! Reading is tolerant: what cannot be understood counts as "no login here" together with the reason, so that a message can
 //! name it. Writing is strict: only under the file's lock, whole or not at all, and everything that is not ours – unknown
@@ -9,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::atomic;
 use super::token::Tokens;
@@ -17,9 +16,6 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// More than a login takes; what has to fit before a refresh token is spent.
 const ROOM: usize = 16 << 10;
-
-/// Pi's name for this provider.
-const PROVIDER: &str = "kimi-coding";
 
 /// What a file holds for us.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +43,7 @@ impl Stored {
 }
 
 /// Reads a JSON object. `Ok(Err(reason))` is a file without one.
-fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Option<String>>> {
+pub(super) fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Option<String>>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -65,7 +61,7 @@ fn read_object(path: &Path) -> Result<std::result::Result<Map<String, Value>, Op
     })
 }
 
-fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
+pub(super) fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("{} {what}: {error}", path.display()))
 }
 
@@ -75,7 +71,7 @@ pub fn is_forbidden(error: &io::Error) -> bool {
 }
 
 /// A number, also one written as text; whatever is not finite counts as zero.
-fn number(value: Option<&Value>) -> f64 {
+pub(super) fn number(value: Option<&Value>) -> f64 {
     let number = match value {
         Some(Value::Number(number)) => number.as_f64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
@@ -84,11 +80,11 @@ fn number(value: Option<&Value>) -> f64 {
     number.filter(|number| number.is_finite()).unwrap_or(0.0)
 }
 
-fn text(object: &Map<String, Value>, name: &str) -> String {
+pub(super) fn text(object: &Map<String, Value>, name: &str) -> String {
     object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn pretty(object: &Map<String, Value>) -> Result<String> {
+pub(super) fn pretty(object: &Map<String, Value>) -> Result<String> {
     serde_json::to_string_pretty(object)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("credentials cannot be written: {error}")))
 }
@@ -208,105 +204,6 @@ impl KimiCodeFile {
     }
 }
 
-/// Pi's `auth.json`, of which one entry is ours.
-#[derive(Debug, Clone)]
-pub struct PiAuth {
-    path: PathBuf,
-}
-
-/// Our entry in `auth.json`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PiEntry {
-    /// The credential.
-    pub stored: Stored,
-    /// OAuth host the login came from, where it is not the default one.
-    pub oauth_host: Option<String>,
-    /// API root the login is for, where it is not the default one.
-    pub base_url: Option<String>,
-}
-
-impl PiAuth {
-    /// `<agent dir>/auth.json`.
-    pub fn new(agent_dir: &Path) -> Self {
-        Self { path: agent_dir.join("auth.json") }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Our entry.
-    pub fn read(&self) -> Result<PiEntry> {
-        let none = |stored| Ok(PiEntry { stored, oauth_host: None, base_url: None });
-        let object = match read_object(&self.path)? {
-            Ok(object) => object,
-            Err(None) => return none(Stored::Absent),
-            Err(Some(reason)) => return none(Stored::Unusable(reason)),
-        };
-        match object.get(PROVIDER) {
-            None => none(Stored::Absent),
-            Some(Value::Object(entry)) => Ok(pi_entry(entry)),
-            Some(_) => none(Stored::Unusable(format!("{} has an unreadable {PROVIDER} entry", self.path.display()))),
-        }
-    }
-
-    /// Replaces the tokens of our entry, which must still be a login: a user may have logged out meanwhile.
-    pub fn write(&self, tokens: &Tokens) -> Result<()> {
-        let mut object = match read_object(&self.path)? {
-            Ok(object) => object,
-            Err(None) => return Ok(()),
-            Err(Some(reason)) => return Err(Error::new(ErrorKind::Io, format!("{reason}; it was left untouched"))),
-        };
-        let Some(Value::Object(entry)) = object.get_mut(PROVIDER) else { return Ok(()) };
-        if entry.get("type").and_then(Value::as_str) != Some("oauth") {
-            return Ok(());
-        }
-        for (name, value) in [
-            ("access", Value::from(tokens.access.as_str())),
-            ("refresh", tokens.refresh.as_str().into()),
-            ("expires", tokens.expires_at_ms.into()),
-        ] {
-            entry.insert(name.to_owned(), value);
-        }
-        atomic::replace(&self.path, pretty(&object)?.as_bytes())
-            .map_err(|error| io_error("cannot be written", &self.path, &error))
-    }
-}
-
-/// Understands one credential in Pi's form.
-pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
-    let stored = match entry.get("type").and_then(Value::as_str) {
-        Some("api_key") => Stored::StaticKey,
-        Some("oauth") => {
-            let tokens = Tokens {
-                access: text(entry, "access"),
-                refresh: text(entry, "refresh"),
-                expires_at_ms: number(entry.get("expires")) as i64,
-                expires_in: 0,
-                scope: String::new(),
-                token_type: String::new(),
-            };
-            if tokens.refresh.is_empty() && tokens.access.is_empty() { Stored::Revoked } else { Stored::Login(tokens) }
-        }
-        _ => Stored::Unusable(format!("the {PROVIDER} entry of auth.json has no known type")),
-    };
-    let recorded = |name: &str| Some(text(entry, name)).filter(|text| !text.is_empty());
-    PiEntry { stored, oauth_host: recorded("oauthHost"), base_url: recorded("baseUrl") }
-}
-
-/// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
-pub fn to_pi_entry(tokens: &Tokens, slot: &crate::endpoint::Slot) -> Value {
-    let mut entry = json!({
-        "type": "oauth", "access": tokens.access, "refresh": tokens.refresh, "expires": tokens.expires_at_ms,
-    });
-    if !slot.is_default() {
-        entry["oauthHost"] = slot.oauth_host().into();
-        entry["baseUrl"] = slot.base_url().into();
-    }
-    entry
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,37 +306,6 @@ mod tests {
         link.write(&Tokens { access: "through-link".into(), ..tokens() }).unwrap();
         assert!(fs::symlink_metadata(link.path()).unwrap().is_symlink());
         assert_eq!(file.read().unwrap().tokens().unwrap().access, "through-link");
-        fs::remove_dir_all(home).unwrap();
-    }
-
-    #[test]
-    fn other_providers_and_unknown_members_of_auth_json_survive() {
-        let home = place();
-        let pi = PiAuth::new(&home);
-        let before = r#"{"anthropic":{"type":"api_key","key":"k"},"kimi-coding":{"type":"oauth","access":"a","refresh":"r","expires":5,"modelCatalog":{"k3":{}}},"z":1}"#;
-        fs::write(pi.path(), before).unwrap();
-        pi.write(&tokens()).unwrap();
-        let after: Value = serde_json::from_str(&fs::read_to_string(pi.path()).unwrap()).unwrap();
-        assert_eq!(after["anthropic"]["key"], "k");
-        assert_eq!(after["kimi-coding"]["modelCatalog"], json!({"k3": {}}));
-        assert_eq!(after["kimi-coding"]["access"], "new-access");
-        assert_eq!(after["z"], 1);
-        assert_eq!(pi.read().unwrap().stored.tokens().unwrap().expires_at_ms, 1_767_225_600_500);
-        fs::remove_dir_all(home).unwrap();
-    }
-
-    #[test]
-    fn a_logout_or_a_static_key_is_never_overwritten_and_a_broken_auth_json_never_replaced() {
-        let home = place();
-        let pi = PiAuth::new(&home);
-        for content in ["{}", r#"{"kimi-coding":{"type":"api_key","key":"sk"}}"#] {
-            fs::write(pi.path(), content).unwrap();
-            pi.write(&tokens()).unwrap();
-            assert_eq!(fs::read_to_string(pi.path()).unwrap(), content);
-        }
-        fs::write(pi.path(), "{ broken").unwrap();
-        assert!(pi.write(&tokens()).unwrap_err().message.contains("left untouched"));
-        assert_eq!(fs::read_to_string(pi.path()).unwrap(), "{ broken");
         fs::remove_dir_all(home).unwrap();
     }
 }

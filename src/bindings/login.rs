@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::account::remember;
 use crate::auth::device_flow::{Step, sign_in};
-use crate::auth::store::{Stored, to_pi_entry};
-use crate::auth::{Account, refresh};
+use crate::auth::pi_auth::to_pi_entry;
+use crate::auth::store::Stored;
+use crate::auth::{Account, process};
 use crate::client::Kimi;
-use crate::config::{Config, Environment, base_url};
+use crate::config::{Config, Environment, base_url, load};
 use crate::endpoint::{Endpoint, Region, Slot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::Host;
@@ -89,7 +90,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
         let request = AccountRequest::parse(&request)?;
         let environment = Environment::new(request.environment);
-        let endpoint = Endpoint::from_base(base_url(&environment, request.base_url.as_deref()))?;
+        let endpoint = Endpoint::from_base(base_url(&load(&environment).settings, request.base_url.as_deref()))?;
         let recorded = request.base_url.as_deref().map(Endpoint::from_base).transpose()?.and_then(|base| base.region());
         match (recorded, endpoint.region()) {
             (Some(ours), Some(asked)) if ours != asked => Err(Error::new(
@@ -161,7 +162,7 @@ pub fn has_ambient_login(request: String) -> bool {
 
 #[napi(catch_unwind)]
 pub fn settle() {
-    refresh::settle();
+    process::settle();
 }
 
 /// A login that waits for a person.

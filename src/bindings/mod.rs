@@ -2,6 +2,7 @@
 //!
 //! Everything here is described for its users in `extension/native.ts`.
 
+mod facts;
 mod logging;
 mod login;
 mod medium;
@@ -10,9 +11,10 @@ mod turn;
 
 use napi_derive::napi;
 
-use crate::config::{Environment, base_url};
+use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
+pub use facts::*;
 pub use login::{
     LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
     settle, start_login,
@@ -52,7 +54,7 @@ pub fn fallback_models() -> napi::Result<String> {
 pub fn api_root(environment: String) -> napi::Result<String> {
     let variables = serde_json::from_str(&environment).map_err(|error| napi::Error::from_reason(error.to_string()))?;
     let environment = Environment::new(variables);
-    Endpoint::from_base(base_url(&environment, None))
+    Endpoint::from_base(base_url(&load(&environment).settings, None))
         .map(|endpoint| endpoint.root().to_owned())
         .map_err(|error| napi::Error::from_reason(error.message))
 }

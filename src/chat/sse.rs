@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Upper bound for one event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
+/// Memory that stays for the next event, in bytes: one huge event must not pin its own for the rest of the stream.
+const KEPT: usize = 64 << 10;
+
 /// One event of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -76,6 +79,7 @@ impl SseDecoder {
                 pending = self.accept_copied(&line, chunk, pending, on_event)?;
                 self.line = line;
                 self.line.clear();
+                self.line.shrink_to(KEPT);
             }
             self.skip_lf = chunk[end] == b'\r';
             at = end + 1;
@@ -183,8 +187,7 @@ impl SseDecoder {
         };
         self.data.clear();
         self.has_data = false;
-        // One huge event must not pin its memory for the rest of the stream.
-        self.data.shrink_to(64 << 10);
+        self.data.shrink_to(KEPT);
         result
     }
 

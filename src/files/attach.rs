@@ -80,8 +80,8 @@ struct Wanted {
 pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
     let config = &sender.kimi.config;
     let account = Account::new(config.endpoint.root(), &credential(&sender));
-    let index = Index::new(config.state.as_deref(), account);
-    let office = Office { settings: config.uploads, index, sender };
+    let index = Index::new(config.state_directory.as_deref(), account);
+    let office = Office { settings: config.uploads(), index, sender };
     let choices = choose(&draft.insets, draft.text_length(), &office.settings);
     let mut wanted = wanted(&draft.insets, &choices);
     office.look_up(&mut wanted).await;

@@ -43,6 +43,15 @@ const COMMANDS: Record<string, Command> = {
     state.catalog.models = body;
     return { ok: true };
   },
+  "POST usage": (state, body) => {
+    const answer = body ?? {};
+    state.plan.usage = () => answer;
+    return { ok: true };
+  },
+  "POST profile": (state, body) => {
+    state.plan.profile = body ?? {};
+    return { ok: true };
+  },
   "GET oauth": ({ oauth }) => describeOAuth(oauth),
   "POST oauth": ({ oauth }, body) => {
     if (!isObject(body)) throw new AdminError("oauth settings must be an object");

@@ -7,12 +7,15 @@ import type { FileStore } from "./files.ts";
 import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
+import type { Plan } from "./usage.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
 export * from "./scenario.ts";
 export * from "./types.ts";
 export { entitlement, faults, httpError, rateLimit } from "./faults.ts";
 export { namedScenario, transcripts, transcriptText } from "./transcripts.ts";
+export { catalogs } from "./catalog-variants.ts";
+export { countView, ratioView, usageShapes, wallet } from "./usage.ts";
 export { openAIScenarios } from "./variants.ts";
 
 export interface Simulator {
@@ -30,6 +33,8 @@ export interface Simulator {
   readonly catalog: Catalog;
   /** What was uploaded. */
   readonly files: FileStore;
+  /** Quota and account: what `/usages` and `/me` say; see usage.ts. */
+  readonly plan: Plan;
   /** Logins, device scripts, counters; see oauth-state.ts. */
   readonly oauth: OAuthState;
   /** Accepted tokens: the API key, and whatever a test adds. */
@@ -73,6 +78,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     settings: state.settings,
     catalog: state.catalog,
     files: state.files,
+    plan: state.plan,
     oauth: state.oauth,
     credentials: state.credentials,
     enqueue: (...scenarios) => void state.queue.push(...scenarios),

@@ -16,9 +16,10 @@ import { routes as oauthRoutes } from "./oauth.ts";
 import { findRoute, type Route } from "./routes.ts";
 import type { State } from "./state.ts";
 import type { RequestRecord } from "./types.ts";
+import { routes as usageRoutes } from "./usage.ts";
 import { sleep } from "./wire.ts";
 
-const ROUTES: readonly Route[] = [...generationRoutes, ...catalogRoutes, ...fileRoutes, ...oauthRoutes];
+const ROUTES: readonly Route[] = [...generationRoutes, ...catalogRoutes, ...fileRoutes, ...oauthRoutes, ...usageRoutes];
 
 export function createFront(state: State): { server: Server; sockets: Set<Socket> } {
   const sockets = new Set<Socket>();

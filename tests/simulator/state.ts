@@ -5,6 +5,7 @@ import { FileStore } from "./files.ts";
 import { RequestLog } from "./log.ts";
 import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
+import { Plan } from "./usage.ts";
 import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
 export const DEFAULT_KEY = "sk-kimi-sim";
@@ -26,6 +27,7 @@ export class State {
   readonly catalog = new Catalog();
   readonly files = new FileStore();
   readonly oauth = new OAuthState();
+  readonly plan = new Plan();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;
@@ -61,6 +63,7 @@ export class State {
     this.log.clear();
     this.catalog.reset();
     this.files.clear();
+    this.plan.reset();
     this.oauth.reset();
     this.promptCache.clear();
     this.credentials.clear();

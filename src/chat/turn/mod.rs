@@ -25,6 +25,7 @@ use super::quarantine::Culprit;
 use super::transcript::Media;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
+use crate::services::quota::explain;
 
 pub use self::desk::Supplied;
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
@@ -98,7 +99,9 @@ impl Turn {
                 Ok(finished) => {
                     (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
                 }
-                Err(error) if self.blocks.visible() => return Err(error),
+                Err(error) if self.blocks.visible() => {
+                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
+                }
                 Err(error) => match Culprit::of(&error).filter(|_| source.culprit.is_none()) {
                     Some(culprit) => {
                         source.culprit = Some(culprit);
@@ -114,7 +117,7 @@ impl Turn {
                 (Verdict::Final(_), Some(finished)) => return Ok(finished),
                 (Verdict::Final(outlook), None) => {
                     self.outlook = outlook;
-                    return Err(error);
+                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
                 }
             };
             self.pause(&error, delay, &policy, line).await;

@@ -65,8 +65,11 @@ pub(super) struct Source {
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
 pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
     let environment = Environment::new(request.environment.clone());
-    let config = Config::from_environment(&environment, request.model.base_url.as_deref())?;
-    let mut kimi = in_background((config, request.host.clone()), |(config, host)| Kimi::new(config, host)).await?;
+    let base = request.model.base_url.clone();
+    let mut kimi = in_background((environment, request.host.clone()), move |(environment, host)| {
+        Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)
+    })
+    .await?;
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
@@ -143,17 +146,18 @@ fn answer_room(window: u64, prompt: u64) -> u64 {
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
-    let thinking =
-        thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &config.thinking);
+    let wishes = config.settings.wishes(&model.id);
+    let beyond = config.thinking(&model.id);
+    let thinking = thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &beyond);
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
         thinking,
-        max_completion_tokens: config.max_completion_tokens.unwrap_or(u64::MAX),
+        max_completion_tokens: config.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
-        temperature: options.temperature.or(config.temperature),
-        top_p: config.top_p,
+        temperature: options.temperature.or(wishes.temperature),
+        top_p: wishes.top_p,
         extra: [&model.sampling_params, &options.sampling_params]
             .into_iter()
             .flatten()

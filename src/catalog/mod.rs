@@ -1,10 +1,21 @@
-//! The models: what is known without asking the service.
+//! The models: what the service lists, what it listed last time, and what is known without having asked it ever.
 //!
-//! The fallback table lets Pi list models and answer before any catalog was fetched. Sources: pi-extension §2.9 (Pi 0.87.1's
+//! Pi's list comes from disk, at once and offline; asking the service happens behind its back and replaces the list. Sources: pi-extension §2.9 (Pi 0.87.1's
 //! table), protocol reference §5.4 (prices, informational: the plan is quota based), §5.5 (efforts).
+
+pub mod live;
+pub mod stored;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use self::live::{Entry, with_wishes};
+use self::stored::Stored;
+use crate::client::Kimi;
+use crate::config::{Config, Environment};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The wire value in a level map that means "on, but this model has no efforts".
 pub const ON: &str = "on";
@@ -46,6 +57,11 @@ pub struct Model {
     pub context_window: u64,
     /// Longest answer in tokens.
     pub max_tokens: u64,
+    /// Dialect, where the service names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// It sees videos.
+    pub video: bool,
     /// What Pi calls compatibility.
     pub compat: Compat,
 }
@@ -58,9 +74,53 @@ pub struct Compat {
     pub supports_mid_convo_tool_additions: bool,
 }
 
+/// Longest wait for the list.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A list beyond this is none, in bytes. One entry with an absurd name must not cost the others.
+const MAX_LIST: usize = 32 << 20;
+
+/// A list of models and where it comes from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// In the service's order, with the person's wishes applied.
+    pub models: Vec<Model>,
+    /// When the service said so, in milliseconds since 1970; 0 for the fallback table.
+    pub fetched_at: i64,
+}
+
+/// The list as known without a network: the last one of this deployment, else the fallback table. Reads two small files.
+pub fn known(environment: &Environment, config: &Config) -> Listing {
+    let stored = config.state_directory.as_deref().and_then(|state| stored::read(state, config.endpoint.root()));
+    let (models, fetched_at) = match &stored {
+        Some(stored) => (stored.models.iter().map(Entry::model).collect(), stored.fetched_at),
+        None => (fallback(), 0),
+    };
+    let models = with_wishes(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
+    Listing { models, fetched_at }
+}
+
+/// Asks the service and keeps the answer for [`known`]. After an error the last list stays.
+pub async fn refresh(kimi: &Kimi, passed: Option<&str>) -> Result<()> {
+    let (kimi, credential) = kimi.authorized(passed).await?;
+    let url = format!("{}/models", kimi.config.endpoint.v1());
+    let body = kimi.get(&url, &credential, PATIENCE, MAX_LIST).await?;
+    let state = kimi.config.state_directory.clone();
+    let root = kimi.config.endpoint.root().to_owned();
+    let kept = tokio::task::spawn_blocking(move || {
+        let models = live::parse(&body)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let Some(state) = state else { return Ok(()) };
+        stored::write(&state, &root, &Stored { fetched_at: now, models })
+            .map_err(|error| Error::new(ErrorKind::Io, format!("the model list cannot be kept: {error}")))
+    });
+    kept.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+}
+
 /// Efforts of a model. Without a catalog every known model counts as always thinking, as in Pi's own table: the service refuses
 /// "off" for such a model with a 400, while thinking where it could have been off merely costs tokens.
-type Efforts = [&'static str];
+type Efforts<'e> = [&'e str];
 
 /// The models that exist as far as we know without a catalog.
 pub fn fallback() -> Vec<Model> {
@@ -73,26 +133,28 @@ pub fn fallback() -> Vec<Model> {
     ]
 }
 
-fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], efforts: &Efforts) -> Model {
+fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], efforts: &Efforts<'_>) -> Model {
     let [input, output, cache_read] = prices;
     Model {
         id: id.to_owned(),
         name: name.to_owned(),
         reasoning: true,
-        thinking_level_map: level_map(efforts),
+        thinking_level_map: level_map(efforts, false),
         input: vec!["text", "image"],
         cost: Prices { input, output, cache_read, cache_write: 0.0 },
         context_window: window,
         max_tokens,
+        protocol: None,
+        video: id != "k3-256k",
         // The captured catalogue says so of this model only (kimi-code-2.1 §5).
         compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }
 }
 
 /// Pi's level map: exactly the levels that make a difference are offered.
-fn level_map(efforts: &Efforts) -> Map<String, Value> {
+fn level_map(efforts: &Efforts<'_>, can_be_off: bool) -> Map<String, Value> {
     let mut map = Map::new();
-    map.insert("off".to_owned(), Value::Null);
+    map.insert("off".to_owned(), if can_be_off { "off".into() } else { Value::Null });
     for level in ["minimal", "low", "medium", "high", "xhigh", "max"] {
         let wire = match efforts {
             [] if level == "high" => Value::from(ON),

@@ -1,0 +1,88 @@
+/**
+ * The list of models that Pi sees: at once and offline from the last catalog, replaced when the service has answered
+ * (pi-extension §2.5, §2.6).
+ */
+import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
+import type { Credential, Facts } from "./facts.ts";
+
+export const PROVIDER_ID = "kimi-coding";
+export const API_ID = "kimi-code-native";
+
+type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
+
+/** Largest picture that Pi sends unresized, as its own table has it (pi-extension §2.9). */
+const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
+
+export class ModelList {
+  readonly #facts: Facts;
+  #models: Model<string>[] = [];
+  #credential: Credential = {};
+  #running: Promise<void> | undefined;
+  baseUrl = "";
+  /** When the service said so, in milliseconds since 1970; 0 for the fallback table. */
+  fetchedAt = 0;
+
+  constructor(facts: Facts) {
+    this.#facts = facts;
+    this.reload();
+  }
+
+  get models(): Model<string>[] {
+    return this.#models;
+  }
+
+  /** Reads the last catalog again. Where that fails, what we have stays. */
+  reload(): void {
+    const { models, baseUrl, fetchedAt } = this.#facts.models<Entry>(this.#credential);
+    this.baseUrl = baseUrl;
+    this.fetchedAt = fetchedAt;
+    this.#models = models.map((entry) => ({
+      ...entry,
+      api: API_ID,
+      provider: PROVIDER_ID,
+      baseUrl,
+      inputLimits: INPUT_LIMITS,
+    }));
+  }
+
+  /** Asks the service; a second caller waits for the first one's answer. */
+  refresh(credential: Credential): Promise<void> {
+    this.#credential = credential;
+    this.#running ??= this.#facts.refreshModels(credential).finally(() => (this.#running = undefined));
+    return this.#running;
+  }
+
+  /** The members of Pi's native provider that concern models. */
+  provider(): Pick<Provider, "getModels" | "refreshModels" | "filterModels"> {
+    return {
+      getModels: () => this.#models,
+      // The catalog is what this account may use; there is nothing left to filter.
+      filterModels: (models) => models,
+      refreshModels: (context) => this.#refreshForPi(context),
+    };
+  }
+
+  async #refreshForPi(context: RefreshModelsContext): Promise<void> {
+    const credential = passed(context.credential);
+    if (credential !== undefined) this.#credential = credential;
+    if (context.allowNetwork && !context.signal?.aborted) {
+      try {
+        await this.refresh(this.#credential);
+      } catch (error) {
+        // The last list stays. Only whoever asked for a fresh one has to know that this is not one.
+        if (context.force === true) throw error;
+      }
+    }
+    const update = (): void => this.reload();
+    // Pi before 0.84 has no publications.
+    if (typeof context.publish === "function") await context.publish({ update });
+    else update();
+  }
+}
+
+function passed(credential: PiCredential | undefined): Credential | undefined {
+  if (credential?.type === "api_key") return credential.key ? { apiKey: credential.key } : {};
+  if (credential?.type !== "oauth") return undefined;
+  const baseUrl = credential["baseUrl"];
+  return { apiKey: credential.access, ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
+}

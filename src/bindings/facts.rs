@@ -1,0 +1,154 @@
+//! What JavaScript shows beside answers: settings, models, quota, account. One call per question; failures are data.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use napi_derive::napi;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::catalog;
+use crate::client::Kimi;
+use crate::config::{Config, Environment, Files, KEYS, Kind, Reach, Scope, load, set};
+use crate::error::{Error, ErrorKind, Result, clip};
+use crate::identity::Host;
+use crate::services::shared::{PATIENCE, quota};
+
+/// Largest profile, in bytes.
+const MAX_PROFILE: usize = 256 << 10;
+
+/// Who asks.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Question {
+    #[serde(default)]
+    environment: HashMap<String, String>,
+    #[serde(default)]
+    host: Host,
+    /// What Pi resolved; without it the credential is looked for.
+    #[serde(default)]
+    api_key: Option<String>,
+    /// API base that the credential belongs to.
+    #[serde(default)]
+    base_url: Option<String>,
+}
+
+impl Question {
+    fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}")))
+    }
+
+    fn environment(&self) -> Environment {
+        Environment::new(self.environment.clone())
+    }
+
+    fn config(&self) -> Result<Config> {
+        Config::from_environment(&self.environment(), self.base_url.as_deref())
+    }
+}
+
+fn answer(result: Result<Value>) -> String {
+    let failed = |error: Error| json!({ "error": { "code": error.kind.code(), "message": error.message } });
+    result.unwrap_or_else(failed).to_string()
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+}
+
+/// Builds the client off the async worker: certificates and settings are read.
+async fn client(request: String) -> Result<(Kimi, Option<String>)> {
+    tokio::task::spawn_blocking(move || {
+        let question = Question::parse(&request)?;
+        Ok((Kimi::new(question.config()?, question.host)?, question.api_key))
+    })
+    .await
+    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+}
+
+#[napi(catch_unwind)]
+pub fn settings(request: String) -> String {
+    answer(Question::parse(&request).and_then(|question| {
+        let environment = question.environment();
+        let layers = load(&environment);
+        let files = Files::of(&environment);
+        let problems: Vec<String> = layers.problems.iter().map(ToString::to_string).collect();
+        let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
+        Ok(json!({
+            "settings": to_json(&layers.settings)?, "problems": problems, "origins": layers.origins,
+            "homeFile": files.home, "project": project, "apiRoot": question.config().ok().map(|c| c.endpoint.root().to_owned()),
+        }))
+    }))
+}
+
+#[napi(catch_unwind)]
+pub fn setting_keys() -> String {
+    let keys: Vec<Value> = KEYS
+        .iter()
+        .filter(|key| !key.path.contains('*'))
+        .map(|key| {
+            let (form, choices) = match key.kind {
+                Kind::Switch => ("switch", None),
+                Kind::Choice(words) => ("choice", Some(words)),
+                Kind::Size => ("size", None),
+                Kind::Count(_) | Kind::Millis | Kind::Number(..) => ("number", None),
+                Kind::Text | Kind::Url => ("text", None),
+            };
+            json!({ "path": key.path, "form": form, "choices": choices, "homeOnly": key.reach == Reach::Home,
+                    "expected": key.kind.expected(), "help": key.help })
+        })
+        .collect();
+    Value::from(keys).to_string()
+}
+
+#[napi(catch_unwind)]
+pub fn change_setting(request: String, scope: String, path: String, value: String) -> String {
+    answer(Question::parse(&request).and_then(|question| {
+        let scope = if scope == "project" { Scope::Project } else { Scope::Home };
+        // What a person types need not be JSON: a bare word is text.
+        let value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(clip(value.trim(), 2000)));
+        Ok(json!({ "file": set(&question.environment(), scope, &path, &value)? }))
+    }))
+}
+
+#[napi(catch_unwind)]
+pub fn models(request: String) -> String {
+    answer(Question::parse(&request).and_then(|question| {
+        let config = question.config()?;
+        let mut listing = to_json(&catalog::known(&question.environment(), &config))?;
+        listing["baseUrl"] = config.endpoint.root().into();
+        Ok(listing)
+    }))
+}
+
+#[napi(catch_unwind)]
+pub async fn refresh_models(request: String) -> String {
+    let result = async {
+        let (kimi, key) = client(request).await?;
+        catalog::refresh(&kimi, key.as_deref()).await
+    };
+    answer(result.await.map(|()| json!({})))
+}
+
+#[napi(catch_unwind)]
+pub async fn usage(request: String, max_age_ms: u32) -> String {
+    let result = async {
+        let (kimi, key) = client(request).await?;
+        to_json(&quota(&kimi, key.as_deref(), Duration::from_millis(u64::from(max_age_ms))).await?)
+    };
+    answer(result.await)
+}
+
+#[napi(catch_unwind)]
+pub async fn profile(request: String) -> String {
+    let result = async {
+        let (kimi, key) = client(request).await?;
+        let (kimi, credential) = kimi.authorized(key.as_deref()).await?;
+        let url = format!("{}/me", kimi.config.endpoint.v1());
+        let body = kimi.get(&url, &credential, PATIENCE, MAX_PROFILE).await?;
+        let profile = crate::services::account::parse(&serde_json::from_slice(&body).unwrap_or_default());
+        to_json(&profile.ok_or_else(|| Error::protocol("the account answer is not one", ""))?)
+    };
+    answer(result.await)
+}

@@ -1,0 +1,369 @@
+//! The table of all settings: one line decides what a key accepts, where it may stand, which variable outranks it and
+//! what a person reads about it. Validation, the JSON Schema, the settings screen and the documentation follow from it.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::Kind;
+
+/// Which files may hold a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The person's own file only: hosts, identity, credentials. A cloned repository must not choose where tokens go.
+    Home,
+    /// The file of a trusted project as well.
+    Project,
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Dotted path; `*` stands for a model id.
+    pub path: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// Which files may hold it.
+    pub reach: Reach,
+    /// Variables that outrank the files, strongest first.
+    pub variables: &'static [&'static str],
+    /// Default as JSON; `null` means "not set".
+    pub default: &'static str,
+    /// One sentence for a person.
+    pub help: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    variables: &'static [&'static str],
+    default: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { path, kind, reach: Reach::Project, variables, default, help }
+}
+
+const fn personal(key: Key) -> Key {
+    Key { reach: Reach::Home, ..key }
+}
+
+/// All settings, in the order in which they are shown. Variables: protocol reference §1.3, kimi-code-2.1 §11.
+pub const KEYS: &[Key] = &[
+    key(
+        "protocol",
+        Kind::Choice(&["openai", "anthropic"]),
+        &["KIMI_CODE_PROTOCOL"],
+        "\"openai\"",
+        "Dialect for the models for which the live catalog names none.",
+    ),
+    personal(key(
+        "region",
+        Kind::Choice(&["auto", "mainland-cn", "global"]),
+        &["KIMI_CODE_REGION"],
+        "\"auto\"",
+        "Which of the two services is used: kimi.com (mainland-cn) or kimi.ai (global).",
+    )),
+    personal(key(
+        "identity",
+        Kind::Choice(&["honest", "kimi-code"]),
+        &["KIMI_CODE_IDENTITY"],
+        "\"honest\"",
+        "Who we say we are; \"kimi-code\" imitates the official client, which has led to bans.",
+    )),
+    personal(key(
+        "baseUrl",
+        Kind::Url,
+        &["KIMI_CODE_BASE_URL", "KIMI_BASE_URL"],
+        "null",
+        "API base of another deployment, with or without a final /v1.",
+    )),
+    personal(key(
+        "oauthHost",
+        Kind::Url,
+        &["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"],
+        "null",
+        "Where to sign in to another deployment.",
+    )),
+    key("tools.moonshot_search.enabled", Kind::Switch, &[], "false", "Web search by Kimi as a tool of the model."),
+    key(
+        "tools.moonshot_search.default_collapsed",
+        Kind::Switch,
+        &[],
+        "true",
+        "Search results start collapsed on the screen.",
+    ),
+    key(
+        "tools.moonshot_fetch.enabled",
+        Kind::Switch,
+        &[],
+        "false",
+        "Reading web pages through Kimi as a tool of the model.",
+    ),
+    key(
+        "tools.moonshot_fetch.default_collapsed",
+        Kind::Switch,
+        &[],
+        "true",
+        "Fetched pages start collapsed on the screen.",
+    ),
+    key(
+        "tools.kimi_datasource.enabled",
+        Kind::Switch,
+        &[],
+        "false",
+        "Finance, science, law and statistics sources of Kimi as a tool of the model.",
+    ),
+    key(
+        "tools.kimi_datasource.default_collapsed",
+        Kind::Switch,
+        &[],
+        "true",
+        "Answers of data sources start collapsed on the screen.",
+    ),
+    key(
+        "uploads.thresholdBytes",
+        Kind::Size,
+        &["KIMI_CODE_UPLOAD_THRESHOLD_BYTES"],
+        "1048576",
+        "Images larger than this are uploaded instead of sent inline.",
+    ),
+    key(
+        "uploads.totalBytes",
+        Kind::Size,
+        &[],
+        "8388608",
+        "The largest images are uploaded until a request is below this size.",
+    ),
+    key(
+        "uploads.inlineLimitBytes",
+        Kind::Size,
+        &["KIMI_CODE_INLINE_LIMIT_BYTES"],
+        "52428800",
+        "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
+    ),
+    key(
+        "uploads.timeoutMs",
+        Kind::Millis,
+        &["KIMI_CODE_UPLOAD_TIMEOUT_MS"],
+        "300000",
+        "Longest time for one attempt to upload one file; small files get 30 s and 16 s per MiB.",
+    ),
+    key(
+        "statusLine",
+        Kind::Switch,
+        &[],
+        "true",
+        "The plan's quota in Pi's footer, refreshed at most every 90 seconds.",
+    ),
+    key(
+        "model.contextWindow",
+        Kind::Count(1024),
+        &["KIMI_MODEL_MAX_CONTEXT_SIZE"],
+        "null",
+        "Tokens of prompt and answer together, instead of what the catalog says.",
+    ),
+    key("model.maxTokens", Kind::Count(1), &[], "null", "Longest answer in tokens."),
+    key(
+        "model.temperature",
+        Kind::Number(0.0, 2.0),
+        &["KIMI_MODEL_TEMPERATURE"],
+        "null",
+        "Sampling temperature; sent only if set, and some models accept one value only.",
+    ),
+    key("model.topP", Kind::Number(0.0, 1.0), &["KIMI_MODEL_TOP_P"], "null", "Nucleus sampling; sent only if set."),
+    key(
+        "model.maxCompletionTokens",
+        Kind::Count(0),
+        &["KIMI_MODEL_MAX_COMPLETION_TOKENS", "KIMI_MODEL_MAX_TOKENS"],
+        "null",
+        "Upper bound of the output cap that is sent; 0 means none.",
+    ),
+    key(
+        "model.thinking.keep",
+        Kind::Choice(&["all", "last", "none"]),
+        &["KIMI_MODEL_THINKING_KEEP"],
+        "\"all\"",
+        "Whether the service keeps earlier reasoning.",
+    ),
+    key(
+        "model.thinking.effort",
+        Kind::Text,
+        &["KIMI_MODEL_THINKING_EFFORT"],
+        "null",
+        "Effort to send while thinking is on, whatever the level.",
+    ),
+    key("models.*.contextWindow", Kind::Count(1024), &[], "null", "The same for one model."),
+    key("models.*.maxTokens", Kind::Count(1), &[], "null", "The same for one model."),
+    key("models.*.temperature", Kind::Number(0.0, 2.0), &[], "null", "The same for one model."),
+    key("models.*.topP", Kind::Number(0.0, 1.0), &[], "null", "The same for one model."),
+    key("models.*.maxCompletionTokens", Kind::Count(0), &[], "null", "The same for one model."),
+    key("models.*.thinking.keep", Kind::Choice(&["all", "last", "none"]), &[], "null", "The same for one model."),
+    key("models.*.thinking.effort", Kind::Text, &[], "null", "The same for one model."),
+    key(
+        "limits.connectMs",
+        Kind::Millis,
+        &["KIMI_CODE_CONNECT_TIMEOUT_MS"],
+        "15000",
+        "Longest wait for DNS, TCP, proxy and TLS.",
+    ),
+    key(
+        "limits.headersMs",
+        Kind::Millis,
+        &["KIMI_CODE_HEADERS_TIMEOUT_MS"],
+        "300000",
+        "Longest wait for the response to begin.",
+    ),
+    key(
+        "limits.firstMs",
+        Kind::Millis,
+        &["KIMI_CODE_FIRST_TIMEOUT_MS"],
+        "null",
+        "Longest wait for the first meaning; 300000, or 600000 at effort max or above 200,000 prompt tokens.",
+    ),
+    key(
+        "limits.gapMs",
+        Kind::Millis,
+        &["KIMI_CODE_GAP_TIMEOUT_MS"],
+        "120000",
+        "Longest silence within text or a tool call.",
+    ),
+    key(
+        "limits.thinkingGapMs",
+        Kind::Millis,
+        &["KIMI_CODE_THINKING_GAP_TIMEOUT_MS"],
+        "300000",
+        "Longest silence within reasoning.",
+    ),
+    key(
+        "retry.attempts",
+        Kind::Count(1),
+        &["KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "KIMI_LOOP_MAX_RETRIES_PER_STEP"],
+        "10",
+        "Requests per turn in total.",
+    ),
+    key(
+        "retry.maxDelayMs",
+        Kind::Millis,
+        &[],
+        "60000",
+        "Longest wait that the service may ask for; Pi's own setting wins.",
+    ),
+];
+
+/// The key at this path of a file.
+pub fn find(path: &[&str]) -> Option<&'static Key> {
+    KEYS.iter().find(|key| {
+        let mut parts = key.path.split('.');
+        path.iter().all(|name| parts.next().is_some_and(|part| part == "*" || part == *name)) && parts.next().is_none()
+    })
+}
+
+/// Names that may stand under this path; empty if nothing may. `*` where any model id may.
+pub fn children(path: &[&str]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for key in KEYS {
+        let mut parts = key.path.split('.');
+        if path.iter().all(|name| parts.next().is_some_and(|part| part == "*" || part == *name))
+            && let Some(next) = parts.next()
+            && !names.contains(&next)
+        {
+            names.push(next);
+        }
+    }
+    names
+}
+
+/// The default of every key that has one, as one object.
+pub fn defaults() -> Value {
+    let mut root = json!({});
+    for key in KEYS {
+        let value: Value = serde_json::from_str(key.default).unwrap_or(Value::Null);
+        if !value.is_null() {
+            put(&mut root, &key.path.split('.').collect::<Vec<_>>(), value);
+        }
+    }
+    root
+}
+
+/// Sets a member, making the objects on the way to it. Whatever else stands in the way is replaced.
+pub fn put(root: &mut Value, path: &[&str], value: Value) {
+    let mut place = root;
+    for name in path {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[*name];
+    }
+    *place = value;
+}
+
+/// Where editors find the schema.
+pub const SCHEMA_URL: &str = "https://unpkg.com/pi-provider-kimi-code/extension/settings.schema.json";
+
+/// The JSON Schema of a settings file, published as `extension/settings.schema.json`.
+pub fn schema() -> Value {
+    let mut root = json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": SCHEMA_URL,
+        "title": "Settings of pi-provider-kimi-code",
+        "description": "~/.pi/pi-provider-kimi-code.json, and <project>/.pi/pi-provider-kimi-code.json of trusted projects",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": { "$schema": { "type": "string" } },
+    });
+    for key in KEYS {
+        let mut place = &mut root;
+        let (last, groups) = split(key.path);
+        for group in groups {
+            place = if group == "*" { &mut place["additionalProperties"] } else { &mut place["properties"][group] };
+            if place["type"].is_null() {
+                *place = json!({ "type": "object", "additionalProperties": false });
+            }
+        }
+        let mut entry = key.kind.schema();
+        let home_only = if key.reach == Reach::Home { " Only in the home file." } else { "" };
+        entry["description"] = format!("{}{home_only}", key.help).into();
+        let default: Value = serde_json::from_str(key.default).unwrap_or(Value::Null);
+        if !default.is_null() {
+            entry["default"] = default;
+        }
+        place["properties"][last] = entry;
+    }
+    root
+}
+
+fn split(path: &'static str) -> (&'static str, Vec<&'static str>) {
+    let mut parts: Vec<&'static str> = path.split('.').collect();
+    (parts.pop().unwrap_or_default(), parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_that_its_own_key_accepts() {
+        for key in KEYS {
+            let default: Value = serde_json::from_str(key.default).unwrap();
+            assert!(default.is_null() || key.kind.read(&default) == Some(default), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn keys_are_found_by_path_also_below_a_model_id() {
+        assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
+        assert!(find(&["models", "k3"]).is_none());
+        assert!(find(&["retry", "attempts", "more"]).is_none());
+        assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes", "inlineLimitBytes", "timeoutMs"]);
+    }
+
+    /// `UPDATE_SCHEMA=1 cargo test schema` writes the file anew.
+    #[test]
+    fn the_published_schema_is_the_one_of_this_table() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("extension/settings.schema.json");
+        let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let published: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(published, schema(), "run UPDATE_SCHEMA=1 cargo test schema");
+    }
+}

@@ -1,0 +1,117 @@
+//! Sums of money from the wallet, in whole cents: no floating point, whatever the size (protocol reference §10.1).
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::integer;
+
+/// Units of the wallet in one cent.
+const UNITS_PER_CENT: i128 = 1_000_000;
+
+/// An amount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Money {
+    /// ISO code.
+    pub currency: String,
+    /// Whole cents, as text: it may be larger than a JavaScript number is exact.
+    pub cents: String,
+    /// For people: `$12.35`, `¥7.66`, `12.34 EUR`.
+    pub text: String,
+}
+
+impl Money {
+    pub(super) fn new(cents: i128, currency: &str) -> Self {
+        let sign = if cents < 0 { "-" } else { "" };
+        let digits = cents.unsigned_abs();
+        let amount = format!("{sign}{}.{:02}", digits / 100, digits % 100);
+        let text = match currency {
+            "USD" => format!("${amount}"),
+            "CNY" => format!("¥{amount}"),
+            other => format!("{amount} {other}"),
+        };
+        Self { currency: currency.to_owned(), cents: cents.to_string(), text }
+    }
+}
+
+/// Money bought on top of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wallet {
+    /// What is left.
+    pub balance: Money,
+    /// Spent this month.
+    pub used_this_month: Option<Money>,
+    /// What may be spent per month; `None` means unlimited.
+    pub monthly_limit: Option<Money>,
+    /// Share of the monthly limit that is spent, 1 is all of it.
+    pub used_ratio: Option<f64>,
+}
+
+/// Reads `boosterWallet`; only one that holds bought credit counts (kimi-code-2.1 §9).
+pub fn wallet(value: &Value) -> Option<Wallet> {
+    let balance = &value["balance"];
+    if balance["type"].as_str() != Some("BOOSTER") || integer(balance.get("amount"))? <= 0 {
+        return None;
+    }
+    let limit = &value["monthlyChargeLimit"];
+    let used = &value["monthlyUsed"];
+    let currency = [limit, used]
+        .iter()
+        .find_map(|money| money["currency"].as_str())
+        .filter(|code| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
+        .unwrap_or("USD");
+    let limit = integer(limit.get("priceInCents"))
+        .filter(|cents| *cents > 0 && value["monthlyChargeLimitEnabled"].as_bool() == Some(true));
+    let used = integer(used.get("priceInCents"));
+    Some(Wallet {
+        balance: Money::new(cents(integer(balance.get("amountLeft")).unwrap_or(0)), currency),
+        used_this_month: used.map(|cents| Money::new(cents, currency)),
+        monthly_limit: limit.map(|cents| Money::new(cents, currency)),
+        used_ratio: limit.map(|limit| used.unwrap_or(0).max(0) as f64 / limit as f64),
+    })
+}
+
+/// Wallet units in cents: rounded half up, but a fraction of a cent is one, so that something never reads as nothing.
+fn cents(units: i128) -> i128 {
+    if (1..UNITS_PER_CENT).contains(&units) {
+        return 1;
+    }
+    units.saturating_add(UNITS_PER_CENT / 2).div_euclid(UNITS_PER_CENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn amounts_are_exact_at_any_size() {
+        assert_eq!(cents(1_234_500_000), 1235);
+        assert_eq!(cents(1), 1);
+        assert_eq!(cents(1_499_999), 1);
+        assert_eq!(cents(0), 0);
+        assert_eq!(cents(-1_000_000), -1);
+        assert_eq!(Money::new(cents(9_007_199_254_740_993_000_000), "USD").text, "$90071992547409.93");
+        assert_eq!(Money::new(-100, "USD").text, "$-1.00");
+        assert_eq!(Money::new(1234, "EUR").text, "12.34 EUR");
+    }
+
+    #[test]
+    fn a_wallet_without_bought_credit_is_none() {
+        assert_eq!(wallet(&json!({"balance": {"type": "BOOSTER", "amount": "0"}})), None);
+        assert_eq!(wallet(&json!({"balance": {"type": "GIFT", "amount": "5"}})), None);
+        assert_eq!(wallet(&json!(null)), None);
+    }
+
+    #[test]
+    fn a_disabled_limit_means_unlimited() {
+        let value = json!({"balance": {"type": "BOOSTER", "amount": 5, "amountLeft": 3_000_000},
+            "monthlyChargeLimitEnabled": false, "monthlyChargeLimit": {"currency": "CNY", "priceInCents": "5000"},
+            "monthlyUsed": {"priceInCents": 766}});
+        let wallet = wallet(&value).unwrap();
+        assert_eq!((wallet.monthly_limit, wallet.used_ratio), (None, None));
+        assert_eq!(wallet.balance.text, "¥0.03");
+        assert_eq!(wallet.used_this_month.unwrap().text, "¥7.66");
+    }
+}
