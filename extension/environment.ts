@@ -10,6 +10,9 @@ const RELEVANT =
 
 export type Environment = Record<string, string>;
 
+/** What an extension was given by the program around it. */
+let decided: Environment = {};
+
 /** Members of the snapshot that are no variables of the process: they belong to this session of Pi. */
 let session: Environment = { TZ: Intl.DateTimeFormat().resolvedOptions().timeZone };
 
@@ -18,15 +21,15 @@ export function enterProject(directory: string, trusted: boolean): void {
   session = { ...session, KIMI_CODE_PROJECT: directory, KIMI_CODE_PROJECT_TRUSTED: trusted ? "1" : "0" };
 }
 
-/** Settings given to the factory; they outrank every file and variable. */
-export function overrideSettings(settings: object): void {
-  session = { ...session, KIMI_CODE_SETTINGS: JSON.stringify(settings) };
+/** Variables given to the factory; they outrank the process environment. */
+export function overrideEnvironment(variables: Environment): void {
+  decided = variables;
 }
 
-/** A snapshot of the relevant variables; `overrides` outrank `process.env` (Pi's `options.env`). */
+/** A snapshot of the relevant variables; `overrides` (Pi's `options.env`, a client's own) outrank all others. */
 export function environment(overrides?: Record<string, string | undefined>): Environment {
   const snapshot: Environment = { HOME: tolerant(homedir) };
-  for (const source of [process.env, overrides ?? {}]) {
+  for (const source of [process.env, decided, overrides ?? {}]) {
     for (const [name, value] of Object.entries(source)) {
       if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
     }

@@ -32,12 +32,19 @@ const REGIONS = [
   { id: "global", label: "kimi.ai (global)" },
 ] as const;
 
-/** The provider's `auth` member. */
-export function kimiAuth(addon: Addon, host: Host): Auth {
-  return { apiKey: keyAuth(addon, host), oauth: loginAuth(addon, host) };
+/** For whom we sign in. */
+export interface Who {
+  host: Host;
+  /** A key that outranks everything else. */
+  key?: string | undefined;
 }
 
-function request(host: Host, more: { region?: string; baseUrl?: unknown } = {}): string {
+/** The provider's `auth` member. */
+export function kimiAuth(addon: Addon, who: Who): Auth {
+  return { apiKey: keyAuth(addon, who), oauth: loginAuth(addon, who) };
+}
+
+function request({ host }: Who, more: { region?: string; baseUrl?: unknown } = {}): string {
   return JSON.stringify({ environment: environment(), host, ...more });
 }
 
@@ -48,9 +55,10 @@ function parsed<T>(text: string): T {
   return answer;
 }
 
-function keyAuth(addon: Addon, host: Host): ApiKeyAuth {
+function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
   type Input = Parameters<ApiKeyAuth["resolve"]>[0];
   const key = async ({ ctx, credential }: Pick<Input, "ctx" | "credential">): Promise<string | undefined> =>
+    who.key ||
     credential?.key?.trim() ||
     credential?.env?.[KEY_VARIABLE]?.trim() ||
     (await ctx.env(KEY_VARIABLE))?.trim() ||
@@ -62,49 +70,50 @@ function keyAuth(addon: Addon, host: Host): ApiKeyAuth {
     },
     async check(input) {
       if ((await key(input)) !== undefined) return { type: "api_key", source: KEY_VARIABLE };
-      return addon.hasAmbientLogin(request(host)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
+      return addon.hasAmbientLogin(request(who)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
     },
     async resolve(input) {
       const apiKey = await key(input);
       if (apiKey !== undefined)
-        return { auth: { apiKey }, source: input.credential?.key ? "stored key" : KEY_VARIABLE };
-      const { access, baseUrl } = parsed<{ access?: string; baseUrl?: string }>(
-        await addon.ambientLogin(request(host)),
-      );
+        return {
+          auth: { apiKey },
+          source: who.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
+        };
+      const { access, baseUrl } = parsed<{ access?: string; baseUrl?: string }>(await addon.ambientLogin(request(who)));
       if (access === undefined || baseUrl === undefined) return undefined;
       return { auth: { apiKey: access, baseUrl }, source: SHARED_SOURCE };
     },
   };
 }
 
-function loginAuth(addon: Addon, host: Host): OAuthAuth {
+function loginAuth(addon: Addon, who: Who): OAuthAuth {
   return {
     name: "Kimi Code (subscription)",
     isSubscription: true,
     loginLabel: "Sign in with Kimi Code",
-    login: (interaction) => login(addon, host, interaction),
+    login: (interaction) => login(addon, who, interaction),
     // Pi holds its lock and writes what comes back. Its signal is not passed on: a refresh token that has left is spent, and
     // only the answer replaces it.
     async refresh(credential) {
       const answer = await addon.renewLogin(
-        request(host, { baseUrl: credential["baseUrl"] }),
+        request(who, { baseUrl: credential["baseUrl"] }),
         JSON.stringify(credential),
       );
       return parsed<{ credential: OAuthCredential }>(answer).credential;
     },
     async toAuth(credential) {
       addon.rememberLogin(credential.access);
-      return { apiKey: credential.access, baseUrl: addon.baseOf(request(host, { baseUrl: credential["baseUrl"] })) };
+      return { apiKey: credential.access, baseUrl: addon.baseOf(request(who, { baseUrl: credential["baseUrl"] })) };
     },
   };
 }
 
-async function login(addon: Addon, host: Host, interaction: Interaction): Promise<OAuthCredential> {
-  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(host)));
+async function login(addon: Addon, who: Who, interaction: Interaction): Promise<OAuthCredential> {
+  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(who)));
   const region = options.ask
     ? await interaction.prompt({ type: "select", message: "Which Kimi account is yours?", options: REGIONS })
     : (options.region ?? undefined);
-  const asked = request(host, region === undefined ? {} : { region });
+  const asked = request(who, region === undefined ? {} : { region });
   // A login that cannot be reused is no obstacle: a new one is what was asked for.
   const reused = JSON.parse(await addon.reuseLogin(asked)) as { credential?: OAuthCredential };
   interaction.signal.throwIfAborted();

@@ -1,14 +1,6 @@
 /**
- * The addon: what it offers, and how it is found.
- *
- * The loader is written by hand because the generated one of napi-rs fails inside the Bun-compiled Pi and under pnpm: there a
- * bare `require("package")` does not resolve, a path into the package does (pi-extension §1.5). Loading never throws; the
- * caller gets either an addon of exactly our version or the reasons why there is none.
+ * The addon: what it offers, described for JavaScript. How it is found: loader.ts.
  */
-import { existsSync, readFileSync, realpathSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 
 /** Codes of the ops that a turn hands over; `[code, index, text, extra]`. `index` is a position in the message's content. */
 export const OpCode = {
@@ -57,6 +49,16 @@ export interface TurnHandle {
 /** What the addon knows about an image or video; freed with this object. */
 export interface MediumHandle {
   readonly __medium?: never;
+}
+
+export interface ServiceCall {
+  /**
+   * Runs the call, once: `[details, text]`. `details` is JSON, `{ok: true, …}` or
+   * `{ok: false, code, message, status?, retryAfterMs?, requestId?}`. Never rejects for a failed request.
+   */
+  result(): Promise<[details: string, text: string]>;
+  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
 }
 
 export interface LoginHandle {
@@ -109,92 +111,13 @@ export interface Addon {
   startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
   /** Takes an image or video (base64 or data URL); the one moment at which its bytes cross. */
   medium(data: string): MediumHandle;
+  /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
+  serviceCall(request: string): ServiceCall;
+  /** JSON list of `[name, content]` of the data sources. */
+  dataSources(): string;
 }
 
 /** `addon` or, in its place, why there is none. */
 export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };
 
-/** Name of this machine's platform as our packages spell it, e.g. `linux-x64-gnu`. */
-export function platformName(): string {
-  const { platform, arch } = process;
-  if (platform === "linux") return `linux-${arch}-${isMusl() ? "musl" : "gnu"}`;
-  return `${platform}-${arch}`;
-}
-
-function isMusl(): boolean {
-  try {
-    const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
-    // The network part of the report may take seconds where name resolution hangs.
-    report.excludeNetwork = true;
-    const header = (report.getReport() as { header?: { glibcVersionRuntime?: string } }).header;
-    return header?.glibcVersionRuntime === undefined;
-  } catch {
-    return existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
-  }
-}
-
-/** The directory of our package.json. Symlinks are resolved first: pnpm and `pi -e ./link` reach us through one. */
-export function packageRoot(): string {
-  let directory = dirname(realpathSync(fileURLToPath(import.meta.url)));
-  while (!existsSync(join(directory, "package.json"))) {
-    const parent = dirname(directory);
-    if (parent === directory) break;
-    directory = parent;
-  }
-  return directory;
-}
-
-/** Finds and loads the addon. */
-export function loadAddon(): Loaded {
-  const platform = platformName();
-  const tried: string[] = [];
-  try {
-    const root = packageRoot();
-    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-    const require = createRequire(join(root, "index.ts"));
-    const candidates = [
-      process.env["KIMI_CODE_NATIVE"],
-      join(root, "npm", platform, "kimi-code.node"),
-      `pi-provider-kimi-code-${platform}/kimi-code.node`,
-    ];
-    for (const candidate of candidates) {
-      if (!candidate) continue;
-      try {
-        const addon = require(candidate) as Addon;
-        if (addon.version() === version) return { addon };
-        tried.push(`${candidate} is version ${addon.version()}, but ${version} is needed`);
-      } catch (error) {
-        tried.push(`${candidate}: ${firstLine(error)}`);
-      }
-    }
-  } catch (error) {
-    tried.push(firstLine(error));
-  }
-  return {
-    problem:
-      `Kimi Code: the native part for ${platform} (package pi-provider-kimi-code-${platform}) could not be loaded, ` +
-      "so Pi's built-in Kimi provider stays in place. Repair: run `pi remove npm:pi-provider-kimi-code` and " +
-      "`pi install npm:pi-provider-kimi-code` (without --omit=optional), then restart Pi; in a checkout run `npm run build`." +
-      `\nTried: ${tried.join("; ")}`,
-  };
-}
-
-/** Every addon of this process; one per file, also across Pi's `/reload`. */
-const LOADED = Symbol.for("pi-provider-kimi-code.addons");
-
-/**
- * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
- * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
- */
-export function settleOnExit(addon: Addon): void {
-  const shared = process as typeof process & { [LOADED]?: Set<Addon> };
-  if (shared[LOADED] === undefined) {
-    const addons = (shared[LOADED] = new Set<Addon>());
-    process.once("exit", () => addons.forEach((one) => one.settle()));
-  }
-  shared[LOADED].add(addon);
-}
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
-}
+export { loadAddon, platformName } from "./loader.ts";

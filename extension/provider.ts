@@ -25,13 +25,14 @@ export interface PiAi {
   createProvider?(input: CreateProviderOptions): Provider;
 }
 
-/** Builds the provider object, or says why this Pi cannot take it. */
+/** Builds the provider object, or says why this Pi cannot take it. `key` outranks every other credential. */
 export function kimiProvider(
   addon: Addon,
   piAi: PiAi,
   host: Host,
   list: ModelList,
   notices?: Notices,
+  key?: string,
 ): { provider: Provider } | { problem: string } {
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
@@ -42,14 +43,15 @@ export function kimiProvider(
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    runTurn(addon, host, events, model, context, options, notices);
+    const decided = key === undefined ? options : { ...options, apiKey: key };
+    runTurn(addon, host, events, model, context, decided, notices);
     return events;
   };
   const built = piAi.createProvider({
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
     baseUrl: list.baseUrl,
-    auth: kimiAuth(addon, host),
+    auth: kimiAuth(addon, { host, key }),
     models: [],
     api: { stream, streamSimple: stream },
   });

@@ -11,9 +11,10 @@ import { accountText, credentialOf, failure, quotaRows, say, walletRows } from "
 
 const listeners = new Set<(settings: Settings) => void>();
 
-/** Calls back after each change that this session makes, with what applies from then on. */
-export function onSettingsChange(listener: (settings: Settings) => void): void {
+/** Calls back after each change that this session makes, with what applies from then on. Returns how to end that. */
+export function onSettingsChange(listener: (settings: Settings) => void): () => void {
   listeners.add(listener);
+  return () => listeners.delete(listener);
 }
 
 /** The value at a dotted path. */

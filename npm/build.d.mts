@@ -1,4 +1,4 @@
 /** Builds the addon into npm/<platform>/. */
-export function buildAddon(release: boolean): void;
-/** Compiles index.ts and extension/ to dist/. */
-export function buildJavaScript(): void;
+export function buildAddon(release: boolean, options?: { platform?: string; zig?: boolean }): void;
+/** Compiles index.ts and extension/ into `directory`, dist/ if not given. */
+export function buildJavaScript(directory?: string): void;

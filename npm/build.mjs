@@ -1,44 +1,77 @@
 // Builds the addon into npm/<platform>/ and, for a release build, the JavaScript that plain Node programs import.
 //
+// `node npm/build.mjs --release | --debug [--platform linux-x64-musl] [--zig]`. Another platform than this one needs what
+// docs/building.md describes; `--zig` links with zig, which gives Linux addons their low glibc floor.
+//
 // `cargo rustc --crate-type cdylib` and not a "cdylib" in Cargo.toml: the crate is a library for its own tests, and rustc
 // leaves link-time optimisation out where both kinds are built at once (4.0 MB instead of 3.4 MB).
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { platformName } from "../extension/native.ts";
+import { PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
-const LIBRARY = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" }[process.platform] ?? "libkimi_code.so";
+const LIBRARIES = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" };
 
-function run(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: "inherit" });
+/** Oldest glibc that a Linux addon needs: CentOS 7 and everything since. */
+const GLIBC_FLOOR = "2.17";
+
+function run(command, args, rustFlags) {
+  const env = rustFlags ? { ...process.env, RUSTFLAGS: rustFlags } : process.env;
+  const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: "inherit", env });
   if (error?.code === "ENOENT" && command === "cargo") {
     console.error("Building the addon needs Rust: install the stable toolchain from https://rustup.rs and try again.");
     process.exit(1);
   }
+  if (error) console.error(`${command}: ${error.message}`);
   if (status !== 0) process.exit(status ?? 1);
 }
 
 /** Builds the addon and puts it where the loader looks first. */
-export function buildAddon(release) {
-  const profile = release ? ["--release"] : [];
-  run("cargo", ["rustc", "--locked", "--lib", "--crate-type", "cdylib", ...profile]);
-  const directory = join(ROOT, "npm", platformName());
+export function buildAddon(release, { platform = platformName(), zig = false } = {}) {
+  const { os = [process.platform], libc = [], target } = PLATFORMS[platform] ?? {};
+  const foreign = zig || platform !== platformName();
+  const floor = zig && libc.includes("glibc") ? `.${GLIBC_FLOOR}` : "";
+  const options = [...(release ? ["--release"] : []), ...(foreign ? ["--target", `${target}${floor}`] : [])];
+  const [command, verb] = zig ? ["cargo-zigbuild", "rustc"] : ["cargo", "rustc"];
+  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options], rustFlags(platform));
+
+  const output = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
+  const library = LIBRARIES[os[0]] ?? "libkimi_code.so";
+  const directory = join(ROOT, "npm", platform);
   const addon = join(directory, "kimi-code.node");
   mkdirSync(directory, { recursive: true });
   // Renamed into place: a running Pi keeps the file it has mapped.
-  copyFileSync(join(ROOT, "target", release ? "release" : "debug", LIBRARY), `${addon}.new`);
+  copyFileSync(join(output, foreign ? target : "", release ? "release" : "debug", library), `${addon}.new`);
   renameSync(`${addon}.new`, addon);
   console.log(`${addon} (${(statSync(addon).size / 1e6).toFixed(2)} MB)`);
 }
 
-/** Compiles index.ts and extension/ to dist/. */
-export function buildJavaScript() {
-  run(process.execPath, [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json"]);
+/** What the C library demands: musl must be linked dynamically to be loaded at all, Microsoft's runtime may be missing. */
+function rustFlags(platform) {
+  if (platform.endsWith("-musl")) return "-C target-feature=-crt-static";
+  if (platform.startsWith("win32-")) return "-C target-feature=+crt-static";
+  return undefined;
+}
+
+/** Compiles index.ts and extension/ into `directory`. */
+export function buildJavaScript(directory = join(ROOT, "dist")) {
+  rmSync(directory, { recursive: true, force: true });
+  const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+  run(process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", directory]);
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const release = process.argv.includes("--release");
-  buildAddon(release);
-  if (release) buildJavaScript();
+  const { values } = parseArgs({
+    options: {
+      release: { type: "boolean", default: false },
+      debug: { type: "boolean", default: false },
+      platform: { type: "string", default: platformName() },
+      zig: { type: "boolean", default: false },
+    },
+  });
+  buildAddon(values.release, values);
+  if (values.release) buildJavaScript();
 }

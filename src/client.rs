@@ -68,13 +68,6 @@ impl Kimi {
         }
     }
 
-    /// As [`Self::authorize`], on a copy of this client.
-    pub async fn authorized(&self, passed: Option<&str>) -> Result<(Self, Credential)> {
-        let mut kimi = self.clone();
-        let credential = kimi.authorize(passed).await?;
-        Ok((kimi, credential))
-    }
-
     /// The logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
@@ -146,6 +139,13 @@ impl Kimi {
             Some(token) => send(token).await,
             None => Err(error),
         }
+    }
+
+    /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
+    pub async fn send_json(&self, url: &str, token: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
+        let headers = self.headers(token, extra)?;
+        let sending = self.http.post(url).headers(headers).body(body).send();
+        sending.await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))
     }
 
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
@@ -233,7 +233,7 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
 }
 
 /// The error of an unsuccessful answer.
-async fn failed(mut response: Response) -> Error {
+pub async fn failed(mut response: Response) -> Error {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let wait = retry_after(header, SystemTime::now());

@@ -74,6 +74,21 @@ impl Endpoint {
     pub fn files(&self) -> String {
         format!("{}/v1/files", self.root)
     }
+
+    /// `POST`, web search.
+    pub fn search(&self) -> String {
+        format!("{}/v1/search", self.root)
+    }
+
+    /// `POST`, a page as text.
+    pub fn fetch(&self) -> String {
+        format!("{}/v1/fetch", self.root)
+    }
+
+    /// `POST`, data sources.
+    pub fn tools(&self) -> String {
+        format!("{}/v1/tools", self.root)
+    }
 }
 
 /// One of the two public deployments (kimi-code-2.1 §1). Accounts, tokens and hosts of one mean nothing to the other.

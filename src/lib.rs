@@ -9,7 +9,7 @@
 //! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
 //! files/      images and videos: uploaded once per account, referenced from then on
-//! services/   quota and account
+//! services/   quota and account, Kimi's own tools: web search, page fetch, data sources
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when

@@ -233,7 +233,7 @@ describe("regions", () => {
 
 describe("what Pi is told", () => {
   test("a person who has to choose a region is asked, and abort ends the login", async () => {
-    const auth = kimiAuth(addon, host("0.87.1"));
+    const auth = kimiAuth(addon, { host: host("0.87.1") });
     const saved = { ...process.env };
     Object.assign(process.env, { HOME: machine.home, USERPROFILE: machine.home });
     for (const name of Object.keys(process.env)) if (name.startsWith("KIMI_")) delete process.env[name];

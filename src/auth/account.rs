@@ -182,6 +182,11 @@ impl Credential {
         Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
     }
 
+    /// Whether this is a login, as opposed to a static key.
+    pub fn is_login(&self) -> bool {
+        self.from_login
+    }
+
     /// The value to send now.
     pub fn token(&self) -> String {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).0.clone()

@@ -7,6 +7,7 @@ use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::auth::Credential;
 use crate::catalog;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, Files, KEYS, Kind, Reach, Scope, load, set};
@@ -57,14 +58,16 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value> {
     serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
 }
 
-/// Builds the client off the async worker: certificates and settings are read.
-async fn client(request: String) -> Result<(Kimi, Option<String>)> {
-    tokio::task::spawn_blocking(move || {
+/// Builds the client off the async worker, because certificates and settings are read, and finds the credential.
+async fn client(request: String) -> Result<(Kimi, Credential)> {
+    let built = tokio::task::spawn_blocking(move || {
         let question = Question::parse(&request)?;
         Ok((Kimi::new(question.config()?, question.host)?, question.api_key))
-    })
-    .await
-    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+    });
+    let failed = |_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly"));
+    let (mut kimi, key) = built.await.unwrap_or_else(failed)?;
+    let credential = kimi.authorize(key.as_deref()).await?;
+    Ok((kimi, credential))
 }
 
 #[napi(catch_unwind)]
@@ -125,8 +128,8 @@ pub fn models(request: String) -> String {
 #[napi(catch_unwind)]
 pub async fn refresh_models(request: String) -> String {
     let result = async {
-        let (kimi, key) = client(request).await?;
-        catalog::refresh(&kimi, key.as_deref()).await
+        let (kimi, credential) = client(request).await?;
+        catalog::refresh(&kimi, &credential).await
     };
     answer(result.await.map(|()| json!({})))
 }
@@ -134,8 +137,8 @@ pub async fn refresh_models(request: String) -> String {
 #[napi(catch_unwind)]
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
-        let (kimi, key) = client(request).await?;
-        to_json(&quota(&kimi, key.as_deref(), Duration::from_millis(u64::from(max_age_ms))).await?)
+        let (kimi, credential) = client(request).await?;
+        to_json(&quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?)
     };
     answer(result.await)
 }
@@ -143,8 +146,7 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
 #[napi(catch_unwind)]
 pub async fn profile(request: String) -> String {
     let result = async {
-        let (kimi, key) = client(request).await?;
-        let (kimi, credential) = kimi.authorized(key.as_deref()).await?;
+        let (kimi, credential) = client(request).await?;
         let url = format!("{}/me", kimi.config.endpoint.v1());
         let body = kimi.get(&url, &credential, PATIENCE, MAX_PROFILE).await?;
         let profile = crate::services::account::parse(&serde_json::from_slice(&body).unwrap_or_default());

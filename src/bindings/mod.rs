@@ -6,6 +6,7 @@ mod facts;
 mod logging;
 mod login;
 mod medium;
+mod services;
 mod text;
 mod turn;
 
@@ -20,6 +21,7 @@ pub use login::{
     settle, start_login,
 };
 pub use medium::{MediumHandle, medium};
+pub use services::{ServiceCall, data_sources, service_call};
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};
 

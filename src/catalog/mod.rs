@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use self::live::{Entry, with_wishes};
 use self::stored::Stored;
+use crate::auth::Credential;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
@@ -102,10 +103,9 @@ pub fn known(environment: &Environment, config: &Config) -> Listing {
 }
 
 /// Asks the service and keeps the answer for [`known`]. After an error the last list stays.
-pub async fn refresh(kimi: &Kimi, passed: Option<&str>) -> Result<()> {
-    let (kimi, credential) = kimi.authorized(passed).await?;
+pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
     let url = format!("{}/models", kimi.config.endpoint.v1());
-    let body = kimi.get(&url, &credential, PATIENCE, MAX_LIST).await?;
+    let body = kimi.get(&url, credential, PATIENCE, MAX_LIST).await?;
     let state = kimi.config.state_directory.clone();
     let root = kimi.config.endpoint.root().to_owned();
     let kept = tokio::task::spawn_blocking(move || {

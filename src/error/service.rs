@@ -49,7 +49,8 @@ pub fn service_text(body: &str) -> (String, String) {
     (clip(body.trim(), MAX_SERVICE_TEXT), String::new())
 }
 
-fn html_title(body: &str) -> Option<String> {
+/// The `<title>` of an HTML page.
+pub fn html_title(body: &str) -> Option<String> {
     let lower = body.to_ascii_lowercase();
     let open = lower.find("<title")?;
     let start = open + lower[open..].find('>')? + 1;

@@ -1,8 +1,15 @@
-//! What the service offers beside answers: the plan's quota, the account.
+//! What the service offers beside answers: the plan's quota, the account, and the tools of
+//! the plan: web search, page fetch, data sources.
 
 pub mod account;
+pub mod call;
+pub mod datasource;
+pub mod excerpt;
+pub mod fetch;
 pub mod money;
+pub mod output;
 pub mod quota;
+pub mod search;
 pub mod shared;
 pub mod usage;
 

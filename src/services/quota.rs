@@ -10,6 +10,7 @@ use jiff::{Timestamp, Zoned};
 
 use super::shared;
 use super::usage::{Usage, Window};
+use crate::auth::Credential;
 use crate::client::Kimi;
 use crate::error::{Error, ErrorKind};
 
@@ -17,11 +18,11 @@ use crate::error::{Error, ErrorKind};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Adds window and reset to a quota error; any other error passes unchanged.
-pub async fn explain(kimi: &Kimi, passed: Option<&str>, mut error: Error) -> Error {
+pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> Error {
     if error.kind != ErrorKind::QuotaExhausted {
         return error;
     }
-    let asked = tokio::time::timeout(PATIENCE, shared::quota(kimi, passed, Duration::ZERO)).await;
+    let asked = tokio::time::timeout(PATIENCE, shared::quota(kimi, credential, Duration::ZERO)).await;
     let usage = match asked {
         Ok(Ok(snapshot)) => snapshot.usage.unwrap_or_default(),
         _ => Usage::default(),

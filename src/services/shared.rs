@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::usage::{self, Usage};
+use crate::auth::Credential;
 use crate::auth::atomic::replace;
 use crate::client::Kimi;
 use crate::error::{Error, Result};
@@ -55,8 +56,7 @@ impl Record {
 }
 
 /// The quota, at most `max_age` old unless the service cannot be reached. Zero asks in any case.
-pub async fn quota(kimi: &Kimi, passed: Option<&str>, max_age: Duration) -> Result<Snapshot> {
-    let (kimi, credential) = kimi.authorized(passed).await?;
+pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
     let state = kimi.config.state_directory.clone();
     let file = state.map(|state| state.join(file_name(kimi.config.endpoint.root(), &credential.token())));
     let known = in_background(file.clone(), |file| file.map(|file| read(&file)).unwrap_or_default()).await?;
@@ -68,7 +68,7 @@ pub async fn quota(kimi: &Kimi, passed: Option<&str>, max_age: Duration) -> Resu
         return Ok(wait_for_another(file, known).await?.snapshot());
     }
     let url = format!("{}/usages", kimi.config.endpoint.v1());
-    let answer = kimi.get(&url, &credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
+    let answer = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if answer.is_object() { Ok(answer) } else { Err(Error::protocol("the usage answer is no object", "")) }
     });

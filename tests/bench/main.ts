@@ -12,6 +12,7 @@ import { parseArgs, promisify } from "node:util";
 import { startService } from "../support/service.ts";
 import { type Case, cases, type Goal, type Subject, SUBJECTS } from "./cases.ts";
 import type { Measured } from "./child.ts";
+import { startup } from "./startup.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const { values: flags } = parseArgs({
@@ -157,7 +158,8 @@ try {
         `${memory.afterMb.toFixed(1)} MB at the end (${memory.growthKbPerTurn.toFixed(2)} KB per turn).`,
     );
   }
-  say(...notes);
+  if (wanted("startup")) notes.push(...startup());
+  say(...notes.map((note) => `- ${note}`));
 } finally {
   service.stop();
 }

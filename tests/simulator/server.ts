@@ -14,12 +14,20 @@ import { routes as generationRoutes } from "./generation.ts";
 import { parseJson } from "./json.ts";
 import { routes as oauthRoutes } from "./oauth.ts";
 import { findRoute, type Route } from "./routes.ts";
+import { routes as serviceRoutes } from "./services.ts";
 import type { State } from "./state.ts";
 import type { RequestRecord } from "./types.ts";
 import { routes as usageRoutes } from "./usage.ts";
 import { sleep } from "./wire.ts";
 
-const ROUTES: readonly Route[] = [...generationRoutes, ...catalogRoutes, ...fileRoutes, ...oauthRoutes, ...usageRoutes];
+const ROUTES: readonly Route[] = [
+  ...generationRoutes,
+  ...catalogRoutes,
+  ...fileRoutes,
+  ...oauthRoutes,
+  ...serviceRoutes,
+  ...usageRoutes,
+];
 
 export function createFront(state: State): { server: Server; sockets: Set<Socket> } {
   const sockets = new Set<Socket>();

@@ -75,13 +75,14 @@ export class Home {
 export interface PiOptions {
   home: Home;
   env?: Record<string, string | undefined>;
-  /** Extensions to load, our checkout if not given. */
-  extensions?: string[];
+  /** Extensions to load, our checkout if not given; `installed`: whatever Pi's settings name. */
+  extensions?: string[] | "installed";
   cwd?: string;
   timeoutMs?: number;
 }
 
 function piArguments(args: string[], options: PiOptions): string[] {
+  if (options.extensions === "installed") return [PI_CLI, ...args];
   const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);
   return [PI_CLI, "-ne", ...extensions, ...args];
 }

@@ -100,7 +100,7 @@ impl Turn {
                     (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
                 }
                 Err(error) if self.blocks.visible() => {
-                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
+                    return Err(explain(&prepared.kimi, &prepared.credential, error).await);
                 }
                 Err(error) => match Culprit::of(&error).filter(|_| source.culprit.is_none()) {
                     Some(culprit) => {
@@ -117,7 +117,7 @@ impl Turn {
                 (Verdict::Final(_), Some(finished)) => return Ok(finished),
                 (Verdict::Final(outlook), None) => {
                     self.outlook = outlook;
-                    return Err(explain(&prepared.kimi, request.options.api_key.as_deref(), error).await);
+                    return Err(explain(&prepared.kimi, &prepared.credential, error).await);
                 }
             };
             self.pause(&error, delay, &policy, line).await;

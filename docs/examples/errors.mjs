@@ -1,0 +1,20 @@
+// What can go wrong, told apart by class or by `code`; and how to stop.
+import { Kimi, KimiAbortError, KimiAuthError, KimiError, KimiLimitError } from "pi-provider-kimi-code";
+
+const kimi = new Kimi();
+
+try {
+  await kimi.chat("Count to a million.", { signal: AbortSignal.timeout(50) }).final();
+} catch (error) {
+  if (error instanceof KimiAbortError) console.log("stopped, because", error.cause.name);
+  else throw error;
+}
+
+try {
+  await new Kimi({ apiKey: "sk-not-a-key" }).chat("Hello?").final();
+} catch (error) {
+  if (error instanceof KimiAuthError) console.log(`${error.code}: sign in again`);
+  else if (error instanceof KimiLimitError) console.log(`${error.code}: wait ${error.retryAfterMs ?? 60_000} ms`);
+  else if (error instanceof KimiError) console.log(`${error.code}: ${error.message}`, error.partial?.content);
+  else throw error;
+}

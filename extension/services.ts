@@ -1,0 +1,154 @@
+/**
+ * Kimi's own tools as plain functions over the addon: web search, page fetch, data sources.
+ *
+ * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
+ * person as it stands.
+ */
+import { environment, type Host } from "./environment.ts";
+import type { Addon } from "./native.ts";
+
+export interface SearchResult {
+  title: string;
+  url: string;
+  site: string;
+  /** As the service gives it, usually `2026-05-01`; empty if unknown. */
+  date: string;
+  snippet: string;
+}
+
+interface Answer {
+  /** What the service says, as a model should read it; the beginning of it where there is a limit. */
+  text: string;
+  /** Whole length in lines and in bytes of UTF-8. */
+  lines: number;
+  bytes: number;
+  /** Sentences that belong to the answer without being part of it. */
+  notes: string[];
+  /** Id the call was made under. */
+  callId: string;
+  /** Only with a limit: `text` is not all of it, and where all of it is. */
+  truncated?: true;
+  fullOutputPath?: string;
+}
+
+export interface SearchAnswer extends Answer {
+  /** All results; with a limit, the first ones in short. */
+  results: SearchResult[];
+  total: number;
+}
+
+export type FetchAnswer = Answer;
+
+export interface ReturnedFile {
+  name: string;
+  /** In bytes. */
+  size: number;
+  /** Where it was written, relative to the project folder. */
+  path?: string;
+  /** Why it was not written. */
+  skipped?: string;
+}
+
+export interface DatasourceAnswer extends Answer {
+  files?: ReturnedFile[];
+  /** What Moonshot's support asks for. */
+  requestId?: string;
+}
+
+export interface DatasourceRequest {
+  source: string;
+  /** Without it, the documentation of the source is asked for. */
+  api?: string | undefined;
+  params?: unknown;
+  /** Returned files are written below this folder only, and only where `params.file_path` asks for one. */
+  project?: string;
+}
+
+export interface ServiceOptions {
+  signal?: AbortSignal | undefined;
+  /** Id of the model's tool call; a fresh one is made where there is none. */
+  callId?: string;
+  /** For the whole call, 180,000 ms if not given. */
+  timeoutMs?: number;
+  /** Access token and API base of a login; without them, the login of this machine counts. */
+  credential?: string | undefined;
+  baseUrl?: string | undefined;
+  /** How much text is wanted; all of a longer one goes into a file in `directory`. */
+  limit?: { bytes: number; lines: number; directory: string };
+  /** Outranks `process.env`. */
+  env?: Record<string, string | undefined>;
+}
+
+/** Why a call brought nothing. */
+export class KimiServiceError extends Error {
+  override readonly name = "KimiServiceError";
+  /** `cancelled`, `timeout`, `network`, `login_required`, `unauthorized`, `entitlement`, `bad_request` … */
+  readonly code: string;
+  readonly status: number | undefined;
+  readonly retryAfterMs: number | undefined;
+  readonly requestId: string | undefined;
+
+  constructor(failure: Failure) {
+    super(failure.message);
+    this.code = failure.code;
+    this.status = failure.status ?? undefined;
+    this.retryAfterMs = failure.retryAfterMs ?? undefined;
+    this.requestId = failure.requestId ?? undefined;
+  }
+}
+
+interface Failure {
+  ok: false;
+  code: string;
+  message: string;
+  status?: number | null;
+  retryAfterMs?: number | null;
+  requestId?: string | null;
+}
+
+export class KimiServices {
+  readonly #addon: Addon;
+  readonly #host: Host;
+
+  constructor(addon: Addon, host: Host) {
+    this.#addon = addon;
+    this.#host = host;
+  }
+
+  /** Searches the web. */
+  search(query: string, options: ServiceOptions = {}): Promise<SearchAnswer> {
+    return this.#call<SearchAnswer>({ service: "search", query }, options);
+  }
+
+  /** A page as Markdown, fetched by the service; only http and https. */
+  fetch(url: string, options: ServiceOptions = {}): Promise<FetchAnswer> {
+    return this.#call<FetchAnswer>({ service: "fetch", url }, options);
+  }
+
+  /** Asks a data source, or for its documentation. */
+  datasource(request: DatasourceRequest, options: ServiceOptions = {}): Promise<DatasourceAnswer> {
+    return this.#call<DatasourceAnswer>({ service: "datasource", ...request }, options);
+  }
+
+  /** Names and contents of the data sources. */
+  sources(): [name: string, content: string][] {
+    return JSON.parse(this.#addon.dataSources()) as [string, string][];
+  }
+
+  async #call<T extends Answer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
+    const request = JSON.stringify({ environment: environment(env), host: this.#host, ...options, ...task });
+    const call = this.#addon.serviceCall(request);
+    const abort = (): void => call.cancel();
+    signal?.addEventListener("abort", abort, { once: true });
+    if (signal?.aborted) abort();
+    try {
+      const [details, text] = await call.result();
+      const answer = JSON.parse(details) as Failure | (Omit<T, "text"> & { ok: true });
+      if (!answer.ok) throw new KimiServiceError(answer as Failure);
+      const { ok: _ok, ...members } = answer as Omit<T, "text"> & { ok: true };
+      return { ...members, text } as unknown as T;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+}

@@ -1,0 +1,13 @@
+interface Platform {
+  os: string[];
+  cpu: string[];
+  libc?: string[];
+  target: string;
+}
+export const PLATFORMS: Record<string, Platform>;
+/** Name of a platform's package. */
+export function packageName(platform: string): string;
+/** package.json of a platform's package. */
+export function platformManifest(platform: string, root: object): Record<string, unknown>;
+/** package.json of the root package as it is published. */
+export function publishedManifest(root: object): Record<string, unknown>;

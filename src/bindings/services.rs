@@ -1,0 +1,81 @@
+//! Kimi's own tools for JavaScript: one call, one promise of data. A failure is data too (napi-stack §2.5).
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use napi_derive::napi;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::JsText;
+use crate::error::{Error, ErrorKind};
+use crate::services::call::{Outcome, ServiceRequest, run};
+use crate::services::datasource;
+
+/// `[details, text]`, see `extension/native.ts`.
+pub type JsOutcome = (JsText, JsText);
+
+/// One call of a service.
+#[napi]
+pub struct ServiceCall {
+    request: Mutex<Option<String>>,
+    cancel: CancellationToken,
+}
+
+#[napi]
+impl ServiceCall {
+    /// Runs the call, once.
+    #[napi]
+    pub async fn result(&self) -> JsOutcome {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = AssertUnwindSafe(answered(request, self.cancel.clone())).catch_unwind();
+        let outcome = running.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the call was ended"))
+        });
+        match outcome {
+            Ok(Outcome { text, mut details, .. }) => {
+                details.insert("ok".to_owned(), Value::Bool(true));
+                (Value::Object(details).to_string().into(), text.into())
+            }
+            Err(error) => (failure(&error).to_string().into(), String::new().into()),
+        }
+    }
+
+    /// Aborts; the promise is fulfilled with the failure `cancelled`.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Prepares a call; `request` is JSON.
+#[napi(catch_unwind)]
+pub fn service_call(request: String) -> ServiceCall {
+    ServiceCall { request: Mutex::new(Some(request)), cancel: CancellationToken::new() }
+}
+
+/// Names and contents of the data sources, as JSON.
+#[napi(catch_unwind)]
+pub fn data_sources() -> String {
+    json!(datasource::SOURCES).to_string()
+}
+
+async fn answered(request: Option<String>, cancel: CancellationToken) -> crate::error::Result<Outcome> {
+    let text = request.ok_or_else(|| Error::new(ErrorKind::Internal, "a call can be made only once"))?;
+    let request: ServiceRequest = serde_json::from_str(&text)
+        .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the call cannot be read: {error}")))?;
+    run(request, cancel).await
+}
+
+fn failure(error: &Error) -> Value {
+    let millis = error.retry_after.map(|wait| wait.as_millis() as u64);
+    json!({
+        "ok": false,
+        "code": error.kind.code(),
+        "message": error.message,
+        "status": error.status,
+        "retryAfterMs": millis,
+        "requestId": error.trace_id,
+    })
+}

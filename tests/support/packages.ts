@@ -1,0 +1,52 @@
+/** The packages as they are published, packed from this checkout. */
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { platformName } from "../../extension/loader.ts";
+import { packPlatform } from "../../npm/pack.mjs";
+import { ROOT } from "./pi.ts";
+
+export const PLATFORM = platformName();
+export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
+
+/** Tarball of this platform's package; packed anew only if the addon changed, because compressing it takes seconds. */
+export function platformTarball(): string {
+  const cache = join(ROOT, ".cache", "packages");
+  mkdirSync(cache, { recursive: true });
+  const { version } = manifest();
+  const tarball = join(cache, `pi-provider-kimi-code-${PLATFORM}-${version}.tgz`);
+  const current = existsSync(tarball) && statSync(tarball).mtimeMs > statSync(ADDON).mtimeMs;
+  return current ? tarball : packPlatform(cache, PLATFORM);
+}
+
+/** Our package.json. */
+export function manifest(): { name: string; version: string; [member: string]: unknown } {
+  return JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { name: string; version: string };
+}
+
+/** Runs a program to its end and returns what it printed; a failure throws with everything it said. */
+export function run(command: string, args: string[], cwd: string, env?: NodeJS.ProcessEnv): string {
+  const program = command === "node" ? process.execPath : command;
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
+    cwd,
+    encoding: "utf8",
+    timeout: 120_000,
+    ...(env ? { env } : {}),
+  });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}\n${stdout}\n${stderr}`);
+  return stdout;
+}
+
+/** The same beside us, for programs that talk to a server of this process. */
+export async function runAside(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
+  const program = command === "node" ? process.execPath : command;
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${String(code)}\n${stdout}\n${stderr}`);
+  return stdout;
+}

