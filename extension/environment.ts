@@ -6,7 +6,7 @@ import { homedir, hostname, release, type } from "node:os";
 
 /** The variables that concern the addon; everything else stays here. */
 const RELEVANT =
-  /^(KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
+  /^(HOME|KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
 
 export type Environment = Record<string, string>;
 

@@ -12,6 +12,8 @@ export const OpCode = {
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
+  /** The medium at position `index` is needed once more. Answer with `sendMedium`. */
+  Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
   ThinkingStart: 11,
@@ -40,6 +42,13 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
+  /** Answers a Media op with the base64 text or data URL. */
+  sendMedium(index: number, data: string): void;
+}
+
+/** What the addon knows about an image or video; freed with this object. */
+export interface MediumHandle {
+  readonly __medium?: never;
 }
 
 export interface ServiceCall {
@@ -99,7 +108,9 @@ export interface Addon {
   /** For the exit of the process: waits for a refresh token that is on its way, releases all locks. */
   settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
-  startTurn(request: string, context: string, media: string[], onOps: (ops: Op[]) => void): TurnHandle;
+  startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  /** Takes an image or video (base64 or data URL); the one moment at which its bytes cross. */
+  medium(data: string): MediumHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
   /** JSON list of `[name, content]` of the data sources. */

@@ -1,5 +1,6 @@
 /**
- * Tells the person what a turn waits for: a retry that is due in some seconds, a service that has gone quiet.
+ * Tells the person what a turn waits for: a retry that is due in some seconds, a service that has gone quiet,
+ * files on their way.
  *
  * Pi offers a status line to extensions (pi-extension §4.3). Every turn writes under a key of its own, because several run side
  * by side; without a screen (print, JSON) Pi ignores it. A status must never cost a turn, so nothing here throws.
@@ -15,6 +16,7 @@ export interface StatusLine {
 export type Notice =
   | { kind: "retry"; attempt: number; attempts: number; delayMs: number; code: string; message: string }
   | { kind: "quiet"; sinceMs: number; limitMs: number | null }
+  | { kind: "upload"; left: number; message: string }
   | { kind: "note"; message: string };
 
 const REASONS: Record<string, string> = {
@@ -72,6 +74,7 @@ export class TurnNotice {
   show(notice: Notice): void {
     this.clear();
     if (notice.kind === "note") return this.#tell(`Kimi: ${notice.message}`);
+    if (notice.kind === "upload" && notice.left === 0) return;
     const start = Date.now();
     const update = (): void => this.#write(noticeText(notice, Date.now() - start));
     update();
@@ -99,6 +102,8 @@ export function noticeText(notice: Exclude<Notice, { kind: "note" }>, elapsedMs:
       const when = wait > 0 ? ` in ${seconds(wait)}` : "";
       return `Kimi: ${reason}, attempt ${notice.attempt} of ${notice.attempts}${when}`;
     }
+    case "upload":
+      return `Kimi: ${notice.message}`;
     case "quiet": {
       const limit = notice.limitMs === null ? "" : `, giving up after ${seconds(notice.limitMs)}`;
       return `Kimi: silent for ${seconds(notice.sinceMs + elapsedMs)}${limit}`;

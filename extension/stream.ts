@@ -19,7 +19,7 @@ import type {
 import { contextText } from "./context.ts";
 import { LiveArguments, type LiveCall } from "./arguments.ts";
 import { environment, type Host } from "./environment.ts";
-import { withoutMedia } from "./media.ts";
+import { type Medium, withoutMedia } from "./media.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "./native.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
 
@@ -64,6 +64,7 @@ class Turn {
   readonly #calls = new Map<number, LiveArguments>();
   readonly #notice: TurnNotice;
   #handle: TurnHandle | undefined;
+  #media: Medium[] = [];
   /** Ops that wait for a hook to finish. */
   #waiting: Op[] = [];
   #hookRunning = false;
@@ -90,7 +91,8 @@ class Turn {
   begin(addon: Addon, host: Host, context: TranscriptContext): void {
     const { signal, onPayload, onProviderStreamEvent } = this.#options;
     if (signal?.aborted) return this.#abort();
-    const { context: slim, media } = withoutMedia(context);
+    const { context: slim, media } = withoutMedia(addon, context);
+    this.#media = media;
     const request = JSON.stringify({
       environment: environment(this.#options.env),
       host,
@@ -99,7 +101,12 @@ class Turn {
       payloadHook: onPayload !== undefined,
       rawEvents: onProviderStreamEvent !== undefined,
     });
-    this.#handle = addon.startTurn(request, contextText(slim), media, (ops) => this.#receive(ops));
+    this.#handle = addon.startTurn(
+      request,
+      contextText(slim),
+      media.map(({ handle }) => handle),
+      (ops) => this.#receive(ops),
+    );
     signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
@@ -179,6 +186,11 @@ class Turn {
         return this.#responseHook(text);
       case OpCode.Raw:
         return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
+      case OpCode.Media: {
+        const medium = this.#media[index];
+        if (medium !== undefined) this.#handle?.sendMedium(index, medium.data);
+        break;
+      }
       case OpCode.TextStart:
         partial.content[index] = { type: "text", text: "" };
         this.#push({ type: "text_start", contentIndex: index, partial });

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Response};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::multipart::Form;
+use reqwest::{Client, RequestBuilder, Response};
 
 use crate::auth::token::TokenEndpoint;
 use crate::auth::{Account, Credential};
@@ -83,8 +84,7 @@ impl Kimi {
         })
     }
 
-    /// Posts JSON and returns the response once its head is here and says success. A 401 is answered once by healing the
-    /// login and asking again; that happens before anything of an answer exists, so nothing can be said twice.
+    /// Posts JSON and returns the response once its head is here and says success.
     pub async fn post_json(
         &self,
         url: &str,
@@ -92,14 +92,51 @@ impl Kimi {
         body: Bytes,
         extra: &ExtraHeaders,
     ) -> Result<Response> {
+        self.healing(credential, extra, |token| {
+            let request =
+                self.headers(&token, extra).map(|headers| self.http.post(url).headers(headers).body(body.clone()));
+            async { sent(request?).await }
+        })
+        .await
+    }
+
+    /// Posts a form, built anew for each attempt, and returns the response once its head is here and says success. Headers
+    /// of the caller that describe a JSON body do not count.
+    pub async fn post_form(
+        &self,
+        url: &str,
+        credential: &Credential,
+        form: impl Fn() -> Result<Form>,
+        extra: &ExtraHeaders,
+    ) -> Result<Response> {
+        self.healing(credential, extra, |token| {
+            let request = self.headers(&token, extra).and_then(|mut headers| {
+                headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+                headers.remove(CONTENT_TYPE);
+                headers.remove(CONTENT_LENGTH);
+                Ok(self.http.post(url).headers(headers).multipart(form()?))
+            });
+            async { sent(request?).await }
+        })
+        .await
+    }
+
+    /// A 401 is answered once by healing the login and asking again; that happens before anything of an answer exists, so
+    /// nothing can be said twice.
+    async fn healing<F: Future<Output = Result<Response>>>(
+        &self,
+        credential: &Credential,
+        extra: &ExtraHeaders,
+        send: impl Fn(String) -> F,
+    ) -> Result<Response> {
         let token = credential.token();
-        let error = match self.post_once(url, &token, body.clone(), extra).await {
+        let error = match send(token.clone()).await {
             Err(error) if error.kind == ErrorKind::Unauthorized && !has(extra, AUTHORIZATION.as_str()) => error,
             result => return result,
         };
         tracing::debug!("the service refused the access token");
         match credential.heal(&token).await? {
-            Some(token) => self.post_once(url, &token, body, extra).await,
+            Some(token) => send(token).await,
             None => Err(error),
         }
     }
@@ -150,11 +187,6 @@ impl Kimi {
         Ok(body)
     }
 
-    async fn post_once(&self, url: &str, token: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
-        let response = self.send_json(url, token, body, extra).await?;
-        if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
-    }
-
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.config.custom_headers {
@@ -186,6 +218,11 @@ impl Kimi {
 
 fn has(headers: &ExtraHeaders, name: &str) -> bool {
     headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+}
+
+async fn sent(request: RequestBuilder) -> Result<Response> {
+    let response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+    if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {

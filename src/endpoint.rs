@@ -70,6 +70,11 @@ impl Endpoint {
         format!("{}/v1/messages", self.root)
     }
 
+    /// `POST`, uploads.
+    pub fn files(&self) -> String {
+        format!("{}/v1/files", self.root)
+    }
+
     /// `POST`, web search.
     pub fn search(&self) -> String {
         format!("{}/v1/search", self.root)

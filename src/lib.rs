@@ -8,6 +8,7 @@
 //! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
 //! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
 //! chat/       one turn: transcript → repair → body → request → events → deltas → frames
+//! files/      images and videos: uploaded once per account, referenced from then on
 //! services/   quota and account, Kimi's own tools: web search, page fetch, data sources
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
@@ -33,6 +34,8 @@ pub mod config;
 pub mod endpoint;
 #[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
+pub mod files;
 #[forbid(unsafe_code)]
 pub mod http;
 #[forbid(unsafe_code)]

@@ -18,7 +18,7 @@ fn a_body_is_built_within_three_times_its_transcript() {
         let before = MEMORY.current_usage();
         let context = transcript::context(4 << 20, 400, 60);
         MEMORY.reset_peak_usage();
-        let target = Target { images: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
+        let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
         let conversation = repair(Transcript::parse(&context, &[]).unwrap(), target);
         let body = dialect.encode(&conversation, &BodyOptions::default()).unwrap();
         assert!(body.len() > 3 << 20);

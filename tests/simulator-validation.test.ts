@@ -8,7 +8,7 @@ import { chat, messages } from "./simulator/testing.ts";
 
 let simulator: Simulator;
 before(async () => {
-  simulator = await startSimulator();
+  simulator = await startSimulator({ fileReferences: "any" });
 });
 beforeEach(() => simulator.reset());
 after(() => simulator.close());

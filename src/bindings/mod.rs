@@ -5,6 +5,7 @@
 mod facts;
 mod logging;
 mod login;
+mod medium;
 mod services;
 mod text;
 mod turn;
@@ -19,6 +20,7 @@ pub use login::{
     LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
     settle, start_login,
 };
+pub use medium::{MediumHandle, medium};
 pub use services::{ServiceCall, data_sources, service_call};
 pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};

@@ -8,16 +8,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use napi::Status;
-use napi::bindgen_prelude::{Function, Latin1String, spawn, spawn_blocking};
+use napi::bindgen_prelude::{ClassInstance, Function, Latin1String, spawn};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::JsText;
+use super::medium::{self, MediumHandle};
 use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
+use crate::chat::transcript::Media;
 use crate::chat::turn::{TurnLine, TurnRequest, failure, run};
 use crate::error::{Error, ErrorKind};
 
@@ -29,6 +32,7 @@ pub type JsOp = (u32, u32, JsText, Option<JsText>);
 pub struct TurnHandle {
     cancel: CancellationToken,
     body: mpsc::UnboundedSender<String>,
+    media: mpsc::UnboundedSender<(usize, Bytes)>,
 }
 
 #[napi]
@@ -45,6 +49,13 @@ impl TurnHandle {
         // The turn may be over already.
         let _ = self.body.send(body);
     }
+
+    /// Answers a `Media` op with the base64 text.
+    #[napi(catch_unwind)]
+    pub fn send_medium(&self, index: u32, text: Latin1String) {
+        // As above.
+        let _ = self.media.send((index as usize, medium::bytes(text)));
+    }
 }
 
 /// Starts a turn. `on_frame` receives batches of ops, the last one terminal; nothing is ever thrown for a failed request.
@@ -52,7 +63,7 @@ impl TurnHandle {
 pub fn start_turn(
     request: String,
     context: String,
-    media: Vec<Latin1String>,
+    media: Vec<ClassInstance<'_, MediumHandle>>,
     on_frame: Function<'_, Vec<JsOp>, ()>,
 ) -> napi::Result<TurnHandle> {
     let queue = Arc::new(FrameQueue::default());
@@ -68,14 +79,16 @@ pub fn start_turn(
         armed.swap(true, Ordering::AcqRel) || wake.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
     });
     let cancel = CancellationToken::new();
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_bodies: receiver };
+    let (body, hooked_bodies) = mpsc::unbounded_channel();
+    let (media_sender, supplied) = mpsc::unbounded_channel();
+    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_bodies, supplied };
+    let media = media.iter().map(|handle| handle.medium()).collect();
     spawn(guarded(request, context, media, line));
-    Ok(TurnHandle { cancel, body: sender })
+    Ok(TurnHandle { cancel, body, media: media_sender })
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.
-async fn guarded(request: String, context: String, media: Vec<Latin1String>, mut line: TurnLine) {
+async fn guarded(request: String, context: String, media: Vec<Media>, mut line: TurnLine) {
     let request: TurnRequest = match serde_json::from_str(&request) {
         Ok(request) => request,
         Err(error) => {
@@ -84,11 +97,6 @@ async fn guarded(request: String, context: String, media: Vec<Latin1String>, mut
         }
     };
     let mut spare = line.frames.spare();
-    // Copying megabytes of base64 is not for the worker that serves every stream.
-    let media = spawn_blocking(move || media.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect());
-    let Ok(media) = media.await else {
-        return spare.send(failure(&Error::new(ErrorKind::Internal, "an image could not be taken over")));
-    };
     if AssertUnwindSafe(run(request, context, media, line)).catch_unwind().await.is_err() {
         let error = Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the turn was ended");
         spare.send(failure(&error));
@@ -110,6 +118,7 @@ fn js_op(op: Op) -> JsOp {
         Op::Response(text) => (1, 0, text.into(), None),
         Op::Notice(text) => (2, 0, text.into(), None),
         Op::Raw(text) => (3, 0, text.into(), None),
+        Op::Media(index) => (4, at(index), String::new().into(), None),
         Op::Start { index, kind: block, head } => (kind(10, block), at(index), head.into(), None),
         Op::Delta { index, kind: block, text } => (kind(20, block), at(index), text.into(), None),
         Op::ToolDelta { index, text, changes } => (22, at(index), text.into(), Some(changes.into_text().into())),

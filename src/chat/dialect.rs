@@ -7,6 +7,7 @@ use super::openai::OpenAiDecoder;
 use super::repair::Conversation;
 use super::{anthropic, openai};
 use crate::endpoint::Endpoint;
+use crate::files::Shape;
 
 /// A dialect of the service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,6 +65,14 @@ impl Dialect {
         match self {
             Self::OpenAi => openai::encode(conversation, options),
             Self::Anthropic => anthropic::encode(conversation, options),
+        }
+    }
+
+    /// How media are written.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::OpenAi => Shape::OpenAi,
+            Self::Anthropic => Shape::Anthropic,
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Op {
     Response(String),
     /// Something a person may want to know while waiting.
     Notice(String),
+    /// The content of the medium at this position is needed again.
+    Media(usize),
     /// The raw JSON of one service event, for callers that asked for it.
     Raw(String),
     /// A block begins; `head` is JSON with what is final from the start.

@@ -112,13 +112,17 @@ fn parts_of<'t, 'a>(turn: &'t mut Turn<'a>) -> Option<&'t mut Vec<Part<'a>>> {
 
 fn has_image(turn: &Turn<'_>) -> bool {
     matches!(turn, Turn::User(parts) | Turn::ToolResult { parts, .. }
-        if parts.iter().any(|part| matches!(part, Part::Image { .. })))
+        if parts.iter().any(is_image))
+}
+
+fn is_image(part: &Part<'_>) -> bool {
+    matches!(part, Part::Inset(_) | Part::Link { .. })
 }
 
 fn without_images(turn: &mut Turn<'_>) -> usize {
     let mut replaced = 0;
     for part in parts_of(turn).into_iter().flatten() {
-        if matches!(part, Part::Image { .. }) {
+        if is_image(part) {
             *part = Part::Text(IMAGE_LEFT_OUT.into());
             replaced += 1;
         }

@@ -133,6 +133,20 @@ pub const KEYS: &[Key] = &[
         "The largest images are uploaded until a request is below this size.",
     ),
     key(
+        "uploads.inlineLimitBytes",
+        Kind::Size,
+        &["KIMI_CODE_INLINE_LIMIT_BYTES"],
+        "52428800",
+        "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
+    ),
+    key(
+        "uploads.timeoutMs",
+        Kind::Millis,
+        &["KIMI_CODE_UPLOAD_TIMEOUT_MS"],
+        "300000",
+        "Longest time for one attempt to upload one file; small files get 30 s and 16 s per MiB.",
+    ),
+    key(
         "statusLine",
         Kind::Switch,
         &[],
@@ -338,7 +352,7 @@ mod tests {
         assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
         assert!(find(&["models", "k3"]).is_none());
         assert!(find(&["retry", "attempts", "more"]).is_none());
-        assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes"]);
+        assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes", "inlineLimitBytes", "timeoutMs"]);
     }
 
     /// `UPDATE_SCHEMA=1 cargo test schema` writes the file anew.

@@ -30,6 +30,7 @@ use crate::chat::thinking::Wishes;
 use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
+use crate::files::UploadSettings;
 use crate::http::NetworkSettings;
 use crate::identity::{Identity, custom_headers};
 use crate::retry::RetryPolicy;
@@ -119,6 +120,17 @@ impl Config {
     pub fn thinking(&self, model: &str) -> Wishes {
         let wishes = self.settings.wishes(model).thinking;
         Wishes { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
+    }
+
+    /// Which media are uploaded.
+    pub fn uploads(&self) -> UploadSettings {
+        let said = &self.settings.uploads;
+        UploadSettings {
+            threshold: said.threshold_bytes,
+            budget: said.total_bytes,
+            inline_limit: said.inline_limit_bytes,
+            timeout: (said.timeout_ms > 0).then(|| Duration::from_millis(said.timeout_ms)),
+        }
     }
 
     /// Upper bound of the output cap for this model.

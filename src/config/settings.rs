@@ -42,6 +42,10 @@ pub struct Uploads {
     pub threshold_bytes: u64,
     /// The largest images, until the request is below this size, in bytes.
     pub total_bytes: u64,
+    /// Longest request, in bytes, that carries files whose upload failed.
+    pub inline_limit_bytes: u64,
+    /// Longest time for one file; 0 means no limit.
+    pub timeout_ms: u64,
 }
 
 /// One of Kimi's own tools.

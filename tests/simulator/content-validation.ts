@@ -52,7 +52,7 @@ function checkUrl(kind: string, url: string | undefined, model: ResolvedModel): 
   if (url === undefined || url === "") throw invalidRequest(`Invalid request: ${kind}_url.url is required`);
   if (kind === "video") checkVideoModel(model);
   if (/^https?:\/\//.test(url)) return;
-  // Which ids exist is the business of the files group; until it is there every well-formed id counts.
+  // Which ids exist is the business of files.ts.
   if (url.startsWith("ms://")) {
     if (/^ms:\/\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(url)) return;
     throw invalidRequest(`Invalid request: file ${url} is not found`);

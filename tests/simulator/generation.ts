@@ -8,6 +8,7 @@ import { renderAnthropic } from "./anthropic-stream.ts";
 import { checkAnthropicRequest } from "./anthropic-validation.ts";
 import { contextOverflow, invalidRequest } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
+import { accountOf, checkReferences } from "./files.ts";
 import { renderOpenAI } from "./openai-stream.ts";
 import { checkOpenAIRequest } from "./openai-validation.ts";
 import { plainAnswer } from "./plain-answer.ts";
@@ -46,6 +47,7 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   if (state.settings.validation) {
     const check = dialect === "openai" ? checkOpenAIRequest : checkAnthropicRequest;
     check(body, model, state.settings);
+    if (state.settings.fileReferences === "known") checkReferences(body, accountOf(record.headers), state.files);
   }
   const prompt = dialect === "openai" ? promptFromOpenAI(body) : promptFromAnthropic(body);
   // The cache does not outlive a switch of models, and ids that run on the same model share it.

@@ -3,6 +3,7 @@
 
 import type { AddressInfo } from "node:net";
 import type { Catalog } from "./catalog.ts";
+import type { FileStore } from "./files.ts";
 import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
@@ -30,6 +31,8 @@ export interface Simulator {
   /** May be changed at any time; `reset` restores what `startSimulator` was given. */
   readonly settings: Settings;
   readonly catalog: Catalog;
+  /** What was uploaded. */
+  readonly files: FileStore;
   /** Quota and account: what `/usages` and `/me` say; see usage.ts. */
   readonly plan: Plan;
   /** Logins, device scripts, counters; see oauth-state.ts. */
@@ -43,7 +46,7 @@ export interface Simulator {
   intercept(endpoint: EndpointName, ...answers: Interception[]): void;
   /** The first request, past or future, that satisfies the predicate. Default timeout 5 s. */
   waitForRequest(predicate: (record: RequestRecord) => boolean, timeoutMs?: number): Promise<RequestRecord>;
-  /** Log, queue, default, interceptions, caches, catalogue, settings. */
+  /** Log, queue, default, interceptions, caches, catalogue, files, settings. */
   reset(): void;
   /** Stops listening and destroys open connections. */
   close(): Promise<void>;
@@ -74,6 +77,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     requests: state.log.records,
     settings: state.settings,
     catalog: state.catalog,
+    files: state.files,
     plan: state.plan,
     oauth: state.oauth,
     credentials: state.credentials,

@@ -9,6 +9,7 @@ import { authKind, checkCredential, checkIdentity } from "./auth.ts";
 import { routes as catalogRoutes } from "./catalog.ts";
 import { notFound, ServiceError, tooLarge } from "./errors.ts";
 import { Exchange } from "./exchange.ts";
+import { routes as fileRoutes } from "./files.ts";
 import { routes as generationRoutes } from "./generation.ts";
 import { parseJson } from "./json.ts";
 import { routes as oauthRoutes } from "./oauth.ts";
@@ -22,6 +23,7 @@ import { sleep } from "./wire.ts";
 const ROUTES: readonly Route[] = [
   ...generationRoutes,
   ...catalogRoutes,
+  ...fileRoutes,
   ...oauthRoutes,
   ...serviceRoutes,
   ...usageRoutes,

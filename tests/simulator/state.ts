@@ -1,6 +1,7 @@
 // Everything the simulated service remembers between two requests.
 
 import { Catalog } from "./catalog.ts";
+import { FileStore } from "./files.ts";
 import { RequestLog } from "./log.ts";
 import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
@@ -15,6 +16,7 @@ function defaultSettings(): Settings {
     identityGate: "agent",
     toolSchema: "strict",
     toolSchemaLimitBytes: 15_000,
+    fileReferences: "known",
     maxBodyBytes: 100 * 1024 * 1024,
     promptCacheTtlMs: 600_000,
   };
@@ -23,6 +25,7 @@ function defaultSettings(): Settings {
 export class State {
   readonly log = new RequestLog();
   readonly catalog = new Catalog();
+  readonly files = new FileStore();
   readonly oauth = new OAuthState();
   readonly plan = new Plan();
   readonly settings: Settings;
@@ -59,6 +62,7 @@ export class State {
   reset(): void {
     this.log.clear();
     this.catalog.reset();
+    this.files.clear();
     this.plan.reset();
     this.oauth.reset();
     this.promptCache.clear();

@@ -6,7 +6,7 @@ import type { Json, JsonObject } from "./json.ts";
 export type Dialect = "openai" | "anthropic";
 
 /** Names of the endpoints in the request log and in `intercept`. */
-export type EndpointName = "chat" | "messages" | "models" | "unknown" | (string & {});
+export type EndpointName = "chat" | "messages" | "models" | "files" | "unknown" | (string & {});
 
 /** Token counts of an answer. What is left out is computed from the request and the rendered text. */
 export interface UsageSpec {
@@ -145,6 +145,8 @@ export interface Settings {
   toolSchema: "strict" | "off";
   /** 15 000 until June 2026, 120 000 since (kimi-code-2.1 §6.4). Default 15 000. */
   toolSchemaLimitBytes: number;
+  /** `known` refuses `ms://` ids that the account did not upload. Default `known`. */
+  fileReferences: "known" | "any";
   /** Above it 413 without reading on. */
   maxBodyBytes: number;
   /** How long a prompt stays in the prefix cache (protocol reference §12). */

@@ -15,6 +15,7 @@ use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
 use super::super::repair::{Answer, AnswerBlock, Conversation, Turn, is_signature};
 use super::super::tool_schema::WireTool;
 use super::super::transcript::Part;
+use crate::files::{Inset, Kind as MediaKind};
 
 /// What a tool said that said nothing.
 const NO_OUTPUT: &str = "(no tool output)";
@@ -151,9 +152,17 @@ fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
 fn block<'a>(part: &'a Part<'a>) -> WireBlock<'a> {
     match part {
         Part::Text(text) => text_block(text.as_ref().into()),
-        Part::Image { mime, data } => {
-            WireBlock::Image { source: Source { kind: "base64", media_type: mime, data }, cache_control: None }
-        }
+        Part::Inset(inset) => media_block(inset.media_type.kind, Source::Gap(inset)),
+        Part::Link { kind, url } => media_block(*kind, Source::Link { kind: "url", url }),
+        // Repair leaves none.
+        Part::Media { kind, .. } => text_block(kind.word().into()),
+    }
+}
+
+fn media_block(kind: MediaKind, source: Source<'_>) -> WireBlock<'_> {
+    match kind {
+        MediaKind::Image => WireBlock::Image { source, cache_control: None },
+        MediaKind::Video => WireBlock::Video { source, cache_control: None },
     }
 }
 
@@ -255,6 +264,7 @@ impl WireMessage<'_> {
         if let Some(
             WireBlock::Text { cache_control, .. }
             | WireBlock::Image { cache_control, .. }
+            | WireBlock::Video { cache_control, .. }
             | WireBlock::ToolResult { cache_control, .. },
         ) = self.content.last_mut()
         {
@@ -272,6 +282,11 @@ enum WireBlock<'a> {
         cache_control: Option<Kind>,
     },
     Image {
+        source: Source<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<Kind>,
+    },
+    Video {
         source: Source<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<Kind>,
@@ -301,11 +316,15 @@ enum WireBlock<'a> {
 }
 
 #[derive(Serialize)]
-struct Source<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    media_type: &'a str,
-    data: &'a str,
+#[serde(untagged)]
+enum Source<'a> {
+    /// Filled once it is known whether it is a reference.
+    Gap(&'a Inset),
+    Link {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        url: &'a str,
+    },
 }
 
 /// JSON text as it is.

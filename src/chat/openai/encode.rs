@@ -15,6 +15,7 @@ use super::super::repair::{Answer, AnswerBlock, Conversation, Turn};
 use super::super::thinking::Thinking;
 use super::super::tool_schema::WireTool;
 use super::super::transcript::Part;
+use crate::files::{Inset, Kind};
 
 /// What a tool said that said nothing; Pi's words.
 const NO_OUTPUT: &str = "(no tool output)";
@@ -242,24 +243,18 @@ enum WireContent<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum WirePart<'a> {
     Text { text: &'a str },
-    ImageUrl { image_url: ImageUrl<'a> },
+    ImageUrl { image_url: MediaUrl<'a> },
+    VideoUrl { video_url: MediaUrl<'a> },
 }
 
 #[derive(Serialize)]
-struct ImageUrl<'a> {
-    url: DataUrl<'a>,
-}
-
-/// Written without building the megabytes of a data URL in memory first.
-struct DataUrl<'a> {
-    mime: &'a str,
-    data: &'a str,
-}
-
-impl Serialize for DataUrl<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("data:{};base64,{}", self.mime, self.data))
-    }
+#[serde(untagged)]
+enum MediaUrl<'a> {
+    /// Filled once it is known whether it is a reference.
+    Gap(&'a Inset),
+    Link {
+        url: &'a str,
+    },
 }
 
 fn joined<'a>(texts: &[&'a str], separator: &str) -> Cow<'a, str> {
@@ -296,7 +291,17 @@ fn is_blank(part: &Part<'_>) -> bool {
 fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
     match part {
         Part::Text(text) => WirePart::Text { text },
-        Part::Image { mime, data } => WirePart::ImageUrl { image_url: ImageUrl { url: DataUrl { mime, data } } },
+        Part::Inset(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
+        Part::Link { kind, url } => media_part(*kind, MediaUrl::Link { url }),
+        // Repair leaves none.
+        Part::Media { kind, .. } => WirePart::Text { text: kind.word() },
+    }
+}
+
+fn media_part(kind: Kind, url: MediaUrl<'_>) -> WirePart<'_> {
+    match kind {
+        Kind::Image => WirePart::ImageUrl { image_url: url },
+        Kind::Video => WirePart::VideoUrl { video_url: url },
     }
 }
 
@@ -305,10 +310,16 @@ mod tests {
     use super::super::super::repair::{Target, repair};
     use super::super::super::transcript::Transcript;
     use super::*;
+    use crate::files::{Draft, Filling, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
-        let conversation = repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
-        serde_json::from_slice(&encode(&conversation, options).unwrap()).unwrap()
+        let target = Target { images: true, ..Target::default() };
+        let mut conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
+        let insets = Draft::number(conversation.insets_mut());
+        let inline: Vec<Filling> =
+            insets.iter().map(|inset| Filling::Inline(inset.medium.content().unwrap())).collect();
+        let draft = Draft::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
+        serde_json::from_slice(&draft.fill(&inline)).unwrap()
     }
 
     fn thinking_on() -> BodyOptions {

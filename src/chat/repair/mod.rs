@@ -5,7 +5,7 @@
 //! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript (pi-extension §3.9) and the
 //! hard rules of protocol reference §6.4; where both differ, docs/architecture.md says why.
 
-mod images;
+mod media;
 mod names;
 #[cfg(test)]
 mod properties;
@@ -22,6 +22,7 @@ use super::call_ids::CallIds;
 use super::tool_args::{Settled, settle};
 use super::tool_schema::WireTool;
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
+use crate::files::Inset;
 use names::ToolNames;
 
 /// What Pi says in place of a result that never came.
@@ -35,6 +36,8 @@ const NO_CONTENT: &str = "(no content)";
 pub struct Target {
     /// Images.
     pub images: bool,
+    /// Videos.
+    pub videos: bool,
     /// Tools that join in the middle of a conversation stay where they joined (`supports_dynamic_tools`).
     pub late_tools: bool,
     /// The Anthropic dialect: it has a place for encrypted reasoning, and none for Moonshot's built-in tools.
@@ -56,6 +59,17 @@ pub struct Conversation<'a> {
     pub estimated_tokens: u64,
     /// About as long as a body gets, in bytes: room for it is made at once, because growing would double it.
     pub body_bytes: usize,
+}
+
+impl<'a> Conversation<'a> {
+    /// The images and videos, in order.
+    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut Inset> + use<'_, 'a> {
+        let parts = self.turns.iter_mut().flat_map(|turn| match turn {
+            Turn::User(parts) | Turn::ToolResult { parts, .. } => parts.as_mut_slice(),
+            _ => &mut [],
+        });
+        parts.filter_map(|part| if let Part::Inset(inset) = part { Some(inset) } else { None })
+    }
 }
 
 /// One message of the request.
@@ -331,7 +345,7 @@ impl<'a> Repairer<'a> {
         let mut after_omitted = false;
         for part in parts {
             let part = match part {
-                Part::Image { .. } if !self.target.images => {
+                Part::Media { .. } | Part::Link { .. } if !self.target.images => {
                     if after_omitted {
                         continue;
                     }
@@ -339,9 +353,10 @@ impl<'a> Repairer<'a> {
                     kept.push(Part::Text(omitted.to_owned().into()));
                     continue;
                 }
-                Part::Image { mime, data } => images::usable(mime, data),
-                text => text,
+                Part::Media { kind, mime, medium } => media::usable(kind, &mime, medium),
+                part => part,
             };
+            let part = if media::is_video(&part) && !self.target.videos { media::no_video() } else { part };
             after_omitted = matches!(&part, Part::Text(text) if text == omitted);
             match &part {
                 Part::Text(text) if drop_blank && text.trim().is_empty() => {}
@@ -374,7 +389,7 @@ impl<'a> Repairer<'a> {
 fn weight(part: &Part<'_>) -> usize {
     match part {
         Part::Text(text) => text.len(),
-        Part::Image { .. } => 4800,
+        Part::Media { .. } | Part::Inset(_) | Part::Link { .. } => 4800,
     }
 }
 

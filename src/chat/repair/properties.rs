@@ -71,7 +71,7 @@ fn options() -> BodyOptions {
 }
 
 fn body(json: &str, dialect: Dialect) -> String {
-    let target = Target { images: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
+    let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
     let conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
     String::from_utf8(dialect.encode(&conversation, &options()).unwrap()).unwrap()
 }
@@ -89,7 +89,9 @@ fn recorded(conversation: &Conversation<'_>) -> String {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => json!({ "type": "text", "text": text }),
-                Part::Image { mime, data } => json!({ "type": "image", "mimeType": mime, "data": data }),
+                Part::Inset(inset) => json!({ "type": "image", "mimeType": inset.media_type.mime,
+                    "data": String::from_utf8_lossy(&inset.medium.content().unwrap()) }),
+                part => panic!("{part:?} is left"),
             })
             .collect()
     };
@@ -146,7 +148,7 @@ proptest! {
     fn repair_has_nothing_to_do_the_second_time(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
-            let target = Target { images: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
+            let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
             let once = repair(Transcript::parse(&json, &[]).unwrap(), target);
             prop_assert_eq!(body(&json, dialect), body(&recorded(&once), dialect));
         }

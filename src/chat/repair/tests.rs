@@ -161,14 +161,18 @@ fn images_are_sent_as_what_they_are_or_not_at_all() {
         let conversation = repaired(&json);
         let Turn::User(parts) = &conversation.turns[0] else { panic!("no user message") };
         match &parts[0] {
-            Part::Image { mime, data } => format!("{mime} {data}"),
+            Part::Inset(inset) => {
+                let content = inset.medium.content().unwrap();
+                format!("{} {}", inset.media_type.mime, String::from_utf8_lossy(&content))
+            }
             Part::Text(text) => text.to_string(),
+            part => panic!("{part:?} is left"),
         }
     };
-    assert_eq!(image("image/png", "/9j/4AAQSkZJRg=="), "image/jpeg /9j/4AAQSkZJRg==");
+    assert_eq!(image("image/png", "/9j/4AAQSkZJRg=="), "image/jpeg /9j/4AAQSkZJRg");
     assert_eq!(image("image/jpg", "AAAAAAAA"), "image/jpeg AAAAAAAA");
-    assert_eq!(image("image/png", "iVBO\\nRw0K Ggo="), "image/png iVBORw0KGgo=");
-    assert_eq!(image("image/png", "data:image/png;base64,iVBORw0KGgo="), "image/png iVBORw0KGgo=");
+    assert_eq!(image("image/png", "iVBO\\nRw0K Ggo="), "image/png iVBORw0KGgo");
+    assert_eq!(image("image/png", "data:image/png;base64,iVBORw0KGgo="), "image/png iVBORw0KGgo");
     assert_eq!(image("image/png", "JVBERi0xLjQK"), "(image omitted: it is a PDF, which Kimi does not take)");
     assert_eq!(image("image/x-icon", "AAAAAAAA"), "(image omitted: Kimi does not take \"image/x-icon\")");
     assert_eq!(image("image/png", ""), "(image omitted: it has no data)");

@@ -8,17 +8,20 @@
 mod raw;
 
 use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::wire::Text;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{Inset, Kind, Medium, omitted};
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
-/// The base64 of an image, which travels beside the JSON text because megabytes inside it would freeze JavaScript
-/// (napi-stack §3.4).
-pub type Media = String;
+/// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript (napi-stack §3.4).
+pub type Media = Arc<Medium>;
 
 /// A tool as Pi describes it.
 #[derive(Debug, Clone)]
@@ -98,17 +101,28 @@ pub enum Block<'a> {
     },
 }
 
-/// Text or image.
+/// Text, image or video.
 #[derive(Debug, Clone)]
 pub enum Part<'a> {
     /// Text, possibly empty.
     Text(Cow<'a, str>),
-    /// Base64 image.
-    Image {
-        /// `image/png` …
+    /// An image or video as Pi has it; repair makes an inset or a text of it.
+    Media {
+        /// What Pi calls it.
+        kind: Kind,
+        /// `image/png` …, as Pi says.
         mime: Cow<'a, str>,
-        /// Base64.
-        data: Cow<'a, str>,
+        /// Base64 or a data URL.
+        medium: Media,
+    },
+    /// An image or video that can be sent.
+    Inset(Inset),
+    /// An image or video that the service has or fetches itself: `ms://…`, `https://…`
+    Link {
+        /// What Pi calls it.
+        kind: Kind,
+        /// Passed on untouched.
+        url: Cow<'a, str>,
     },
 }
 
@@ -117,7 +131,7 @@ pub enum Part<'a> {
 pub struct Transcript<'a> {
     /// Oldest first; the first one may be a system message.
     pub messages: Vec<Message<'a>>,
-    /// Size of what it was read from, images included.
+    /// Size of the JSON text it was read from.
     pub bytes: usize,
 }
 
@@ -137,8 +151,7 @@ impl<'a> Transcript<'a> {
             let leading = messages.is_empty();
             messages.push(understand(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
         }
-        let bytes = json.len() + media.iter().map(Media::len).sum::<usize>();
-        Ok(Self { messages, bytes })
+        Ok(Self { messages, bytes: json.len() })
     }
 }
 
@@ -236,19 +249,44 @@ fn parts<'a>(content: RawContent<'a>, media: &'a [Media]) -> Result<Vec<Part<'a>
 fn understand_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
     match raw.kind.as_str() {
         "text" => Ok(Part::Text(owned(raw.text))),
-        "image" => {
-            let data = match raw.media {
-                None => owned(raw.data),
-                Some(index) => {
-                    let lost = || Error::new(ErrorKind::Internal, "an image got lost on its way");
-                    Cow::Borrowed(media.get(index).ok_or_else(lost)?.as_str())
-                }
-            };
-            Ok(Part::Image { mime: owned(raw.mime_type), data })
-        }
+        "image" => medium(Kind::Image, raw, media),
+        "video" => medium(Kind::Video, raw, media),
+        "image_url" => link(Kind::Image, raw, media),
+        "video_url" => link(Kind::Video, raw, media),
         // A session must not die of one part that nobody knows (users.md §1.8); the model is told that it is missing.
         other => Ok(Part::Text(format!("(content of unknown type {other:?} omitted)").into())),
     }
+}
+
+/// Pi's own form.
+fn medium<'a>(kind: Kind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    let medium = match raw.media {
+        None => Medium::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
+        Some(index) => {
+            let lost = || Error::new(ErrorKind::Internal, format!("an {} got lost on its way", kind.word()));
+            Arc::clone(media.get(index).ok_or_else(lost)?)
+        }
+    };
+    Ok(Part::Media { kind, mime: owned(raw.mime_type), medium })
+}
+
+/// The form of the service, which other programs than Pi may use.
+fn link<'a>(kind: Kind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    let url = match kind {
+        Kind::Image => raw.image_url.take(),
+        Kind::Video => raw.video_url.take(),
+    };
+    let url = owned(url.unwrap_or_default().0);
+    if raw.media.is_none() && !url.starts_with("data:") {
+        let nothing = url.trim().is_empty();
+        return Ok(if nothing {
+            Part::Text(omitted(kind, "it has no address").into())
+        } else {
+            Part::Link { kind, url }
+        });
+    }
+    raw.data = Text(Some(url));
+    medium(kind, raw, media)
 }
 
 fn blocks(content: RawContent<'_>) -> Vec<Block<'_>> {
@@ -345,10 +383,11 @@ mod tests {
     fn images_come_from_beside_the_text_or_from_within() {
         let json = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","media":0},
             {"type":"image","mimeType":"image/gif","data":"R0lG"}]}]}"#;
-        let media = vec!["aGk=".to_owned()];
+        let media = vec![Medium::new(Bytes::from_static(b"aGk="))];
         let transcript = Transcript::parse(json, &media).unwrap();
         let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
-        assert!(matches!(&parts[0], Part::Image { data, .. } if data == "aGk="));
-        assert!(matches!(&parts[1], Part::Image { data, mime } if data == "R0lG" && mime == "image/gif"));
+        assert!(matches!(&parts[0], Part::Media { medium, .. } if medium.content().unwrap() == "aGk="));
+        assert!(matches!(&parts[1], Part::Media { medium, mime, .. }
+            if medium.content().unwrap() == "R0lG" && mime == "image/gif"));
     }
 }

@@ -147,4 +147,29 @@ pub struct RawPart<'a> {
     pub data: Text<'a>,
     /// Index into the media that travelled beside the JSON text.
     pub media: Option<usize>,
+    #[serde(rename = "image_url", borrow)]
+    pub image_url: Option<RawUrl<'a>>,
+    #[serde(rename = "video_url", borrow)]
+    pub video_url: Option<RawUrl<'a>>,
+}
+
+/// A URL, bare or as the member `url` of an object.
+#[derive(Debug, Default)]
+pub struct RawUrl<'a>(pub Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawUrl<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form<'a> {
+            Object {
+                #[serde(borrow, default)]
+                url: Text<'a>,
+            },
+            Bare(#[serde(borrow)] Text<'a>),
+        }
+        Form::deserialize(deserializer).map(|form| match form {
+            Form::Object { url } | Form::Bare(url) => Self(url),
+        })
+    }
 }

@@ -152,8 +152,7 @@ fn keep_connection(mut response: Response) {
 /// Ours first: what the caller passes wins.
 fn headers(prepared: &Prepared, request: &TurnRequest) -> ExtraHeaders {
     let ours = prepared.dialect.headers().iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
-    let callers = request.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
-    ours.chain(callers).collect()
+    ours.chain(request.extra_headers()).collect()
 }
 
 /// The content type of an answer that cannot be a stream. Servers that name none, or a wrong kind of text, do send streams.

@@ -1,9 +1,10 @@
 //! One turn from Pi's context to the terminal op.
 //!
-//! transcript → repair → encode → (payload hook) → send → decode → blocks → frames, with retries as long as nothing visible has
+//! transcript → repair → encode → upload → (payload hook) → send → decode → blocks → frames, with retries as long as nothing visible has
 //! come through. Whatever happens, exactly one terminal op leaves: `Done` or `Failed`.
 
 mod attempt;
+mod desk;
 mod prepare;
 mod request;
 
@@ -26,6 +27,7 @@ use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 use crate::services::quota::explain;
 
+pub use self::desk::Supplied;
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.
@@ -36,6 +38,8 @@ pub struct TurnLine {
     pub cancel: CancellationToken,
     /// Bodies as the payload hook wants them, one for each `Body` op.
     pub hooked_bodies: mpsc::UnboundedReceiver<String>,
+    /// Contents that were asked for with a `Media` op.
+    pub supplied: Supplied,
 }
 
 /// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the images taken out of it.
@@ -81,6 +85,14 @@ impl Turn {
         loop {
             self.retries.attempts += 1;
             let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
+            if let Err(error) = &outcome
+                && !self.blocks.visible()
+                && prepared.renew_files(error, &source, line).await?
+            {
+                // Nothing is wrong with the service; its budget of attempts stays whole.
+                self.retries.attempts -= 1;
+                continue;
+            }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => return Ok(finished),
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
@@ -118,7 +130,7 @@ impl Turn {
 
     /// The request, its notes told and the payload hook asked.
     async fn ready(&mut self, request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
-        let mut prepared = prepare(request, source).await?;
+        let mut prepared = prepare(request, source, line).await?;
         for note in prepared.notes.iter().filter(|note| source.culprit.is_some() || is_news(note)) {
             line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::TurnLine;
+use super::desk::TurnDesk;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::chat::blocks::Known;
@@ -22,6 +23,7 @@ use crate::chat::wire::without_lone_surrogates;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{Attachments, Draft, Sender, attach};
 
 /// A request that is ready to leave.
 pub(super) struct Prepared {
@@ -29,12 +31,24 @@ pub(super) struct Prepared {
     pub kimi: Kimi,
     pub credential: Credential,
     pub body: Bytes,
+    /// The files that the body refers to.
+    pub attachments: Attachments,
     pub known: Known,
     /// What the person should know about the request, one sentence each.
     pub notes: Vec<String>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
+}
+
+impl Prepared {
+    /// If `error` says that the service does not know a file of this request any more: true, and the body has new ids.
+    pub async fn renew_files(&mut self, error: &Error, source: &Source, line: &mut TurnLine) -> Result<bool> {
+        let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
+        let Some(body) = self.attachments.heal(error, &self.body, &mut desk).await? else { return Ok(false) };
+        self.body = body;
+        Ok(true)
+    }
 }
 
 /// What a request is made from. Kept beside it, because a refusal may lead to a second request.
@@ -49,7 +63,7 @@ pub(super) struct Source {
 }
 
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
-pub(super) async fn prepare(request: &TurnRequest, source: &Source) -> Result<Prepared> {
+pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
     let environment = Environment::new(request.environment.clone());
     let base = request.model.base_url.clone();
     let mut kimi = in_background((environment, request.host.clone()), move |(environment, host)| {
@@ -62,12 +76,12 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source) -> Result<Pr
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
     let anthropic = dialect == Dialect::Anthropic;
     let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
-    let target = Target { images, late_tools, anthropic };
+    let target = Target { images, videos: request.model.takes_videos(), late_tools, anthropic };
     let options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let (body, estimate, known, notes) = in_background((source.clone(), options), move |(source, mut options)| {
+    let (draft, estimate, known, notes) = in_background((source.clone(), options), move |(source, mut options)| {
         let clean = without_lone_surrogates(&source.context, "");
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
@@ -80,18 +94,23 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source) -> Result<Pr
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
         let room = answer_room(window, conversation.estimated_tokens);
         options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
+        let insets = Draft::number(conversation.insets_mut());
         let body = dialect
             .encode(&conversation, &options)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
         let known = Known { calls, names: conversation.renamed };
-        Ok((Bytes::from(body), conversation.estimated_tokens, known, conversation.notes))
+        let draft = Draft::new(body, insets, dialect.shape());
+        Ok((draft, conversation.estimated_tokens, known, conversation.notes))
     })
     .await?;
+    let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
+    let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
+    let (body, attachments) = attach(sender, draft, &mut desk).await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, known, notes, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::{Compat, Prices};
 use crate::chat::thinking::LevelMap;
+use crate::client::ExtraHeaders;
 use crate::identity::Host;
 
 /// One turn. The context travels as JSON text of its own beside it.
@@ -30,6 +31,13 @@ pub struct TurnRequest {
     /// JavaScript wants every event of the service as well.
     #[serde(default)]
     pub raw_events: bool,
+}
+
+impl TurnRequest {
+    /// Headers that the caller adds to every request of the turn.
+    pub fn extra_headers(&self) -> ExtraHeaders {
+        self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
 }
 
 /// The members of Pi's model entry that a request depends on.
@@ -65,6 +73,15 @@ pub struct TurnModel {
     /// Members of the body that were configured for this model.
     #[serde(default)]
     pub sampling_params: Option<Map<String, Value>>,
+}
+
+impl TurnModel {
+    /// Pi's model entries have no word for videos; of the models that take images, the captured catalogue knows one that
+    /// takes none (kimi-code-2.1 §5).
+    pub fn takes_videos(&self) -> bool {
+        let takes = |what: &str| self.input.iter().any(|input| input == what);
+        takes("video") || (takes("image") && self.id != "k3-256k")
+    }
 }
 
 /// The members of Pi's stream options that we understand (pi-extension §3.4).

@@ -1,0 +1,38 @@
+//! Images and videos: what they are, and how they reach the service.
+//!
+//! Pi re-sends every image of the history with every turn. Kimi's Files API takes a file once and accepts `ms://<id>` from then
+//! on (protocol reference §8). Three promises are kept here: content is uploaded once per account, whatever happens to
+//! tokens, processes and sessions; a reference always belongs to exactly the content it stands for; and an id that
+//! works never changes, because it is part of the prompt prefix that the service caches (protocol reference §12, row 16).
+//!
+//! ```text
+//! medium   one image or video: its base64, seen once, and what was found out about it · sniff  bytes → type
+//! slots    a body with gaps where media go, so that uploading and encoding need not wait for each other
+//! policy   which media become references · attach  the step of a turn: known, uploaded or inline
+//! index    content → file id, on disk and in memory · claim  one upload per machine · upload  the request
+//! ```
+
+mod attach;
+mod claim;
+mod index;
+mod medium;
+mod policy;
+mod slots;
+mod sniff;
+mod upload;
+
+pub use attach::{Attachments, Desk, attach};
+pub use medium::{Medium, omitted};
+pub use policy::UploadSettings;
+pub use slots::{Draft, Filling, Inset, Shape};
+pub use sniff::{Kind, MediaType};
+pub use upload::Sender;
+
+/// `1.5 MB`, `300 KB`, `12 bytes`: sizes for people.
+pub fn readable(bytes: u64) -> String {
+    match bytes {
+        0..=999 => format!("{bytes} bytes"),
+        1_000..=999_999 => format!("{} KB", bytes / 1000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}

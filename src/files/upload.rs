@@ -1,0 +1,135 @@
+//! The request that uploads a file (protocol reference §8.1): two parts, `file` and `purpose`, as the official client sends them.
+//!
+//! The base64 text is decoded piece by piece into the request, so a file costs no second copy; and because the text stays,
+//! the request can be built anew for every attempt (protocol reference §13, case 61).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::Body;
+use reqwest::multipart::{Form, Part};
+use serde::Deserialize;
+
+use super::index::is_file_id;
+use super::medium::BASE64;
+use super::readable;
+use super::sniff::MediaType;
+use crate::auth::Credential;
+use crate::client::{ExtraHeaders, Kimi};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::retry::{RetryPolicy, RetryState, Verdict};
+
+/// Characters decoded at once: 0.1 ms of work.
+const PIECE: usize = 128 << 10;
+
+/// Requests per file; the official client's library makes as many.
+const ATTEMPTS: u32 = 3;
+
+/// Longest wait between two attempts that the service may ask for: there is a way without an upload.
+const MAX_DELAY: Duration = Duration::from_secs(15);
+
+/// Longest answer that is read; an ordinary one has 200 bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// A file on its way.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// Strict base64 without padding.
+    pub text: Bytes,
+    /// Decoded size.
+    pub bytes: u64,
+    /// What it is sent as.
+    pub media_type: MediaType,
+    /// Counts decoded bytes that have been handed to the connection.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// Who uploads.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The client.
+    pub kimi: Kimi,
+    /// Heals itself where the service refuses it.
+    pub credential: Credential,
+    /// Headers of the caller.
+    pub extra: ExtraHeaders,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    id: String,
+}
+
+impl Sender {
+    /// Uploads and returns the id. Transient errors are tried again.
+    pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
+        let policy = RetryPolicy { attempts: ATTEMPTS, max_delay: MAX_DELAY };
+        let mut retries = RetryState::default();
+        loop {
+            retries.attempts += 1;
+            let error = match within(timeout, self.send(file)).await {
+                Ok(id) => return Ok(id),
+                Err(error) => error,
+            };
+            let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
+            tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// One request.
+    async fn send(&self, file: &Upload) -> Result<String> {
+        file.progress.store(0, Ordering::Relaxed);
+        let url = self.kimi.config.endpoint.files();
+        let mut response = self.kimi.post_form(&url, &self.credential, || form(file), &self.extra).await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                break;
+            }
+        }
+        match serde_json::from_slice::<Answer>(&body) {
+            Ok(answer) if is_file_id(&answer.id) => Ok(answer.id),
+            _ => Err(Error::protocol("the answer to an upload names no file", &String::from_utf8_lossy(&body))),
+        }
+    }
+}
+
+fn form(file: &Upload) -> Result<Form> {
+    let MediaType { kind, mime, file_name } = file.media_type;
+    let part = Part::stream_with_length(decoding(file), file.bytes)
+        .file_name(file_name)
+        .mime_str(mime)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("the upload cannot be written: {error}")))?;
+    Ok(Form::new().part("file", part).text("purpose", kind.word()))
+}
+
+fn decoding(file: &Upload) -> Body {
+    let (text, progress) = (file.text.clone(), Arc::clone(&file.progress));
+    let pieces = (0..text.len()).step_by(PIECE).map(move |at| {
+        let piece = BASE64.decode(&text[at..text.len().min(at + PIECE)])?;
+        progress.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Ok::<_, base64::DecodeError>(piece)
+    });
+    Body::wrap_stream(stream::iter(pieces))
+}
+
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(limit) = limit else { return work.await };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let text = format!("timeout: the upload took longer than {} s", limit.as_secs_f64());
+        Err(Error::new(ErrorKind::Timeout(Phase::Body), text))
+    })
+}
+
+/// `image 2 of 5 (image/png, 1.5 MB)`
+pub fn describe(position: usize, count: usize, file: MediaType, bytes: u64) -> String {
+    let which = if count > 1 { format!(" {position} of {count}") } else { String::new() };
+    format!("{}{which} ({}, {})", file.kind.word(), file.mime, readable(bytes))
+}
