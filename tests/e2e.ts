@@ -3,18 +3,31 @@
  *
  * Ends with 2 and says what is missing where there is no credential.
  */
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { buildAddon } from "../npm/build.mjs";
 import { Home, messages, runPi, textOf } from "./support/pi.ts";
 
 const key = process.env["KIMI_API_KEY"]?.trim();
-if (!key) {
-  console.error("npm run e2e talks to the real service and needs a credential: set KIMI_API_KEY to a Kimi Code key.");
+// A login is used where the official client keeps it, so that a refresh reaches everybody.
+const kimiHome = process.env["KIMI_CODE_HOME"] ?? join(homedir(), ".kimi-code");
+const hasLogin = existsSync(join(kimiHome, "credentials"));
+if (!key && !hasLogin) {
+  console.error(
+    "npm run e2e talks to the real service and needs a credential: set KIMI_API_KEY to a Kimi Code key, " +
+      "or sign in with the kimi CLI.",
+  );
   process.exit(2);
 }
 
 buildAddon(true);
 const home = new Home();
-const env = { KIMI_API_KEY: key, KIMI_CODE_BASE_URL: process.env["KIMI_CODE_BASE_URL"] };
+const env = {
+  KIMI_API_KEY: key || undefined,
+  KIMI_CODE_HOME: kimiHome,
+  KIMI_CODE_BASE_URL: process.env["KIMI_CODE_BASE_URL"],
+};
 let failed = false;
 try {
   for (const [prompt, expected] of [
