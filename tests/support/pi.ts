@@ -47,7 +47,7 @@ export class Home {
   /** The environment of a Pi that knows nothing of the person at this machine. */
   env(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
     const clean = Object.entries(process.env).filter(
-      ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
+      ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|npm_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
     );
     return {
       ...Object.fromEntries(clean),
