@@ -12,7 +12,7 @@ export const OpCode = {
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
-  /** The medium at position `index` is needed once more. Answer with `sendMedium`. */
+  /** The medium at position `index` is needed. Answer with `sendMedium`. */
   Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
@@ -109,7 +109,7 @@ export interface Addon {
   settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
   startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
-  /** Takes an image or video (base64 or data URL); the one moment at which its bytes cross. */
+  /** Announces an image or video (base64 or data URL); small ones cross at once, others when a Media op asks for them. */
   medium(data: string): MediumHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;

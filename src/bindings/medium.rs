@@ -1,12 +1,15 @@
-//! Images and videos on their way in: one copy when JavaScript shows them first, a handle from then on.
+//! Images and videos on their way in: one copy when they are first needed, a handle from then on.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use napi::bindgen_prelude::Latin1String;
+use napi::{JsString, JsValue, check_status, sys};
 use napi_derive::napi;
 
 use crate::files::Medium;
+
+/// Texts up to this length are taken at once; the memory for longer ones is made first (see `chat::turn::desk`).
+const AT_ONCE: usize = 256 << 10;
 
 /// Keeps what is known about one image; freed with the JavaScript object.
 #[napi]
@@ -21,19 +24,33 @@ impl MediumHandle {
     }
 }
 
-/// Takes the base64 text of an image or video, or its data URL.
+/// Announces the base64 text of an image or video, or its data URL.
 #[napi(catch_unwind)]
-pub fn medium(text: Latin1String) -> MediumHandle {
-    MediumHandle { medium: Medium::new(bytes(text)) }
+pub fn medium(text: JsString<'_>) -> napi::Result<MediumHandle> {
+    let length = text.latin1_len()?;
+    let medium = if length > AT_ONCE { Medium::announced(length) } else { Medium::new(copy(&text, Vec::new())?) };
+    Ok(MediumHandle { medium })
 }
 
-/// The text without another copy.
-pub fn bytes(text: Latin1String) -> Bytes {
-    struct Owner(Latin1String);
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
+/// The text, copied into `memory` if that is large enough for it and a final zero.
+pub fn copy(text: &JsString<'_>, mut memory: Vec<u8>) -> napi::Result<Bytes> {
+    let room = text.latin1_len()? + 1;
+    if memory.len() < room {
+        memory = vec![0; room];
     }
-    Bytes::from_owner(Owner(text))
+    let value = text.value();
+    let mut written = 0;
+    #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
+    // SAFETY: environment and value are those of this call; the engine writes at most `memory.len()` bytes, a zero included.
+    check_status!(unsafe {
+        sys::napi_get_value_string_latin1(
+            value.env,
+            value.value,
+            memory.as_mut_ptr().cast(),
+            memory.len(),
+            &mut written,
+        )
+    })?;
+    memory.truncate(written);
+    Ok(memory.into())
 }

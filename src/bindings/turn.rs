@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use napi::Status;
-use napi::bindgen_prelude::{ClassInstance, Function, Latin1String, spawn};
+use napi::bindgen_prelude::{ClassInstance, Function, spawn};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
+use napi::{JsString, Status};
 use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::JsText;
 use super::medium::{self, MediumHandle};
 use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::transcript::Media;
-use crate::chat::turn::{TurnLine, TurnRequest, failure, run};
+use crate::chat::turn::{Letterbox, TurnLine, TurnRequest, failure, run};
 use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, see `extension/native.ts`.
@@ -33,6 +33,7 @@ pub struct TurnHandle {
     cancel: CancellationToken,
     body: mpsc::UnboundedSender<String>,
     media: mpsc::UnboundedSender<(usize, Bytes)>,
+    letterbox: Letterbox,
 }
 
 #[napi]
@@ -52,9 +53,12 @@ impl TurnHandle {
 
     /// Answers a `Media` op with the base64 text.
     #[napi(catch_unwind)]
-    pub fn send_medium(&self, index: u32, text: Latin1String) {
+    pub fn send_medium(&self, index: u32, text: JsString<'_>) -> napi::Result<()> {
+        let position = index as usize;
+        let text = medium::copy(&text, self.letterbox.take(position).unwrap_or_default())?;
         // As above.
-        let _ = self.media.send((index as usize, medium::bytes(text)));
+        let _ = self.media.send((position, text));
+        Ok(())
     }
 }
 
@@ -80,11 +84,18 @@ pub fn start_turn(
     });
     let cancel = CancellationToken::new();
     let (body, hooked_bodies) = mpsc::unbounded_channel();
+    let letterbox = Letterbox::default();
     let (media_sender, supplied) = mpsc::unbounded_channel();
-    let line = TurnLine { frames: Frames::new(queue, bell), cancel: cancel.clone(), hooked_bodies, supplied };
+    let line = TurnLine {
+        frames: Frames::new(queue, bell),
+        cancel: cancel.clone(),
+        hooked_bodies,
+        supplied,
+        letterbox: letterbox.clone(),
+    };
     let media = media.iter().map(|handle| handle.medium()).collect();
     spawn(guarded(request, context, media, line));
-    Ok(TurnHandle { cancel, body, media: media_sender })
+    Ok(TurnHandle { cancel, body, media: media_sender, letterbox })
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.

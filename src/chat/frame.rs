@@ -42,7 +42,7 @@ pub enum Op {
     Response(String),
     /// Something a person may want to know while waiting.
     Notice(String),
-    /// The content of the medium at this position is needed again.
+    /// The content of the medium at this position is needed.
     Media(usize),
     /// The raw JSON of one service event, for callers that asked for it.
     Raw(String),

@@ -88,6 +88,8 @@ impl Facts {
 
 /// An image or video that JavaScript has handed over.
 pub struct Medium {
+    /// Characters that JavaScript has.
+    length: usize,
     /// Base64 text as it came, from [`Medium::facts`] on in its strict form; `None` once it is not needed any more.
     content: Mutex<Option<Bytes>>,
     facts: OnceLock<Facts>,
@@ -102,7 +104,22 @@ impl fmt::Debug for Medium {
 impl Medium {
     /// Takes base64 text, or a whole data URL.
     pub fn new(text: Bytes) -> Arc<Self> {
-        Arc::new(Self { content: Mutex::new(Some(text)), facts: OnceLock::new() })
+        Arc::new(Self { length: text.len(), content: Mutex::new(Some(text)), facts: OnceLock::new() })
+    }
+
+    /// A medium whose text of so many characters has yet to be fetched; nothing may be asked of it before.
+    pub fn announced(length: usize) -> Arc<Self> {
+        Arc::new(Self { length, content: Mutex::new(None), facts: OnceLock::new() })
+    }
+
+    /// Announced, and not fetched yet.
+    pub fn is_awaited(&self) -> bool {
+        self.facts.get().is_none() && self.lock().is_none()
+    }
+
+    /// Characters that JavaScript has.
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// What it is. The first call reads the whole text, about a millisecond per two megabytes.
@@ -127,8 +144,13 @@ impl Medium {
         }
     }
 
-    /// Takes the text again. False if it is not the same content.
+    /// Takes the text, for the first time or again. False if it is not the same content.
     pub fn restore(self: &Arc<Self>, text: Bytes) -> bool {
+        if self.facts.get().is_none() {
+            // Another turn may have fetched it meanwhile.
+            self.lock().get_or_insert(text);
+            return true;
+        }
         let (text, facts) = examine(text);
         let same = facts.digest.is_some() && facts.digest == self.facts().digest;
         if same {
@@ -274,6 +296,16 @@ mod tests {
         assert_eq!(medium.content(), None);
         assert!(medium.restore(Bytes::from_static(PNG.as_bytes())));
         assert_eq!(medium.content().unwrap(), PNG.trim_end_matches('='));
+    }
+
+    #[test]
+    fn an_announced_content_is_what_arrives_first() {
+        let medium = Medium::announced(PNG.len());
+        assert!(medium.is_awaited());
+        assert!(medium.restore(Bytes::from_static(PNG.as_bytes())));
+        assert!(!medium.is_awaited());
+        assert_eq!(medium.facts().digest, facts(PNG).digest);
+        assert!(!medium.restore(Bytes::from_static(b"AAAA")));
     }
 
     #[test]

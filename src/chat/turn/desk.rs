@@ -1,6 +1,10 @@
-//! What uploading needs of a turn: a word to the person, and contents that were dropped once the service had them.
+//! What media need of a turn: contents from JavaScript, and a word to the person.
+//!
+//! Copying a text into fresh memory costs the JavaScript thread five times as much as copying it into memory that is in use
+//! already, because every page of it has to be made first. So the memory is made here, and JavaScript is asked to fill it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,13 +16,29 @@ use crate::chat::transcript::Media;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Desk, Medium};
 
-/// Contents that JavaScript passes again: position among the media of the turn, base64 text.
+/// Contents that JavaScript passes: position among the media of the turn, base64 text.
 pub type Supplied = UnboundedReceiver<(usize, Bytes)>;
+
+/// Memory that waits for contents, by position; one byte longer than the text.
+#[derive(Debug, Clone, Default)]
+pub struct Letterbox(Arc<Mutex<HashMap<usize, Vec<u8>>>>);
+
+impl Letterbox {
+    fn put(&self, position: usize, memory: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(position, memory);
+    }
+
+    /// The memory for this content, if some was made.
+    pub fn take(&self, position: usize) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&position)
+    }
+}
 
 /// The desk of one turn.
 pub(super) struct TurnDesk<'l> {
     pub frames: &'l mut Frames,
     pub supplied: &'l mut Supplied,
+    pub letterbox: &'l Letterbox,
     /// As JavaScript passed them.
     pub media: &'l [Media],
 }
@@ -26,6 +46,47 @@ pub(super) struct TurnDesk<'l> {
 impl TurnDesk<'_> {
     fn position(&self, medium: &Arc<Medium>) -> Option<usize> {
         self.media.iter().position(|known| Arc::ptr_eq(known, medium))
+    }
+
+    /// Fetches all contents that were only announced.
+    pub async fn collect(&mut self) -> Result<()> {
+        let first = |(position, medium): &(usize, &Media)| self.position(medium) == Some(*position);
+        let awaited: Vec<usize> = self
+            .media
+            .iter()
+            .enumerate()
+            .filter(|(_, medium)| medium.is_awaited())
+            .filter(first)
+            .map(|(position, _)| position)
+            .collect();
+        self.fetch(&awaited).await
+    }
+
+    async fn fetch(&mut self, positions: &[usize]) -> Result<()> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let lengths: Vec<usize> = positions.iter().map(|position| self.media[*position].length()).collect();
+        // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
+        let make =
+            |lengths: Vec<usize>| Ok(lengths.into_iter().map(|length| vec![1_u8; length + 1]).collect::<Vec<_>>());
+        for (position, memory) in positions.iter().zip(in_background(lengths, make).await?) {
+            self.letterbox.put(*position, memory);
+            self.frames.push(Op::Media(*position));
+        }
+        self.frames.flush();
+        let mut missing = positions.to_vec();
+        while !missing.is_empty() {
+            let (position, text) = self.supplied.recv().await.ok_or_else(lost)?;
+            let Some(at) = missing.iter().position(|known| *known == position) else { continue };
+            missing.swap_remove(at);
+            let input = (Arc::clone(&self.media[position]), text);
+            let same = in_background(input, |(medium, text)| Ok(medium.restore(text))).await?;
+            if !same {
+                return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -39,21 +100,12 @@ impl Desk for TurnDesk<'_> {
     }
 
     async fn content(&mut self, medium: &Arc<Medium>) -> Result<Bytes> {
-        let lost = || Error::new(ErrorKind::Internal, "an image got lost on its way");
-        let wanted = self.position(medium).ok_or_else(lost)?;
-        self.frames.send(Op::Media(wanted));
-        loop {
-            let (position, text) = self.supplied.recv().await.ok_or_else(lost)?;
-            if position == wanted {
-                let medium = Arc::clone(medium);
-                return in_background(medium, move |medium| {
-                    if !medium.restore(text) {
-                        return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
-                    }
-                    medium.content().ok_or_else(lost)
-                })
-                .await;
-            }
-        }
+        let position = self.position(medium).ok_or_else(lost)?;
+        self.fetch(&[position]).await?;
+        medium.content().ok_or_else(lost)
     }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "an image got lost on its way")
 }

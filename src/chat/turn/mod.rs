@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 use crate::services::quota::explain;
 
-pub use self::desk::Supplied;
+pub use self::desk::{Letterbox, Supplied};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.
@@ -40,6 +40,8 @@ pub struct TurnLine {
     pub hooked_bodies: mpsc::UnboundedReceiver<String>,
     /// Contents that were asked for with a `Media` op.
     pub supplied: Supplied,
+    /// Memory for them.
+    pub letterbox: Letterbox,
 }
 
 /// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the images taken out of it.

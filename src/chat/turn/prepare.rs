@@ -44,7 +44,12 @@ pub(super) struct Prepared {
 impl Prepared {
     /// If `error` says that the service does not know a file of this request any more: true, and the body has new ids.
     pub async fn renew_files(&mut self, error: &Error, source: &Source, line: &mut TurnLine) -> Result<bool> {
-        let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
+        let mut desk = TurnDesk {
+            frames: &mut line.frames,
+            supplied: &mut line.supplied,
+            letterbox: &line.letterbox,
+            media: &source.media,
+        };
         let Some(body) = self.attachments.heal(error, &self.body, &mut desk).await? else { return Ok(false) };
         self.body = body;
         Ok(true)
@@ -64,6 +69,13 @@ pub(super) struct Source {
 
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
 pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
+    let mut desk = TurnDesk {
+        frames: &mut line.frames,
+        supplied: &mut line.supplied,
+        letterbox: &line.letterbox,
+        media: &source.media,
+    };
+    desk.collect().await?;
     let environment = Environment::new(request.environment.clone());
     let base = request.model.base_url.clone();
     let mut kimi = in_background((environment, request.host.clone()), move |(environment, host)| {
@@ -104,7 +116,6 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     })
     .await?;
     let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
-    let mut desk = TurnDesk { frames: &mut line.frames, supplied: &mut line.supplied, media: &source.media };
     let (body, attachments) = attach(sender, draft, &mut desk).await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
