@@ -13,13 +13,15 @@
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
-//! error       one error type; its kind decides retry, wording and what Pi does next
+//! error       one error type; its kind decides retry, wording and what Pi does next · background  what may block
 //! ```
 //!
 //! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
-//! computes for longer than half a millisecond goes to `spawn_blocking`.
+//! computes for longer than half a millisecond goes to `background`.
 #[forbid(unsafe_code)]
 pub mod auth;
+#[forbid(unsafe_code)]
+pub mod background;
 #[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]
 pub mod bindings;
 #[forbid(unsafe_code)]

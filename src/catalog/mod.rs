@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use self::live::{Entry, with_wishes};
 use self::stored::Stored;
 use crate::auth::Credential;
+use crate::background::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
@@ -108,14 +109,14 @@ pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
     let body = kimi.get(&url, credential, PATIENCE, MAX_LIST).await?;
     let state = kimi.config.state_directory.clone();
     let root = kimi.config.endpoint.root().to_owned();
-    let kept = tokio::task::spawn_blocking(move || {
+    in_background(move || {
         let models = live::parse(&body)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let Some(state) = state else { return Ok(()) };
         stored::write(&state, &root, &Stored { fetched_at: now, models })
             .map_err(|error| Error::new(ErrorKind::Io, format!("the model list cannot be kept: {error}")))
-    });
-    kept.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+    })
+    .await
 }
 
 /// Efforts of a model. Without a catalog every known model counts as always thinking, as in Pi's own table: the service refuses

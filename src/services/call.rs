@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::excerpt::Limit;
 use super::{datasource, fetch, search};
 use crate::auth::Credential;
+use crate::background::in_background;
 use crate::client::{Kimi, failed};
 use crate::config::{Config, Environment};
 use crate::endpoint::Endpoint;
@@ -258,11 +259,4 @@ fn fresh_id() -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// Work that would hold up the one worker that serves all streams.
-pub(super) async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
 }

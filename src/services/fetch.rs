@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::call::{Outcome, Reply, Service, in_background};
+use super::call::{Outcome, Reply, Service};
 use super::excerpt::Limit;
+use crate::background::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
 /// Longest address that is passed on, in bytes.

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::usage::{self, Usage};
 use crate::auth::Credential;
 use crate::auth::atomic::replace;
+use crate::background::in_background;
 use crate::client::Kimi;
 use crate::error::{Error, Result};
 
@@ -59,11 +60,17 @@ impl Record {
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
     let state = kimi.config.state_directory.clone();
     let file = state.map(|state| state.join(file_name(kimi.config.endpoint.root(), &credential.token())));
-    let known = in_background(file.clone(), |file| file.map(|file| read(&file)).unwrap_or_default()).await?;
+    let known = {
+        let file = file.clone();
+        in_background(move || Ok(file.map(|file| read(&file)).unwrap_or_default())).await?
+    };
     if !max_age.is_zero() && age(known.checked_at) < max_age {
         return Ok(known.snapshot());
     }
-    let claim = in_background(file.clone(), |file| file.map(|file| Claim::take(&file))).await?;
+    let claim = {
+        let file = file.clone();
+        in_background(move || Ok(file.map(|file| Claim::take(&file)))).await?
+    };
     if let (Some(None), Some(file), false) = (&claim, &file, max_age.is_zero()) {
         return Ok(wait_for_another(file, known).await?.snapshot());
     }
@@ -79,7 +86,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     };
     let kept = record.clone();
     // Without a place to write the next process asks again; that is all.
-    in_background(file, move |file| file.map(|file| write(&file, &kept))).await?;
+    in_background(move || Ok(file.map(|file| write(&file, &kept)))).await?;
     drop(claim);
     match answer {
         Err(error) if record.fetched_at == 0 => Err(error),
@@ -92,7 +99,8 @@ async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
     let step = Duration::from_millis(100);
     for _ in 0..(PATIENCE.as_millis() / step.as_millis()) {
         tokio::time::sleep(step).await;
-        let record = in_background(file.to_owned(), |file| read(&file)).await?;
+        let file = file.to_owned();
+        let record = in_background(move || Ok(read(&file))).await?;
         if record.checked_at > known.checked_at {
             return Ok(record);
         }
@@ -160,14 +168,6 @@ fn now() -> i64 {
 /// A time in the future is a clock that was set back, and counts as old.
 fn age(then: i64) -> Duration {
     u64::try_from(now() - then).map_or(Duration::MAX, Duration::from_millis)
-}
-
-async fn in_background<I: Send + 'static, O: Send + 'static>(
-    input: I,
-    work: impl FnOnce(I) -> O + Send + 'static,
-) -> Result<O> {
-    let failed = |_| Error::new(crate::error::ErrorKind::Internal, "a background step failed unexpectedly");
-    tokio::task::spawn_blocking(move || work(input)).await.map_err(failed)
 }
 
 #[cfg(test)]

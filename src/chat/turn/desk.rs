@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::prepare::in_background;
+use crate::background::in_background;
 use crate::chat::frame::{Frames, Op};
 use crate::chat::transcript::Media;
 use crate::error::{Error, ErrorKind, Result};
@@ -68,9 +68,8 @@ impl TurnDesk<'_> {
         }
         let lengths: Vec<usize> = positions.iter().map(|position| self.media[*position].length()).collect();
         // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
-        let make =
-            |lengths: Vec<usize>| Ok(lengths.into_iter().map(|length| vec![1_u8; length + 1]).collect::<Vec<_>>());
-        for (position, memory) in positions.iter().zip(in_background(lengths, make).await?) {
+        let make = || Ok(lengths.into_iter().map(|length| vec![1_u8; length + 1]).collect::<Vec<_>>());
+        for (position, memory) in positions.iter().zip(in_background(make).await?) {
             self.letterbox.put(*position, memory);
             self.frames.push(Op::Media(*position));
         }
@@ -80,8 +79,8 @@ impl TurnDesk<'_> {
             let (position, text) = self.supplied.recv().await.ok_or_else(lost)?;
             let Some(at) = missing.iter().position(|known| *known == position) else { continue };
             missing.swap_remove(at);
-            let input = (Arc::clone(&self.media[position]), text);
-            let same = in_background(input, |(medium, text)| Ok(medium.restore(text))).await?;
+            let medium = Arc::clone(&self.media[position]);
+            let same = in_background(move || Ok(medium.restore(text))).await?;
             if !same {
                 return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
             }

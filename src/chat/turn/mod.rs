@@ -17,12 +17,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
-use self::prepare::{Prepared, Source, hook, in_background, prepare};
+use self::prepare::{Prepared, Source, hook, prepare};
 use super::blocks::{Blocks, Substance};
 use super::delta::StopReason;
 use super::frame::{Frames, Op};
 use super::quarantine::Culprit;
 use super::transcript::Media;
+use crate::background::in_background;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 use crate::services::quota::explain;
@@ -125,7 +126,8 @@ impl Turn {
             self.pause(&error, delay, &policy, line).await;
             self.blocks.restart();
             if stalled(&error.kind) {
-                prepared.kimi = in_background(prepared.kimi.clone(), |kimi| kimi.on_fresh_connection()).await?;
+                let kimi = prepared.kimi.clone();
+                prepared.kimi = in_background(move || kimi.on_fresh_connection()).await?;
             }
         }
     }

@@ -9,6 +9,7 @@ use super::TurnLine;
 use super::desk::TurnDesk;
 use super::request::TurnRequest;
 use crate::auth::Credential;
+use crate::background::in_background;
 use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
@@ -78,10 +79,10 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     desk.collect().await?;
     let environment = Environment::new(request.environment.clone());
     let base = request.model.base_url.clone();
-    let mut kimi = in_background((environment, request.host.clone()), move |(environment, host)| {
-        Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)
-    })
-    .await?;
+    let mut kimi = {
+        let host = request.host.clone();
+        in_background(move || Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)).await?
+    };
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
@@ -89,11 +90,12 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let anthropic = dialect == Dialect::Anthropic;
     let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
     let target = Target { images, videos: request.model.takes_videos(), late_tools, anthropic };
-    let options = body_options(request, &kimi.config);
+    let mut options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
-    let (draft, estimate, known, notes) = in_background((source.clone(), options), move |(source, mut options)| {
+    let source = source.clone();
+    let (draft, estimate, known, notes) = in_background(move || {
         let clean = without_lone_surrogates(&source.context, "");
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
@@ -184,14 +186,4 @@ pub(super) async fn hook(body: Bytes, line: &mut TurnLine) -> Result<Bytes> {
     line.frames.send(Op::Body(text));
     let answer = line.hooked_bodies.recv().await;
     answer.map(Bytes::from).ok_or_else(|| Error::new(ErrorKind::Internal, "the payload hook never answered"))
-}
-
-/// Runs `work` on a thread that may block.
-pub(super) async fn in_background<I: Send + 'static, O: Send + 'static>(
-    input: I,
-    work: impl FnOnce(I) -> Result<O> + Send + 'static,
-) -> Result<O> {
-    tokio::task::spawn_blocking(move || work(input))
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
 }

@@ -1,0 +1,12 @@
+//! Work that must not run where the streams are served.
+//!
+//! One Tokio worker serves all turns of the process, so files, hashing and long conversations are handled on a thread that may block.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Runs `work` on a thread that may block. A panic there becomes an error.
+pub async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+}
