@@ -194,7 +194,8 @@ impl Error {
             ErrorKind::Timeout(if at_connect { Phase::Connect } else { phase })
         } else if at_connect && (lower.contains("proxy") || lower.contains("tunnel") || lower.contains("socks")) {
             ErrorKind::Proxy
-        } else if at_connect && (lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake"))
+        } else if at_connect
+            && (speaks_of_tls(error) || ["certificate", "tls", "handshake"].iter().any(|word| lower.contains(word)))
         {
             ErrorKind::Tls
         } else if error.is_builder() {
@@ -212,6 +213,16 @@ impl Error {
         };
         Self::new(kind, format!("{head} {}: {chain}", phase.describe()))
     }
+}
+
+/// Whether the TLS library itself is among the causes. Its texts need not say so: the other side may not speak TLS at all.
+fn speaks_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error hides what it wraps from `source`.
+    let cause = match error.downcast_ref::<std::io::Error>() {
+        Some(wrapper) => wrapper.get_ref().map(|cause| cause as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    };
+    error.is::<rustls::Error>() || cause.is_some_and(speaks_of_tls)
 }
 
 /// `error` and everything it says it was caused by, without repeating a part that its parent already quotes.

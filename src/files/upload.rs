@@ -26,7 +26,7 @@ use crate::retry::{RetryPolicy, RetryState, Verdict};
 /// Characters decoded at once: 0.1 ms of work.
 const PIECE: usize = 128 << 10;
 
-/// Requests per file; the official client's library makes as many.
+/// Requests per file, unless the turn's own limit is lower; the official client's library makes as many.
 const ATTEMPTS: u32 = 3;
 
 /// Longest wait between two attempts that the service may ask for: there is a way without an upload.
@@ -68,7 +68,8 @@ struct Answer {
 impl Sender {
     /// Uploads and returns the id. Transient errors are tried again.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
-        let policy = RetryPolicy { attempts: ATTEMPTS, max_delay: MAX_DELAY };
+        let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
+        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
         let mut retries = RetryState::default();
         loop {
             retries.attempts += 1;

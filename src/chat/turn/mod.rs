@@ -81,10 +81,7 @@ impl Turn {
     ) -> Result<Finished> {
         let mut source = Source { context: Arc::new(context), media: Arc::new(media), culprit: None };
         let mut prepared = self.ready(request, &source, line).await?;
-        let mut policy = prepared.kimi.config.retry;
-        if let Some(millis) = request.options.max_retry_delay_ms {
-            policy.max_delay = Duration::from_millis(millis);
-        }
+        let policy = prepared.kimi.config.retry;
         loop {
             self.retries.attempts += 1;
             let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;

@@ -83,6 +83,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
         let host = request.host.clone();
         in_background(move || Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)).await?
     };
+    kimi.config.retry = request.options.retry(kimi.config.retry);
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
