@@ -314,7 +314,11 @@ impl Account {
         // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
-            OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            options.open(&sentinel).map(drop)
         };
         match create() {
             Ok(()) => {}

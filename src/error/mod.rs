@@ -185,6 +185,14 @@ impl Error {
         Self::new(ErrorKind::Protocol, message)
     }
 
+    /// The same without `secrets`, which gateways like to quote from the request they refuse.
+    pub fn without<'s>(mut self, secrets: impl IntoIterator<Item = &'s str>) -> Self {
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= 4) {
+            self.message = self.message.replace(secret, "[redacted]");
+        }
+        self
+    }
+
     /// A failed request, with the whole chain of causes in the message.
     pub fn from_reqwest(error: &reqwest::Error, phase: Phase) -> Self {
         let chain = cause_chain(error);

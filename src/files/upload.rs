@@ -75,7 +75,7 @@ impl Sender {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
-                Err(error) => error,
+                Err(error) => self.kimi.discreet(error, &self.credential.token(), &self.extra),
             };
             let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");

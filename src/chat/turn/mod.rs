@@ -84,7 +84,10 @@ impl Turn {
         let policy = prepared.kimi.config.retry;
         loop {
             self.retries.attempts += 1;
-            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
+            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await.map_err(|error| {
+                // Errors inside the stream; those of its head are discreet already.
+                prepared.kimi.discreet(error, &prepared.credential.token(), &request.extra_headers())
+            });
             if let Err(error) = &outcome
                 && !self.blocks.visible()
                 && prepared.renew_files(error, &source, line).await?
