@@ -14,7 +14,7 @@ export interface Service {
   stop(): void;
 }
 
-/** `flags` are those of tests/simulator/main.ts. */
+/** `flags` as the simulator's own program takes them. */
 export async function startService(flags: string[] = []): Promise<Service> {
   const program = join(import.meta.dirname, "..", "simulator", "main.ts");
   const child = spawn(process.execPath, [program, "--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
