@@ -1,7 +1,7 @@
 /** A short version of `npm run soak`: nothing is left behind by turns, aborts, threads and processes that end at any moment. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { complaint, complaints, ENDINGS, Ground } from "./soak/runs.ts";
+import { complaint, complaints, ENDINGS, Ground, paced } from "./soak/runs.ts";
 
 /** Short runs are mostly warming up. */
 const MEGABYTES = 60;
@@ -11,19 +11,20 @@ before(async () => (ground = await Ground.make()));
 after(() => ground.remove());
 
 test("turns one after another leave nothing", async () => {
-  assert.deepEqual(complaints(await ground.run("turns", 200), 16, MEGABYTES), []);
+  assert.deepEqual(complaints(await ground.run("turns", [200]), 16, MEGABYTES), []);
 });
 
 test("streams side by side leave nothing", async () => {
-  assert.deepEqual(complaints(await ground.run("streams", 24, 1), 48, MEGABYTES), []);
+  assert.deepEqual(complaints(await ground.run("streams", [24, 1], paced(120, 40)), 48, MEGABYTES), []);
 });
 
 test("a storm of aborts leaves nothing", async () => {
-  assert.deepEqual(complaints(await ground.run("aborts", 150), 64, MEGABYTES), []);
+  assert.deepEqual(complaints(await ground.run("aborts", [150]), 64, MEGABYTES), []);
 });
 
+// Each thread brings a heap of its own, so memory says nothing while they come and go.
 test("worker threads may start and end at will", async () => {
-  assert.deepEqual(complaints(await ground.run("workers", 8), 16, MEGABYTES), []);
+  assert.deepEqual(complaints(await ground.run("workers", [8]), 16, Infinity), []);
 });
 
 for (const way of ENDINGS) {

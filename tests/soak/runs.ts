@@ -11,7 +11,8 @@ import type { Report } from "./loads.ts";
 
 export type Load = "streams" | "turns" | "aborts" | "workers";
 
-function paced(count: number, perSecond: number): Scenario {
+/** An answer in `count` pieces, `perSecond` of them a second. */
+export function paced(count: number, perSecond: number): Scenario {
   return { steps: [{ repeat: { kind: "text", count, text: "word ", perSecond } }] };
 }
 
@@ -57,10 +58,10 @@ export class Ground {
   }
 
   /** Runs a load to its end. */
-  async run(load: Load, ...numbers: number[]): Promise<Report> {
+  async run(load: Load, numbers: number[], scenario = SCENARIOS[load]): Promise<Report> {
     await this.service.reset();
     await this.service.enqueue({ steps: [{ text: "warm" }] });
-    await this.service.setDefault(SCENARIOS[load]);
+    await this.service.setDefault(scenario);
     const { code, stdout, stderr } = await this.#child([
       "--expose-gc",
       program("child.ts"),
