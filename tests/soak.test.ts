@@ -1,5 +1,6 @@
 /** A short version of `npm run soak`: nothing is left behind by turns, aborts, threads and processes that end at any moment. */
 import assert from "node:assert/strict";
+import { constants } from "node:os";
 import { after, before, test } from "node:test";
 import { complaint, complaints, ENDINGS, Ground, paced } from "./soak/runs.ts";
 
@@ -26,6 +27,14 @@ test("a storm of aborts leaves nothing", async () => {
 test("worker threads may start and end at will", async () => {
   assert.deepEqual(complaints(await ground.run("workers", [8]), 16, Infinity), []);
 });
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  test(`Pi may be ended by ${signal} in the middle of an answer`, { timeout: 60_000 }, async () => {
+    const { code, signal: by, stderr } = await ground.endPi(signal);
+    assert.ok(by === signal || code === 128 + constants.signals[signal], `code ${code}, signal ${by}: ${stderr}`);
+    assert.equal(stderr, "");
+  });
+}
 
 for (const way of ENDINGS) {
   test(`a process may end by '${way}' in the middle of its answers`, { timeout: 30_000 }, async () => {

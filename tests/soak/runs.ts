@@ -1,10 +1,10 @@
 /**
  * Loads against a simulator in a process of its own, every load in a fresh process, and what each must keep to.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { Home } from "../support/pi.ts";
+import { Home, PI_CLI, ROOT } from "../support/pi.ts";
 import { type Service, startService } from "../support/service.ts";
 import type { Scenario } from "../simulator/types.ts";
 import type { Report } from "./loads.ts";
@@ -78,11 +78,32 @@ export class Ground {
     return this.#child([program("ending.ts"), way, String(delay)]);
   }
 
-  async #child(args: string[]): Promise<Ended> {
+  /** Ends a Pi that prints an answer, once the first words of it are there. */
+  async endPi(signal: NodeJS.Signals): Promise<Ended> {
+    await this.service.setDefault(SCENARIOS.endings);
+    const args = [
+      PI_CLI,
+      "-ne",
+      "-e",
+      ROOT,
+      "--mode",
+      "json",
+      "--no-session",
+      "--model",
+      "kimi-coding/kimi-for-coding",
+      "hi",
+    ];
+    return this.#child(args, (child, stdout) => stdout.includes("text_delta") && !child.killed && child.kill(signal));
+  }
+
+  async #child(args: string[], onOutput?: (child: ChildProcess, stdout: string) => void): Promise<Ended> {
     const child = spawn(process.execPath, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     let stdout = "";
     let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      onOutput?.(child, stdout);
+    });
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     const [code, signal] = (await once(child, "close")) as [number | null, string | null];
     return { code, signal, stdout, stderr };
