@@ -5,6 +5,7 @@
 //! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
 
 mod for_pi;
+mod secrets;
 mod service;
 
 use std::time::Duration;
@@ -183,14 +184,6 @@ impl Error {
         let excerpt = clip(excerpt.trim(), 200);
         let message = if excerpt.is_empty() { what.to_owned() } else { format!("{what}: {excerpt}") };
         Self::new(ErrorKind::Protocol, message)
-    }
-
-    /// The same without `secrets`, which gateways like to quote from the request they refuse.
-    pub fn without<'s>(mut self, secrets: impl IntoIterator<Item = &'s str>) -> Self {
-        for secret in secrets.into_iter().filter(|secret| secret.len() >= 4) {
-            self.message = self.message.replace(secret, "[redacted]");
-        }
-        self
     }
 
     /// A failed request, with the whole chain of causes in the message.

@@ -100,7 +100,7 @@ export class Stage {
       KIMI_CODE_HOME: join(this.#home, "kimi"),
       KIMI_CODE_OAUTH_HOST: this.simulator.oauthHost,
       KIMI_CODE_PROTOCOL: this.#dialect,
-      KIMI_CODE_CONNECT_TIMEOUT_MS: "5000",
+      KIMI_CODE_CONNECT_TIMEOUT_MS: "12000",
       KIMI_CODE_HEADERS_TIMEOUT_MS: `${CLOCK_MS}`,
       KIMI_CODE_FIRST_TIMEOUT_MS: `${CLOCK_MS}`,
       KIMI_CODE_GAP_TIMEOUT_MS: `${CLOCK_MS}`,
