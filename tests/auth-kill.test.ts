@@ -7,8 +7,10 @@ import { startSimulator } from "./simulator/index.ts";
 import { Machine } from "./support/account.ts";
 
 test("killing a program at a random point of its refresh loses no login", async () => {
-  const storm = await killStorm(Number(process.env["KIMI_TEST_KILLS"] ?? 20));
-  assert.deepEqual([storm.lost, storm.reuses], [0, 0], JSON.stringify(storm));
+  const storm = await killStorm(Number(process.env["KIMI_TEST_KILLS"] ?? 24));
+  assert.deepEqual([storm.lost, storm.reuses, storm.filesLeft], [[], 0, 0], JSON.stringify(storm));
+  // The official client's lock is stale after 5 s; the rest is the successor's own work.
+  assert.ok(storm.longestWaitMs < 15_000, JSON.stringify(storm));
 });
 
 test("what a killed program leaves behind blocks its successor no longer than the lock's stale time", async () => {

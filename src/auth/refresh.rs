@@ -20,13 +20,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
-use super::account::{Account, remember};
+use super::account::Account;
 use super::atomic::create_private_dir;
+use super::credential::remember;
 use super::lock::{Lock, Waiter};
 use super::pi_auth::pi_entry;
 use super::process::{Spending, detached, flight, rest, rests};
 use super::store::{Stored, is_forbidden};
 use super::token::{TokenEndpoint, Tokens};
+use crate::background::in_background;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -99,15 +101,22 @@ impl Account {
     /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
     pub async fn ambient(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
-        detached(move |runtime| {
+        let found = in_background(move || {
             for slot in account.ambient_slots()? {
                 if let Stored::Login(known) = account.shared_login(&slot)? {
-                    return account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot)));
+                    return Ok(Some((known, slot)));
                 }
             }
             Ok(None)
-        })
-        .await
+        });
+        match found.await? {
+            Some((known, slot)) if known.is_due() => {
+                let account = self.clone();
+                detached(move |runtime| account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot))))
+                    .await
+            }
+            found => Ok(found),
+        }
     }
 
     /// Puts a login that has just been made where the official client finds it too, unless another account lives there.
@@ -127,20 +136,25 @@ impl Account {
     /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
     pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
-        detached(move |runtime| {
+        let found = in_background(move || {
             let entry = account.pi().read()?;
             let Stored::Login(known) = &entry.stored else { return Ok(None) };
-            let slot = account.slot(Some(&entry))?;
-            if !known.is_due() {
-                return Ok(Some((known.clone(), slot)));
+            Ok(Some((known.clone(), account.slot(Some(&entry))?)))
+        });
+        match found.await? {
+            Some((known, slot)) if known.is_due() => {
+                let account = self.clone();
+                detached(move |runtime| {
+                    let tokens = account.or_keep(&slot, &known, |account| {
+                        account.heal_blocking(&known.access, true, runtime)?;
+                        account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
+                    })?;
+                    Ok(Some((tokens, slot)))
+                })
+                .await
             }
-            let tokens = account.or_keep(&slot, known, |account| {
-                account.heal_blocking(&known.access, true, runtime)?;
-                account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
-            })?;
-            Ok(Some((tokens, slot)))
-        })
-        .await
+            found => Ok(found),
+        }
     }
 
     /// The login of one slot, refreshed if its time has come.

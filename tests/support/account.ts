@@ -85,6 +85,7 @@ export class Machine extends Home {
 
   /** Our entry in auth.json. */
   get pi(): Entry | undefined {
+    if (!existsSync(this.authPath)) return undefined;
     const all = JSON.parse(readFileSync(this.authPath, "utf8")) as Record<string, Entry>;
     return all["kimi-coding"];
   }
