@@ -1,39 +1,16 @@
 /** A login stays valid, is shared, and is never lost: the addon against the simulated OAuth host and real files. */
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmdirSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Addon, loadAddon } from "../extension/native.ts";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { type Entry, Machine } from "./support/account.ts";
+import type { Simulator } from "./simulator/index.ts";
+import { addonUnderTest, type Entry, type Machine, withMachine } from "./support/account.ts";
 
-const loaded = loadAddon();
-if (loaded.addon === undefined) throw new Error(loaded.problem);
-const addon: Addon = loaded.addon;
-
+const addon = addonUnderTest();
 let simulator: Simulator;
 let machine: Machine;
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-  machine = new Machine(simulator);
-});
-afterEach(() => machine.remove());
+withMachine((...given) => ([simulator, machine] = given));
 
 interface Answer {
   credential?: Entry;
@@ -272,14 +249,4 @@ describe("a login of the official client", () => {
     assert.ok((await renew(machine.pi as Entry)).credential);
     assert.equal(readFileSync(join(home, "kimi-code.json"), "utf8"), login);
   });
-
-  test(
-    "an unreadable file is named, not mistaken for a missing login",
-    { skip: process.getuid?.() === 0 },
-    async () => {
-      machine.kimiLogin(simulator.oauth.login(), 800);
-      chmodSync(machine.kimiPath, 0);
-      assert.match((await ambient()).error?.message ?? "", /cannot be read/);
-    },
-  );
 });

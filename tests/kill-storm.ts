@@ -8,9 +8,9 @@
 import { existsSync, readdirSync, utimesSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Addon, loadAddon } from "../extension/native.ts";
+import type { Addon } from "../extension/native.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
-import { Machine } from "./support/account.ts";
+import { addonUnderTest, Machine } from "./support/account.ts";
 
 /** Several rounds run at once, each in a home of its own. */
 const AT_ONCE = 4;
@@ -57,8 +57,7 @@ export interface Storm {
 }
 
 export async function killStorm(rounds: number): Promise<Storm> {
-  const { addon } = loadAddon();
-  if (addon === undefined) throw new Error("the addon is not built");
+  const addon = addonUnderTest();
   const simulator = await startSimulator();
   simulator.setDefault({ steps: [{ text: "ok" }] });
   simulator.oauth.tokenDelayMs = TOKEN_MS;

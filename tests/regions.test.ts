@@ -3,10 +3,9 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Addon, loadAddon } from "../extension/native.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL, type OfficialHosts, type RegionId } from "./simulator/official-hosts.ts";
-import { type Entry, type KimiFile, Machine } from "./support/account.ts";
+import { addonUnderTest, type Entry, type KimiFile, Machine } from "./support/account.ts";
 import { runPi } from "./support/pi.ts";
 
 const REGIONS = ["mainland-cn", "global"] as const;
@@ -14,9 +13,7 @@ const other = (region: RegionId): RegionId => (region === "global" ? "mainland-c
 /** File names by kimi-code-2.1 §2.1. */
 const SLOT = { "mainland-cn": "kimi-code", global: "kimi-code-env-0e4f99c69cc27850" } as const;
 
-const loaded = loadAddon();
-if (loaded.addon === undefined) throw new Error(loaded.problem);
-const addon: Addon = loaded.addon;
+const addon = addonUnderTest();
 
 let simulators: Record<RegionId, Simulator>;
 let hosts: OfficialHosts;

@@ -209,8 +209,11 @@ impl Account {
         }
         let tokens = self.obtain(&slot, &wish, known.tokens(), runtime)?;
         remember(&tokens.access);
-        if known.tokens().is_some_and(|known| known.same_account(&tokens)) {
-            pi.write(&tokens)?;
+        if known.tokens().is_some_and(|known| known.same_account(&tokens))
+            && let Err(error) = pi.write(&tokens)
+        {
+            // Whoever asked still gets the token, and the next one adopts it from the official client's file.
+            tracing::warn!(%error, "the refreshed login could not be saved for Pi");
         }
         Ok(Some(tokens.access))
     }
@@ -253,13 +256,17 @@ impl Account {
         }
         let shared = self.shared_login(slot)?;
         // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
-        let writable = file.is_writable()?;
-        if !writable && pi.is_none() {
-            let message =
-                format!("{} cannot be written, so the login in it cannot be refreshed", file.path().display());
+        let may_write = file.is_writable()? && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
+        let nowhere = match pi {
+            _ if may_write => None,
+            None => Some(file.path().to_owned()),
+            Some(_) if self.pi().is_writable()? => None,
+            Some(_) => Some(self.pi().path().to_owned()),
+        };
+        if let Some(path) = nowhere {
+            let message = format!("{} cannot be written, so the login in it cannot be refreshed", path.display());
             return Err(Error::new(ErrorKind::Io, message));
         }
-        let may_write = writable && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
         let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
@@ -328,7 +335,11 @@ impl Account {
         // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
-            OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
+            match OpenOptions::new().append(true).create(true).open(&sentinel) {
+                // It only has to be there; the lock is a directory beside it.
+                Err(_) if sentinel.exists() => Ok(()),
+                result => result.map(drop),
+            }
         };
         match create() {
             Ok(()) => {}

@@ -14,7 +14,7 @@ use super::atomic;
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 
-/// More than a login takes; what has to fit before a refresh token is spent.
+/// More than a login takes; what has to fit beside a file before a refresh token is spent.
 const ROOM: usize = 16 << 10;
 
 /// What a file holds for us.
@@ -68,6 +68,16 @@ pub(super) fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
 /// The place belongs to somebody else, or is mounted read-only.
 pub fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Whether a credential file could be replaced now.
+pub(super) fn is_writable(path: &Path) -> Result<bool> {
+    let size = fs::metadata(path).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0)) + ROOM;
+    match atomic::can_replace(path, size) {
+        Ok(()) => Ok(true),
+        Err(error) if is_forbidden(&error) => Ok(false),
+        Err(error) => Err(io_error("cannot be written", path, &error)),
+    }
 }
 
 /// A number, also one written as text; whatever is not finite counts as zero.
@@ -130,11 +140,7 @@ impl KimiCodeFile {
 
     /// Whether a login could be written now: `Ok(false)` where this user may not write at all, an error where there is no room.
     pub fn is_writable(&self) -> Result<bool> {
-        match atomic::can_replace(&self.path, ROOM) {
-            Ok(()) => Ok(true),
-            Err(error) if is_forbidden(&error) => Ok(false),
-            Err(error) => Err(io_error("cannot be written", &self.path, &error)),
-        }
+        is_writable(&self.path)
     }
 
     /// Writes a login, keeping members we do not know.
