@@ -250,3 +250,48 @@ describe("a login of the official client", () => {
     assert.equal(readFileSync(join(home, "kimi-code.json"), "utf8"), login);
   });
 });
+
+// Nothing of ours asks the service for the time, so a wrong clock shows only in dates that were stored before it was set.
+describe("a clock that is wrong by an hour", () => {
+  test("ahead: a good login looks expired, which costs one refresh and no more", async () => {
+    machine.kimiLogin(simulator.oauth.login(), 800 - 3600);
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.equal(refreshes(), 1);
+    assert.equal(simulator.requests.filter((one) => one.status === 401).length, 0);
+  });
+
+  test("behind: an ended login looks fresh, and the service's 401 heals it", async () => {
+    for (const pi of [false, true]) {
+      const login = simulator.oauth.login();
+      machine.kimiLogin(login, 800 + 3600);
+      if (pi) machine.piLogin(login, 800 + 3600);
+      simulator.oauth.revokeAccess();
+      assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    }
+    assert.equal(refreshes(), 2);
+  });
+
+  test("set between two logins: the younger is spent although the older seems to live longer", async () => {
+    const old = simulator.oauth.login();
+    simulator.oauth.expiresIn = 901;
+    const newer = simulator.oauth.rotate(old.refresh);
+    assert.ok(typeof newer === "object");
+    machine.piLogin(old, 100 + 3600);
+    machine.kimiLogin(newer, -5);
+    simulator.oauth.revokeAccess();
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.equal(refreshes(), 2);
+  });
+
+  test("locks of a neighbour with another clock block nobody for good", async () => {
+    for (const age of [3600, -3600]) {
+      machine.kimiLogin(simulator.oauth.login(), -5);
+      mkdirSync(machine.lockPath, { recursive: true });
+      const time = Date.now() / 1000 - age;
+      utimesSync(machine.lockPath, time, time);
+      assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    }
+    assert.equal(refreshes(), 2);
+  });
+});

@@ -22,7 +22,7 @@ const TOKEN_MS = 30;
  * After the answer has left the OAuth host, a program on a busy machine may take this long until its first byte is on disk,
  * in milliseconds. Whoever is killed later must not have lost anything.
  */
-const ARRIVAL_MS = 50;
+const ARRIVAL_MS = 100;
 
 /** Every so many rounds the successor finds the locks as young as the dead one left them, and has to sit them out. */
 const PATIENT_EVERY = 20;
@@ -45,6 +45,8 @@ export interface Storm {
   onTheWire: number;
   /** The answer had left the OAuth host a moment ago, and nothing of it was on disk yet. */
   justArrived: number;
+  /** Longest such moment, in milliseconds. */
+  longestMomentMs: number;
   /** A successor found what had been written but not put in place. */
   recovered: number;
   /** A spent refresh token was presented, other than by the successors of `onTheWire`. */
@@ -68,6 +70,7 @@ export async function killStorm(rounds: number): Promise<Storm> {
     lost: [],
     onTheWire: 0,
     justArrived: 0,
+    longestMomentMs: 0,
     recovered: 0,
     reuses: 0,
     locksLeft: 0,
@@ -164,8 +167,10 @@ async function round(number: number, { simulator, addon, storm, life }: Tools): 
     if (!before) storm.recovered += 1;
     if (presented > 1) storm.reuses += 1;
   } else if (seen !== undefined && (seen.ended !== "complete" || since <= 0)) storm.onTheWire += 1;
-  else if (since <= ARRIVAL_MS) storm.justArrived += 1;
-  else storm.lost.push(`${phase}, ${situation}: killed ${since} ms after the answer had left`);
+  else if (since <= ARRIVAL_MS) {
+    storm.justArrived += 1;
+    storm.longestMomentMs = Math.max(storm.longestMomentMs, since);
+  } else storm.lost.push(`${phase}, ${situation}: killed ${since} ms after the answer had left`);
   storm.filesLeft += readdirSync(dirname(machine.kimiPath)).length - 1;
   machine.remove();
 }
@@ -191,7 +196,7 @@ async function moment(
     return void (await sleep(TOKEN_MS * Math.random()));
   }
   await answered();
-  await sleep(2 * ARRIVAL_MS * Math.random() ** 2);
+  await sleep(2 * ARRIVAL_MS * Math.random() ** 3);
 }
 
 if (process.argv[1] === import.meta.filename) {

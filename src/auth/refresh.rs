@@ -256,7 +256,8 @@ impl Account {
         }
         let shared = self.shared_login(slot)?;
         // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
-        let may_write = file.is_writable()? && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
+        let mut place = file.reserve()?.filter(|_| shared.tokens().is_none_or(|tokens| ours(pi, tokens)));
+        let may_write = place.is_some();
         let nowhere = match pi {
             _ if may_write => None,
             None => Some(file.path().to_owned()),
@@ -283,7 +284,7 @@ impl Account {
             let spending = Spending::begin();
             match runtime.block_on(endpoint.refresh(&candidate.refresh, TOKEN_BUDGET)) {
                 Ok(tokens) => {
-                    if may_write && let Err(error) = file.write(&tokens) {
+                    if let Some(Err(error)) = place.take().map(|place| place.fill(&tokens)) {
                         // Whoever asked still gets the token, and Pi's own file may still take it.
                         tracing::warn!(%error, "the refreshed login could not be saved for the kimi CLI");
                         if pi.is_none() {
@@ -298,6 +299,7 @@ impl Account {
                 Err(error) => return Err(error),
             }
         }
+        drop(place);
         // A peer without our locks may have been faster and still be writing.
         let until = Instant::now() + PEER_GRACE;
         while Instant::now() < until {
@@ -397,8 +399,12 @@ fn ours(pi: Option<&Tokens>, shared: &Tokens) -> bool {
 fn candidates(shared: Option<&Tokens>, pi: Option<&Tokens>) -> Vec<Tokens> {
     let mut candidates: Vec<Tokens> =
         [shared, pi].into_iter().flatten().filter(|tokens| !tokens.refresh.is_empty()).cloned().collect();
-    candidates.sort_by_key(|tokens| std::cmp::Reverse(tokens.expires_at_ms));
     candidates.dedup_by(|one, other| one.refresh == other.refresh);
+    if let [first, second] = &candidates[..]
+        && second.issued_after(first)
+    {
+        candidates.reverse();
+    }
     candidates
 }
 
