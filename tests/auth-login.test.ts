@@ -143,6 +143,28 @@ describe("the login that is already here", () => {
   });
 });
 
+describe("two at once", () => {
+  test("both logins succeed, and one whole login is what stays", async () => {
+    const all = await Promise.all([signIn([]), signIn([]), signIn([])]);
+    const made = all.map((steps) => steps.at(-1)?.credential?.access);
+    assert.equal(new Set(made).size, 3);
+    assert.ok(made.includes(machine.kimi?.access_token));
+    assert.ok(simulator.oauth.isAlive(machine.kimi?.refresh_token ?? ""));
+    assert.equal(existsSync(machine.lockPath), false);
+  });
+
+  test("a login during a refresh waits for it, and nothing of either is mixed", async () => {
+    simulator.oauth.tokenDelayMs = 1500;
+    machine.kimiLogin(simulator.oauth.login(), -5);
+    const refreshing = addon.ambientLogin(machine.request());
+    await simulator.waitForRequest((one) => one.endpoint === "token", 10_000);
+    const login = (await signIn(["approve"])).at(-1)?.credential;
+    assert.ok((JSON.parse(await refreshing) as { access?: string }).access);
+    assert.deepEqual([machine.kimi?.access_token, machine.kimi?.refresh_token], [login?.access, login?.refresh]);
+    assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
+  });
+});
+
 describe("regions", () => {
   const ask = (environment: Record<string, string> = {}): unknown =>
     JSON.parse(addon.loginOptions(JSON.stringify({ environment: { HOME: machine.home, ...environment }, host: {} })));
