@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Machine } from "./support/account.ts";
+import { afterEach, describe, test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import { type Machine, withMachine } from "./support/account.ts";
 import { messages, RpcPi, runPi, textOf } from "./support/pi.ts";
 import { Terminal } from "./support/tmux.ts";
 
@@ -16,18 +16,13 @@ let simulator: Simulator;
 let machine: Machine;
 const open: { close(): unknown }[] = [];
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "Hello." }] });
-  machine = new Machine(simulator);
-});
+// Hooks run in order: these programs end before their machine goes away.
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
-  machine.remove();
+});
+withMachine((...given) => {
+  [simulator, machine] = given;
+  simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
 
 async function say(): Promise<{ code: number | null; stdout: string; stderr: string }> {

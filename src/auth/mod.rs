@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod atomic;
+pub mod credential;
 pub mod device_flow;
 pub mod lock;
 pub mod owner;
@@ -15,5 +16,6 @@ pub mod refresh;
 pub mod store;
 pub mod token;
 
-pub use account::{Account, Credential, Places};
+pub use account::{Account, Places};
+pub use credential::Credential;
 pub use owner::Owner;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
-use super::store::{Stored, io_error, number, pretty, read_object, text};
+use super::store::{Stored, io_error, number, pretty, read_object, reserve, text};
 use super::token::Tokens;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +54,12 @@ impl PiAuth {
             Some(Value::Object(entry)) => Ok(pi_entry(entry)),
             Some(_) => none(Stored::Unusable(format!("{} has an unreadable {PROVIDER} entry", self.path.display()))),
         }
+    }
+
+    /// Whether our entry could be replaced now: `Ok(false)` where this user may not write at all, an error where there is no
+    /// room.
+    pub fn is_writable(&self) -> Result<bool> {
+        Ok(reserve(&self.path)?.is_some())
     }
 
     /// Replaces the tokens of our entry, which must still be a login: a user may have logged out meanwhile.
