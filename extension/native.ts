@@ -12,7 +12,7 @@ export const OpCode = {
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
-  /** The medium at position `index` is needed. Answer with `sendMedium`. */
+  /** `text`: `[from, to]`, a range of the medium at position `index` that is needed. Answer with `sendMedium`. */
   Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
@@ -42,8 +42,8 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
-  /** Answers a Media op with the base64 text or data URL. */
-  sendMedium(index: number, data: string): void;
+  /** Answers a Media op with this range of the base64 text or data URL. */
+  sendMedium(index: number, from: number, data: string): void;
 }
 
 /** What the addon knows about an image or video; freed with this object. */

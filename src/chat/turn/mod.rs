@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 use crate::services::quota::explain;
 
-pub use self::desk::{Letterbox, Supplied};
+pub use self::desk::{Letterbox, Piece, Supplied};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.
