@@ -61,6 +61,17 @@ export interface ServiceCall {
   cancel(): void;
 }
 
+export interface FileUpload {
+  /** Adds bytes, which are copied. False: there are too many already. */
+  append(bytes: Uint8Array): boolean;
+  /** Runs the upload, once: `{id, url, …}` or `{error}` as JSON. Never rejects for a failed request. */
+  result(): Promise<string>;
+  /** `[sent, total]` in bytes; `total` is 0 until it is known. */
+  progress(): [sent: number, total: number];
+  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
+}
+
 export interface LoginHandle {
   /** Aborts the login; a `failed` step with code `cancelled` still arrives. */
   cancel(): void;
@@ -113,6 +124,8 @@ export interface Addon {
   medium(data: string): MediumHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
+  /** Prepares the upload of one file; `request` is JSON, see client/files.ts; `size` is how many bytes will be appended. */
+  fileUpload(request: string, size: number): FileUpload;
   /** JSON list of `[name, content]` of the data sources. */
   dataSources(): string;
 }

@@ -39,7 +39,10 @@ impl Claim {
         }
         let mark = format!("{} {:032x}", std::process::id(), rand::random::<u128>());
         match private_file(path) {
-            Ok(mut file) => file.write_all(mark.as_bytes())?,
+            Ok(mut file) => file.write_all(mark.as_bytes()).inspect_err(|_| {
+                // A claim that nobody keeps young would hold everybody up until it is stale.
+                let _ = fs::remove_file(path);
+            })?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(error),
         }

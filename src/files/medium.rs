@@ -83,9 +83,10 @@ impl Facts {
         match self.sniffed {
             Sniffed::Known(known) => Ok(known),
             Sniffed::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
-            Sniffed::Unknown => MediaType::named(declared)
-                .or(self.declared)
-                .ok_or_else(|| format!("Kimi does not take {:?}", declared.trim().to_ascii_lowercase())),
+            Sniffed::Unknown => MediaType::named(declared).or(self.declared).ok_or_else(|| match declared.trim() {
+                "" => "nothing tells its type".to_owned(),
+                named => format!("Kimi does not take {:?}", named.to_ascii_lowercase()),
+            }),
         }
     }
 }

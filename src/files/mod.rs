@@ -10,6 +10,7 @@
 //! slots    a body with gaps where media go, so that uploading and encoding need not wait for each other
 //! policy   which media become references · attach  the step of a turn: known, uploaded or inline · stale  ids that died
 //! office   one upload per content · index  content → file id · claim  one upload per machine · upload  the request
+//! single   a file that a program uploads by itself
 //! ```
 
 mod attach;
@@ -19,17 +20,19 @@ mod medium;
 mod office;
 mod policy;
 mod reader;
+mod single;
 mod slots;
 mod sniff;
 mod stale;
 mod upload;
 
 pub use attach::{Desk, attach};
-pub use medium::{Medium, omitted};
+pub use medium::{Digest, Medium, omitted};
 pub use policy::UploadSettings;
 pub use reader::Reader;
+pub use single::{FileRequest, Progress, Uploaded, upload};
 pub use slots::{Draft, Filling, Inset, Shape};
-pub use sniff::{Kind, MediaType};
+pub use sniff::{Kind, MAX_FILE, MediaType};
 pub use stale::Attachments;
 pub use upload::Sender;
 

@@ -71,7 +71,7 @@ impl Office {
         Ok((recorded.unwrap_or(fallback), true))
     }
 
-    async fn find(&self, key: &Key) -> Option<String> {
+    pub async fn find(&self, key: &Key) -> Option<String> {
         let (index, key) = (self.index.clone(), *key);
         in_background(move || Ok(index.find(&key))).await.ok().flatten()
     }

@@ -41,6 +41,8 @@ pub struct Upload {
     pub content: Bytes,
     /// What it is sent as.
     pub media_type: MediaType,
+    /// What it is called there.
+    pub name: String,
     /// Counts bytes that have been handed to the connection.
     pub progress: Arc<AtomicU64>,
 }
@@ -48,7 +50,7 @@ pub struct Upload {
 impl Upload {
     /// Not begun yet.
     pub fn new(content: Bytes, media_type: MediaType) -> Self {
-        Self { content, media_type, progress: Arc::default() }
+        Self { content, media_type, name: media_type.file_name.to_owned(), progress: Arc::default() }
     }
 
     /// In bytes.
@@ -111,9 +113,9 @@ impl Sender {
 }
 
 fn form(file: &Upload) -> Result<Form> {
-    let MediaType { kind, mime, file_name } = file.media_type;
+    let MediaType { kind, mime, .. } = file.media_type;
     let part = Part::stream_with_length(pieces(file), file.size())
-        .file_name(file_name)
+        .file_name(file.name.clone())
         .mime_str(mime)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the upload cannot be written: {error}")))?;
     Ok(Form::new().part("file", part).text("purpose", kind.word()))

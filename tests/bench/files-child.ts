@@ -2,6 +2,7 @@
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Model } from "@earendil-works/pi-ai";
+import { Kimi } from "../../index.ts";
 import { fakePng } from "../support/pictures.ts";
 import { addon, model, runOne } from "../support/turn.ts";
 
@@ -91,6 +92,10 @@ if (scene === "upload") {
   if (subject === "floor") {
     await plainUpload(fakePng(1000, "warm") as Buffer<ArrayBuffer>);
     spans.push(await measure(() => plainUpload(bytes as Buffer<ArrayBuffer>)));
+  } else if (subject === "ours-file") {
+    const kimi = new Kimi({ baseUrl, apiKey, env: { HOME: home } });
+    await kimi.files.upload(fakePng(1000, "warm"));
+    spans.push(await measure(() => kimi.files.upload(bytes)));
   } else {
     const turn = await turns();
     await turn([user({ type: "text", text: "warm" })]);

@@ -1,8 +1,8 @@
 /**
- * `npm run bench [-- --quick] [--full] [--only text,paced] [--runs 3]`
+ * `npm run bench [-- --quick] [--full] [--only text,paced,ten,thirty,upload,tools] [--runs 3]`
  *
- * Our stream beside its peers in one run: the same simulator in a process of its own, every measurement in a fresh process,
- * medians. Prints a table with goals and ratios and writes it to `.cache/bench.json`.
+ * Our streams, uploads and tools beside their peers in one run: the same simulator in a process of its own, every measurement in a
+ * fresh process, medians. Prints tables with goals and ratios and writes them to `.cache/bench.md`, the numbers to `.cache/bench.json`.
  */
 import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -12,7 +12,10 @@ import { parseArgs, promisify } from "node:util";
 import { startService } from "../support/service.ts";
 import { type Case, cases, type Goal, type Subject, SUBJECTS } from "./cases.ts";
 import type { Measured } from "./child.ts";
+import { files, type FilesRow, filesTable } from "./files.ts";
+import { against, median, type Program } from "./report.ts";
 import { startup } from "./startup.ts";
+import { type ToolsReport, toolsTable } from "./tools-report.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const { values: flags } = parseArgs({
@@ -35,19 +38,15 @@ interface Row extends Measured {
 const service = await startService();
 const rows: Row[] = [];
 const notes: string[] = [];
+let media: FilesRow[] = [];
+let tools: ToolsReport | undefined;
 
-async function program(file: string, args: string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    ["--expose-gc", join(import.meta.dirname, file), ...args],
-    { env: { ...process.env, BENCH_URL: service.baseUrl, BENCH_KEY: service.apiKey }, timeout: 900_000 },
-  );
+const program: Program = async (file, args, variables = {}) => {
+  const env = { ...process.env, BENCH_URL: service.baseUrl, BENCH_KEY: service.apiKey, ...variables };
+  const command = ["--expose-gc", join(import.meta.dirname, file), ...args];
+  const { stdout } = await promisify(execFile)(process.execPath, command, { env, timeout: 900_000 });
   return stdout;
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
+};
 
 async function measure(one: Case, subject: Subject): Promise<Row> {
   const results: Measured[] = [];
@@ -68,12 +67,6 @@ async function measure(one: Case, subject: Subject): Promise<Row> {
     rssMb: of("rssMb"),
     events: of("events"),
   };
-}
-
-/** `12.3` or `12.3 ≤ 15 ✓`. */
-function against(value: number, goal: number | undefined): string {
-  const text = value.toFixed(value < 100 ? 1 : 0);
-  return goal === undefined ? text : `${text} ${value <= goal ? "✓" : "✗"} ≤ ${goal.toFixed(0)}`;
 }
 
 function table(one: Case): string[] {
@@ -128,6 +121,12 @@ try {
       );
     }
   }
+  media = await files(runs, program, wanted);
+  if (media.length > 0) say(...filesTable(media));
+  if (wanted("tools")) {
+    tools = JSON.parse(await program("tools.ts", flags.quick ? ["20", "1"] : ["200", "5"])) as ToolsReport;
+    say(...toolsTable(tools));
+  }
   if (wanted("latency")) {
     const latency = JSON.parse(await program("latency.ts", [flags.quick ? "5" : "60"])) as {
       socketMs: number;
@@ -166,6 +165,6 @@ try {
 mkdirSync(join(ROOT, ".cache"), { recursive: true });
 writeFileSync(
   join(ROOT, ".cache", "bench.json"),
-  JSON.stringify({ rows, notes, runs, quick: flags.quick }, undefined, 2),
+  JSON.stringify({ rows, media, tools, notes, runs, quick: flags.quick }, undefined, 2),
 );
 writeFileSync(join(ROOT, ".cache", "bench.md"), `${output.join("\n")}\n`);
