@@ -173,7 +173,8 @@ class Turn {
         return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
       case OpCode.Media: {
         const medium = this.#media[index];
-        if (medium !== undefined) this.#handle?.sendMedium(index, medium.data);
+        const [from, to] = JSON.parse(text) as [number, number];
+        if (medium !== undefined) this.#handle?.sendMedium(index, from, medium.data.slice(from, to));
         break;
       }
       case OpCode.Done:

@@ -2,7 +2,7 @@
  * What Kimi's tools cost: time on top of the service's own, and how long 5 MB keep the JavaScript thread busy.
  *
  * The service is the simulator in a process of its own. "The service's own time" is a bare keep-alive request of Node's http
- * client with the same body. Run: `node tests/bench/tools.ts`. Prints one JSON object.
+ * client with the same body. `tools.ts <rounds> <rounds with 5 MB>`, prints one line of JSON.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,8 +15,22 @@ import { host } from "../../extension/environment.ts";
 import { loadAddon } from "../../extension/native.ts";
 import { KimiServices, type ServiceOptions } from "../../extension/services.ts";
 
-const ROUNDS = 200;
-const HUGE_ROUNDS = 5;
+/** Milliseconds. */
+interface Times {
+  median: number;
+  p95: number;
+}
+
+export interface ToolsReport {
+  bareMs: Times;
+  toolMs: Times;
+  overheadMs: number;
+  /** Main thread busy with an answer of 5 MB, by call. */
+  huge: Record<string, number>;
+}
+
+const ROUNDS = Number(process.argv[2]);
+const HUGE_ROUNDS = Number(process.argv[3]);
 
 const child = spawn(process.execPath, [join(import.meta.dirname, "../simulator/main.ts"), "--port", "0"], {
   stdio: ["ignore", "pipe", "inherit"],
@@ -53,13 +67,8 @@ try {
     huge[`${name}, as a tool`] = await busy(() => call({ env, limit }));
     huge[`${name}, whole`] = await busy(() => call({ env }));
   }
-  const report = {
-    bareMs: floor,
-    toolMs: ours,
-    overheadMs: round(ours.median - floor.median),
-    "5 MB: main thread busy, ms": huge,
-  };
-  console.log(JSON.stringify(report, undefined, 2));
+  const report: ToolsReport = { bareMs: floor, toolMs: ours, overheadMs: round(ours.median - floor.median), huge };
+  console.log(JSON.stringify(report));
 } finally {
   child.kill();
   rmSync(machine, { recursive: true, force: true });
@@ -77,7 +86,7 @@ function bareClient(token: string): (body: object) => Promise<void> {
     });
 }
 
-async function rounds(count: number, run: () => Promise<unknown>): Promise<{ median: number; p95: number }> {
+async function rounds(count: number, run: () => Promise<unknown>): Promise<Times> {
   const times: number[] = [];
   for (let index = 0; index < count; index += 1) {
     const start = performance.now();

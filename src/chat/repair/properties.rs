@@ -1,6 +1,8 @@
 //! What holds for every conversation: a longer one begins with the bytes of the shorter one, and repair has nothing left to do
 //! the second time.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -90,7 +92,7 @@ fn recorded(conversation: &Conversation<'_>) -> String {
             .map(|part| match part {
                 Part::Text(text) => json!({ "type": "text", "text": text }),
                 Part::Inset(inset) => json!({ "type": "image", "mimeType": inset.media_type.mime,
-                    "data": String::from_utf8_lossy(&inset.medium.content().unwrap()) }),
+                    "data": STANDARD.encode(inset.medium.content().unwrap()) }),
                 part => panic!("{part:?} is left"),
             })
             .collect()
