@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
 import { growth } from "./growth.ts";
+import { install } from "./install.ts";
 import { latency, memory } from "./single.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
@@ -33,7 +34,15 @@ const only = flags.only.split(",").filter(Boolean);
 const wanted = (name: string): boolean => only.length === 0 || only.includes(name);
 
 /** Everything beside the streams, by the name that `--only` takes. */
-const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = { setup, growth, latency, memory, tui, startup };
+const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
+  setup,
+  growth,
+  latency,
+  memory,
+  tui,
+  startup,
+  install,
+};
 
 const report = new Report();
 const service = await startService();
