@@ -70,8 +70,9 @@ function isMuslByReport(): boolean {
 export function loadAddon(): Loaded {
   const platform = platformName();
   const tried: string[] = [];
+  let root = "";
   try {
-    const root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
+    root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
     const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
     const require = createRequire(join(root, "index.ts"));
     for (const candidate of candidates(root, platform)) {
@@ -82,7 +83,7 @@ export function loadAddon(): Loaded {
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried) };
+  return { problem: problemText(platform, tried, root) };
 }
 
 /** The directory of our package.json. */
@@ -143,14 +144,27 @@ function settledOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[]): string {
-  const repair = PREBUILT.includes(platform)
-    ? `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
-      "--omit=optional; in a checkout run `npm run build`. After an update restart the program."
-    : `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+function problemText(platform: string, tried: string[], root: string): string {
   return (
-    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair}` +
+    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, root)}` +
     `\nTried: ${tried.join("; ")}`
+  );
+}
+
+function repair(platform: string, root: string): string {
+  // What a Git install is, too. Published packages hold no Rust.
+  if (existsSync(join(root, "Cargo.toml"))) {
+    const published = PREBUILT.includes(platform)
+      ? `, or install the published package instead: \`pi install npm:${NAME}\``
+      : "";
+    return `This is a checkout, which has to be built. Repair: run \`npm run build\` in ${root} (needs Rust)${published}.`;
+  }
+  if (!PREBUILT.includes(platform)) {
+    return `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+  }
+  return (
+    `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
+    "--omit=optional. After an update restart the program."
   );
 }
 

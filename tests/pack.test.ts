@@ -65,6 +65,7 @@ describe("the root package", () => {
     for (const file of [
       "index.ts",
       "extension/loader.ts",
+      "extension/settings.schema.json",
       "dist/index.js",
       "dist/index.d.ts",
       "README.md",
@@ -87,8 +88,10 @@ describe("the root package", () => {
   });
 
   test("runs nothing when it is installed, and brings no dependency along", () => {
-    const { scripts, dependencies, devDependencies } = published();
+    const { scripts, dependencies, devDependencies, peerDependencies, peerDependenciesMeta } = published();
     assert.deepEqual([scripts, dependencies, devDependencies], [undefined, undefined, undefined]);
+    const peers = Object.keys(peerDependencies as object);
+    assert.deepEqual(peerDependenciesMeta, Object.fromEntries(peers.map((peer) => [peer, { optional: true }])));
   });
 
   test("passes publint", async () => {

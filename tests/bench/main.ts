@@ -12,6 +12,7 @@ import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
 import { files } from "./files.ts";
 import { growth } from "./growth.ts";
+import { install } from "./install.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
 import { latency, memory, tools } from "./single.ts";
@@ -43,6 +44,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   memory,
   tui,
   startup,
+  install,
 };
 
 const report = new Report();

@@ -54,6 +54,13 @@ export class Terminal {
     return execFileSync("tmux", ["-L", this.#socket, "capture-pane", "-p", "-t", "pi"], { encoding: "utf8" });
   }
 
+  /** The same with the escape sequences of colours and styles. */
+  coloured(): string {
+    return execFileSync("tmux", ["-L", this.#socket, "capture-pane", "-e", "-N", "-p", "-t", "pi"], {
+      encoding: "utf8",
+    });
+  }
+
   type(text: string): void {
     execFileSync("tmux", ["-L", this.#socket, "send-keys", "-t", "pi", "-l", text]);
   }
