@@ -225,9 +225,9 @@ class Turn {
 /** The options that the addon understands. Pi passes others along, which need not even be JSON. */
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
-  const { timeoutMs, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
-    ...{ timeoutMs, maxRetryDelayMs, toolChoice, samplingParams },
+    ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
   };
 }

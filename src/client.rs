@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 
@@ -128,7 +130,26 @@ impl Kimi {
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        if has(extra, AUTHORIZATION.as_str()) { send(String::new()).await } else { credential.spend(send).await }
+        let discreet = |token: String| {
+            let sending = send(token.clone());
+            async move { sending.await.map_err(|error| self.discreet(error, &token, extra)) }
+        };
+        if has(extra, AUTHORIZATION.as_str()) { discreet(String::new()).await } else { credential.spend(discreet).await }
+    }
+
+    /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough
+    /// to be a key and no name.
+    pub fn discreet(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
+        const LIKE_A_KEY: usize = 12;
+        let harmless = [ACCEPT, CONTENT_TYPE, USER_AGENT];
+        let own = self.config.custom_headers.iter().map(|(name, value)| (name, value.as_str()));
+        let callers = extra.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let keys = own
+            .chain(callers)
+            .filter(|(name, _)| !harmless.iter().any(|known| name.eq_ignore_ascii_case(known.as_str())))
+            .map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value))
+            .filter(|value| value.len() >= LIKE_A_KEY);
+        error.without(std::iter::once(token).chain(keys))
     }
 
     /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
@@ -153,10 +174,7 @@ impl Kimi {
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
         let request = self.http.get(url).headers(headers);
-        let mut response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
-        if !response.status().is_success() {
-            return Err(failed(response).await);
-        }
+        let mut response = sent(request).await.map_err(|error| self.discreet(error, token, &Vec::new()))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
             if body.len() + chunk.len() > max {

@@ -337,7 +337,11 @@ impl Account {
         // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
-            match OpenOptions::new().append(true).create(true).open(&sentinel) {
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            match options.open(&sentinel) {
                 // It only has to be there; the lock is a directory beside it.
                 Err(_) if sentinel.exists() => Ok(()),
                 result => result.map(drop),

@@ -51,8 +51,21 @@ impl Question {
 }
 
 fn answer(result: Result<Value>) -> String {
-    let failed = |error: Error| json!({ "error": { "code": error.kind.code(), "message": error.message } });
-    result.unwrap_or_else(failed).to_string()
+    result.unwrap_or_else(|error| json!({ "error": failure(&error) })).to_string()
+}
+
+fn failure(error: &Error) -> Value {
+    let mut failure = json!({ "code": error.kind.code(), "message": error.message });
+    if let Some(status) = error.status {
+        failure["status"] = status.into();
+    }
+    if let Some(wait) = error.retry_after {
+        failure["retryAfterMs"] = (wait.as_millis() as u64).into();
+    }
+    if let Some(trace_id) = &error.trace_id {
+        failure["traceId"] = trace_id.as_str().into();
+    }
+    failure
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Value> {

@@ -25,7 +25,7 @@ use crate::retry::{RetryPolicy, RetryState, Verdict};
 /// Bytes handed to the connection at once; progress is told this finely.
 const PIECE: usize = 256 << 10;
 
-/// Requests per file; the official client's library makes as many.
+/// Requests per file, unless the turn's own limit is lower; the official client's library makes as many.
 const ATTEMPTS: u32 = 3;
 
 /// Longest wait between two attempts that the service may ask for: there is a way without an upload.
@@ -79,13 +79,14 @@ struct Answer {
 impl Sender {
     /// Uploads and returns the id. Transient errors are tried again.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
-        let policy = RetryPolicy { attempts: ATTEMPTS, max_delay: MAX_DELAY };
+        let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
+        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
         let mut retries = RetryState::default();
         loop {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
-                Err(error) => error,
+                Err(error) => self.kimi.discreet(error, &self.credential.token(), &self.extra),
             };
             let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");

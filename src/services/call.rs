@@ -136,11 +136,13 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     let credential = login(&mut kimi, credential.as_deref()).await?;
     let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
     let service = Service { kimi, credential, call_id };
-    let mut outcome = match task {
-        Task::Search(search) => search.run(&service, limit).await?,
-        Task::Fetch(fetch) => fetch.run(&service, limit).await?,
-        Task::Datasource(datasource) => datasource.run(&service, limit).await?,
+    let outcome = match task {
+        Task::Search(search) => search.run(&service, limit).await,
+        Task::Fetch(fetch) => fetch.run(&service, limit).await,
+        Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
+    let discreet = |error| service.kimi.discreet(error, &service.credential.token(), &Vec::new());
+    let mut outcome = outcome.map_err(discreet)?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);

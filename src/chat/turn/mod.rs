@@ -81,13 +81,13 @@ impl Turn {
     ) -> Result<Finished> {
         let mut source = Source { context: Arc::new(context), media: Arc::new(media), culprit: None };
         let mut prepared = self.ready(request, &source, line).await?;
-        let mut policy = prepared.kimi.config.retry;
-        if let Some(millis) = request.options.max_retry_delay_ms {
-            policy.max_delay = Duration::from_millis(millis);
-        }
+        let policy = prepared.kimi.config.retry;
         loop {
             self.retries.attempts += 1;
-            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
+            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await.map_err(|error| {
+                // Errors inside the stream; those of its head are discreet already.
+                prepared.kimi.discreet(error, &prepared.credential.token(), &request.extra_headers())
+            });
             if let Err(error) = &outcome
                 && !self.blocks.visible()
                 && prepared.renew_files(error, &source, line).await?

@@ -86,16 +86,18 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let base = request.model.base_url.clone();
     let (mut kimi, takes_videos) = {
         let (host, model, source) = (request.host.clone(), request.model.id.clone(), source.clone());
+        let passed = request.options.api_key.clone();
         in_background(move || {
             let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
-            let listing = matters.then(|| catalog::known(&environment, &kimi.config));
+            let listing = matters.then(|| catalog::known(&environment, &kimi.config, passed.as_deref()));
             let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
             Ok((kimi, entry.map(|entry| entry.video)))
         })
         .await?
     };
+    kimi.config.retry = request.options.retry(kimi.config.retry);
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
