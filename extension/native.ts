@@ -62,6 +62,8 @@ export interface ServiceCall {
 }
 
 export interface FileUpload {
+  /** Makes memory for so many bytes, before any are appended. */
+  prepare(size: number): Promise<void>;
   /** Adds bytes, which are copied. False: there are too many already. */
   append(bytes: Uint8Array): boolean;
   /** Runs the upload, once: `{id, url, …}` or `{error}` as JSON. Never rejects for a failed request. */
@@ -124,8 +126,8 @@ export interface Addon {
   medium(data: string): MediumHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
-  /** Prepares the upload of one file; `request` is JSON, see client/files.ts; `size` is how many bytes will be appended. */
-  fileUpload(request: string, size: number): FileUpload;
+  /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
+  fileUpload(request: string): FileUpload;
   /** JSON list of `[name, content]` of the data sources. */
   dataSources(): string;
 }

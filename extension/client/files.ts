@@ -62,7 +62,7 @@ export class KimiFiles {
     const mimeType = options.mimeType ?? (file instanceof Blob ? file.type : "");
     const path = isPath ? { path: file instanceof URL ? fileURLToPath(file) : file } : {};
     const request = JSON.stringify({ ...this.#asking(), ...path, purpose, mimeType, again });
-    const call = this.#addon.fileUpload(request, isPath ? 0 : file instanceof Blob ? file.size : file.byteLength);
+    const call = this.#addon.fileUpload(request);
     const abort = (): void => call.cancel();
     signal?.addEventListener("abort", abort, { once: true });
     if (signal?.aborted) abort();
@@ -85,6 +85,7 @@ export class KimiFiles {
 
 /** Copies the bytes; between two pieces the program may do something else. */
 async function append(call: FileUpload, file: Uint8Array | ArrayBuffer | Blob, signal?: AbortSignal): Promise<void> {
+  await call.prepare(file instanceof Blob ? file.size : file.byteLength);
   if (file instanceof Blob) {
     const reader = file.stream().getReader();
     for (;;) {

@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [--full] [--only text,paced,files] [--runs 3]`
+ * `npm run bench [-- --quick] [--full] [--only text,paced,setup,media] [--runs 3]`
  *
  * Our provider beside its peers in one run: the same simulator in a process of its own, every measurement in a fresh process,
  * medians. Prints tables, and in the end every goal with a mark; writes both to `.cache/bench.md` and `.cache/bench.json`.
@@ -10,14 +10,15 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
-import { files } from "./files.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
+import { media } from "./media.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
-import { latency, memory, tools } from "./single.ts";
+import { latency, memory } from "./single.ts";
 import { startup } from "./startup.ts";
 import { streams } from "./streams.ts";
+import { tools } from "./tools.ts";
 import { tui } from "./tui.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -38,7 +39,7 @@ const wanted = (name: string): boolean => only.length === 0 || only.includes(nam
 const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   setup,
   growth,
-  files,
+  media,
   tools,
   latency,
   memory,

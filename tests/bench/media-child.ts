@@ -1,4 +1,4 @@
-/** One measurement of media in a process of its own: `files-child.ts <case> <subject>`, prints one line of JSON. */
+/** One measurement of media in a process of its own: `media-child.ts <case> <subject>`, prints one line of JSON. */
 import type { Model } from "@earendil-works/pi-ai";
 import { Kimi } from "../../index.ts";
 import { fakePng } from "../support/pictures.ts";
