@@ -41,6 +41,8 @@ export function registerSession(pi: ExtensionAPI, { facts, models, provider, sur
       if (isOutdated(ctx)) pi.registerProvider(provider);
     };
     later(async () => models.update(await credentialOf(ctx)));
+    // Opening the screen for the first time would otherwise wait for Pi to compile it.
+    later(() => import("./settings.ts"));
   });
   pi.on("session_shutdown", () => (models.announce = undefined));
   facts.onChange(() => {
