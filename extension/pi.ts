@@ -54,7 +54,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     turns.attach(context.ui);
     later(() => turns.load());
   });
-  registerSession(pi, facts, models, surroundings);
+  registerSession(pi, { facts, models, provider: built.provider, surroundings });
   registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, facts);
   // After the session's own handler, which says what project it is in.

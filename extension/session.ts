@@ -3,6 +3,7 @@
  * footer are brought up to date behind Pi's back. And the commands, whose screens and texts are loaded when somebody asks
  * for them.
  */
+import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Surroundings } from "./environment.ts";
 import type { Credential, Facts } from "./facts.ts";
@@ -10,8 +11,16 @@ import { later } from "./later.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { ScreenParts } from "./settings-screen.ts";
 
+/** What a session works with. */
+export interface SessionParts {
+  facts: Facts;
+  models: ModelList;
+  provider: Provider;
+  surroundings: Surroundings;
+}
+
 /** Follows the sessions of Pi. */
-export function registerSession(pi: ExtensionAPI, facts: Facts, models: ModelList, surroundings: Surroundings): void {
+export function registerSession(pi: ExtensionAPI, { facts, models, provider, surroundings }: SessionParts): void {
   let told = "";
   pi.on("session_start", (_event, ctx) => {
     // Before 0.79 Pi knows no trust; then a project's settings do not count.
@@ -26,8 +35,14 @@ export function registerSession(pi: ExtensionAPI, facts: Facts, models: ModelLis
     }
     models.announce = undefined;
     if (!ctx.hasUI) return;
-    models.announce = () => ctx.modelRegistry.refresh({ allowNetwork: false, providers: [PROVIDER_ID] });
+    models.announce = async () => {
+      await ctx.modelRegistry.refresh({ allowNetwork: false, providers: [PROVIDER_ID] });
+      // The selected model is an object of the old list. Registering again is how Pi exchanges it without an entry in the session.
+      if (isOutdated(ctx)) pi.registerProvider(provider);
+    };
     later(async () => models.update(await credentialOf(ctx)));
+    // Opening the screen for the first time would otherwise wait for Pi to compile it.
+    later(() => import("./settings.ts"));
   });
   pi.on("session_shutdown", () => (models.announce = undefined));
   facts.onChange(() => {
@@ -37,6 +52,15 @@ export function registerSession(pi: ExtensionAPI, facts: Facts, models: ModelLis
       // The list we have stays.
     }
   });
+}
+
+/** Whether the selected model is one of ours that has another window, or thinks and sees otherwise, than the list says now. */
+function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
+  if (model?.provider !== PROVIDER_ID) return false;
+  const listed = modelRegistry.find(PROVIDER_ID, model.id);
+  const facts = ({ contextWindow, maxTokens, reasoning, thinkingLevelMap, input }: Model<string>): string =>
+    JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input]);
+  return listed !== undefined && facts(listed) !== facts(model);
 }
 
 /** `/kimi-settings`. `parts` are the components that Pi brings; without them the command speaks text. */

@@ -163,13 +163,15 @@ async function usageText(facts: Facts, ctx: ExtensionCommandContext, json: boole
     facts.profile(credential).catch(failure),
   ]);
   if (json) return JSON.stringify({ account: profile, quota });
+  const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   const rows: string[] = [];
   rows.push("error" in profile ? `Account: ${profile.error}` : accountText(profile));
   if ("error" in quota) return [...rows, `Usage: ${quota.error}`].join("\n");
-  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100)));
+  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100), theme));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
   if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt)}: ${quota.problem}`);
-  return rows.join("\n");
+  // Pi would dim it all, and what an answer looks like is not a side note.
+  return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
 }
 
 export function failure(error: unknown): { error: string } {

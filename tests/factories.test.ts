@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import type { Provider } from "@earendil-works/pi-ai";
 import { KimiCode, type Overrides } from "../index.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Home } from "./support/pi.ts";
+import { bodyOf, Home } from "./support/pi.ts";
 
 type Handler = (event: object, context: object) => unknown;
 
@@ -64,7 +64,7 @@ after(async () => {
 /** The output cap that the last chat asked for. */
 function cap(): number | undefined {
   const chat = simulator.requests.findLast(({ endpoint }) => endpoint === "chat");
-  return (chat?.json as { max_completion_tokens?: number }).max_completion_tokens;
+  return bodyOf<{ max_completion_tokens?: number }>(chat).max_completion_tokens;
 }
 
 test("each factory keeps its own overrides, whichever was made last", async () => {

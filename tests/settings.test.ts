@@ -90,6 +90,16 @@ test("a model that the plan no longer has disappears, and another deployment kee
   assert.match(elsewhere.stdout, /k3-256k/);
 });
 
+test("the selected model takes the window that the service names", async () => {
+  simulator.catalog.models = catalogs.smallPlan();
+  const pi = rpc();
+  const selected = async (): Promise<number> => {
+    const { data } = await pi.command({ type: "get_state" });
+    return (data as { model: { contextWindow: number } }).model.contextWindow;
+  };
+  await until(async () => (await selected()) === 262_144, "the plan's window in place of the built-in list's");
+});
+
 test("what one plan lists is not shown to another account of this machine", async () => {
   simulator.catalog.models = catalogs.smallPlan();
   const pi = rpc();
