@@ -12,6 +12,7 @@ import { parseArgs, promisify } from "node:util";
 import { startService } from "../support/service.ts";
 import { type Case, cases, type Goal, type Subject, SUBJECTS } from "./cases.ts";
 import type { Measured } from "./child.ts";
+import { login } from "./login.ts";
 import { startup } from "./startup.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -158,6 +159,7 @@ try {
         `${memory.afterMb.toFixed(1)} MB at the end (${memory.growthKbPerTurn.toFixed(2)} KB per turn).`,
     );
   }
+  if (wanted("login")) notes.push(...(await login()));
   if (wanted("startup")) notes.push(...startup());
   say(...notes.map((note) => `- ${note}`));
 } finally {
