@@ -7,17 +7,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { environment, host } from "../../extension/environment.ts";
 import { addon } from "../support/turn.ts";
+import type { Bench } from "./bench.ts";
+import { median } from "./report.ts";
 
 const CALLS = 500;
 const GOAL_MS = 1;
 
-function note(what: string, times: number[]): string {
-  const median = times.toSorted((a, b) => a - b)[times.length >> 1] ?? Number.NaN;
-  return `Fresh login ${what}: ${median.toFixed(2)} ms per turn ${median <= GOAL_MS ? "✓" : "✗"} ≤ ${GOAL_MS}.`;
-}
-
 /** One line per place a login may lie in; medians. */
-export async function login(): Promise<string[]> {
+export async function login({ report }: Bench): Promise<void> {
+  const line = (what: string, times: number[]): void => {
+    const name = `fresh login ${what}, added per turn`;
+    report.say(`- ${name}: ${report.bar(name, median(times), "ms", GOAL_MS)} ms.`);
+  };
   const native = addon();
   const home = mkdtempSync(join(tmpdir(), "kimi-bench-"));
   const credentials = join(home, ".kimi-code", "credentials");
@@ -39,7 +40,8 @@ export async function login(): Promise<string[]> {
       native.baseOf(request);
       pi.push(performance.now() - next);
     }
-    return [note("of the official client, found by Pi", shared), note("in Pi's own file", pi)];
+    line("of the official client, found by Pi", shared);
+    line("in Pi's own file", pi);
   } finally {
     rmSync(home, { recursive: true, force: true });
   }
