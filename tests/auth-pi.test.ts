@@ -25,8 +25,8 @@ withMachine((...given) => {
   simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
 
-async function say(): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return runPi(["-p", ...MODEL, "hi"], { home: machine, env: machine.variables() });
+async function say(timeoutMs = 60_000): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return runPi(["-p", ...MODEL, "hi"], { home: machine, env: machine.variables(), timeoutMs });
 }
 
 /** What a program of the crowd said, or why it did not. */
@@ -141,7 +141,7 @@ describe("neighbours", () => {
     machine.piLogin(login, -5);
     machine.kimiLogin(login, -5);
     const crowd = Array.from({ length: CROWD }, async (_, n) =>
-      n % 2 === 0 ? report(await say()) : report(await machine.nodeTurn()),
+      n % 2 === 0 ? report(await say(180_000)) : report(await machine.nodeTurn()),
     );
     assert.deepEqual(new Set(await Promise.all(crowd)), new Set(["Hello."]));
     assert.deepEqual([simulator.oauth.refreshCalls, simulator.oauth.reuses], [1, 0]);

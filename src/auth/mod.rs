@@ -12,6 +12,8 @@ pub mod lock;
 pub mod pi_auth;
 pub mod process;
 pub mod refresh;
+#[cfg(test)]
+mod samples;
 pub mod store;
 pub mod token;
 
