@@ -12,7 +12,7 @@ withMachine((...given) => ([simulator, machine] = given));
 
 test("killing a program at a random point of its refresh loses no login", async () => {
   const storm = await killStorm(Number(process.env["KIMI_TEST_KILLS"] ?? 24));
-  assert.deepEqual([storm.lost, storm.reuses, storm.filesLeft], [[], 0, 0], JSON.stringify(storm));
+  assert.deepEqual([storm.lost, storm.reuses], [[], 0], JSON.stringify(storm));
   // The official client's lock is stale after 5 s; the rest is the successor's own work.
   assert.ok(storm.longestWaitMs < 15_000, JSON.stringify(storm));
 });

@@ -54,7 +54,7 @@ export interface Storm {
   locksLeft: number;
   /** Longest time that a left lock kept a successor, in milliseconds. */
   longestWaitMs: number;
-  /** Temporary files that nobody cleared away. */
+  /** Temporary files that wait for the next refresh to clear them away. */
   filesLeft: number;
 }
 

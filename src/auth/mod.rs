@@ -13,6 +13,8 @@ pub mod owner;
 pub mod pi_auth;
 pub mod process;
 pub mod refresh;
+#[cfg(test)]
+mod samples;
 pub mod store;
 pub mod token;
 

@@ -123,23 +123,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    fn place() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("kimi-pi-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(&path).unwrap();
-        path
-    }
-
-    fn tokens() -> Tokens {
-        Tokens {
-            access: "new-access".into(),
-            refresh: "new-refresh".into(),
-            expires_at_ms: 1_767_225_600_500,
-            expires_in: 900,
-            scope: String::new(),
-            token_type: String::new(),
-        }
-    }
+    use crate::auth::samples::{place, tokens};
 
     #[test]
     fn other_providers_and_unknown_members_of_auth_json_survive() {

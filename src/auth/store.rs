@@ -235,23 +235,7 @@ fn merged(mut object: Map<String, Value>, tokens: &Tokens) -> Map<String, Value>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn place() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("kimi-store-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(path.join("credentials")).unwrap();
-        path
-    }
-
-    fn tokens() -> Tokens {
-        Tokens {
-            access: "new-access".into(),
-            refresh: "new-refresh".into(),
-            expires_at_ms: 1_767_225_600_500,
-            expires_in: 900,
-            scope: String::new(),
-            token_type: String::new(),
-        }
-    }
+    use crate::auth::samples::{place, tokens};
 
     #[test]
     fn every_kind_of_bad_file_is_no_login_and_says_why_without_quoting_it() {

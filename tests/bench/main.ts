@@ -12,6 +12,7 @@ import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
+import { login } from "./login.ts";
 import { media } from "./media.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
@@ -43,6 +44,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   tools,
   latency,
   memory,
+  login,
   tui,
   startup,
   install,
