@@ -6,7 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Dialect, DIALECTS } from "../support/turn.ts";
 import type { Fault } from "./cases.ts";
-import { type Column, COLUMNS, exists, play, type Seen } from "./cells.ts";
+import { exists, play, type Seen } from "./cells.ts";
+import { type Column, COLUMNS } from "./stage.ts";
 
 /** Cells that run at the same time: they mostly wait. */
 const SIDE_BY_SIDE = 8;

@@ -36,7 +36,7 @@ let failed = false;
 
 async function load(name: Load, connections: number, ...numbers: number[]): Promise<void> {
   if (!wanted(name)) return;
-  const report = await ground.run(name, ...numbers);
+  const report = await ground.run(name, numbers);
   const problems = complaints(report, connections, FLAT);
   const late = name === "streams" && report.delay.p99 > DELAY;
   if (late) problems.push(`event loop late by ${report.delay.p99.toFixed(1)} ms at p99`);

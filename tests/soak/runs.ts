@@ -1,17 +1,18 @@
 /**
  * Loads against a simulator in a process of its own, every load in a fresh process, and what each must keep to.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { Home } from "../support/pi.ts";
+import { Home, PI_CLI, ROOT } from "../support/pi.ts";
 import { type Service, startService } from "../support/service.ts";
 import type { Scenario } from "../simulator/types.ts";
 import type { Report } from "./loads.ts";
 
 export type Load = "streams" | "turns" | "aborts" | "workers";
 
-function paced(count: number, perSecond: number): Scenario {
+/** An answer in `count` pieces, `perSecond` of them a second. */
+export function paced(count: number, perSecond: number): Scenario {
   return { steps: [{ repeat: { kind: "text", count, text: "word ", perSecond } }] };
 }
 
@@ -57,10 +58,10 @@ export class Ground {
   }
 
   /** Runs a load to its end. */
-  async run(load: Load, ...numbers: number[]): Promise<Report> {
+  async run(load: Load, numbers: number[], scenario = SCENARIOS[load]): Promise<Report> {
     await this.service.reset();
     await this.service.enqueue({ steps: [{ text: "warm" }] });
-    await this.service.setDefault(SCENARIOS[load]);
+    await this.service.setDefault(scenario);
     const { code, stdout, stderr } = await this.#child([
       "--expose-gc",
       program("child.ts"),
@@ -77,11 +78,32 @@ export class Ground {
     return this.#child([program("ending.ts"), way, String(delay)]);
   }
 
-  async #child(args: string[]): Promise<Ended> {
+  /** Ends a Pi that prints an answer, once the first words of it are there. */
+  async endPi(signal: NodeJS.Signals): Promise<Ended> {
+    await this.service.setDefault(SCENARIOS.endings);
+    const args = [
+      PI_CLI,
+      "-ne",
+      "-e",
+      ROOT,
+      "--mode",
+      "json",
+      "--no-session",
+      "--model",
+      "kimi-coding/kimi-for-coding",
+      "hi",
+    ];
+    return this.#child(args, (child, stdout) => stdout.includes("text_delta") && !child.killed && child.kill(signal));
+  }
+
+  async #child(args: string[], onOutput?: (child: ChildProcess, stdout: string) => void): Promise<Ended> {
     const child = spawn(process.execPath, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     let stdout = "";
     let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      onOutput?.(child, stdout);
+    });
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     const [code, signal] = (await once(child, "close")) as [number | null, string | null];
     return { code, signal, stdout, stderr };
