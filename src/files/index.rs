@@ -175,8 +175,9 @@ impl Index {
             && entry.digest == key.digest.to_string()
             && entry.purpose == key.media_type.kind.word()
             && entry.mime == key.media_type.mime;
-        let known_until = UNIX_EPOCH + Duration::from_secs(entry.created);
-        let plausible = known_until <= SystemTime::now() + TOUCH;
+        // A time that no clock can hold is no time.
+        let created = UNIX_EPOCH.checked_add(Duration::from_secs(entry.created));
+        let plausible = created.is_some_and(|created| created <= SystemTime::now() + TOUCH);
         (ours && plausible && is_file_id(&entry.id)).then_some(entry.id)
     }
 
@@ -362,9 +363,19 @@ mod tests {
         restart();
         assert_eq!(index.find(&theirs), None, "the entry of another content");
         let text = fs::read_to_string(&path).unwrap();
-        for damaged in
-            ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\""]
-        {
+        let mut entry: Entry = serde_json::from_str(&text).unwrap();
+        entry.created = u64::MAX;
+        let eternal = serde_json::to_string(&entry).unwrap();
+        for damaged in [
+            "",
+            "{",
+            &text[..text.len() / 2],
+            &text.replace("file-1", "../x"),
+            "\u{0}\u{0}",
+            "[]",
+            "\"file-1\"",
+            &eternal,
+        ] {
             fs::write(&path, damaged).unwrap();
             restart();
             assert_eq!(index.find(&ours), None, "{damaged:?}");
