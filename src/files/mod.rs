@@ -14,7 +14,7 @@
 
 mod attach;
 mod claim;
-mod index;
+pub mod index;
 mod medium;
 mod policy;
 mod slots;
@@ -22,7 +22,7 @@ mod sniff;
 mod upload;
 
 pub use attach::{Attachments, Desk, attach};
-pub use medium::{Medium, omitted};
+pub use medium::{Digest, Medium, omitted};
 pub use policy::UploadSettings;
 pub use slots::{Draft, Filling, Inset, Shape};
 pub use sniff::{Kind, MediaType};
