@@ -48,12 +48,13 @@ async function run(programs, target) {
   const [corpus, findings] = ["corpus", "findings"].map((name) => join(OUTPUT, name, target));
   for (const folder of [corpus, findings]) mkdirSync(folder, { recursive: true });
   const limits = [`-max_total_time=${flags.seconds}`, "-timeout=5", "-report_slow_units=1", "-rss_limit_mb=1024"];
+  const words = `-dict=${join(FUZZ, "words.dict")}`;
   const seeds = join(FUZZ, "corpus", target);
   // Targets that write files run ten times faster in memory.
   const memory = existsSync("/dev/shm") ? { TMPDIR: "/dev/shm" } : {};
   const child = spawn(
     join(programs, target),
-    [...limits, "-max_len=16384", "-print_final_stats=1", `-artifact_prefix=${findings}/`, corpus, seeds],
+    [...limits, words, "-max_len=16384", "-print_final_stats=1", `-artifact_prefix=${findings}/`, corpus, seeds],
     { cwd: ROOT, env: { ...process.env, RUST_BACKTRACE: "0", ...memory }, stdio: ["ignore", "pipe", "pipe"] },
   );
   const lines = [];
