@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// No input of a few kilobytes may take this long; libFuzzer calls a second slow, and a test machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// No input of a few kilobytes may take this long, in a debug build on a busy machine. libFuzzer is stricter.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_promise_holds_for_every_input_of_the_corpora() {

@@ -24,8 +24,14 @@ use values::split_by_type;
 /// Schema nodes that are looked at before the rest counts as too much.
 const MAX_WORK: usize = 20_000;
 
+/// Values that are copied before the rest counts as too much. A few definitions that name each other twice stand for more
+/// parts than any memory holds.
+const MAX_COPIED: usize = 500_000;
+
 /// Longest constraint that is quoted in a description, in characters.
 const MAX_QUOTED: usize = 400;
+
+const TOO_LARGE: &str = "its schema is too large";
 
 /// Brings a schema, given as JSON text, into the subset.
 pub fn normalise(text: &str) -> Normalised {
@@ -83,6 +89,7 @@ pub struct Normaliser<'s> {
     /// References that are being expanded around the current node.
     expanding: Vec<String>,
     work: usize,
+    copied: usize,
     /// What got lost, for a person.
     pub losses: Vec<String>,
 }
@@ -95,6 +102,7 @@ impl<'s> Normaliser<'s> {
             names: HashMap::new(),
             expanding: Vec::new(),
             work: 0,
+            copied: 0,
             losses: Vec::new(),
         }
     }
@@ -121,12 +129,22 @@ impl<'s> Normaliser<'s> {
         }
     }
 
+    /// Whether `value` may still be copied.
+    pub fn affords(&mut self, value: &Value) -> bool {
+        self.copied = self.copied.saturating_add(size(value));
+        let affords = self.copied <= MAX_COPIED;
+        if !affords {
+            self.lose(TOO_LARGE);
+        }
+        affords
+    }
+
     /// A schema of the subset that means the same. `None`: nothing is valid.
     pub fn convert(&mut self, schema: &Value, place: Place<'_>) -> Option<Map<String, Value>> {
         self.work += 1;
         match schema {
-            _ if self.work > MAX_WORK => {
-                self.lose("its schema is too large");
+            _ if self.work > MAX_WORK || !self.affords(schema) => {
+                self.lose(TOO_LARGE);
                 Some(object(""))
             }
             Value::Bool(false) => None,
@@ -203,4 +221,13 @@ fn object(description: &str) -> Map<String, Value> {
         out.insert("description".to_owned(), description.into());
     }
     out
+}
+
+/// Values within a value, itself included.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        _ => 1,
+    }
 }

@@ -40,6 +40,7 @@ impl Normaliser<'_> {
             return Some(out);
         }
         let mut merged = match target {
+            _ if !self.affords(target) => return Some(object("")),
             Value::Object(members) => members.clone(),
             Value::Bool(false) => return None,
             _ => Map::new(),
@@ -93,7 +94,7 @@ impl Normaliser<'_> {
     }
 
     /// A part of `allOf` or `anyOf` with its reference followed, where it can be merged with what stands around it.
-    pub fn resolved(&self, schema: Value) -> Value {
+    pub fn resolved(&mut self, schema: Value) -> Value {
         let mut schema = schema;
         for _ in 0..16 {
             let Value::Object(mut node) = schema else { return schema };
@@ -102,6 +103,7 @@ impl Normaliser<'_> {
             };
             node.shift_remove("$ref");
             let mut merged = match references::target(self.source, &reference) {
+                Some(target) if !self.affords(target) => return Value::Bool(true),
                 Some(Value::Object(members)) => members.clone(),
                 Some(Value::Bool(false)) => return Value::Bool(false),
                 _ => Map::new(),

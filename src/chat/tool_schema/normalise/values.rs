@@ -1,5 +1,7 @@
 //! Enumerations: the subset takes one primitive type and null.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::super::{MAX_VALUES, types};
@@ -15,12 +17,8 @@ impl Normaliser<'_> {
         hints: &mut Hints,
     ) -> Option<Vec<Value>> {
         let Some(Value::Array(listed)) = node.shift_remove("enum") else { return None };
-        let mut values: Vec<Value> = Vec::with_capacity(listed.len());
-        for value in listed {
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
+        let mut seen = HashSet::new();
+        let values: Vec<Value> = listed.into_iter().filter(|value| seen.insert(value.to_string())).collect();
         if values.is_empty() {
             return None;
         }
