@@ -19,7 +19,8 @@ export interface Case {
   quadratic?: boolean;
 }
 
-const repeat = (kind: "text" | "thinking" | "arguments", count: number, perSecond?: number): Step => ({
+/** Many small deltas of one kind, as fast as possible or paced. */
+export const repeat = (kind: "text" | "thinking" | "arguments", count: number, perSecond?: number): Step => ({
   repeat: { kind, count, text: kind === "arguments" ? "abc " : "word", ...(perSecond ? { perSecond } : {}) },
 });
 
@@ -89,5 +90,13 @@ export function cases(scale: number): Case[] {
   ];
 }
 
-export const SUBJECTS = ["floor", "openai-sdk", "pi-openai", "pi-anthropic", "ours", "ours-anthropic"] as const;
+export const SUBJECTS = [
+  "floor",
+  "openai-sdk",
+  "anthropic-sdk",
+  "pi-openai",
+  "pi-anthropic",
+  "ours",
+  "ours-anthropic",
+] as const;
 export type Subject = (typeof SUBJECTS)[number];

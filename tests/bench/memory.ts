@@ -2,8 +2,8 @@
 import { subject } from "./subjects.ts";
 
 const turns = Number(process.argv[2]);
-const { BENCH_URL = "", BENCH_KEY = "" } = process.env;
-const run = await subject("ours", BENCH_URL, BENCH_KEY);
+const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
+const run = await subject("ours", { baseUrl, apiKey });
 
 /** The smallest of some readings: garbage that was not collected yet is no growth. */
 function rss(): number {

@@ -5,12 +5,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { platformName } from "../../extension/native.ts";
 import { Home, PI_CLI, ROOT } from "../support/pi.ts";
+import type { Bench } from "./bench.ts";
+import { median } from "./report.ts";
 
 const RUNS = 7;
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
-}
 
 /** Milliseconds that a fresh process needs to import our package and load its addon. */
 function importTime(): number {
@@ -37,27 +35,26 @@ function listTime(home: Home, extensions: string[]): number {
   return median(Array.from({ length: RUNS }, once));
 }
 
-function against(what: string, value: number, unit: string, goal: number): string {
-  return `${what}: ${value.toFixed(1)} ${unit} ${value <= goal ? "✓" : "✗"} ≤ ${goal}.`;
-}
-
-/** One line per measure. Needs the release build. */
-export function startup(): string[] {
+/** Needs the release build. */
+export function startup({ report }: Bench): Promise<void> {
   const addon = join(ROOT, "npm", platformName(), "kimi-code.node");
-  if (!existsSync(addon) || !existsSync(join(ROOT, "dist", "index.js")))
-    return ["Start-up: run `npm run build` first."];
+  if (!existsSync(addon) || !existsSync(join(ROOT, "dist", "index.js"))) {
+    report.say("- Start-up: run `npm run build` first.");
+    return Promise.resolve();
+  }
   const bytes = statSync(addon).size;
   const debug = bytes > 20e6; // only symbols and debug information make it that large
   const home = new Home();
+  const line = (what: string, value: number, unit: string, goal: number): void =>
+    report.say(`- ${what}: ${report.bar(what, value, unit, goal)} ${unit}.`);
   try {
     const bare = listTime(home, []);
     const ours = listTime(home, [ROOT]);
-    return [
-      against(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", 6),
-      against("Import of the package and its addon, warm", importTime(), "ms", 25),
-      against(`\`pi --list-models\` with us (${ours.toFixed(0)} ms) against without`, ours - bare, "ms", 60),
-    ];
+    line(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", 6);
+    line("Import of the package and its addon, warm", importTime(), "ms", 25);
+    line(`\`pi --list-models\` with us (${ours.toFixed(0)} ms), later than without`, ours - bare, "ms", 60);
   } finally {
     home.remove();
   }
+  return Promise.resolve();
 }

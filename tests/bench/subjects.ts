@@ -8,7 +8,18 @@ import type { Subject } from "./cases.ts";
 
 export type Run = () => Promise<number>;
 
-const MESSAGES = [{ role: "user", content: "hi", timestamp: 1 }];
+/** What is asked, and where. */
+export interface Question {
+  baseUrl: string;
+  apiKey: string;
+  /** Pi's context; "hi" if not given. The floor and the SDKs always ask "hi". */
+  context?: object;
+  /** An extension looks at the body. */
+  payloadHook?: boolean;
+}
+
+const HI = { messages: [{ role: "user", content: "hi", timestamp: 1 }] };
+const USER_AGENT = "pi/0.87.1 (linux; node)";
 
 /** Copies the message per event, as Pi's agent loop does. */
 async function consume(events: AssistantMessageEventStream): Promise<number> {
@@ -22,14 +33,10 @@ async function consume(events: AssistantMessageEventStream): Promise<number> {
   return copy === undefined ? 0 : seen;
 }
 
-async function floor(baseUrl: string, apiKey: string): Promise<number> {
+async function floor({ baseUrl, apiKey }: Question): Promise<number> {
   const response = await fetch(`${baseUrl}/v1/chat/completions`, {
     method: "POST",
-    headers: {
-      authorization: `Bearer ${apiKey}`,
-      "content-type": "application/json",
-      "user-agent": "pi/0.87.1 (linux; node)",
-    },
+    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", "user-agent": USER_AGENT },
     body: JSON.stringify({ model: "kimi-for-coding", stream: true, messages: [{ role: "user", content: "hi" }] }),
   });
   if (!response.ok || !response.body) throw new Error(`floor: ${response.status} ${await response.text()}`);
@@ -44,14 +51,10 @@ async function floor(baseUrl: string, apiKey: string): Promise<number> {
   return seen;
 }
 
-async function sdk(baseUrl: string, apiKey: string): Promise<Run> {
+async function openaiSdk({ baseUrl, apiKey }: Question): Promise<Run> {
   const { default: OpenAI } = await import("openai");
-  const client = new OpenAI({
-    baseURL: `${baseUrl}/v1`,
-    apiKey,
-    maxRetries: 0,
-    defaultHeaders: { "user-agent": "pi/0.87.1 (linux; node)" },
-  });
+  const defaultHeaders = { "user-agent": USER_AGENT };
+  const client = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey, maxRetries: 0, defaultHeaders });
   return async () => {
     const stream = await client.chat.completions.create({
       model: "kimi-for-coding",
@@ -64,14 +67,38 @@ async function sdk(baseUrl: string, apiKey: string): Promise<Run> {
   };
 }
 
+async function anthropicSdk({ baseUrl, apiKey }: Question): Promise<Run> {
+  const { default: Anthropic } = await import("@anthropic-ai/sdk");
+  const client = new Anthropic({
+    baseURL: baseUrl,
+    apiKey: null,
+    authToken: apiKey,
+    maxRetries: 0,
+    defaultHeaders: { "user-agent": USER_AGENT },
+  });
+  return async () => {
+    const stream = await client.messages.create({
+      model: "kimi-for-coding",
+      max_tokens: 32_000,
+      stream: true,
+      messages: [{ role: "user", content: "hi" }],
+    });
+    let seen = 0;
+    for await (const event of stream) if (event.type) seen += 1;
+    return seen;
+  };
+}
+
 /** Pi's own implementations with the entries of its built-in Kimi provider. */
-async function builtIn(subject: "pi-openai" | "pi-anthropic", baseUrl: string, apiKey: string): Promise<Run> {
+async function builtIn(subject: "pi-openai" | "pi-anthropic", question: Question): Promise<Run> {
+  const { baseUrl, apiKey, payloadHook } = question;
   const { kimiCodingProvider } = await import("@earendil-works/pi-ai/providers/kimi-coding");
   const entry = kimiCodingProvider()
     .getModels()
     .find(({ id }) => id === "kimi-for-coding") as Model<string>;
-  const context = { messages: MESSAGES } as never;
-  const options = { apiKey, headers: { "user-agent": "pi/0.87.1 (linux; node)" }, reasoning: "high" } as const;
+  const context = (question.context ?? HI) as never;
+  const hook = payloadHook ? { onPayload: (): undefined => undefined } : {};
+  const options = { apiKey, headers: { "user-agent": USER_AGENT }, reasoning: "high", ...hook } as const;
   if (subject === "pi-anthropic") {
     const { streamSimple } = await import("@earendil-works/pi-ai/api/anthropic-messages");
     return () => consume(streamSimple({ ...entry, baseUrl } as Model<"anthropic-messages">, context, options));
@@ -87,30 +114,33 @@ async function builtIn(subject: "pi-openai" | "pi-anthropic", baseUrl: string, a
   return () => consume(streamSimple(openai as Model<"openai-completions">, context, options));
 }
 
-function ours(baseUrl: string, apiKey: string, protocol: string): Run {
+function ours({ baseUrl, apiKey, context = HI, payloadHook }: Question, protocol: string): Run {
   const native = addon();
   const entry = model(native, baseUrl);
-  const env = { KIMI_CODE_PROTOCOL: protocol };
+  const hook = payloadHook ? { onPayload: (): undefined => undefined } : {};
+  const options = { apiKey, env: { KIMI_CODE_PROTOCOL: protocol }, reasoning: "high", ...hook } as const;
   return () => {
     const events = createAssistantMessageEventStream();
-    runTurn(native, host("0.87.1"), events, entry, { messages: MESSAGES } as never, { apiKey, env, reasoning: "high" });
+    runTurn(native, host("0.87.1"), events, entry, context as never, options);
     return consume(events);
   };
 }
 
 /** Loads a subject; what it loads is not measured. */
-export async function subject(name: Subject, baseUrl: string, apiKey: string): Promise<Run> {
+export async function subject(name: Subject, question: Question): Promise<Run> {
   switch (name) {
     case "floor":
-      return () => floor(baseUrl, apiKey);
+      return () => floor(question);
     case "openai-sdk":
-      return sdk(baseUrl, apiKey);
+      return openaiSdk(question);
+    case "anthropic-sdk":
+      return anthropicSdk(question);
     case "pi-openai":
     case "pi-anthropic":
-      return builtIn(name, baseUrl, apiKey);
+      return builtIn(name, question);
     case "ours":
-      return Promise.resolve(ours(baseUrl, apiKey, "openai"));
+      return Promise.resolve(ours(question, "openai"));
     case "ours-anthropic":
-      return Promise.resolve(ours(baseUrl, apiKey, "anthropic"));
+      return Promise.resolve(ours(question, "anthropic"));
   }
 }

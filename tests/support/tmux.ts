@@ -43,6 +43,12 @@ export class Terminal {
     return spawnSync("tmux", ["-V"]).status === 0;
   }
 
+  /** The process that runs in the terminal. */
+  get pid(): number {
+    const list = ["-L", this.#socket, "list-panes", "-t", "pi", "-F", "#{pane_pid}"];
+    return Number(execFileSync("tmux", list, { encoding: "utf8" }));
+  }
+
   /** What the screen shows now. */
   screen(): string {
     return execFileSync("tmux", ["-L", this.#socket, "capture-pane", "-p", "-t", "pi"], { encoding: "utf8" });

@@ -1,0 +1,67 @@
+/** A conversation as a long session leaves it: turns with reasoning, calls and results, and sixty tools. */
+
+const MESSAGES_PER_MEGABYTE = 400;
+const LINE = 'fn main() { println!("grüße, 世界"); }\n\t// and so on, line by line\n';
+
+function piece(bytes: number): string {
+  return LINE.repeat(Math.ceil(bytes / LINE.length)).slice(0, Math.max(1, Math.round(bytes)));
+}
+
+function tool(serial: number): object {
+  return {
+    name: `tool_${serial}`,
+    description: "Does something useful with a path. ".repeat(8),
+    parameters: {
+      type: "object",
+      required: ["path"],
+      properties: {
+        path: { type: "string", description: "Path of the file, absolute or relative to the working directory" },
+        limit: { type: "integer", description: "At most so many", minimum: 1 },
+        list: { type: "array", items: { type: "object", properties: { a: { type: "string" } } } },
+      },
+    },
+  };
+}
+
+/** Pi's context of about `bytes` bytes of JSON, 400 messages per megabyte, answered by a model of this Pi api so far. */
+export function history(bytes: number, api: string): object {
+  const rounds = Math.max(1, Math.round((bytes / 1e6) * (MESSAGES_PER_MEGABYTE / 4)));
+  // The members around the texts, and the escapes within them, are about a fifth of the JSON.
+  const share = (bytes * 0.8) / rounds;
+  const answer = {
+    role: "assistant",
+    api,
+    provider: "kimi-coding",
+    model: "kimi-for-coding",
+    usage: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, totalTokens: 1000, cost: { total: 0 } },
+    timestamp: 1,
+  };
+  const messages = Array.from({ length: rounds }, (_, round) => {
+    const id = `bash_${round}`;
+    return [
+      { role: "user", content: [{ type: "text", text: piece(share / 10) }], timestamp: 1 },
+      {
+        ...answer,
+        stopReason: "toolUse",
+        content: [
+          { type: "thinking", thinking: piece(share / 10), thinkingSignature: "reasoning_content" },
+          { type: "toolCall", id, name: "tool_1", arguments: { path: piece(share / 20) } },
+        ],
+      },
+      {
+        role: "toolResult",
+        toolCallId: id,
+        toolName: "tool_1",
+        isError: false,
+        content: [{ type: "text", text: piece((share * 13) / 20) }],
+        timestamp: 1,
+      },
+      { ...answer, stopReason: "stop", content: [{ type: "text", text: piece(share / 10) }] },
+    ];
+  }).flat();
+  return {
+    systemPrompt: piece(8000),
+    tools: Array.from({ length: 60 }, (_, serial) => tool(serial)),
+    messages: [...messages, { role: "user", content: "go on", timestamp: 1 }],
+  };
+}

@@ -1,0 +1,53 @@
+/** What a piece of work costs this process. Run with --expose-gc. */
+import { monitorEventLoopDelay, performance } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Milliseconds and megabytes. */
+export interface Span {
+  wall: number;
+  /** Busy time of the main thread, waiting for a core included. */
+  main: number;
+  /** CPU time of the main thread. */
+  mainCpu: number;
+  /** Worst delay of the event loop. */
+  delay: number;
+  /** User and system time of all threads. */
+  cpu: number;
+  /** Growth of the resident set at its highest. */
+  rssMb: number;
+}
+
+const maxRss = (): number => process.resourceUsage().maxRSS * 1024;
+
+export async function measure(work: () => Promise<unknown>): Promise<Span> {
+  globalThis.gc?.();
+  await sleep(50);
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  const rss = process.memoryUsage.rss();
+  const peak = maxRss();
+  loop.enable();
+  await sleep(20);
+  loop.reset();
+  const cpu = process.cpuUsage();
+  const thread = process.threadCpuUsage();
+  const busy = performance.eventLoopUtilization();
+  const start = performance.now();
+  await work();
+  const wall = performance.now() - start;
+  const { active } = performance.eventLoopUtilization(busy);
+  const mine = process.threadCpuUsage(thread);
+  const { user, system } = process.cpuUsage(cpu);
+  await sleep(5);
+  loop.disable();
+  // The system's mark never falls: it says something about this work only where this work raised it.
+  const highest = Math.max(process.memoryUsage.rss(), maxRss() > peak ? maxRss() : 0);
+  return {
+    wall,
+    main: active,
+    mainCpu: (mine.user + mine.system) / 1000,
+    // The monitor counts from one tick of its own to the next; the tick itself is no delay.
+    delay: Math.max(0, loop.max / 1e6 - 1),
+    cpu: (user + system) / 1000,
+    rssMb: Math.max(0, highest - rss) / 1e6,
+  };
+}
