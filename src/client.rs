@@ -134,7 +134,11 @@ impl Kimi {
             let sending = send(token.clone());
             async move { sending.await.map_err(|error| self.discreet(error, &token, extra)) }
         };
-        if has(extra, AUTHORIZATION.as_str()) { discreet(String::new()).await } else { credential.spend(discreet).await }
+        if has(extra, AUTHORIZATION.as_str()) {
+            discreet(String::new()).await
+        } else {
+            credential.spend(discreet).await
+        }
     }
 
     /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough

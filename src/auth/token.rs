@@ -45,7 +45,7 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Life left by our clock.
     pub fn remaining(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.expires_at_ms - now_ms()).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.expires_at_ms.saturating_sub(now_ms())).unwrap_or(0))
     }
 
     /// Whether `access` may still be sent. One whose end is unknown may.
@@ -218,7 +218,7 @@ fn odd(answer: &Answer) -> Error {
 }
 
 /// The tokens of an answer that carries all that is mandatory.
-pub(super) fn tokens(body: &Value) -> Option<Tokens> {
+pub fn tokens(body: &Value) -> Option<Tokens> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
     let expires_in = match body.get("expires_in")? {
         Value::Number(number) => number.as_f64()?,
@@ -232,7 +232,7 @@ pub(super) fn tokens(body: &Value) -> Option<Tokens> {
     Some(Tokens {
         access,
         refresh,
-        expires_at_ms: now_ms() + (expires_in * 1000.0) as i64,
+        expires_at_ms: now_ms().saturating_add((expires_in * 1000.0) as i64),
         expires_in: expires_in as u64,
         scope: text("scope"),
         token_type: text("token_type"),
@@ -271,6 +271,15 @@ mod tests {
         let undated = Tokens { expires_at_ms: 0, ..login("a".into(), 0, 900) };
         assert!(!undated.is_due() && undated.is_valid());
         assert!(!login("a".into(), -1, 900).is_valid());
+    }
+
+    #[test]
+    fn an_absurd_date_is_only_a_date() {
+        let dated = |expires_at_ms| Tokens { expires_at_ms, ..login("a".into(), 0, 900) };
+        assert!(dated(i64::MIN).is_due() && !dated(i64::MIN).is_valid());
+        assert!(dated(i64::MAX).is_valid());
+        let endless = json!({ "access_token": "a", "refresh_token": "b", "expires_in": 1e300 });
+        assert_eq!(tokens(&endless).unwrap().expires_at_ms, i64::MAX);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 
 mod attach;
 mod claim;
-mod index;
+pub mod index;
 mod medium;
 mod office;
 mod policy;

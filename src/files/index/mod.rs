@@ -150,8 +150,9 @@ impl Index {
             && entry.digest == key.digest.to_string()
             && entry.purpose == key.media_type.kind.word()
             && entry.mime == key.media_type.mime;
-        let known_until = UNIX_EPOCH + Duration::from_secs(entry.created);
-        let plausible = known_until <= SystemTime::now() + TOUCH;
+        // A time that no clock can hold is no time.
+        let created = UNIX_EPOCH.checked_add(Duration::from_secs(entry.created));
+        let plausible = created.is_some_and(|created| created <= SystemTime::now() + TOUCH);
         (ours && plausible && is_file_id(&entry.id)).then_some(entry.id)
     }
 

@@ -87,7 +87,11 @@ fn a_damaged_copied_or_foreign_entry_is_not_believed() {
     restart();
     assert_eq!(index.find(&theirs), None, "the entry of another content");
     let text = fs::read_to_string(&path).unwrap();
-    for damaged in ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\""]
+    let mut entry: Entry = serde_json::from_str(&text).unwrap();
+    entry.created = u64::MAX;
+    let eternal = serde_json::to_string(&entry).unwrap();
+    for damaged in
+        ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\"", &eternal]
     {
         fs::write(&path, damaged).unwrap();
         restart();

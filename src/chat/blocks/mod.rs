@@ -4,13 +4,16 @@
 //! and keeps what the final op has to say. It survives a retry: the blocks that a person has already seen stay, positions go
 //! on counting.
 
+mod summary;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::call_ids::CallIds;
-use super::delta::{Delta, Slot, StopReason, Usage};
+use super::delta::{Delta, Slot, Usage};
 use super::frame::{BlockKind, Frames, Op};
 use super::placeholder::Placeholder;
 use super::tool_args::{Settled, ToolArgs, settle};
@@ -75,21 +78,6 @@ pub struct Blocks {
     /// An attempt before this one ended after reasoning: the reasoning is not shown a second time.
     hide_thinking: bool,
     known: Known,
-}
-
-/// Terminal data in Pi's shape.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<StopReason>,
-    usage: Value,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    response_id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    response_model: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    raw_stop_reason: &'a str,
 }
 
 impl Blocks {
@@ -183,33 +171,6 @@ impl Blocks {
                 self.end(slot, frames);
             }
         }
-    }
-
-    /// JSON of the final op. `reason` is absent for a failure.
-    pub fn summary(&self, reason: Option<StopReason>, raw_stop_reason: &str, requested_model: &str) -> Value {
-        let response_model = if self.model == requested_model { "" } else { self.model.as_str() };
-        let summary =
-            Summary { reason, usage: self.usage_for_pi(), response_id: &self.id, response_model, raw_stop_reason };
-        // A struct of strings and numbers always serialises.
-        serde_json::to_value(summary).unwrap_or_default()
-    }
-
-    /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum (pi-extension §3.1).
-    fn usage_for_pi(&self) -> Value {
-        let count = |value: Option<u64>| value.unwrap_or(0);
-        let Usage { input, output, cache_read, cache_write, reasoning } = self.usage;
-        let mut usage = json!({
-            "input": count(input),
-            "output": count(output),
-            "cacheRead": count(cache_read),
-            "cacheWrite": count(cache_write),
-            "totalTokens": count(input) + count(output) + count(cache_read) + count(cache_write),
-            "cost": cost(&self.prices, &self.usage),
-        });
-        if let Some(reasoning) = reasoning {
-            usage["reasoning"] = reasoning.into();
-        }
-        usage
     }
 
     fn put(&mut self, slot: Slot, block: Open) {
@@ -332,135 +293,8 @@ fn verdict(text: &str) -> String {
     }
 }
 
-/// USD of an answer, in Pi's shape.
-fn cost(prices: &Prices, usage: &Usage) -> Value {
-    let part = |tokens: Option<u64>, price: f64| tokens.unwrap_or(0) as f64 * price / 1_000_000.0;
-    let input = part(usage.input, prices.input);
-    let output = part(usage.output, prices.output);
-    let cache_read = part(usage.cache_read, prices.cache_read);
-    let cache_write = part(usage.cache_write, prices.cache_write);
-    json!({
-        "input": input, "output": output, "cacheRead": cache_read, "cacheWrite": cache_write,
-        "total": input + output + cache_read + cache_write,
-    })
-}
-
 fn set(field: &mut String, value: &str) {
     if !value.is_empty() && field != value {
         value.clone_into(field);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::frame::FrameQueue;
-    use super::*;
-
-    fn ops(deltas: Vec<Delta<'_>>) -> (Vec<Op>, Blocks) {
-        let queue = Arc::new(FrameQueue::default());
-        let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
-        let mut blocks = Blocks::new(Prices::default());
-        for delta in deltas {
-            blocks.apply(delta, &mut frames);
-        }
-        blocks.close_all(&mut frames);
-        (queue.take(), blocks)
-    }
-
-    #[test]
-    fn a_suppressed_placeholder_leaves_no_gap_in_the_positions() {
-        let (ops, blocks) = ops(vec![
-            Delta::TextStart(0),
-            Delta::Text(0, "(Empty response: {})"),
-            Delta::End(0),
-            Delta::TextStart(1),
-            Delta::Text(1, "hi"),
-        ]);
-        assert_eq!(ops[0], Op::Start { index: 0, kind: BlockKind::Text, head: String::new() });
-        assert_eq!(ops.len(), 3);
-        assert_eq!(blocks.substance(), Substance::Answer);
-    }
-
-    #[test]
-    fn a_second_attempt_does_not_show_its_reasoning_again() {
-        let queue = Arc::new(FrameQueue::default());
-        let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
-        let mut blocks = Blocks::new(Prices::default());
-        let think = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
-        blocks.apply(think(), &mut frames);
-        blocks.apply(Delta::Thinking(0, "Hmm."), &mut frames);
-        blocks.apply(Delta::End(0), &mut frames);
-        assert_eq!(blocks.substance(), Substance::ReasoningOnly);
-        assert!(blocks.visible());
-        queue.take();
-        blocks.restart();
-        blocks.apply(think(), &mut frames);
-        blocks.apply(Delta::Thinking(0, "Hmm again."), &mut frames);
-        assert_eq!((blocks.substance(), blocks.visible()), (Substance::ReasoningOnly, false));
-        blocks.apply(Delta::TextStart(1), &mut frames);
-        blocks.apply(Delta::Text(1, "4"), &mut frames);
-        blocks.close_all(&mut frames);
-        let ops = queue.take();
-        assert_eq!(ops[0], Op::Start { index: 1, kind: BlockKind::Text, head: String::new() });
-        assert_eq!(ops.len(), 3);
-    }
-
-    /// Protocol reference §13, case 38: nothing that a person could see, so a failure right after it may still be retried.
-    #[test]
-    fn empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
-        let empty = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
-        let (seen, blocks) = ops(vec![empty(), Delta::Thinking(0, "")]);
-        assert_eq!((seen.len(), blocks.visible()), (0, false));
-        let (seen, _) = ops(vec![empty(), Delta::Thinking(0, ""), Delta::TextStart(1), Delta::Text(1, "ok")]);
-        assert!(matches!(seen[0], Op::Start { index: 0, kind: BlockKind::Thinking, .. }));
-        assert!(matches!(seen[1], Op::Start { index: 1, kind: BlockKind::Text, .. }));
-    }
-
-    #[test]
-    fn calls_are_announced_under_an_id_that_is_new_and_a_name_that_pi_knows() {
-        let queue = Arc::new(FrameQueue::default());
-        let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
-        let mut blocks = Blocks::new(Prices::default());
-        let mut known = Known::default();
-        known.calls.reserve("bash:0");
-        known.names.insert("bash".to_owned(), "my bash".to_owned());
-        blocks.know(known);
-        for slot in 0..2 {
-            blocks.apply(Delta::ToolStart { slot, id: "bash:0".into(), name: "bash" }, &mut frames);
-        }
-        let heads: Vec<String> = queue
-            .take()
-            .into_iter()
-            .filter_map(|op| if let Op::Start { head, .. } = op { Some(head) } else { None })
-            .collect();
-        assert!(heads[0].contains("bash:0__2") && heads[1].contains("bash:0__3"), "{heads:?}");
-        assert!(heads[0].contains("my bash"), "{heads:?}");
-    }
-
-    #[test]
-    fn cost_is_tokens_times_price() {
-        let prices = Prices { input: 1.0, output: 10.0, cache_read: 0.1, cache_write: 0.0 };
-        let usage =
-            Usage { input: Some(1_000_000), output: Some(100_000), cache_read: Some(2_000_000), ..Usage::default() };
-        assert!((cost(&prices, &usage)["total"].as_f64().unwrap() - 2.2).abs() < 1e-9);
-    }
-
-    #[test]
-    fn usable_arguments_are_told_from_unusable_ones() {
-        let call = |slot, id: &str| Delta::ToolStart { slot, id: id.to_owned(), name: "t" };
-        let (ops, _) = ops(vec![
-            call(0, "a"),
-            Delta::ToolArguments(0, "{\"x\":1}"),
-            call(1, "b"),
-            Delta::ToolArguments(1, "{\"x\":"),
-        ]);
-        let verdicts: Vec<&str> = ops
-            .iter()
-            .filter_map(|op| if let Op::End { verdict, .. } = op { Some(verdict.as_str()) } else { None })
-            .collect();
-        assert_eq!(verdicts[0], "");
-        assert!(verdicts[1].contains("error"));
     }
 }
