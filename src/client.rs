@@ -123,23 +123,21 @@ impl Kimi {
         .await
     }
 
-    /// A 401 is answered once by healing the login and asking again; that happens before anything of an answer exists, so
-    /// nothing can be said twice.
+    /// Headers of the caller that authorise the request themselves are neither healed nor explained.
     async fn healing<F: Future<Output = Result<Response>>>(
         &self,
         credential: &Credential,
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        let token = credential.token();
-        let error = match send(token.clone()).await {
-            Err(error) if error.kind == ErrorKind::Unauthorized && !has(extra, AUTHORIZATION.as_str()) => error,
-            result => return result.map_err(|error| self.discreet(error, &token, extra)),
+        let discreet = |token: String| {
+            let sending = send(token.clone());
+            async move { sending.await.map_err(|error| self.discreet(error, &token, extra)) }
         };
-        tracing::debug!("the service refused the access token");
-        match credential.heal(&token).await? {
-            Some(token) => send(token.clone()).await.map_err(|error| self.discreet(error, &token, extra)),
-            None => Err(self.discreet(error, &token, extra)),
+        if has(extra, AUTHORIZATION.as_str()) {
+            discreet(String::new()).await
+        } else {
+            credential.spend(discreet).await
         }
     }
 
@@ -167,17 +165,7 @@ impl Kimi {
 
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
-        let token = credential.token();
-        let work = async {
-            let error = match self.get_once(url, &token, max).await {
-                Err(error) if error.kind == ErrorKind::Unauthorized => error,
-                result => return result,
-            };
-            match credential.heal(&token).await? {
-                Some(token) => self.get_once(url, &token, max).await,
-                None => Err(error),
-            }
-        };
+        let work = credential.spend(|token| async move { self.get_once(url, &token, max).await });
         let late = |_| {
             let seconds = patience.as_secs();
             Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))

@@ -72,10 +72,6 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
         _ => text,
     };
     let message = match kind {
-        ErrorKind::Unauthorized => format!(
-            "{status} {text} Kimi Code authorization is no longer valid. Sign in again with /login kimi-coding, \
-             or set a valid KIMI_API_KEY."
-        ),
         ErrorKind::ClientRefused => format!(
             "{status} {text} The service refused this client. If your plan is meant for the official CLI only, the setting \
              \"identity\": \"kimi-code\" makes Pi identify itself like it."

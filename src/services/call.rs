@@ -188,15 +188,12 @@ impl Service {
     /// Posts `body`; a 401 is answered with a fresh token, once.
     pub async fn post(&self, url: &str, body: &Value, accept: &str) -> Result<Reply> {
         let body = Bytes::from(body.to_string());
-        let token = self.credential.token();
-        let refused = match self.post_once(url, &token, body.clone(), accept).await {
-            Err(error) if error.kind == ErrorKind::Unauthorized => error,
-            other => return other,
-        };
-        match self.credential.heal(&token).await? {
-            Some(fresh) => self.post_once(url, &fresh, body, accept).await,
-            None => Err(refused),
-        }
+        self.credential
+            .spend(|token| {
+                let body = body.clone();
+                async move { self.post_once(url, &token, body, accept).await }
+            })
+            .await
     }
 
     async fn post_once(&self, url: &str, token: &str, body: Bytes, accept: &str) -> Result<Reply> {

@@ -78,11 +78,10 @@ pub struct TurnModel {
 }
 
 impl TurnModel {
-    /// Pi's model entries have no word for videos; of the models that take images, the captured catalogue knows one that
-    /// takes none (kimi-code-2.1 §5).
+    /// For a model that the catalog does not list. Pi's entries have no word for videos; nearly all models that take images
+    /// take videos as well (kimi-code-2.1 §5).
     pub fn takes_videos(&self) -> bool {
-        let takes = |what: &str| self.input.iter().any(|input| input == what);
-        takes("video") || (takes("image") && self.id != "k3-256k")
+        self.input.iter().any(|input| matches!(input.as_str(), "image" | "video"))
     }
 }
 
