@@ -34,7 +34,7 @@ const LASTING: [name: string, says: RegExp][] = [
   ["closed behind the head", /Gave up after 2 attempts.*connection error/],
   ["silence in the head", /Gave up after 2 attempts.*timeout.*while waiting for the response/],
   ["garbage instead of HTTP", /Gave up after 2 attempts.*connection error/],
-  ["401, key or login refused", /^401 .*no longer valid.*\/login/],
+  ["401, key or login refused", /^401 .*key was refused.*\/login/],
   ["402, membership", /^402 .*membership/],
   ["403, client", /^403 .*"identity": "kimi-code"/],
   ["429, Retry-After: 600", /asks to wait 10 min/],
