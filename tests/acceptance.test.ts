@@ -95,9 +95,15 @@ for (const protocol of DIALECTS) {
 }
 
 describe("a refusal that names its culprit", () => {
-  const picture = { type: "image", mimeType: "image/png", data: "iVBORw0KGgoAAAANSUhEUg==" };
-  const messages = [
-    { role: "user", content: [{ type: "text", text: "look" }, picture], timestamp: 1 },
+  // A session remembers what was refused, so every test has a picture of its own.
+  let pictures = 0;
+  const picture = (): object => {
+    pictures += 1;
+    const data = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, pictures]).toString("base64");
+    return { type: "image", mimeType: "image/png", data };
+  };
+  const conversation = (): object[] => [
+    { role: "user", content: [{ type: "text", text: "look" }, picture()], timestamp: 1 },
     { role: "assistant", provider: "kimi-coding", stopReason: "stop", content: [{ type: "text", text: "odd answer" }] },
     { role: "user", content: "and now?", timestamp: 1 },
   ];
@@ -113,7 +119,7 @@ describe("a refusal that names its culprit", () => {
       test(`${protocol}: ${refusal}`, async () => {
         simulator.reset();
         simulator.intercept(endpoint, refused(refusal));
-        const message = await ask({ messages }, protocol, "high");
+        const message = await ask({ messages: conversation() }, protocol, "high");
         assert.equal(message.errorMessage, undefined);
         const [first, second] = simulator.requests.map((record) => JSON.stringify(bodyOf(record)));
         assert.equal(simulator.requests.length, 2);
@@ -125,7 +131,7 @@ describe("a refusal that names its culprit", () => {
       simulator.reset();
       const refusal = refused("Invalid request: unsupported image format");
       simulator.intercept(endpoint, refusal, refusal, refusal);
-      const message = await ask({ messages }, protocol, "high");
+      const message = await ask({ messages: conversation() }, protocol, "high");
       assert.match(message.errorMessage ?? "", /unsupported image format/);
       assert.equal(simulator.requests.length, 2);
     });
@@ -137,7 +143,7 @@ describe("a refusal that names its culprit", () => {
     simulator.enqueue({ steps: [{ text: "fine" }] });
     const seen: string[] = [];
     const stream = createAssistantMessageEventStream();
-    runTurn(addon, host("0.87.1"), stream, model(), { messages } as never, {
+    runTurn(addon, host("0.87.1"), stream, model(), { messages: conversation() } as never, {
       apiKey: simulator.apiKey,
       onPayload: (body) => {
         seen.push(JSON.stringify(body));

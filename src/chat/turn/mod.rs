@@ -98,8 +98,7 @@ impl Turn {
             }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => {
-                    let session = request.options.session_id.as_deref();
-                    Memory::learn(session, &prepared.pictures, &prepared.left_out);
+                    Memory::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.left_out);
                     return Ok(finished);
                 }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.

@@ -38,6 +38,8 @@ pub(super) struct Prepared {
     pub known: Known,
     /// What the person should know about the request, one sentence each.
     pub notes: Vec<String>,
+    /// What its pictures are remembered under: another service or model may judge them differently. Absent without a session.
+    pub session: Option<String>,
     /// The pictures in it.
     pub pictures: Vec<Picture>,
     /// Those that were left out because the service refused them just now.
@@ -111,14 +113,16 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
     let source = source.clone();
-    let session = request.options.session_id.clone();
+    let session = request.options.session_id.as_deref();
+    let session = session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), request.model.id));
+    let remembered = session.clone();
     let (draft, estimate, known, notes, pictures, left_out) = in_background(move || {
         let clean = without_lone_surrogates(&source.context, "");
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
         let mut conversation = repair(transcript, target);
-        let memory = Memory::of(session.as_deref());
+        let memory = Memory::of(remembered.as_deref());
         memory.apply(&mut conversation.turns);
         let mut left_out = Vec::new();
         if let Some(culprit) = &source.culprit {
@@ -145,7 +149,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, pictures, left_out, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, session, pictures, left_out, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
