@@ -5,7 +5,7 @@
  * `require("package")` does not resolve there, a path does (pi-extension §1.5). Nothing here throws; the caller gets an
  * addon of exactly our version, or a text that says what is wrong and how to repair it.
  */
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,16 +35,35 @@ export function platformName(): string {
   return `${platform}-${arch}`;
 }
 
+/** Which C library this program uses. The loader that it names says so within its first bytes. */
 function isMusl(): boolean {
   try {
-    const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
-    // The network part of the report may take seconds where name resolution hangs.
-    report.excludeNetwork = true;
-    const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
-    return header.glibcVersionRuntime === undefined;
+    const head = programHead();
+    if (head.includes("/ld-musl-")) return true;
+    if (head.includes("/ld-linux")) return false;
+    return isMuslByReport();
   } catch {
     return existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
   }
+}
+
+function programHead(): string {
+  const file = openSync(process.execPath, "r");
+  try {
+    const head = Buffer.alloc(4096);
+    return head.toString("latin1", 0, readSync(file, head));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Certain, but some milliseconds of every start. */
+function isMuslByReport(): boolean {
+  const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
+  // The network part of the report may take seconds where name resolution hangs.
+  report.excludeNetwork = true;
+  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime === undefined;
 }
 
 /** Loads the addon. */

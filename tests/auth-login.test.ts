@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { type Addon, loadAddon } from "../extension/native.ts";
-import { kimiAuth } from "../extension/login.ts";
+import { kimiAuth } from "../extension/auth.ts";
 import { host } from "../extension/environment.ts";
 import { type DeviceStep } from "./simulator/oauth-state.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";

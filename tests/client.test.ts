@@ -226,6 +226,17 @@ describe("failures", () => {
     assert.deepEqual([error.code, error.status], ["client_refused", 403]);
   });
 
+  test("what a hook throws is the cause", async () => {
+    const thrown = Object.assign(new Error("not today"), { detail: 7 });
+    const refuse = (): never => {
+      throw thrown;
+    };
+    const error = await failure(kimi.chat("hi", { onPayload: refuse }).final());
+    assert.deepEqual([error.code, error.message, error.cause], ["internal", "not today", thrown]);
+    simulator.enqueue({ steps: [{ text: "ok" }] });
+    assert.equal((await failure(kimi.chat("hi", { onResponse: refuse }).final())).cause, thrown);
+  });
+
   test("iterating throws the same error", async () => {
     simulator.enqueue({ steps: [{ text: "Half" }, { cut: "end" }] });
     const chat = kimi.chat("hi");

@@ -61,6 +61,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   constructor(addon: Addon, model: object, conversation: Transcript, options: Options) {
     const { signal } = options;
     let failure: Failure | undefined;
+    let thrown: { cause?: unknown } = {};
     const listening: Addon = {
       ...addon,
       startTurn: (request, context, media, onOps) =>
@@ -83,7 +84,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
         const message = partial.errorMessage ?? "the turn failed";
         if (event.reason === "aborted") {
           reject(kimiError({ code: "cancelled", message }, { partial, cause: signal?.reason }));
-        } else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial }));
+        } else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial, ...thrown }));
       };
       const end = (): void => {
         this.#over = true;
@@ -98,6 +99,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
         {
           ...options,
           signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
+          onThrown: (cause) => (thrown = { cause }),
         } as TurnOptions,
       );
     });

@@ -8,6 +8,7 @@ pub mod account;
 pub mod atomic;
 pub mod device_flow;
 pub mod lock;
+pub mod owner;
 pub mod pi_auth;
 pub mod process;
 pub mod refresh;
@@ -15,3 +16,4 @@ pub mod store;
 pub mod token;
 
 pub use account::{Account, Credential, Places};
+pub use owner::Owner;

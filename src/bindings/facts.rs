@@ -119,7 +119,7 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 pub fn models(request: String) -> String {
     answer(Question::parse(&request).and_then(|question| {
         let config = question.config()?;
-        let mut listing = to_json(&catalog::known(&question.environment(), &config))?;
+        let mut listing = to_json(&catalog::known(&question.environment(), &config, question.api_key.as_deref()))?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))

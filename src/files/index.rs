@@ -14,14 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::medium::Digest;
 use super::sniff::MediaType;
+/// Whose files they are.
+pub use crate::auth::Owner as Account;
 
 /// Entries per account; the service documents 1,000 files per account (users.md §1.12).
 const MAX_ENTRIES: usize = 1000;
@@ -40,32 +38,6 @@ const MAX_ENTRY: u64 = 4096;
 
 /// Entries in memory, over all accounts.
 const MAX_REMEMBERED: usize = 8192;
-
-/// Whose files they are: an opaque name made of API root and account.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Account(String);
-
-impl Account {
-    /// `credential` is an access token, which names its user, or a static key.
-    pub fn new(root: &str, credential: &str) -> Self {
-        let identity = match subject(credential) {
-            Some(user) => format!("user\0{user}"),
-            None => format!("key\0{credential}"),
-        };
-        let hash: [u8; 32] = Sha256::digest(format!("1\0{root}\0{identity}")).into();
-        Self(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-/// The user that a token says it belongs to. Whether that is true is the service's business.
-fn subject(credential: &str) -> Option<String> {
-    let mut parts = credential.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;
-    let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
-    let text = subject.as_str().map_or_else(|| subject.to_string(), str::to_owned);
-    (!text.is_empty()).then_some(text)
-}
 
 /// What an id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,7 +72,7 @@ pub struct Index {
 impl Index {
     /// `state` is our directory in the person's home.
     pub fn new(state: Option<&Path>, account: Account) -> Self {
-        let directory = state.map(|state| state.join("uploads").join(&account.0));
+        let directory = state.map(|state| state.join("uploads").join(account.name()));
         Self { account, directory }
     }
 
@@ -171,7 +143,7 @@ impl Index {
         let mut text = String::new();
         File::open(path).ok()?.take(MAX_ENTRY).read_to_string(&mut text).ok()?;
         let entry: Entry = serde_json::from_str(&text).ok()?;
-        let ours = entry.scope == self.account.0
+        let ours = entry.scope == self.account.name()
             && entry.digest == key.digest.to_string()
             && entry.purpose == key.media_type.kind.word()
             && entry.mime == key.media_type.mime;
@@ -184,7 +156,7 @@ impl Index {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let entry = Entry {
             id: id.to_owned(),
-            scope: self.account.0.clone(),
+            scope: self.account.name().to_owned(),
             digest: key.digest.to_string(),
             purpose: key.media_type.kind.word().to_owned(),
             mime: key.media_type.mime.to_owned(),
@@ -305,25 +277,9 @@ mod tests {
         Key { digest, media_type: MediaType::named("image/png").unwrap() }
     }
 
-    fn token(user: &str, serial: u32) -> String {
-        let payload = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{user}","jti":{serial}}}"#));
-        format!("eyJhbGciOiJub25lIn0.{payload}.signature")
-    }
-
     /// What another process sees.
     fn restart() {
         remembered().clear();
-    }
-
-    #[test]
-    fn the_account_survives_its_tokens_and_never_meets_another() {
-        let root = "https://api.kimi.com/coding";
-        assert_eq!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u1", 2)));
-        assert_ne!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u2", 1)));
-        assert_ne!(Account::new(root, &token("u1", 1)), Account::new("https://api.kimi.ai/coding", &token("u1", 1)));
-        assert_ne!(Account::new(root, "sk-1"), Account::new(root, "sk-2"));
-        let name = format!("{:?}", Account::new(root, "sk-kimi-secret"));
-        assert!(!name.contains("secret"));
     }
 
     #[test]
