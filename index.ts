@@ -9,6 +9,7 @@ export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.t
 export * from "./extension/client/errors.ts";
 export * from "./extension/client/kimi.ts";
 export type { Cancellable } from "./extension/client/asking.ts";
+export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./extension/client/files.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
 export type * from "./extension/client/options.ts";

@@ -173,7 +173,8 @@ class Turn {
         return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
       case OpCode.Media: {
         const medium = this.#media[index];
-        if (medium !== undefined) this.#handle?.sendMedium(index, medium.data);
+        const [from, to] = JSON.parse(text) as [number, number];
+        if (medium !== undefined) this.#handle?.sendMedium(index, from, medium.data.slice(from, to));
         break;
       }
       case OpCode.Done:
@@ -224,9 +225,9 @@ class Turn {
 /** The options that the addon understands. Pi passes others along, which need not even be JSON. */
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
-  const { timeoutMs, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
-    ...{ timeoutMs, maxRetryDelayMs, toolChoice, samplingParams },
+    ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
   };
 }

@@ -8,6 +8,7 @@ import { packageName } from "../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { ADDON, PLATFORM, run, runAside } from "./support/packages.ts";
 import { Home, ROOT } from "./support/pi.ts";
+import { fakePng } from "./support/pictures.ts";
 import { fetchedTool } from "./support/tools.ts";
 
 let simulator: Simulator;
@@ -68,6 +69,18 @@ test("tools", async () => {
 test("errors", async () => {
   simulator.enqueue({ hang: "headers" } as never);
   assert.equal(await output("errors.mjs"), "stopped, because TimeoutError\nunauthorized: sign in again");
+});
+
+test("files", async () => {
+  writeFileSync(join(work, "picture.png"), fakePng(300_000, "example"));
+  simulator.enqueue({ steps: [{ text: "A picture of noise." }] }, { steps: [{ text: "The same one." }] });
+  assert.equal(await output("files.mjs"), "100 %\nuploaded: image/png, 300000 bytes\nA picture of noise.");
+  assert.equal(await output("files.mjs"), "known: image/png, 300000 bytes\nThe same one.");
+  writeFileSync(join(work, "picture.png"), "%PDF-1.7");
+  assert.equal(
+    await output("files.mjs"),
+    "bad_media: the file cannot be uploaded: it is a PDF, which Kimi does not take",
+  );
 });
 
 test("CommonJS", async () => {

@@ -285,7 +285,7 @@ describe("what is missing", () => {
       home,
       env: env({ KIMI_API_KEY: "sk-wrong" }),
     });
-    assert.match(result.stderr, /401 The API Key appears to be invalid.*Sign in again with \/login kimi-coding/s);
+    assert.match(result.stderr, /401 The API Key appears to be invalid.*KIMI_API_KEY.*\/login kimi-coding/s);
     assert.equal(simulator.requests.length, 1, "a refused key is not tried again");
   });
 

@@ -4,10 +4,18 @@
 #[path = "support/stream.rs"]
 mod stream;
 
+use std::fs;
+use std::path::Path;
+
 use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::dialect::Dialect::{Anthropic, OpenAi};
 use proptest::prelude::*;
-use stream::{file, outcome};
+use stream::outcome;
+
+/// The bytes of a file below `tests/`.
+fn file(path: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).expect("a readable fixture")
+}
 
 /// Replays whole, byte by byte, split in two at every place, and with other line ends.
 fn replay(dialect: Dialect, bytes: &[u8], expected: &[&str]) {

@@ -23,6 +23,8 @@ export type ChatNotice =
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
   /** The service has been silent. `limitMs` is when we give up, null for never. */
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
+  /** Images or videos are being uploaded, once a second: so many files, `left` of them not done, in bytes. */
+  | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
   | { type: "note"; message: string };
 
 interface At {

@@ -93,11 +93,7 @@ fn failure(what: &str, answer: &Answer, secrets: &[&str]) -> Error {
 fn device_code(answer: &Answer) -> Result<DeviceCode> {
     let text =
         |name: &str| answer.body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-    let seconds = |name: &str| {
-        let value = answer.body.get(name)?;
-        let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-        Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero())
-    };
+    let seconds = |name: &str| answer.body.get(name).and_then(seconds);
     let invalid =
         |what: &str| Error::new(ErrorKind::Protocol, format!("the device authorization answer of Kimi Code {what}"));
     let url = text("verification_uri_complete")
@@ -112,6 +108,12 @@ fn device_code(answer: &Answer) -> Result<DeviceCode> {
         expires_in: seconds("expires_in").unwrap_or(Duration::from_secs(1800)),
         device_code: text("device_code").ok_or_else(|| invalid("has no device code"))?.to_owned(),
     })
+}
+
+/// A time in seconds, as number or text. Never longer than anybody waits, so that clocks can hold what it leads to.
+fn seconds(value: &Value) -> Option<Duration> {
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero()).map(|time| time.min(PATIENCE))
 }
 
 /// Polls one code. `None` means that it ran out.
@@ -158,5 +160,21 @@ async fn poll(
             return Ok(None);
         }
         tokio::time::sleep(interval).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_absurd_time_from_the_service_is_no_longer_than_our_patience() {
+        for absurd in [json!(1e19), json!("1e19"), json!(u64::MAX)] {
+            assert_eq!(seconds(&absurd).unwrap_or(PATIENCE), PATIENCE, "{absurd}");
+        }
+        assert_eq!(seconds(&json!("5")), Some(Duration::from_secs(5)));
+        assert_eq!([seconds(&json!(0)), seconds(&json!(-1)), seconds(&json!("soon"))], [None; 3]);
     }
 }

@@ -45,7 +45,7 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Life left by our clock.
     pub fn remaining(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.expires_at_ms - now_ms()).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.expires_at_ms.saturating_sub(now_ms())).unwrap_or(0))
     }
 
     /// Whether `access` may still be sent. One whose end is unknown may.
@@ -60,13 +60,28 @@ impl Tokens {
         self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
     }
 
-    /// Whose login this is, where the token says it. The signature is the service's business, not ours.
-    fn subject(&self) -> Option<String> {
+    /// What the token says about itself. The signature is the service's business, not ours.
+    fn claims(&self) -> Option<Value> {
         let payload = self.access.split('.').nth(1)?;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-        let claims: Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Whose login this is, where the token says it.
+    fn subject(&self) -> Option<String> {
+        let claims = self.claims()?;
         let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
         Some(subject.as_str().map_or_else(|| subject.to_string(), str::to_owned))
+    }
+
+    /// Whether this is the younger of two logins: by the service's clock where both tokens carry its time, because ours may have
+    /// been set between the two.
+    pub fn issued_after(&self, other: &Self) -> bool {
+        let end = |tokens: &Self| tokens.claims()?.get("exp")?.as_f64();
+        match (end(self), end(other)) {
+            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
+            _ => self.expires_at_ms > other.expires_at_ms,
+        }
     }
 
     /// False only if both tokens say whose they are and say it differently. Two accounts on one machine must never be
@@ -203,7 +218,7 @@ fn odd(answer: &Answer) -> Error {
 }
 
 /// The tokens of an answer that carries all that is mandatory.
-pub(super) fn tokens(body: &Value) -> Option<Tokens> {
+pub fn tokens(body: &Value) -> Option<Tokens> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
     let expires_in = match body.get("expires_in")? {
         Value::Number(number) => number.as_f64()?,
@@ -217,7 +232,7 @@ pub(super) fn tokens(body: &Value) -> Option<Tokens> {
     Some(Tokens {
         access,
         refresh,
-        expires_at_ms: now_ms() + (expires_in * 1000.0) as i64,
+        expires_at_ms: now_ms().saturating_add((expires_in * 1000.0) as i64),
         expires_in: expires_in as u64,
         scope: text("scope"),
         token_type: text("token_type"),
@@ -259,11 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn an_absurd_date_is_only_a_date() {
+        let dated = |expires_at_ms| Tokens { expires_at_ms, ..login("a".into(), 0, 900) };
+        assert!(dated(i64::MIN).is_due() && !dated(i64::MIN).is_valid());
+        assert!(dated(i64::MAX).is_valid());
+        let endless = json!({ "access_token": "a", "refresh_token": "b", "expires_in": 1e300 });
+        assert_eq!(tokens(&endless).unwrap().expires_at_ms, i64::MAX);
+    }
+
+    #[test]
     fn accounts_are_told_apart_by_what_the_tokens_say() {
         let of = |subject: &str| login(jwt(&json!({ "sub": subject })), 900, 900);
         assert!(of("me").same_account(&of("me")));
         assert!(!of("me").same_account(&of("you")));
         assert!(of("me").same_account(&login("opaque".into(), 900, 900)));
+    }
+
+    #[test]
+    fn the_younger_login_is_told_by_the_services_clock_where_ours_was_set_in_between() {
+        let of = |service_end: i64, our_end: i64| login(jwt(&json!({ "exp": service_end })), our_end, 900);
+        assert!(of(2000, 800).issued_after(&of(1000, 4400)));
+        assert!(!of(1000, 4400).issued_after(&of(2000, 800)));
+        assert!(login("opaque".into(), 900, 900).issued_after(&of(2000, 100)));
     }
 
     #[test]

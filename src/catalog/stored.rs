@@ -54,12 +54,14 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
 /// Keeps a catalog. Two processes that write at once lose one of two lists that are equally new.
 pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
-    all.insert(Owner::new(&stored.root, credential).name().to_owned(), serde_json::to_value(stored)?);
-    while all.len() > MAX_ACCOUNTS {
+    let owner = Owner::new(&stored.root, credential);
+    all.remove(owner.name());
+    while all.len() >= MAX_ACCOUNTS {
         let oldest = all.iter().min_by_key(|(_, stored)| stored["fetchedAt"].as_i64()).map(|(name, _)| name.clone());
         let Some(oldest) = oldest else { break };
         all.remove(&oldest);
     }
+    all.insert(owner.name().to_owned(), serde_json::to_value(stored)?);
     replace(&state.join(FILE), &serde_json::to_vec_pretty(&Accounts { accounts: all })?)
 }
 

@@ -1,8 +1,12 @@
 //! What the two body encoders share: everything of a request that is not the conversation.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::thinking::Thinking;
@@ -89,9 +93,50 @@ pub fn write<T: Serialize>(body: &T, size: usize, extra: Map<String, Value>) -> 
     if extra.is_empty() {
         return Ok(bytes);
     }
-    let mut members: Map<String, Value> = serde_json::from_slice(&bytes)?;
-    members.extend(extra);
+    let mut members: Members<'_> = serde_json::from_slice(&bytes)?;
+    for (name, value) in extra {
+        members.set(name, to_raw_value(&value)?);
+    }
     serde_json::to_vec(&members)
+}
+
+/// An object whose values stay text: those of a conversation are large, and may be nested deeper than a parser follows.
+#[derive(Default)]
+struct Members<'a>(Vec<(String, Cow<'a, RawValue>)>);
+
+impl Members<'_> {
+    fn set(&mut self, name: String, value: Box<RawValue>) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, place)) => *place = Cow::Owned(value),
+            None => self.0.push((name, Cow::Owned(value))),
+        }
+    }
+}
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value.as_ref())))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members::default();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    members.0.push((name, Cow::Borrowed(value)));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
 }
 
 /// Members that a caller wants at the top level, in the form that the service takes.
@@ -119,4 +164,27 @@ pub fn hoisted(wanted: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> 
         }
     }
     extra
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn extra_members_win_where_ours_stand_and_follow_where_we_have_none() {
+        let extra = json!({ "b": [1], "c": null });
+        let written = write(&json!({ "a": 1, "b": 2 }), 0, extra.as_object().cloned().unwrap_or_default()).unwrap();
+        assert_eq!(written, br#"{"a":1,"b":[1],"c":null}"#);
+    }
+
+    /// A call's arguments may be as deep as a strict parser goes, and they lie within a message.
+    #[test]
+    fn extra_members_do_not_limit_how_deep_a_conversation_nests() {
+        let deep = RawValue::from_string(format!("{}{}", "[".repeat(1000), "]".repeat(1000))).unwrap();
+        let extra = json!({ "top_k": 1 });
+        let written = write(&HashMap::from([("messages", deep)]), 0, extra.as_object().cloned().unwrap_or_default());
+        assert!(written.unwrap().ends_with(br#"]],"top_k":1}"#));
+    }
 }

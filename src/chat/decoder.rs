@@ -23,9 +23,31 @@ pub enum Decoder {
 impl Decoder {
     /// Decodes one event: its name, which may be empty, and its data. True when the stream says that it is over.
     pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
+        let data = String::from_utf8_lossy(data);
+        let data = data.trim();
+        match data {
+            "[DONE]" => return Ok(true),
+            "" => return Ok(false),
+            _ if name == "error" => return Err(error_event(data)),
+            _ => {}
+        }
+        let unreadable = |refusal: &serde_json::Error| {
+            Error::protocol(&format!("the stream contains an unreadable frame ({refusal})"), data)
+        };
+        let refusal = match self.read(name, data, emit) {
+            Ok(understood) => return understood,
+            Err(refusal) => refusal,
+        };
+        let repaired = without_lone_surrogates(data, "\u{fffd}").ok_or_else(|| unreadable(&refusal))?;
+        self.read(name, &repaired, emit).map_err(|refusal| unreadable(&refusal))?
+    }
+
+    /// The outer error means that the event is not JSON of the dialect, and that nothing was emitted.
+    fn read(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
         match self {
-            Self::OpenAi(decoder) => decoder.event(name, data, emit),
-            Self::Anthropic(decoder) => decoder.event(name, data, emit),
+            // A stream of this dialect ends with `[DONE]` and nothing else.
+            Self::OpenAi(decoder) => Ok(decoder.event(json, emit)?.map(|()| false)),
+            Self::Anthropic(decoder) => decoder.event(name, json, emit),
         }
     }
 
@@ -46,18 +68,8 @@ impl Decoder {
     }
 }
 
-/// An event that a strict reader refuses, with lone surrogates repaired; anything else that is not JSON is an error.
-pub(super) fn repaired(data: &str, refusal: &serde_json::Error) -> Result<String> {
-    without_lone_surrogates(data, "\u{fffd}").ok_or_else(|| unreadable(data, refusal))
-}
-
-/// The error for an event that is not JSON.
-pub(super) fn unreadable(data: &str, refusal: &serde_json::Error) -> Error {
-    Error::protocol(&format!("the stream contains an unreadable frame ({refusal})"), data)
-}
-
 /// The error of an `event: error`, whatever its data look like.
-pub(super) fn error_event(data: &str) -> Error {
+fn error_event(data: &str) -> Error {
     let body = serde_json::from_str(data).unwrap_or_else(|_| Value::from(data));
     from_stream(body.get("error").filter(|error| !error.is_null()).unwrap_or(&body))
 }

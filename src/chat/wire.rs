@@ -112,9 +112,9 @@ pub fn without_lone_surrogates(json: &str, replacement: &str) -> Option<String> 
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;
-    while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
         let escape = at + found;
-        at = escape + 2; // an escaped backslash or quote is passed over as a pair
+        at = escape + 2; // an escaped backslash or quote is passed over as a pair, also where the text ends within it
         let Some(unit) = unit_at(bytes, escape) else { continue };
         match unit {
             0xD800..=0xDBFF if matches!(unit_at(bytes, escape + 6), Some(0xDC00..=0xDFFF)) => at = escape + 12,
@@ -172,5 +172,13 @@ mod tests {
         assert_eq!(without_lone_surrogates(r#""\ud83d\ude00 \\ud800 é""#, "?"), None);
         assert_eq!(without_lone_surrogates(r#""a\ud83db""#, "?").unwrap(), r#""a?b""#);
         assert_eq!(without_lone_surrogates(r#""\ude00\ud83d\ud83d\ude00""#, "").unwrap(), r#""\ud83d\ude00""#);
+    }
+
+    /// A frame that the connection cut in two.
+    #[test]
+    fn a_text_that_ends_within_an_escape_is_left_to_the_parser() {
+        assert_eq!(without_lone_surrogates(r#"{"a":"\"#, ""), None);
+        assert_eq!(without_lone_surrogates(r#"{"a":"\u"#, ""), None);
+        assert_eq!(without_lone_surrogates(r#"{"a":"\ud83d\"#, "").unwrap(), r#"{"a":"\"#);
     }
 }

@@ -156,7 +156,8 @@ fn summary(value: &Value) -> Option<Window> {
 
 fn counts(detail: &Value, span: Span) -> Option<Window> {
     let limit = integer(detail.get("limit"));
-    let used = integer(detail.get("used")).or_else(|| Some(limit? - integer(detail.get("remaining"))?))?.max(0);
+    let used =
+        integer(detail.get("used")).or_else(|| Some(limit?.saturating_sub(integer(detail.get("remaining"))?)))?.max(0);
     let used_ratio = limit.filter(|limit| *limit > 0).map(|limit| used as f64 / limit as f64);
     Some(Window {
         used_ratio,
@@ -186,7 +187,7 @@ fn reset(entry: &Value) -> Option<i64> {
 /// A date, or seconds or milliseconds since 1970, as number or text. Milliseconds come out.
 fn moment(value: &Value) -> Option<i64> {
     if let Some(epoch) = integer(Some(value)) {
-        let millis = if epoch < 1_000_000_000_000 { epoch * 1000 } else { epoch };
+        let millis = if epoch < 1_000_000_000_000 { epoch.saturating_mul(1000) } else { epoch };
         return i64::try_from(millis).ok().filter(|millis| (1..=253_402_300_799_999).contains(millis));
     }
     let text = value.as_str()?.trim();

@@ -91,6 +91,11 @@ fn odd_numbers_neither_break_nor_lie() {
     assert_eq!(of(json!({"used": 5, "limit": -1})), week(None));
     assert_eq!(of(json!({"used": "1.9", "limit": 10})), week(Some(10)));
     assert_eq!(of(json!({"limit": 10})), []);
+    assert_eq!(
+        of(json!({"limit": i128::MIN.to_string(), "remaining": 9})),
+        week(None),
+        "more digits than a number has"
+    );
     let ratios =
         json!({"usages": {"limit_5h": {"used_ratio": "NaN"}, "limit_7d": {"used_ratio": -0.5}, "limit_month": null}});
     assert_eq!(rows(&ratios), week(Some(0)));
@@ -116,7 +121,15 @@ fn resets_are_read_in_every_form_and_zone() {
     ] {
         assert_eq!(at(value.clone()), expected, "{value}");
     }
-    for value in [json!("soon"), json!(""), json!(null), json!(-5), json!(1e300), json!("99999999999999999999")] {
+    for value in [
+        json!("soon"),
+        json!(""),
+        json!(null),
+        json!(-5),
+        json!(1e300),
+        json!("99999999999999999999"),
+        json!(i128::MIN.to_string()),
+    ] {
         assert_eq!(at(value.clone()), None, "{value}");
     }
 }

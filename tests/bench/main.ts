@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [--full] [--only text,paced,setup] [--runs 3]`
+ * `npm run bench [-- --quick] [--full] [--only text,paced,setup,media] [--runs 3]`
  *
  * Our provider beside its peers in one run: the same simulator in a process of its own, every measurement in a fresh process,
  * medians. Prints tables, and in the end every goal with a mark; writes both to `.cache/bench.md` and `.cache/bench.json`.
@@ -12,11 +12,14 @@ import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
-import { latency, memory } from "./single.ts";
+import { login } from "./login.ts";
+import { media } from "./media.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
+import { latency, memory } from "./single.ts";
 import { startup } from "./startup.ts";
 import { streams } from "./streams.ts";
+import { tools } from "./tools.ts";
 import { tui } from "./tui.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -37,8 +40,11 @@ const wanted = (name: string): boolean => only.length === 0 || only.includes(nam
 const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   setup,
   growth,
+  media,
+  tools,
   latency,
   memory,
+  login,
   tui,
   startup,
   install,

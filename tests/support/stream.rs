@@ -1,8 +1,6 @@
 //! Bytes of a stream → what a person gets to see, for the integration tests. No network, no clock: the stations from the
 //! event decoder to the queue that JavaScript drains, as a turn uses them.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use kimi_code::catalog::Prices;
@@ -12,11 +10,6 @@ use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::frame::{FrameQueue, Frames, Op};
 use kimi_code::chat::sse::{Event, SseDecoder};
 use kimi_code::error::Result;
-
-/// The bytes of a file below `tests/`.
-pub fn file(path: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).expect("a readable fixture")
-}
 
 /// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
@@ -37,7 +30,13 @@ pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
     lines
 }
 
-fn read(dialect: Dialect, chunks: &[&[u8]], blocks: &mut Blocks, frames: &mut Frames) -> Result<(StopReason, String)> {
+/// Reads one answer into `blocks`: why it ended, in our words and in the service's.
+pub fn read(
+    dialect: Dialect,
+    chunks: &[&[u8]],
+    blocks: &mut Blocks,
+    frames: &mut Frames,
+) -> Result<(StopReason, String)> {
     let mut sse = SseDecoder::default();
     let mut decoder = dialect.decoder();
     let mut over = false;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::decoder::{Emit, error_event, made_id, repaired, unreadable};
+use super::super::decoder::{Emit, made_id};
 use super::super::delta::{Delta, Slot, StopReason};
 use super::super::usage::{Convention, usage};
 use super::super::wire::{Count, Text};
@@ -105,24 +105,10 @@ pub struct AnthropicDecoder {
 }
 
 impl AnthropicDecoder {
-    /// Decodes the data of one event. True when the stream says that it is over.
-    pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
-        let data = String::from_utf8_lossy(data);
-        let data = data.trim();
-        match data {
-            "[DONE]" => return Ok(true),
-            "" => return Ok(false),
-            _ if name == "error" => return Err(error_event(data)),
-            _ => {}
-        }
-        match serde_json::from_str::<Event<'_>>(data) {
-            Ok(event) => self.read(&event, name, emit),
-            Err(refusal) => {
-                let repaired = repaired(data, &refusal)?;
-                let event = serde_json::from_str(&repaired).map_err(|refusal| unreadable(data, &refusal))?;
-                self.read(&event, name, emit)
-            }
-        }
+    /// Decodes one event: its name and its JSON. The inner value is true when the stream says that it is over.
+    pub fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
+        let event: Event<'_> = serde_json::from_str(json)?;
+        Ok(self.read(&event, name, emit))
     }
 
     /// Whether the service has said why it stopped; what follows is bookkeeping.

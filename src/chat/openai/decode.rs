@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::decoder::{Emit, error_event, made_id, repaired, unreadable};
+use super::super::decoder::{Emit, made_id};
 use super::super::delta::{Delta, Slot, StopReason};
 use super::super::usage::{Convention, usage};
 use super::super::wire::{Count, Text};
@@ -104,25 +104,10 @@ pub struct OpenAiDecoder {
 }
 
 impl OpenAiDecoder {
-    /// Decodes the data of one event. True when the stream says that it is over.
-    pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
-        let data = String::from_utf8_lossy(data);
-        let data = data.trim();
-        match data {
-            "[DONE]" => return Ok(true),
-            "" => return Ok(false),
-            _ if name == "error" => return Err(error_event(data)),
-            _ => {}
-        }
-        match serde_json::from_str::<Chunk<'_>>(data) {
-            Ok(chunk) => self.chunk(&chunk, emit)?,
-            Err(refusal) => {
-                let repaired = repaired(data, &refusal)?;
-                let chunk = serde_json::from_str(&repaired).map_err(|refusal| unreadable(data, &refusal))?;
-                self.chunk(&chunk, emit)?;
-            }
-        }
-        Ok(false)
+    /// Decodes the JSON of one event.
+    pub fn event(&mut self, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<()>> {
+        let chunk: Chunk<'_> = serde_json::from_str(json)?;
+        Ok(self.chunk(&chunk, emit))
     }
 
     /// Whether the service has said why it stopped; what follows is bookkeeping.

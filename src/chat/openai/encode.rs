@@ -3,22 +3,15 @@
 //! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
 //! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
 
-use std::borrow::Cow;
-
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Answer, AnswerBlock, Conversation, Turn};
+use super::super::repair::{Conversation, Turn};
 use super::super::thinking::Thinking;
-use super::super::tool_schema::WireTool;
-use super::super::transcript::Part;
-use crate::files::{Inset, Kind};
-
-/// What a tool said that said nothing; Pi's words.
-const NO_OUTPUT: &str = "(no tool output)";
+use super::message::{Replay, WireMessage};
+use super::tools::Tools;
 
 /// The body as JSON bytes. Message `n` of the body is turn `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
@@ -47,15 +40,6 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
     body::write(&wire, conversation.body_bytes, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
 }
 
-/// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).
-#[derive(Clone, Copy)]
-struct Replay {
-    /// In every answer.
-    everywhere: bool,
-    /// In answers that call tools.
-    beside_calls: bool,
-}
-
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -82,48 +66,6 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Tools<'a>(&'a [WireTool<'a>]);
-
-impl Tools<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Tools<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|tool| {
-            if tool.is_built_in() {
-                ToolEntry { kind: "builtin_function", function: Function { name: &tool.name, definition: None } }
-            } else {
-                let definition = Definition { description: &tool.description, parameters: tool.parameters() };
-                ToolEntry { kind: "function", function: Function { name: &tool.name, definition: Some(definition) } }
-            }
-        }))
-    }
-}
-
-#[derive(Serialize)]
-struct ToolEntry<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: Function<'a>,
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a str,
-    #[serde(flatten)]
-    definition: Option<Definition<'a>>,
-}
-
-#[derive(Serialize)]
-struct Definition<'a> {
-    description: &'a str,
-    parameters: &'a RawValue,
-}
-
 struct Messages<'a> {
     turns: &'a [Turn<'a>],
     replay: Replay,
@@ -136,172 +78,6 @@ impl Serialize for Messages<'_> {
             seq.serialize_element(&WireMessage::from(turn, self.replay))?;
         }
         seq.end()
-    }
-}
-
-#[derive(Default, Serialize)]
-struct WireMessage<'a> {
-    role: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<WireContent<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<WireCall<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<Tools<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    reasoning_details: Vec<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<Cow<'a, str>>,
-}
-
-impl<'a> WireMessage<'a> {
-    fn from(turn: &'a Turn<'a>, replay: Replay) -> Self {
-        match turn {
-            Turn::System(text) => {
-                Self { role: "system", content: Some(WireContent::Text(text.as_ref().into())), ..Self::default() }
-            }
-            Turn::Tools(tools) => Self { role: "system", tools: Some(Tools(tools)), ..Self::default() },
-            Turn::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
-            Turn::ToolResult { call_id, parts, .. } => {
-                Self { role: "tool", tool_call_id: Some(call_id), content: Some(result(parts)), ..Self::default() }
-            }
-            Turn::Assistant(answer) => Self::assistant(answer, replay),
-        }
-    }
-
-    fn assistant(answer: &'a Answer<'a>, replay: Replay) -> Self {
-        let mut message = Self { role: "assistant", ..Self::default() };
-        let mut texts: Vec<&str> = Vec::new();
-        let mut thoughts: Vec<&str> = Vec::new();
-        let mut field: Option<&str> = None;
-        for block in &answer.blocks {
-            match block {
-                AnswerBlock::Text(text) => texts.push(text),
-                AnswerBlock::Thinking { text, signature, details } => {
-                    if !text.trim().is_empty() {
-                        field = field.or(Some(signature));
-                        thoughts.push(text);
-                    }
-                    field = field.or(if text.trim().is_empty() { Some("") } else { None });
-                    message.reasoning_details.extend(details);
-                }
-                AnswerBlock::Redacted(_) => {}
-                AnswerBlock::Call { id, name, arguments } => {
-                    message.tool_calls.push(WireCall {
-                        id,
-                        kind: "function",
-                        function: WireFunction { name, arguments },
-                    });
-                }
-            }
-        }
-        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
-        message.content = match (texts.is_empty(), message.tool_calls.is_empty()) {
-            (false, _) => Some(WireContent::Text(joined(&texts, ""))),
-            (true, true) => Some(WireContent::Text("".into())),
-            (true, false) => None,
-        };
-        match field {
-            Some("reasoning") => message.reasoning = Some(joined(&thoughts, "\n")),
-            Some(_) => message.reasoning_content = Some(joined(&thoughts, "\n")),
-            None => {}
-        }
-        let demanded = replay.everywhere || (replay.beside_calls && !message.tool_calls.is_empty());
-        if demanded && message.reasoning_content.is_none() {
-            message.reasoning_content = Some("".into());
-        }
-        message
-    }
-}
-
-#[derive(Serialize)]
-struct WireCall<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: &'a str,
-    arguments: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum WireContent<'a> {
-    Text(Cow<'a, str>),
-    Parts(Vec<WirePart<'a>>),
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum WirePart<'a> {
-    Text { text: &'a str },
-    ImageUrl { image_url: MediaUrl<'a> },
-    VideoUrl { video_url: MediaUrl<'a> },
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum MediaUrl<'a> {
-    /// Filled once it is known whether it is a reference.
-    Gap(&'a Inset),
-    Link {
-        url: &'a str,
-    },
-}
-
-fn joined<'a>(texts: &[&'a str], separator: &str) -> Cow<'a, str> {
-    match texts {
-        [text] => Cow::Borrowed(text),
-        texts => Cow::Owned(texts.join(separator)),
-    }
-}
-
-/// One text part is sent as a plain string, as the official client does.
-fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
-    match parts {
-        [Part::Text(text)] => WireContent::Text(text.as_ref().into()),
-        parts => WireContent::Parts(parts.iter().map(wire_part).collect()),
-    }
-}
-
-/// Tool output without images is one string, its texts joined by line breaks as Pi joins them.
-fn result<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
-    let texts: Vec<&str> =
-        parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_ref()) } else { None }).collect();
-    let text = joined(&texts, "\n");
-    match (texts.len() == parts.len(), text.trim().is_empty()) {
-        (true, true) => WireContent::Text(NO_OUTPUT.into()),
-        (true, false) => WireContent::Text(text),
-        (false, _) => WireContent::Parts(parts.iter().filter(|part| !is_blank(part)).map(wire_part).collect()),
-    }
-}
-
-fn is_blank(part: &Part<'_>) -> bool {
-    matches!(part, Part::Text(text) if text.trim().is_empty())
-}
-
-fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
-    match part {
-        Part::Text(text) => WirePart::Text { text },
-        Part::Inset(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
-        Part::Link { kind, url } => media_part(*kind, MediaUrl::Link { url }),
-        // Repair leaves none.
-        Part::Media { kind, .. } => WirePart::Text { text: kind.word() },
-    }
-}
-
-fn media_part(kind: Kind, url: MediaUrl<'_>) -> WirePart<'_> {
-    match kind {
-        Kind::Image => WirePart::ImageUrl { image_url: url },
-        Kind::Video => WirePart::VideoUrl { video_url: url },
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod decode;
 mod encode;
+mod message;
+mod tools;
 
 pub use decode::OpenAiDecoder;
 pub use encode::encode;

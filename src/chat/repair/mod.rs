@@ -5,15 +5,15 @@
 //! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript (pi-extension §3.9) and the
 //! hard rules of protocol reference §6.4; where both differ, docs/architecture.md says why.
 
+mod conversation;
 mod media;
 mod names;
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use super::call_ids::CallIds;
 use super::tool_args::{Settled, settle};
 use super::tool_schema::WireTool;
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
-use crate::files::Inset;
+pub use conversation::{Answer, AnswerBlock, Conversation, Turn};
 use names::ToolNames;
 
 /// What Pi says in place of a result that never came.
@@ -42,105 +42,6 @@ pub struct Target {
     pub late_tools: bool,
     /// The Anthropic dialect: it has a place for encrypted reasoning, and none for Moonshot's built-in tools.
     pub anthropic: bool,
-}
-
-/// An acceptable conversation, not yet in any dialect.
-#[derive(Debug, Default)]
-pub struct Conversation<'a> {
-    /// Tools for the top level of the body.
-    pub tools: Vec<WireTool<'a>>,
-    /// Turns in order.
-    pub turns: Vec<Turn<'a>>,
-    /// Tool names that had to be changed: name on the wire → Pi's name.
-    pub renamed: HashMap<String, String>,
-    /// What the person should know about changes that cost meaning, one sentence each.
-    pub notes: Vec<String>,
-    /// Estimate of the prompt in tokens: the last reported total plus a quarter of the characters since.
-    pub estimated_tokens: u64,
-    /// About as long as a body gets, in bytes: room for it is made at once, because growing would double it.
-    pub body_bytes: usize,
-}
-
-impl<'a> Conversation<'a> {
-    /// The images and videos, in order.
-    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut Inset> + use<'_, 'a> {
-        let parts = self.turns.iter_mut().flat_map(|turn| match turn {
-            Turn::User(parts) | Turn::ToolResult { parts, .. } => parts.as_mut_slice(),
-            _ => &mut [],
-        });
-        parts.filter_map(|part| if let Part::Inset(inset) = part { Some(inset) } else { None })
-    }
-}
-
-/// One message of the request.
-#[derive(Debug)]
-pub enum Turn<'a> {
-    /// Instructions; never blank.
-    System(Cow<'a, str>),
-    /// Tools that join here; never empty.
-    Tools(Vec<WireTool<'a>>),
-    /// The person; never empty.
-    User(Vec<Part<'a>>),
-    /// An earlier answer; has something in it.
-    Assistant(Answer<'a>),
-    /// Result of the call with this id; follows its call directly.
-    ToolResult {
-        /// The id that the call was given in this request.
-        call_id: String,
-        /// May be empty.
-        parts: Vec<Part<'a>>,
-        /// The tool failed.
-        is_error: bool,
-    },
-}
-
-/// An earlier answer.
-#[derive(Debug, Default)]
-pub struct Answer<'a> {
-    /// In the order they came in.
-    pub blocks: Vec<AnswerBlock<'a>>,
-}
-
-/// A piece of an earlier answer.
-#[derive(Debug)]
-pub enum AnswerBlock<'a> {
-    /// Never blank.
-    Text(Cow<'a, str>),
-    /// Reasoning to be replayed.
-    Thinking {
-        /// May be blank: "reasoned, but empty" is not the same as no reasoning.
-        text: Cow<'a, str>,
-        /// Field name or signature it came with.
-        signature: Cow<'a, str>,
-        /// Entries for `reasoning_details`, without their index (kimi-code-2.1 §6.3).
-        details: Vec<Value>,
-    },
-    /// Encrypted reasoning of the Anthropic dialect.
-    Redacted(Cow<'a, str>),
-    /// A tool call.
-    Call {
-        /// Unique in the request, at most 64 safe characters.
-        id: String,
-        /// Name on the wire.
-        name: String,
-        /// A JSON object as text.
-        arguments: Cow<'a, str>,
-    },
-}
-
-impl Answer<'_> {
-    /// Whether it calls tools.
-    pub fn has_calls(&self) -> bool {
-        self.blocks.iter().any(|block| matches!(block, AnswerBlock::Call { .. }))
-    }
-
-    /// An answer of blank reasoning alone is none; the service calls it empty. Where signatures count, a signed one is some.
-    fn is_empty(&self, signatures: bool) -> bool {
-        self.blocks.iter().all(|block| {
-            matches!(block, AnswerBlock::Thinking { text, signature, .. }
-                if text.trim().is_empty() && !(signatures && is_signature(signature)))
-        })
-    }
 }
 
 /// Makes the transcript acceptable.
@@ -235,22 +136,27 @@ impl<'a> Repairer<'a> {
     fn tools(&mut self, added: Vec<Tool<'a>>, removed: &[Cow<'a, str>], folded: bool) {
         self.out.tools.retain(|tool| !removed.contains(&tool.original));
         let mut anchored: Vec<WireTool<'a>> = Vec::new();
-        let mut here: Vec<String> = Vec::new();
+        let mut here: HashSet<Cow<'a, str>> = HashSet::with_capacity(added.len());
+        let listed = if folded { self.out.tools.as_slice() } else { &[] };
+        let mut positions: HashMap<Cow<'a, str>, usize> =
+            listed.iter().enumerate().map(|(at, tool)| (tool.original.clone(), at)).collect();
         for tool in added {
             let name = self.names.wire(&tool.name, !self.target.anthropic);
-            if here.contains(&name) {
+            if !here.insert(tool.name.clone()) {
                 self.note(format!("Tool {}: declared twice at once; the last declaration counts.", tool.name));
             }
-            here.push(name.clone());
             let (tool, note) = WireTool::new(tool, name);
             if let Some(note) = note {
                 self.note(note);
             }
             self.count(tool.description.len() + tool.parameters().get().len());
             let list = if folded { &mut self.out.tools } else { &mut anchored };
-            match list.iter_mut().find(|known| known.original == tool.original) {
-                Some(known) => *known = tool,
-                None => list.push(tool),
+            match positions.entry(tool.original.clone()) {
+                Entry::Occupied(known) => list[*known.get()] = tool,
+                Entry::Vacant(free) => {
+                    free.insert(list.len());
+                    list.push(tool);
+                }
             }
         }
         if !anchored.is_empty() {
@@ -373,7 +279,8 @@ impl<'a> Repairer<'a> {
     }
 
     fn count(&mut self, characters: usize) {
-        self.out.estimated_tokens += characters.div_ceil(4) as u64;
+        // What a recorded answer says of its tokens may be any number.
+        self.out.estimated_tokens = self.out.estimated_tokens.saturating_add(characters.div_ceil(4) as u64);
     }
 
     fn finish(mut self) -> Conversation<'a> {

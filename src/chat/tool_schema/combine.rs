@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::MAX_BRANCHES;
 use super::keywords;
 use super::normalise::{Hints, Normaliser, Place, anything, described};
+use super::{MAX_BRANCHES, MAX_VALUES};
 
 /// Adds the demands of `more` to `base`, which then asks for both.
 pub fn merge(base: &mut Map<String, Value>, more: Map<String, Value>) {
@@ -17,7 +17,7 @@ pub fn merge(base: &mut Map<String, Value>, more: Map<String, Value>) {
             ("properties", Value::Object(known), Value::Object(properties)) => {
                 for (name, property) in properties {
                     match known.get_mut(&name) {
-                        Some(own) if *own != property => *own = json!({ "allOf": [own.take(), property] }),
+                        Some(own) if *own != property => demand_both(own, property),
                         Some(_) => {}
                         None => {
                             known.insert(name, property);
@@ -53,10 +53,18 @@ pub fn merge(base: &mut Map<String, Value>, more: Map<String, Value>) {
                     }
                 }
             }
-            ("items", known, value) if *known != value => *known = json!({ "allOf": [known.take(), value] }),
+            ("items", known, value) if *known != value => demand_both(known, value),
             ("description" | "title" | "default" | "$defs" | "definitions", _, _) => {}
             (_, known, value) => *known = value,
         }
+    }
+}
+
+/// Both schemas at once. Side by side and not one within the other: thousands of parts must not nest thousands of levels deep.
+fn demand_both(known: &mut Value, more: Value) {
+    match known.as_object_mut().filter(|own| own.len() == 1).and_then(|own| own.get_mut("allOf")) {
+        Some(Value::Array(parts)) => parts.push(more),
+        _ => *known = json!({ "allOf": [known.take(), more] }),
     }
 }
 
@@ -107,9 +115,12 @@ impl Normaliser<'_> {
             return Some(out);
         }
         let mut converted: Vec<Map<String, Value>> = Vec::new();
+        let around = Value::Object(node.clone());
         for branch in branches {
             let branch = if node.is_empty() && !place.root {
                 branch
+            } else if !self.affords(&around) {
+                break;
             } else {
                 let mut merged = node.clone();
                 match self.resolved(branch) {
@@ -131,7 +142,8 @@ impl Normaliser<'_> {
         }
         let mut distinct: Vec<Map<String, Value>> = Vec::new();
         for schema in converted {
-            if !distinct.contains(&schema) {
+            // More cannot be said anyway, neither as branches nor as one list of values.
+            if distinct.len() <= MAX_VALUES && !distinct.contains(&schema) {
                 distinct.push(schema);
             }
         }

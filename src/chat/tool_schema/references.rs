@@ -63,13 +63,25 @@ fn anchored<'s>(node: &'s Value, name: &str) -> Option<&'s Value> {
 
 /// Whether some finite value satisfies a schema of the subset: only what is required can make it endless.
 pub fn terminates(root: &Map<String, Value>) -> bool {
-    Endings { root, proven: HashSet::new(), open: HashSet::new() }.members(root)
+    let mut endings = Endings { root, proven: HashSet::new(), visited: HashSet::new() };
+    loop {
+        let known = endings.proven.len();
+        endings.visited.clear();
+        if endings.members(root) {
+            return true;
+        }
+        // What was proven on the way may prove more; without news there is none to come.
+        if endings.proven.len() == known {
+            return false;
+        }
+    }
 }
 
+/// One look at each part per round: definitions that name each other twice have more ways through them than anybody can go.
 struct Endings<'s> {
     root: &'s Map<String, Value>,
     proven: HashSet<*const Value>,
-    open: HashSet<*const Value>,
+    visited: HashSet<*const Value>,
 }
 
 impl Endings<'_> {
@@ -80,11 +92,10 @@ impl Endings<'_> {
         if self.proven.contains(&key) {
             return true;
         }
-        if !self.open.insert(key) {
+        if !self.visited.insert(key) {
             return false;
         }
         let ends = self.members(members);
-        self.open.remove(&key);
         if ends {
             self.proven.insert(key);
         }

@@ -17,7 +17,7 @@ const MIN_PART: usize = 50;
 /// Schemas longer than this are not worth the search, in bytes.
 const MAX_SEARCHED: usize = 300_000;
 
-/// Parts that are moved to `$defs` at most.
+/// Parts that are moved to `$defs`, or back from there, at most.
 const MAX_PARTS: usize = 100;
 
 /// The schema, shorter if it has to be, and what belongs into the tool's description for that.
@@ -121,6 +121,7 @@ fn inline_single_uses(schema: &mut Value) {
         .into_iter()
         .flat_map(|definitions| definitions.keys())
         .filter(|name| uses.get(*name) == Some(&1))
+        .take(MAX_PARTS)
         .cloned()
         .collect();
     for name in names {

@@ -199,3 +199,48 @@ proptest! {
         prop_assert_eq!(normal(&once), once);
     }
 }
+
+/// A tool server may send anything; what it costs must not depend on how often a part is named.
+#[test]
+fn parts_that_name_each_other_do_not_multiply() {
+    let chain = |length: usize, link: &dyn Fn(Value) -> Value, last: Value| {
+        let name = |at: usize| format!("A{at}");
+        let mut definitions: serde_json::Map<String, Value> =
+            (0..length).map(|at| (name(at), link(json!({ "$ref": format!("#/$defs/{}", name(at + 1)) })))).collect();
+        definitions.insert(name(length), last);
+        json!({ "type": "object", "properties": { "p": { "$ref": "#/$defs/A0" } }, "required": ["p"], "$defs": definitions })
+    };
+    let endless = json!({ "type": "object", "required": ["x"], "properties": { "x": { "$ref": "#/$defs/A40" } } });
+    let twice = |word: &'static str| move |next: Value| json!({ word: [next, next] });
+    let beside = |next: Value| json!({ "allOf": [{ "properties": { "q": next } }, { "properties": { "q": { "allOf": [next, next] } } }] });
+    let itself = json!({ "allOf": [{ "$ref": "#/$defs/A0" }, { "$ref": "#/$defs/A0" }] });
+    for schema in [
+        chain(40, &twice("anyOf"), endless.clone()),
+        chain(40, &twice("allOf"), endless.clone()),
+        chain(40, &beside, json!({ "type": "string" })),
+        chain(0, &twice("allOf"), itself),
+        chain(20, &|next| json!({ "anyOf": [{ "allOf": [next] }, next], "minProperties": 1 }), endless),
+    ] {
+        assert_eq!(problem(&normal(&schema)), None, "{schema}");
+    }
+}
+
+/// Nesting is what a stack pays for, and running out of it ends the process.
+#[test]
+fn thousands_of_demands_on_one_member_do_not_nest() {
+    let parts = |demand: &dyn Fn(usize) -> Value| json!({ "allOf": (0..5000).map(demand).collect::<Vec<_>>() });
+    for schema in [
+        parts(&|least| json!({ "properties": { "p": { "type": "string", "minLength": least } } })),
+        parts(&|least| json!({ "properties": { "p": { "items": { "minimum": least } } } })),
+    ] {
+        assert_eq!(problem(&normal(&schema)), None);
+    }
+}
+
+#[test]
+fn long_lists_take_no_longer_than_their_length() {
+    let values: Vec<String> = (0..50_000).map(|number| format!("value {number}")).collect();
+    assert_eq!(problem(&normal(&json!({ "properties": { "p": { "enum": values } } }))), None);
+    let branches: Vec<Value> = (0..5000).map(|number| json!({ "type": "object", "minProperties": number })).collect();
+    assert_eq!(problem(&normal(&json!({ "properties": { "p": { "anyOf": branches } } }))), None);
+}

@@ -1,0 +1,191 @@
+//! One turn of the conversation → one message (protocol reference §6.4).
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::repair::{Answer, AnswerBlock, Turn};
+use super::super::transcript::Part;
+use super::tools::Tools;
+use crate::files::{Inset, Kind};
+
+/// What a tool said that said nothing; Pi's words.
+const NO_OUTPUT: &str = "(no tool output)";
+
+/// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).
+#[derive(Clone, Copy)]
+pub struct Replay {
+    /// In every answer.
+    pub everywhere: bool,
+    /// In answers that call tools.
+    pub beside_calls: bool,
+}
+
+/// A message as it is sent.
+#[derive(Default, Serialize)]
+pub struct WireMessage<'a> {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<WireContent<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<WireCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<Tools<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<Cow<'a, str>>,
+}
+
+impl<'a> WireMessage<'a> {
+    /// The message of a turn.
+    pub fn from(turn: &'a Turn<'a>, replay: Replay) -> Self {
+        match turn {
+            Turn::System(text) => {
+                Self { role: "system", content: Some(WireContent::Text(text.as_ref().into())), ..Self::default() }
+            }
+            Turn::Tools(tools) => Self { role: "system", tools: Some(Tools(tools)), ..Self::default() },
+            Turn::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
+            Turn::ToolResult { call_id, parts, .. } => {
+                Self { role: "tool", tool_call_id: Some(call_id), content: Some(result(parts)), ..Self::default() }
+            }
+            Turn::Assistant(answer) => Self::assistant(answer, replay),
+        }
+    }
+
+    fn assistant(answer: &'a Answer<'a>, replay: Replay) -> Self {
+        let mut message = Self { role: "assistant", ..Self::default() };
+        let mut texts: Vec<&str> = Vec::new();
+        let mut thoughts: Vec<&str> = Vec::new();
+        let mut field: Option<&str> = None;
+        for block in &answer.blocks {
+            match block {
+                AnswerBlock::Text(text) => texts.push(text),
+                AnswerBlock::Thinking { text, signature, details } => {
+                    if !text.trim().is_empty() {
+                        field = field.or(Some(signature));
+                        thoughts.push(text);
+                    }
+                    field = field.or(if text.trim().is_empty() { Some("") } else { None });
+                    message.reasoning_details.extend(details);
+                }
+                AnswerBlock::Redacted(_) => {}
+                AnswerBlock::Call { id, name, arguments } => {
+                    message.tool_calls.push(WireCall {
+                        id,
+                        kind: "function",
+                        function: WireFunction { name, arguments },
+                    });
+                }
+            }
+        }
+        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
+        message.content = match (texts.is_empty(), message.tool_calls.is_empty()) {
+            (false, _) => Some(WireContent::Text(joined(&texts, ""))),
+            (true, true) => Some(WireContent::Text("".into())),
+            (true, false) => None,
+        };
+        match field {
+            Some("reasoning") => message.reasoning = Some(joined(&thoughts, "\n")),
+            Some(_) => message.reasoning_content = Some(joined(&thoughts, "\n")),
+            None => {}
+        }
+        let demanded = replay.everywhere || (replay.beside_calls && !message.tool_calls.is_empty());
+        if demanded && message.reasoning_content.is_none() {
+            message.reasoning_content = Some("".into());
+        }
+        message
+    }
+}
+
+#[derive(Serialize)]
+struct WireCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: WireFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct WireFunction<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WireContent<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<WirePart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum WirePart<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: MediaUrl<'a> },
+    VideoUrl { video_url: MediaUrl<'a> },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum MediaUrl<'a> {
+    /// Filled once it is known whether it is a reference.
+    Gap(&'a Inset),
+    Link {
+        url: &'a str,
+    },
+}
+
+fn joined<'a>(texts: &[&'a str], separator: &str) -> Cow<'a, str> {
+    match texts {
+        [text] => Cow::Borrowed(text),
+        texts => Cow::Owned(texts.join(separator)),
+    }
+}
+
+/// One text part is sent as a plain string, as the official client does.
+fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
+    match parts {
+        [Part::Text(text)] => WireContent::Text(text.as_ref().into()),
+        parts => WireContent::Parts(parts.iter().map(wire_part).collect()),
+    }
+}
+
+/// Tool output without images is one string, its texts joined by line breaks as Pi joins them.
+fn result<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
+    let texts: Vec<&str> =
+        parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_ref()) } else { None }).collect();
+    let text = joined(&texts, "\n");
+    match (texts.len() == parts.len(), text.trim().is_empty()) {
+        (true, true) => WireContent::Text(NO_OUTPUT.into()),
+        (true, false) => WireContent::Text(text),
+        (false, _) => WireContent::Parts(parts.iter().filter(|part| !is_blank(part)).map(wire_part).collect()),
+    }
+}
+
+fn is_blank(part: &Part<'_>) -> bool {
+    matches!(part, Part::Text(text) if text.trim().is_empty())
+}
+
+fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
+    match part {
+        Part::Text(text) => WirePart::Text { text },
+        Part::Inset(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
+        Part::Link { kind, url } => media_part(*kind, MediaUrl::Link { url }),
+        // Repair leaves none.
+        Part::Media { kind, .. } => WirePart::Text { text: kind.word() },
+    }
+}
+
+fn media_part(kind: Kind, url: MediaUrl<'_>) -> WirePart<'_> {
+    match kind {
+        Kind::Image => WirePart::ImageUrl { image_url: url },
+        Kind::Video => WirePart::VideoUrl { video_url: url },
+    }
+}

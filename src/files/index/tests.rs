@@ -1,0 +1,142 @@
+//! What the index promises: never a wrong id, whatever lies on the disk.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+
+use super::*;
+use crate::files::medium::Medium;
+
+/// A directory that goes away with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("kimi-index-{:016x}", rand::random::<u64>()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn key() -> Key {
+    let text = format!("{:032x}", rand::random::<u128>());
+    let digest = Medium::new(Bytes::from(text)).facts().digest.unwrap();
+    Key { digest, media_type: MediaType::named("image/png").unwrap() }
+}
+
+fn token(user: &str, serial: u32) -> String {
+    let payload = URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{user}","jti":{serial}}}"#));
+    format!("eyJhbGciOiJub25lIn0.{payload}.signature")
+}
+
+/// What another process sees.
+fn restart() {
+    remembered().clear();
+}
+
+#[test]
+fn the_account_survives_its_tokens_and_never_meets_another() {
+    let root = "https://api.kimi.com/coding";
+    assert_eq!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u1", 2)));
+    assert_ne!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u2", 1)));
+    assert_ne!(Account::new(root, &token("u1", 1)), Account::new("https://api.kimi.ai/coding", &token("u1", 1)));
+    assert_ne!(Account::new(root, "sk-1"), Account::new(root, "sk-2"));
+    let name = format!("{:?}", Account::new(root, "sk-kimi-secret"));
+    assert!(!name.contains("secret"));
+}
+
+#[test]
+fn an_id_outlives_the_process() {
+    let home = Scratch::new();
+    let (key, account) = (key(), Account::new("r", "k"));
+    let index = Index::new(Some(&home.0), account.clone());
+    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
+    restart();
+    assert_eq!(index.find(&key).as_deref(), Some("file-1"));
+    assert_eq!(Index::new(Some(&home.0), Account::new("r", "other")).find(&key), None);
+}
+
+#[test]
+fn who_records_first_counts_until_the_id_is_stale() {
+    let home = Scratch::new();
+    let (key, account) = (key(), Account::new("r", "k"));
+    let index = Index::new(Some(&home.0), account);
+    index.record(&key, "file-1", 10, None);
+    restart();
+    assert_eq!(index.record(&key, "file-2", 10, None), "file-1");
+    assert_eq!(index.forget(&key, "file-1"), None);
+    assert_eq!(index.record(&key, "file-3", 10, Some("file-1")), "file-3");
+    restart();
+    assert_eq!(index.forget(&key, "file-1").as_deref(), Some("file-3"), "another process has replaced it");
+}
+
+#[test]
+fn a_damaged_copied_or_foreign_entry_is_not_believed() {
+    let home = Scratch::new();
+    let (ours, theirs, account) = (key(), key(), Account::new("r", "k"));
+    let index = Index::new(Some(&home.0), account);
+    index.record(&ours, "file-1", 10, None);
+    let (path, other) = (index.path(&ours).unwrap(), index.path(&theirs).unwrap());
+    fs::copy(&path, &other).unwrap();
+    restart();
+    assert_eq!(index.find(&theirs), None, "the entry of another content");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut entry: Entry = serde_json::from_str(&text).unwrap();
+    entry.created = u64::MAX;
+    let eternal = serde_json::to_string(&entry).unwrap();
+    for damaged in
+        ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\"", &eternal]
+    {
+        fs::write(&path, damaged).unwrap();
+        restart();
+        assert_eq!(index.find(&ours), None, "{damaged:?}");
+    }
+    assert_eq!(index.record(&ours, "file-2", 10, None), "file-2", "and is replaced");
+    restart();
+    assert_eq!(index.find(&ours).as_deref(), Some("file-2"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_costs_only_memory() {
+    let home = Scratch::new();
+    fs::write(home.0.join("uploads"), "a file where the directory should be").unwrap();
+    let index = Index::new(Some(&home.0), Account::new("r", "k"));
+    let key = key();
+    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(index.find(&key).as_deref(), Some("file-1"));
+    assert_eq!(Index::new(None, Account::new("r", "k")).find(&key).as_deref(), Some("file-1"));
+}
+
+#[test]
+fn the_directory_is_bounded_in_number_and_age() {
+    let home = Scratch::new();
+    let aged = |name: &str, age: Duration| {
+        let path = home.0.join(name);
+        fs::write(&path, "x").unwrap();
+        File::options().append(true).open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+    };
+    let hour = Duration::from_secs(3600);
+    aged("ancient", MAX_AGE + hour);
+    aged("old", hour * 5);
+    aged("newer", hour * 4);
+    aged("newest", hour);
+    aged("left.lock", hour * 2);
+    aged("fresh.tmp", Duration::ZERO);
+    prune(&home.0, 2);
+    let mut left: Vec<String> =
+        fs::read_dir(&home.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["fresh.tmp", "newer", "newest"]);
+}
+
+#[test]
+fn an_id_is_something_that_needs_no_escaping() {
+    assert!(is_file_id("d0abc123") && is_file_id("a.b_c-D"));
+    assert!(!is_file_id("") && !is_file_id("../a") && !is_file_id("a\"b") && !is_file_id("-a"));
+}

@@ -1,0 +1,116 @@
+/**
+ * `npm run bench:rust [-- --quick] [--save]`
+ *
+ * The parts that only compute, measured by criterion beside a yardstick: the time that serde_json takes to read the same JSON
+ * on the same machine in the same run. The ratio of both hardly depends on the machine, so it is what
+ * `tests/bench/baseline.json` keeps; one that has grown by more than 30 % is a regression and fails the command.
+ */
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const RESULTS = join(ROOT, "target", "criterion");
+const BASELINE = join(import.meta.dirname, "baseline.json");
+
+/** How much slower, in yardsticks, a part may get. */
+const TOLERANCE = 1.3;
+
+/** What is measured, in the order of a turn. */
+const PARTS = [
+  "body, chat",
+  "body, messages",
+  "60 tools, new",
+  "60 tools, seen before",
+  "events",
+  "answer, chat",
+  "answer, messages",
+  "arguments",
+];
+
+interface Part {
+  /** Megabytes per second on the machine that measured. */
+  mbPerSecond: number;
+  /** Milliseconds for the whole input on the machine that measured. */
+  milliseconds: number;
+  /** Our time in yardsticks. */
+  ratio: number;
+}
+
+type Baseline = Record<string, Part>;
+
+const { values: flags } = parseArgs({
+  options: { quick: { type: "boolean", default: false }, save: { type: "boolean", default: false } },
+});
+
+/** Median time of one iteration, in nanoseconds. */
+function median(part: string, subject: string): number {
+  const file = join(RESULTS, part, subject, "new", "estimates.json");
+  const estimates = JSON.parse(readFileSync(file, "utf8")) as { median: { point_estimate: number } };
+  return estimates.median.point_estimate;
+}
+
+function bytes(part: string): number {
+  const file = join(RESULTS, part, "ours", "new", "benchmark.json");
+  const { throughput } = JSON.parse(readFileSync(file, "utf8")) as { throughput: { Bytes: number } };
+  return throughput.Bytes;
+}
+
+function measured(part: string): Part {
+  const ours = median(part, "ours");
+  return {
+    mbPerSecond: Math.round((bytes(part) / ours) * 1e4) / 10,
+    milliseconds: Number((ours / 1e6).toPrecision(3)),
+    ratio: Number((ours / median(part, "yardstick")).toPrecision(3)),
+  };
+}
+
+function readBaseline(): Baseline {
+  try {
+    return JSON.parse(readFileSync(BASELINE, "utf8")) as Baseline;
+  } catch {
+    return {};
+  }
+}
+
+const { status } = spawnSync(
+  "cargo",
+  [
+    "bench",
+    "--locked",
+    "--bench",
+    "request",
+    "--bench",
+    "stream",
+    "--",
+    "--noplot",
+    ...(flags.quick ? ["--quick"] : []),
+  ],
+  { cwd: ROOT, stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, CRITERION_HOME: RESULTS } },
+);
+if (status !== 0) process.exit(status ?? 1);
+
+const now: Baseline = Object.fromEntries(PARTS.map((part) => [part, measured(part)]));
+const before = flags.save ? now : readBaseline();
+const slower: string[] = [];
+console.log("\n| part | MB/s | ms | in yardsticks | baseline |\n|---|---:|---:|---:|---:|");
+for (const [part, { mbPerSecond, milliseconds, ratio }] of Object.entries(now)) {
+  const kept = before[part]?.ratio;
+  const grown = kept !== undefined && ratio > kept * TOLERANCE;
+  if (grown) slower.push(part);
+  const perSecond = part === "60 tools, new" ? ` (${Math.round(60_000 / milliseconds)} tools/s)` : "";
+  console.log(
+    `| ${part} | ${mbPerSecond} | ${milliseconds}${perSecond} | ${ratio} | ${kept ?? "–"}${grown ? " ✗" : ""} |`,
+  );
+}
+if (flags.save) {
+  writeFileSync(BASELINE, `${JSON.stringify(now, null, 2)}\n`);
+  console.log(`\nSaved as the baseline: ${BASELINE}`);
+}
+if (slower.length > 0) {
+  console.error(
+    `\nSlower than the baseline by more than 30 %: ${slower.join("; ")}. Measure again on a quiet machine.`,
+  );
+  process.exit(1);
+}

@@ -1,0 +1,117 @@
+//! Bytes of a stream → events → blocks, and argument text → changes. Beside each the time that serde_json takes to read the
+//! same JSON, so that results of two machines can be compared: `npm run bench:rust`.
+
+#[path = "../support/yardstick.rs"]
+mod yardstick;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use kimi_code::catalog::Prices;
+use kimi_code::chat::blocks::Blocks;
+use kimi_code::chat::dialect::Dialect;
+use kimi_code::chat::frame::{FrameQueue, Frames};
+use kimi_code::chat::sse::{Event, SseDecoder};
+use kimi_code::chat::tool_args::{Changes, ToolArgs};
+use serde::de::IgnoredAny;
+use serde_json::json;
+use yardstick::beside;
+
+/// As the socket hands them over.
+const CHUNK: usize = 16 << 10;
+
+const EVENTS: usize = 20_000;
+
+/// An answer of many small pieces of text: the JSON of its events, and the bytes of the stream.
+fn stream(dialect: Dialect) -> (Vec<String>, Vec<u8>) {
+    let piece = |number: usize| ["The ", "quick brown ", "fox — ", "jumps\n", "世界 "][number % 5];
+    let event = |number: usize| match dialect {
+        Dialect::OpenAi => {
+            json!({ "id": "chatcmpl-6970b5d02fa474c1767e8767", "object": "chat.completion.chunk", "created": 1_768_994_256,
+            "model": "k3", "choices": [{ "index": 0, "delta": { "content": piece(number) }, "finish_reason": null }] })
+        }
+        Dialect::Anthropic => json!({ "type": "content_block_delta", "index": 0,
+            "delta": { "type": "text_delta", "text": piece(number) } }),
+    };
+    let events: Vec<String> = (0..EVENTS).map(|number| event(number).to_string()).collect();
+    let bytes = events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>().into_bytes();
+    (events, bytes)
+}
+
+fn read_events(events: &[String]) {
+    for event in events {
+        black_box(serde_json::from_str::<IgnoredAny>(black_box(event)).is_ok());
+    }
+}
+
+fn sse(bytes: &[u8]) -> usize {
+    let mut decoder = SseDecoder::default();
+    let mut seen = 0;
+    for chunk in bytes.chunks(CHUNK) {
+        let fed = decoder.feed(chunk, &mut |event| {
+            seen += usize::from(matches!(event, Event::Data { .. }));
+            Ok(())
+        });
+        assert!(fed.is_ok());
+    }
+    seen
+}
+
+fn answer(dialect: Dialect, bytes: &[u8]) -> usize {
+    let queue = Arc::new(FrameQueue::default());
+    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut blocks = Blocks::new(Prices::default());
+    let (mut sse, mut decoder) = (SseDecoder::default(), dialect.decoder());
+    for chunk in bytes.chunks(CHUNK) {
+        let fed = sse.feed(chunk, &mut |event| match event {
+            Event::Data { name, data } => {
+                decoder.event(name, data, &mut |delta| blocks.apply(delta, &mut frames)).map(drop)
+            }
+            Event::Comment => Ok(()),
+        });
+        assert!(fed.is_ok());
+    }
+    queue.take().len()
+}
+
+/// A file that a model writes, as the arguments of one call.
+fn arguments() -> String {
+    let line = "fn main() { println!(\"grüße, 世界\"); }\n\t// and so on, line by line\n";
+    json!({ "path": "src/main.rs", "content": line.repeat(3000), "edits": vec![json!({ "from": 1, "to": [2.5, true] }); 200] })
+        .to_string()
+}
+
+fn follow(pieces: &[&str]) -> usize {
+    let mut reader = ToolArgs::default();
+    let mut changes = Changes::default();
+    for piece in pieces {
+        reader.append(piece, &mut changes);
+    }
+    changes.into_text().len()
+}
+
+/// Four characters each.
+fn pieces(text: &str) -> Vec<&str> {
+    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).step_by(4).skip(1).chain([text.len()]).collect();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, end)| &text[start..*end]).collect()
+}
+
+fn bench(c: &mut Criterion) {
+    for (name, dialect) in [("chat", Dialect::OpenAi), ("messages", Dialect::Anthropic)] {
+        let (events, bytes) = stream(dialect);
+        let size = bytes.len() as u64;
+        if dialect == Dialect::OpenAi {
+            beside(c, "events", size, || sse(black_box(&bytes)), || read_events(&events));
+        }
+        beside(c, &format!("answer, {name}"), size, || answer(dialect, black_box(&bytes)), || read_events(&events));
+    }
+    let text = arguments();
+    let pieces = pieces(&text);
+    let read = || serde_json::from_str::<IgnoredAny>(black_box(&text)).is_ok();
+    beside(c, "arguments", text.len() as u64, || follow(black_box(&pieces)), read);
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);

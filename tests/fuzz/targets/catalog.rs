@@ -1,0 +1,36 @@
+//! The list of models: as the service sends it, and as it lies on disk.
+
+use std::collections::HashSet;
+use std::fs;
+
+use kimi_code::catalog::live::{parse, with_wishes};
+use kimi_code::catalog::stored::{Stored, read, write};
+use kimi_code::catalog::{Model, fallback};
+use kimi_code::config::Settings;
+
+const ROOT: &str = "https://api.kimi.com/coding";
+const KEY: &str = "sk-kimi-fuzz";
+
+/// Every model that is offered makes sense, and what was kept is what is read.
+pub fn catalog(data: &[u8]) {
+    let scratch = tempfile::tempdir().expect("a folder");
+    fs::write(scratch.path().join("catalog.json"), data).expect("a file");
+    if let Some(stored) = read(scratch.path(), ROOT, None) {
+        offered(&stored);
+    }
+    let Ok(models) = parse(data) else { return };
+    let stored = Stored { root: ROOT.to_owned(), fetched_at: 1, models };
+    offered(&stored);
+    write(scratch.path(), KEY, &stored).expect("whatever lay there");
+    assert_eq!(read(scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
+}
+
+fn offered(stored: &Stored) {
+    let models: Vec<Model> = stored.models.iter().map(|entry| entry.model()).chain(fallback()).collect();
+    for model in with_wishes(models, &Settings::default(), None) {
+        assert!(model.max_tokens <= model.context_window, "{model:?}");
+        assert!(serde_json::to_value(&model).is_ok_and(|model| model["cost"]["input"].is_number()));
+    }
+    let ids: HashSet<&str> = stored.models.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!(ids.len(), stored.models.len(), "no model twice");
+}

@@ -1,0 +1,100 @@
+//! Files that hold logins: the official client's, its predecessor's, Pi's.
+
+use std::fs;
+use std::path::Path;
+
+use kimi_code::auth::pi_auth::PiAuth;
+use kimi_code::auth::store::{KimiCodeFile, Stored};
+use kimi_code::auth::token::{Tokens, tokens};
+use serde_json::{Map, Value};
+
+use super::pieces::parts;
+
+/// Input: a credential file, Pi's `auth.json`, what a writer that died has left beside the credential file.
+///
+/// Nothing that lies there stops a login from being written, and what is not ours survives it.
+pub fn credentials(data: &[u8]) {
+    let [file, auth, leftover] = parts(data);
+    if let Ok(answer) = serde_json::from_slice(file) {
+        tokens(&answer).iter().for_each(judge);
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    kimi_code(home.path(), file, leftover);
+    pi(home.path(), auth);
+}
+
+/// Every question that is asked about a login has an answer.
+fn judge(tokens: &Tokens) {
+    assert!(!(tokens.access.is_empty() && tokens.is_valid()));
+    let _ = (tokens.is_due(), tokens.remaining());
+    assert!(tokens.same_account(tokens));
+    assert!(tokens.access.len() < 8 || !format!("{tokens:?}").contains(&tokens.access), "a token in a debug text");
+}
+
+fn fresh() -> Tokens {
+    Tokens {
+        access: "new-access".to_owned(),
+        refresh: "new-refresh".to_owned(),
+        expires_at_ms: 2_000_000_000_000,
+        expires_in: 900,
+        scope: String::new(),
+        token_type: String::new(),
+    }
+}
+
+fn kimi_code(home: &Path, content: &[u8], leftover: &[u8]) {
+    let file = KimiCodeFile::new(home, "kimi-code");
+    let folder = home.join("credentials");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(file.path(), content).expect("a file");
+    fs::write(folder.join("kimi-code.json.tmp.1.00000000"), leftover).expect("a file");
+
+    let before = file.read().expect("readable");
+    before.tokens().iter().for_each(|tokens| judge(tokens));
+    file.recover();
+    if matches!(before, Stored::Login(_) | Stored::Revoked) {
+        let recovered = file.read().expect("readable");
+        assert!(matches!(recovered, Stored::Login(_) | Stored::Revoked), "recovery loses a login: {recovered:?}");
+    }
+    assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside the file");
+
+    let known = object(file.path());
+    file.write(&fresh()).expect("writable");
+    assert_eq!(file.read().expect("readable").tokens().map(|login| &login.access), Some(&fresh().access));
+    let ours = ["access_token", "refresh_token", "expires_at", "expires_in", "scope", "token_type"];
+    assert_eq!(without(known, &ours), without(object(file.path()), &ours), "what is not ours stays");
+    file.write_tombstone().expect("writable");
+    assert_eq!(file.read().expect("readable"), Stored::Revoked);
+}
+
+fn pi(agent: &Path, content: &[u8]) {
+    let auth = PiAuth::new(agent);
+    fs::write(auth.path(), content).expect("a file");
+    let Ok(entry) = auth.read() else { return };
+    entry.stored.tokens().iter().for_each(|tokens| judge(tokens));
+    let known = object(auth.path());
+    let written = auth.write(&fresh());
+    let after = fs::read(auth.path()).expect("a file");
+    match (written, entry.stored) {
+        (Ok(()), Stored::Login(_) | Stored::Revoked) => {
+            assert_eq!(
+                auth.read().expect("readable").stored.tokens().map(|login| &login.refresh),
+                Some(&fresh().refresh)
+            );
+            let provider = ["kimi-coding"];
+            assert_eq!(without(known, &provider), without(object(auth.path()), &provider), "what is not ours stays");
+        }
+        // No login of ours: nothing to replace.
+        _ => assert_eq!(after, content),
+    }
+}
+
+fn object(path: &Path) -> Map<String, Value> {
+    let bytes = fs::read(path).expect("a file");
+    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).unwrap_or_default()
+}
+
+fn without(mut object: Map<String, Value>, names: &[&str]) -> Map<String, Value> {
+    object.retain(|name, _| !names.contains(&name.as_str()));
+    object
+}

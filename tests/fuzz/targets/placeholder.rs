@@ -1,0 +1,24 @@
+//! The filter of "(Empty response: …".
+
+use kimi_code::chat::placeholder::Placeholder;
+
+use super::pieces::text_pieces;
+
+/// A text that begins with the marker vanishes, every other one passes whole; however it is cut.
+pub fn placeholder(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let expected = if text.starts_with("(Empty response:") { "" } else { text };
+    let mut cuttings = text_pieces(text);
+    cuttings.push(vec![text]);
+    // The marker has 16 characters, so a cut further on tells nothing new.
+    cuttings.extend((0..text.len().min(20)).filter_map(|at| text.split_at_checked(at)).map(|(a, b)| vec![a, b]));
+    for pieces in cuttings {
+        let mut filter = Placeholder::default();
+        let mut seen = String::new();
+        for piece in &pieces {
+            seen.extend(filter.push(piece));
+        }
+        seen.push_str(filter.finish());
+        assert_eq!(seen, expected, "{pieces:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Pi's context as JSON text → a body that the service takes.
+
+use kimi_code::chat::body::BodyOptions;
+use kimi_code::chat::dialect::Dialect;
+use kimi_code::chat::repair::{Conversation, Target, Turn, repair};
+use kimi_code::chat::thinking::Thinking;
+use kimi_code::chat::transcript::{Part, Transcript};
+use kimi_code::chat::wire::without_lone_surrogates;
+use serde_json::Value;
+
+use super::acceptable::refusal;
+use super::conversation::{body, capable, recorded, until_boundary};
+
+/// What can be read can be sent, repair has nothing to do the second time, and a longer conversation begins with the bytes of
+/// the shorter one.
+pub fn transcript(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let clean = without_lone_surrogates(text, "");
+    let json = clean.as_deref().unwrap_or(text);
+    if let Err(error) = Transcript::parse(json, &[]) {
+        assert!(!error.message.is_empty());
+        return;
+    }
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+        let blind = Target { anthropic: dialect == Dialect::Anthropic, ..Target::default() };
+        for target in [capable(dialect), blind] {
+            let mut conversation = repaired(json, target);
+            let sent = body(&mut conversation, dialect, &options());
+            if let Some(why) = refusal(&sent, dialect) {
+                panic!("{dialect:?}: {why}");
+            }
+            let again = recorded(&conversation);
+            assert_eq!(body(&mut repaired(&again, target), dialect, &options()), sent, "{dialect:?}: repaired twice");
+        }
+        with_extra_members(json, dialect);
+        append_only(json, dialect);
+    }
+}
+
+/// A member that a caller adds changes nothing about whether the rest can be sent.
+fn with_extra_members(json: &str, dialect: Dialect) {
+    let mut options = options();
+    options.extra.insert("top_k".to_owned(), 1.into());
+    body(&mut repaired(json, capable(dialect)), dialect, &options);
+}
+
+/// Cut after every message at which Pi could have sent a request.
+fn append_only(json: &str, dialect: Dialect) {
+    let Ok(mut context) = serde_json::from_str::<Value>(json) else { return };
+    let Some(Value::Array(mut messages)) = context.get_mut("messages").map(Value::take) else { return };
+    // Tools that come and go change the head of the request, which is what they are for.
+    for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+        message.retain(|name, _| !matches!(name.as_str(), "toolsAdded" | "toolsRemoved"));
+    }
+    messages.truncate(12);
+    let target = Target { late_tools: false, ..capable(dialect) };
+    let mut shorter: Option<String> = None;
+    for end in 1..=messages.len() {
+        context["messages"] = Value::from(messages[..end].to_vec());
+        let Ok(json) = serde_json::to_string(&context) else { return };
+        let mut conversation = repaired(&json, target);
+        if !is_complete(&conversation) {
+            continue;
+        }
+        let longer = body(&mut conversation, dialect, &options());
+        if let Some(shorter) = &shorter {
+            let head = until_boundary(shorter, dialect);
+            assert!(longer.starts_with(head), "{dialect:?} at {end}\n{head}\n{longer}");
+        }
+        shorter = Some(longer);
+    }
+}
+
+/// Somebody has said something, and every call is answered.
+fn is_complete(conversation: &Conversation<'_>) -> bool {
+    let made_up = |parts: &[Part<'_>], words: &str| matches!(parts, [Part::Text(text)] if text == words);
+    let mut said = false;
+    for turn in &conversation.turns {
+        match turn {
+            Turn::ToolResult { parts, is_error: true, .. } if made_up(parts, "No result provided") => return false,
+            Turn::User(parts) if made_up(parts, "(no content)") => {}
+            Turn::User(_) | Turn::Assistant(_) => said = true,
+            _ => {}
+        }
+    }
+    said
+}
+
+fn repaired(json: &str, target: Target) -> Conversation<'_> {
+    repair(Transcript::parse(json, &[]).expect("read before"), target)
+}
+
+fn options() -> BodyOptions {
+    BodyOptions {
+        model: "k3".to_owned(),
+        thinking: Some(Thinking { kind: "enabled", effort: None, keep: Some("all".to_owned()) }),
+        max_completion_tokens: 1000,
+        ..BodyOptions::default()
+    }
+}

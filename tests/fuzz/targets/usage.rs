@@ -1,0 +1,30 @@
+//! Answers about quota and account.
+
+use kimi_code::services::{account, usage};
+use serde_json::Value;
+
+/// Whatever comes, what is shown are numbers that are numbers and texts of one line.
+pub fn usage(data: &[u8]) {
+    let Ok(answer) = serde_json::from_slice::<Value>(data) else { return };
+    if let Some(profile) = account::parse(&answer) {
+        assert!(!profile.user_id.is_empty() && !profile.name.is_empty());
+        shown(&serde_json::to_value(&profile).expect("JSON"));
+    }
+    if let Some(usage) = usage::parse(&answer) {
+        for window in &usage.windows {
+            assert!(window.used_ratio.is_none_or(|ratio| ratio.is_finite() && ratio >= 0.0), "{window:?}");
+            assert!(window.parts.iter().all(|part| part.used_ratio.is_finite()), "{window:?}");
+        }
+        assert!(usage.windows.len() <= 24);
+        shown(&serde_json::to_value(&usage).expect("JSON"));
+    }
+}
+
+fn shown(value: &Value) {
+    match value {
+        Value::String(text) => assert!(!text.contains(char::is_control), "{text:?}"),
+        Value::Array(items) => items.iter().for_each(shown),
+        Value::Object(members) => members.values().for_each(shown),
+        _ => {}
+    }
+}

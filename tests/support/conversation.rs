@@ -1,0 +1,114 @@
+//! Contexts, and what becomes of them, for tests of whole conversations.
+
+use kimi_code::chat::dialect::Dialect;
+use kimi_code::chat::repair::{AnswerBlock, Conversation, Target, Turn};
+use kimi_code::chat::tool_schema::WireTool;
+use kimi_code::chat::transcript::Part;
+use kimi_code::files::{Draft, Filling, Kind};
+use serde_json::Value;
+
+use kimi_code::chat::body::BodyOptions;
+
+/// A model of this dialect that takes everything.
+pub fn capable(dialect: Dialect) -> Target {
+    let anthropic = dialect == Dialect::Anthropic;
+    Target { images: true, videos: true, late_tools: !anthropic, anthropic }
+}
+
+/// The body with all media inline.
+pub fn body(conversation: &mut Conversation<'_>, dialect: Dialect, options: &BodyOptions) -> String {
+    let insets = Draft::number(conversation.insets_mut());
+    let inline: Vec<Filling> =
+        insets.iter().map(|inset| Filling::Inline(inset.medium.content().expect("nobody forgot it"))).collect();
+    let encoded = dialect.encode(conversation, options).expect("a repaired conversation can be encoded");
+    String::from_utf8(Draft::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
+}
+
+/// Everything up to the end of the messages.
+pub fn until_boundary(body: &str, dialect: Dialect) -> &str {
+    let cap = if dialect == Dialect::Anthropic { "]}],\"max_tokens\"" } else { "],\"max_completion_tokens\"" };
+    &body[..body.rfind(cap).expect("the output cap follows the messages")]
+}
+
+/// A repaired conversation as a transcript again.
+pub fn recorded(conversation: &Conversation<'_>) -> String {
+    let mut messages = vec![declaration(&conversation.tools)];
+    messages.extend(conversation.turns.iter().map(message));
+    format!(r#"{{"messages":[{}]}}"#, messages.join(","))
+}
+
+fn message(turn: &Turn<'_>) -> String {
+    match turn {
+        Turn::System(text) => format!(r#"{{"role":"system","content":{}}}"#, quoted(text)),
+        Turn::Tools(tools) => declaration(tools),
+        Turn::User(own) => format!(r#"{{"role":"user","content":{}}}"#, parts(own)),
+        Turn::ToolResult { call_id, parts: own, is_error } => format!(
+            r#"{{"role":"toolResult","toolCallId":{},"content":{},"isError":{is_error}}}"#,
+            quoted(call_id),
+            parts(own)
+        ),
+        Turn::Assistant(answer) => {
+            let blocks: Vec<String> = answer.blocks.iter().map(block).collect();
+            format!(
+                r#"{{"role":"assistant","provider":"kimi-coding","stopReason":"stop","content":[{}]}}"#,
+                blocks.join(",")
+            )
+        }
+    }
+}
+
+/// Parameters and arguments keep their bytes.
+fn declaration(tools: &[WireTool<'_>]) -> String {
+    let tools: Vec<String> = tools
+        .iter()
+        .map(|tool| {
+            let (name, description) = (quoted(&tool.name), quoted(&tool.description));
+            format!(r#"{{"name":{name},"description":{description},"parameters":{}}}"#, tool.parameters())
+        })
+        .collect();
+    format!(r#"{{"role":"system","content":"","toolsAdded":[{}]}}"#, tools.join(","))
+}
+
+fn block(block: &AnswerBlock<'_>) -> String {
+    match block {
+        AnswerBlock::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
+        AnswerBlock::Thinking { text, signature, details } => format!(
+            r#"{{"type":"thinking","thinking":{},"thinkingSignature":{},"reasoningDetails":{}}}"#,
+            quoted(text),
+            quoted(signature),
+            Value::from(details.clone())
+        ),
+        AnswerBlock::Redacted(data) => {
+            format!(r#"{{"type":"thinking","thinking":"","redacted":true,"thinkingSignature":{}}}"#, quoted(data))
+        }
+        AnswerBlock::Call { id, name, arguments } => {
+            format!(r#"{{"type":"toolCall","id":{},"name":{},"arguments":{arguments}}}"#, quoted(id), quoted(name))
+        }
+    }
+}
+
+fn parts(parts: &[Part<'_>]) -> String {
+    let parts: Vec<String> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
+            Part::Inset(inset) => {
+                let data = inset.medium.content().expect("nobody forgot it");
+                format!(
+                    r#"{{"type":"{}","mimeType":"{}","data":{}}}"#,
+                    inset.media_type.kind.word(),
+                    inset.media_type.mime,
+                    quoted(&String::from_utf8_lossy(&data))
+                )
+            }
+            Part::Link { kind: Kind::Image, url } => format!(r#"{{"type":"image_url","image_url":{}}}"#, quoted(url)),
+            Part::Link { kind: Kind::Video, url } => format!(r#"{{"type":"video_url","video_url":{}}}"#, quoted(url)),
+            Part::Media { .. } => panic!("{part:?} is left"),
+        })
+        .collect();
+    format!("[{}]", parts.join(","))
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
