@@ -14,15 +14,17 @@ const [WIDTH, HEIGHT, MARGIN] = [8.4, 18, 12];
 
 interface Style {
   color?: string | undefined;
+  fill?: string | undefined;
   bold: boolean;
+  italic: boolean;
   reverse: boolean;
 }
 
-/** `screen` is what `Terminal.screen(true)` returns. Only what Pi uses of SGR is understood: true colours, bold, reverse. */
+/** `screen` is what `Terminal.screen(true)` returns. Only what Pi uses of SGR is understood: true colours, bold, italic, reverse. */
 export function svg(screen: string, columns: number, { background, text }: Palette): string {
   const lines = screen.replace(/\s+$/, "").split("\n");
   const [width, height] = [columns * WIDTH + 2 * MARGIN, lines.length * HEIGHT + 2 * MARGIN];
-  const style: Style = { bold: false, reverse: false };
+  const style: Style = { bold: false, italic: false, reverse: false };
   const shapes: string[] = [];
   for (const [row, line] of lines.entries()) {
     let column = 0;
@@ -34,9 +36,13 @@ export function svg(screen: string, columns: number, { background, text }: Palet
       }
       const cells = [...run].length;
       const [x, y] = [MARGIN + column * WIDTH, MARGIN + row * HEIGHT];
-      if (style.reverse)
-        shapes.push(`<rect x="${x.toFixed(1)}" y="${y}" width="${cells * WIDTH}" height="${HEIGHT}"/>`);
-      else if (run.trim() !== "") shapes.push(textElement(run, cells, x, y + 13, style));
+      if (style.reverse || style.fill !== undefined) {
+        const fill = style.reverse ? "" : ` fill="${style.fill}"`;
+        shapes.push(
+          `<rect x="${x.toFixed(1)}" y="${y}" width="${(cells * WIDTH).toFixed(1)}" height="${HEIGHT}"${fill}/>`,
+        );
+      }
+      if (!style.reverse && run.trim() !== "") shapes.push(textElement(run, cells, x, y + 13, style));
       column += cells;
     }
   }
@@ -47,9 +53,10 @@ export function svg(screen: string, columns: number, { background, text }: Palet
   );
 }
 
-function textElement(run: string, cells: number, x: number, y: number, { color, bold }: Style): string {
+function textElement(run: string, cells: number, x: number, y: number, { color, bold, italic }: Style): string {
   const escaped = run.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  const paint = `${color === undefined ? "" : ` fill="${color}"`}${bold ? ' font-weight="bold"' : ""}`;
+  const looks = `${bold ? ' font-weight="bold"' : ""}${italic ? ' font-style="italic"' : ""}`;
+  const paint = `${color === undefined ? "" : ` fill="${color}"`}${looks}`;
   const length = `textLength="${(cells * WIDTH).toFixed(1)}" lengthAdjust="spacingAndGlyphs"`;
   return `<text x="${x.toFixed(1)}" y="${y}" ${length} xml:space="preserve"${paint}>${escaped}</text>`;
 }
@@ -58,14 +65,20 @@ function applySgr(style: Style, codes: string): void {
   const numbers = codes.split(";").map(Number);
   for (let at = 0; at < numbers.length; at += 1) {
     const code = numbers[at];
-    if (code === 0) Object.assign(style, { color: undefined, bold: false, reverse: false });
+    if (code === 0)
+      Object.assign(style, { color: undefined, fill: undefined, bold: false, italic: false, reverse: false });
     else if (code === 1) style.bold = true;
     else if (code === 22) style.bold = false;
+    else if (code === 3) style.italic = true;
+    else if (code === 23) style.italic = false;
     else if (code === 7) style.reverse = true;
     else if (code === 27) style.reverse = false;
     else if (code === 39) style.color = undefined;
+    else if (code === 49) style.fill = undefined;
     else if ((code === 38 || code === 48) && numbers[at + 1] === 2) {
-      if (code === 38) style.color = `rgb(${numbers.slice(at + 2, at + 5).join(",")})`;
+      const paint = `rgb(${numbers.slice(at + 2, at + 5).join(",")})`;
+      if (code === 38) style.color = paint;
+      else style.fill = paint;
       at += 4;
     }
   }
