@@ -3,7 +3,7 @@
  *
  * Usable without Pi; inside Pi the credential is the one that Pi resolved, so that a login Pi refreshes is refreshed by Pi.
  */
-import { environment, type Host } from "./environment.ts";
+import { environment, type Host, Surroundings } from "./environment.ts";
 import type { Addon } from "./native.ts";
 
 export interface Settings {
@@ -114,10 +114,13 @@ export class FactsError extends Error {
 export class Facts {
   readonly #addon: Addon;
   readonly #host: Host;
+  readonly #surroundings: Surroundings;
+  readonly #listeners = new Set<(settings: Settings) => void>();
 
-  constructor(addon: Addon, host: Host) {
+  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
     this.#addon = addon;
     this.#host = host;
+    this.#surroundings = surroundings;
   }
 
   settings(): SettingsReport {
@@ -128,10 +131,19 @@ export class Facts {
     return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
   }
 
-  /** Sets a key in a settings file (`undefined` takes it out) and returns the file. */
-  change(scope: "home" | "project", path: string, value: unknown): string {
+  /** Sets a key in a settings file (`undefined` takes it out), tells whoever follows, and returns what applies then. */
+  change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
     const text = value === undefined ? "null" : JSON.stringify(value);
-    return read<{ file: string }>(this.#addon.changeSetting(this.#question(), scope, path, text)).file;
+    read(this.#addon.changeSetting(this.#question(), scope, path, text));
+    const report = this.settings();
+    for (const listener of this.#listeners) listener(report.settings);
+    return report;
+  }
+
+  /** Calls back after each `change`, with what applies from then on. Returns how to end that. */
+  onChange(listener: (settings: Settings) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** The models as known without a network. */
@@ -154,7 +166,11 @@ export class Facts {
   }
 
   #question(credential: Credential = {}): string {
-    return JSON.stringify({ environment: environment(), host: this.#host, ...credential });
+    return JSON.stringify({
+      environment: environment(this.#surroundings.variables()),
+      host: this.#host,
+      ...credential,
+    });
   }
 }
 

@@ -5,7 +5,7 @@
  * `require("package")` does not resolve there, a path does (pi-extension §1.5). Nothing here throws; the caller gets an
  * addon of exactly our version, or a text that says what is wrong and how to repair it.
  */
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,24 +35,44 @@ export function platformName(): string {
   return `${platform}-${arch}`;
 }
 
+/** Which C library this program uses. The loader that it names says so within its first bytes. */
 function isMusl(): boolean {
   try {
-    const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
-    // The network part of the report may take seconds where name resolution hangs.
-    report.excludeNetwork = true;
-    const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
-    return header.glibcVersionRuntime === undefined;
+    const head = programHead();
+    if (head.includes("/ld-musl-")) return true;
+    if (head.includes("/ld-linux")) return false;
+    return isMuslByReport();
   } catch {
     return existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
   }
+}
+
+function programHead(): string {
+  const file = openSync(process.execPath, "r");
+  try {
+    const head = Buffer.alloc(4096);
+    return head.toString("latin1", 0, readSync(file, head));
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Certain, but some milliseconds of every start. */
+function isMuslByReport(): boolean {
+  const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
+  // The network part of the report may take seconds where name resolution hangs.
+  report.excludeNetwork = true;
+  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime === undefined;
 }
 
 /** Loads the addon. */
 export function loadAddon(): Loaded {
   const platform = platformName();
   const tried: string[] = [];
+  let root = "";
   try {
-    const root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
+    root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
     const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
     const require = createRequire(join(root, "index.ts"));
     for (const candidate of candidates(root, platform)) {
@@ -63,7 +83,7 @@ export function loadAddon(): Loaded {
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried) };
+  return { problem: problemText(platform, tried, root) };
 }
 
 /** The directory of our package.json. */
@@ -124,14 +144,27 @@ function settledOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[]): string {
-  const repair = PREBUILT.includes(platform)
-    ? `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
-      "--omit=optional; in a checkout run `npm run build`. After an update restart the program."
-    : `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+function problemText(platform: string, tried: string[], root: string): string {
   return (
-    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair}` +
+    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, root)}` +
     `\nTried: ${tried.join("; ")}`
+  );
+}
+
+function repair(platform: string, root: string): string {
+  // What a Git install is, too. Published packages hold no Rust.
+  if (existsSync(join(root, "Cargo.toml"))) {
+    const published = PREBUILT.includes(platform)
+      ? `, or install the published package instead: \`pi install npm:${NAME}\``
+      : "";
+    return `This is a checkout, which has to be built. Repair: run \`npm run build\` in ${root} (needs Rust)${published}.`;
+  }
+  if (!PREBUILT.includes(platform)) {
+    return `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+  }
+  return (
+    `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
+    "--omit=optional. After an update restart the program."
   );
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
 import type { Credential, Facts } from "./facts.ts";
+import { later } from "./later.ts";
 
 export const PROVIDER_ID = "kimi-coding";
 export const API_ID = "kimi-code-native";
@@ -26,6 +27,9 @@ export class ModelList {
     this.#facts = facts;
     this.reload();
   }
+
+  /** Lets Pi take a new list over; the running session brings it. Without one nobody looks at the list. */
+  announce: (() => Promise<unknown>) | undefined;
 
   get models(): Model<string>[] {
     return this.#models;
@@ -50,6 +54,23 @@ export class ModelList {
     this.#credential = credential;
     this.#running ??= this.#facts.refreshModels(credential).finally(() => (this.#running = undefined));
     return this.#running;
+  }
+
+  /** Asks the service and shows Pi the answer. Without a network the last list stays; never fails. */
+  async update(credential: Credential): Promise<void> {
+    try {
+      await this.refresh(credential);
+      this.reload();
+      await this.announce?.();
+    } catch {
+      // As said: the last one stays.
+    }
+  }
+
+  /** There is a new login, or a new token of the same: what the account may use can have changed. */
+  renewed(credential: PiCredential): void {
+    const known = passed(credential);
+    if (this.announce !== undefined && known !== undefined) later(() => this.update(known));
   }
 
   /** The members of Pi's native provider that concern models. */

@@ -12,7 +12,7 @@ export const OpCode = {
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
-  /** The medium at position `index` is needed. Answer with `sendMedium`. */
+  /** `text`: `[from, to]`, a range of the medium at position `index` that is needed. Answer with `sendMedium`. */
   Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
@@ -42,8 +42,8 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
-  /** Answers a Media op with the base64 text or data URL. */
-  sendMedium(index: number, data: string): void;
+  /** Answers a Media op with this range of the base64 text or data URL. */
+  sendMedium(index: number, from: number, data: string): void;
 }
 
 /** What the addon knows about an image or video; freed with this object. */
@@ -57,6 +57,19 @@ export interface ServiceCall {
    * `{ok: false, code, message, status?, retryAfterMs?, requestId?}`. Never rejects for a failed request.
    */
   result(): Promise<[details: string, text: string]>;
+  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
+}
+
+export interface FileUpload {
+  /** Makes memory for so many bytes, before any are appended. */
+  prepare(size: number): Promise<void>;
+  /** Adds bytes, which are copied. False: there are too many already. */
+  append(bytes: Uint8Array): boolean;
+  /** Runs the upload, once: `{id, url, …}` or `{error}` as JSON. Never rejects for a failed request. */
+  result(): Promise<string>;
+  /** `[sent, total]` in bytes; `total` is 0 until it is known. */
+  progress(): [sent: number, total: number];
   /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
   cancel(): void;
 }
@@ -113,6 +126,8 @@ export interface Addon {
   medium(data: string): MediumHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
+  /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
+  fileUpload(request: string): FileUpload;
   /** JSON list of `[name, content]` of the data sources. */
   dataSources(): string;
 }

@@ -10,12 +10,11 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import type { Host } from "./environment.ts";
-import { kimiAuth } from "./login.ts";
+import { kimiAuth, type OAuthCredential } from "./auth.ts";
+import type { Host, Surroundings } from "./environment.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { Addon } from "./native.ts";
-import type { Notices } from "./notices.ts";
-import { runTurn } from "./stream.ts";
+import { Turns } from "./turns.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 
@@ -25,15 +24,21 @@ export interface PiAi {
   createProvider?(input: CreateProviderOptions): Provider;
 }
 
-/** Builds the provider object, or says why this Pi cannot take it. `key` outranks every other credential. */
-export function kimiProvider(
-  addon: Addon,
-  piAi: PiAi,
-  host: Host,
-  list: ModelList,
-  notices?: Notices,
-  key?: string,
-): { provider: Provider } | { problem: string } {
+/** What the provider is made of. */
+export interface ProviderParts {
+  addon: Addon;
+  piAi: PiAi;
+  host: Host;
+  surroundings: Surroundings;
+  models: ModelList;
+  turns: Turns;
+  /** Outranks every other credential. */
+  key?: string | undefined;
+}
+
+/** Builds the provider object, or says why this Pi cannot take it. */
+export function kimiProvider(parts: ProviderParts): { provider: Provider } | { problem: string } {
+  const { addon, piAi, host, surroundings, models, turns, key } = parts;
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
@@ -43,17 +48,17 @@ export function kimiProvider(
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    const decided = key === undefined ? options : { ...options, apiKey: key };
-    runTurn(addon, host, events, model, context, decided, notices);
+    turns.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
     return events;
   };
+  const renewed = (credential: OAuthCredential): void => void models.renewed(credential);
   const built = piAi.createProvider({
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
-    baseUrl: list.baseUrl,
-    auth: kimiAuth(addon, { host, key }),
+    baseUrl: models.baseUrl,
+    auth: kimiAuth(addon, { host, key, surroundings, renewed }),
     models: [],
     api: { stream, streamSimple: stream },
   });
-  return { provider: { ...built, ...list.provider() } };
+  return { provider: { ...built, ...models.provider() } };
 }

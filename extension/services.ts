@@ -4,7 +4,7 @@
  * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
  * person as it stands.
  */
-import { environment, type Host } from "./environment.ts";
+import { environment, type Host, Surroundings } from "./environment.ts";
 import type { Addon } from "./native.ts";
 
 export interface SearchResult {
@@ -109,10 +109,12 @@ interface Failure {
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
+  readonly #surroundings: Surroundings;
 
-  constructor(addon: Addon, host: Host) {
+  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
     this.#addon = addon;
     this.#host = host;
+    this.#surroundings = surroundings;
   }
 
   /** Searches the web. */
@@ -136,7 +138,12 @@ export class KimiServices {
   }
 
   async #call<T extends Answer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
-    const request = JSON.stringify({ environment: environment(env), host: this.#host, ...options, ...task });
+    const request = JSON.stringify({
+      environment: environment(this.#surroundings.variables(env)),
+      host: this.#host,
+      ...options,
+      ...task,
+    });
     const call = this.#addon.serviceCall(request);
     const abort = (): void => call.cancel();
     signal?.addEventListener("abort", abort, { once: true });

@@ -7,10 +7,11 @@ import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-a
 import type { Component, Input, SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
 import type { Facts, Profile, Quota, SettingKey } from "./facts.ts";
 import type { ModelList } from "./models.ts";
-import { modelText, refreshModels, type SettingsEditor } from "./settings.ts";
-import { accountText, clock, credentialOf, failure, quotaRows, walletRows } from "./usage.ts";
+import { credentialOf } from "./session.ts";
+import { modelText, type SettingsEditor } from "./settings.ts";
+import { accountText, clock, failure, quotaRows, walletRows } from "./usage.ts";
 
-/** What we need of Pi's packages; imported by index.ts, because plain Node programs have none of them. */
+/** What we need of Pi's packages; imported by pi.ts, because plain Node programs have none of them. */
 export interface ScreenParts {
   tui: {
     SettingsList: typeof SettingsList;
@@ -51,7 +52,7 @@ export async function settingsScreen(
             (quota) => arrived(() => (screen.quota = quota)),
             (error: unknown) => arrived(() => (screen.quota = failure(error))),
           ),
-          refreshModels(ctx, models).then(() => arrived(() => undefined)),
+          models.update(credential).then(() => arrived(() => undefined)),
         ]),
       );
     return {

@@ -1,21 +1,13 @@
 /**
- * `/kimi-settings`, and what has to happen when a session starts: settings that make no sense are named once, and the catalog
- * is fetched behind Pi's back.
+ * `/kimi-settings`: everything as text, single settings read and changed, and the way to the screen. Loaded when the command is
+ * given.
  */
-import type { ExtensionAPI, ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { enterProject } from "./environment.ts";
-import type { Facts, SettingKey, Settings, SettingsReport } from "./facts.ts";
+import type { ExtensionCommandContext, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { Facts, SettingKey, SettingsReport } from "./facts.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
+import { credentialOf } from "./session.ts";
 import { type ScreenParts, settingsScreen } from "./settings-screen.ts";
-import { accountText, credentialOf, failure, quotaRows, say, walletRows } from "./usage.ts";
-
-const listeners = new Set<(settings: Settings) => void>();
-
-/** Calls back after each change that this session makes, with what applies from then on. Returns how to end that. */
-export function onSettingsChange(listener: (settings: Settings) => void): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
+import { accountText, failure, quotaRows, say, walletRows } from "./usage.ts";
 
 /** The value at a dotted path. */
 export function valueAt(settings: object, path: string): unknown {
@@ -65,9 +57,7 @@ export class SettingsEditor {
   change(scope: "home" | "project", path: string, text: string): SettingKey {
     const key = this.keys.find((candidate) => candidate.path === path);
     if (key === undefined) throw new Error(`${path} is not a setting`);
-    this.#facts.change(key.homeOnly ? "home" : scope, path, typed(key, text));
-    this.report = this.#facts.settings();
-    for (const listener of listeners) listener(this.report.settings);
+    this.report = this.#facts.change(key.homeOnly ? "home" : scope, path, typed(key, text));
     return key;
   }
 
@@ -76,54 +66,23 @@ export class SettingsEditor {
   }
 }
 
-/** Events and the command. `parts` are the components that Pi brings; without them the command speaks text. */
-export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelList, parts: ScreenParts): void {
-  let told = "";
-  pi.on("session_start", (_event, ctx) => {
-    // Before 0.79 Pi knows no trust; then a project's settings do not count.
-    const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
-    enterProject(ctx.cwd, trusted);
-    try {
-      const { problems } = facts.settings();
-      const text = problems.join("\n");
-      if (text !== "" && text !== told) ctx.ui.notify(`Kimi settings:\n${text}`, "warning");
-      told = text;
-    } catch {
-      // A base URL that cannot be used is said by the first request.
-    }
-    if (ctx.hasUI) void refreshModels(ctx, models);
-  });
-  onSettingsChange(() => {
-    try {
-      models.reload();
-    } catch {
-      // The list we have stays.
-    }
-  });
-  pi.registerCommand("kimi-settings", {
-    description: "Kimi Code: account, quota and settings",
-    getArgumentCompletions: (prefix) => {
-      const found = facts.settingKeys().filter(({ path }) => path.startsWith(prefix));
-      return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
-    },
-    handler: async (args, ctx) => {
-      const editor = new SettingsEditor(facts);
-      if (args.trim() !== "") return say(ctx, changed(editor, args));
-      if (ctx.mode !== "tui") return say(ctx, await overview(facts, editor, models, ctx));
-      await settingsScreen(parts, facts, editor, models, ctx);
-    },
-  });
+/** What the command works with. */
+export interface SettingsTools {
+  facts: Facts;
+  models: ModelList;
+  parts: ScreenParts;
 }
 
-/** Fetches the catalog and lets Pi take it over. Without a credential or a network the last one stays. */
-export async function refreshModels(ctx: ExtensionContext, models: ModelList): Promise<void> {
-  try {
-    await models.refresh(await credentialOf(ctx));
-    models.reload();
-    await ctx.modelRegistry.refresh({ allowNetwork: false, providers: [PROVIDER_ID] });
-  } catch {
-    // As said: the last one stays.
-  }
+/** The command. */
+export async function kimiSettings(
+  args: string,
+  ctx: ExtensionCommandContext,
+  { facts, models, parts }: SettingsTools,
+): Promise<void> {
+  const editor = new SettingsEditor(facts);
+  if (args.trim() !== "") return say(ctx, changed(editor, args));
+  if (ctx.mode !== "tui") return say(ctx, await overview(facts, editor, models, ctx));
+  await settingsScreen(parts, facts, editor, models, ctx);
 }
 
 /** `key`, `key value`, `key value --project`. */
@@ -154,7 +113,7 @@ async function overview(
   const [profile, quota] = await Promise.all([
     facts.profile(credential).catch(failure),
     facts.quota(credential).catch(failure),
-    refreshModels(ctx, models),
+    models.update(credential),
   ]);
   const rows = ["Kimi settings", "error" in profile ? `Account: ${profile.error}` : accountText(profile)];
   rows.push(modelText(ctx, models, editor.report), "");
@@ -171,7 +130,12 @@ async function overview(
 /** `k3 · 1,048,576 tokens · 4 models · https://api.kimi.com/coding` */
 export function modelText(ctx: ExtensionContext, models: ModelList, report: SettingsReport): string {
   const model = ctx.model?.provider === PROVIDER_ID ? ctx.model : undefined;
-  const window = model === undefined ? undefined : `${model.contextWindow.toLocaleString("en-US")} tokens`;
+  const window = model === undefined ? undefined : `${grouped(model.contextWindow)} tokens`;
   const list = `${models.models.length} models${models.fetchedAt === 0 ? " (built-in list)" : ""}`;
   return [model?.name, window, list, report.apiRoot ?? models.baseUrl].filter((part) => part).join(" · ");
+}
+
+/** `1,048,576` */
+function grouped(number: number): string {
+  return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -1,24 +1,19 @@
 /**
- * Frames of the addon → Pi's events (pi-extension §3).
+ * One turn: frames of the addon → Pi's events (pi-extension §3), with the hooks of whoever asked in their places.
  *
- * One live message per turn: blocks are mutated in place and never replaced, `start` comes after `onResponse`, and exactly one
- * terminal event leaves, whatever a hook, the addon or the consumer does.
+ * `start` comes after `onResponse`, nothing overtakes a hook, and exactly one terminal event leaves, whatever a hook, the addon or
+ * the consumer does. What an answer is made of: answer.ts.
  */
 import type {
-  AssistantMessage,
   AssistantMessageEvent,
   AssistantMessageEventStream,
   Model,
   SimpleStreamOptions,
-  TextContent,
-  ThinkingContent,
-  ToolCall,
   TranscriptContext,
-  Usage,
 } from "@earendil-works/pi-ai";
+import { LiveAnswer, type Summary } from "./answer.ts";
 import { contextText } from "./context.ts";
-import { LiveArguments, type LiveCall } from "./arguments.ts";
-import { environment, type Host } from "./environment.ts";
+import { environment, type Host, timeZone } from "./environment.ts";
 import { type Medium, withoutMedia } from "./media.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "./native.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
@@ -29,14 +24,9 @@ const ABORT_GRACE_MS = 60;
 /** Options beyond Pi 0.87's declaration: newer versions add `onProviderStreamEvent`. */
 export type TurnOptions = SimpleStreamOptions & {
   onProviderStreamEvent?: (event: unknown, model: Model<string>) => void | Promise<void>;
+  /** Hears what was thrown before the turn ends with its text: Pi's events carry no error objects. */
+  onThrown?: (error: unknown) => void;
 };
-
-interface Summary {
-  usage?: Usage;
-  responseId?: string;
-  responseModel?: string;
-  rawStopReason?: string;
-}
 
 /** Runs one turn and feeds its events into `stream`, which the caller has already handed out. */
 export function runTurn(
@@ -52,7 +42,7 @@ export function runTurn(
   try {
     turn.begin(addon, host, context);
   } catch (error) {
-    turn.fail(errorText(error));
+    turn.thrown(error);
   }
 }
 
@@ -60,8 +50,7 @@ class Turn {
   readonly #stream: AssistantMessageEventStream;
   readonly #model: Model<string>;
   readonly #options: TurnOptions;
-  readonly #message: AssistantMessage;
-  readonly #calls = new Map<number, LiveArguments>();
+  readonly #answer: LiveAnswer;
   readonly #notice: TurnNotice;
   #handle: TurnHandle | undefined;
   #media: Medium[] = [];
@@ -76,16 +65,7 @@ class Turn {
     this.#notice = notice;
     this.#model = model;
     this.#options = options;
-    this.#message = {
-      role: "assistant",
-      content: [],
-      api: model.api,
-      provider: model.provider,
-      model: model.id,
-      usage: noUsage(),
-      stopReason: "stop",
-      timestamp: Date.now(),
-    };
+    this.#answer = new LiveAnswer(model, (event) => stream.push(event));
   }
 
   begin(addon: Addon, host: Host, context: TranscriptContext): void {
@@ -94,7 +74,7 @@ class Turn {
     const { context: slim, media } = withoutMedia(addon, context);
     this.#media = media;
     const request = JSON.stringify({
-      environment: environment(this.#options.env),
+      environment: environment({ TZ: timeZone(), ...this.#options.env }),
       host,
       model: this.#model,
       options: requestOptions(this.#options),
@@ -110,13 +90,18 @@ class Turn {
     signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Ends the turn with an error of our own. */
-  fail(message: string): void {
+  /** Ends the turn with an error that is not the addon's. */
+  thrown(error: unknown): void {
+    if (this.#over) return;
+    this.#options.onThrown?.(error);
+    this.#fail(error instanceof Error ? error.message : String(error));
+  }
+
+  #fail(errorMessage: string): void {
     if (this.#over) return;
     this.#handle?.cancel();
-    this.#message.stopReason = "error";
-    this.#message.errorMessage = message;
-    this.#end({ type: "error", reason: "error", error: this.#message });
+    const error = Object.assign(this.#answer.message, { stopReason: "error" as const, errorMessage });
+    this.#end({ type: "error", reason: "error", error });
   }
 
   #onAbort = (): void => {
@@ -128,9 +113,9 @@ class Turn {
 
   #abort(): void {
     if (this.#over) return;
-    this.#message.stopReason = "aborted";
-    this.#message.errorMessage = "Request was aborted";
-    this.#end({ type: "error", reason: "aborted", error: this.#message });
+    const errorMessage = "Request was aborted";
+    const error = Object.assign(this.#answer.message, { stopReason: "aborted" as const, errorMessage });
+    this.#end({ type: "error", reason: "aborted", error });
   }
 
   #end(event: AssistantMessageEvent): void {
@@ -157,13 +142,13 @@ class Turn {
         if (hook !== undefined) {
           this.#waiting = ops.slice(at + 1);
           this.#hookRunning = true;
-          hook.then(this.#resume, (error: unknown) => this.fail(errorText(error)));
+          hook.then(this.#resume, (error: unknown) => this.thrown(error));
           return;
         }
       }
       this.#waiting = [];
     } catch (error) {
-      this.fail(errorText(error));
+      this.thrown(error);
     }
   }
 
@@ -173,8 +158,8 @@ class Turn {
   };
 
   /** Applies one op. A promise means: nothing further before it is done. */
-  #apply([code, index, text, extra]: Op): Promise<void> | undefined {
-    const partial = this.#message;
+  #apply(op: Op): Promise<void> | undefined {
+    const [code, index, text] = op;
     if (code !== OpCode.Notice) this.#notice.clear();
     switch (code) {
       case OpCode.Notice:
@@ -188,72 +173,18 @@ class Turn {
         return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
       case OpCode.Media: {
         const medium = this.#media[index];
-        if (medium !== undefined) this.#handle?.sendMedium(index, medium.data);
+        const [from, to] = JSON.parse(text) as [number, number];
+        if (medium !== undefined) this.#handle?.sendMedium(index, from, medium.data.slice(from, to));
         break;
       }
-      case OpCode.TextStart:
-        partial.content[index] = { type: "text", text: "" };
-        this.#push({ type: "text_start", contentIndex: index, partial });
-        break;
-      case OpCode.ThinkingStart: {
-        const { signature, redacted } = JSON.parse(text) as { signature: string; redacted?: true };
-        partial.content[index] = {
-          type: "thinking",
-          thinking: "",
-          thinkingSignature: signature,
-          ...(redacted ? { redacted } : {}),
-        };
-        this.#push({ type: "thinking_start", contentIndex: index, partial });
-        break;
-      }
-      case OpCode.ToolStart: {
-        const { id, name } = JSON.parse(text) as { id: string; name: string };
-        const call: ToolCall & LiveCall = { type: "toolCall", id, name, arguments: {} };
-        partial.content[index] = call;
-        this.#calls.set(index, new LiveArguments(call));
-        this.#push({ type: "toolcall_start", contentIndex: index, partial });
-        break;
-      }
-      case OpCode.TextDelta:
-        (partial.content[index] as TextContent).text += text;
-        this.#push({ type: "text_delta", contentIndex: index, delta: text, partial });
-        break;
-      case OpCode.ThinkingDelta:
-        (partial.content[index] as ThinkingContent).thinking += text;
-        this.#push({ type: "thinking_delta", contentIndex: index, delta: text, partial });
-        break;
-      case OpCode.ToolDelta:
-        this.#calls.get(index)?.append(text, extra);
-        this.#push({ type: "toolcall_delta", contentIndex: index, delta: text, partial });
-        break;
-      case OpCode.TextEnd: {
-        const content = (partial.content[index] as TextContent).text;
-        this.#push({ type: "text_end", contentIndex: index, content, partial });
-        break;
-      }
-      case OpCode.ThinkingEnd: {
-        const content = (partial.content[index] as ThinkingContent).thinking;
-        this.#push({ type: "thinking_end", contentIndex: index, content, partial });
-        break;
-      }
-      case OpCode.ToolEnd:
-        this.#calls.get(index)?.finish(text);
-        this.#push({
-          type: "toolcall_end",
-          contentIndex: index,
-          toolCall: partial.content[index] as ToolCall,
-          partial,
-        });
-        break;
-      case OpCode.Amend:
-        Object.assign(partial.content[index] ?? {}, JSON.parse(text));
-        break;
       case OpCode.Done:
         this.#done(JSON.parse(text) as Summary & { reason: "stop" | "length" | "toolUse" });
         break;
       case OpCode.Failed:
         this.#failed(JSON.parse(text) as Summary & { code: string; message: string });
         break;
+      default:
+        this.#answer.apply(op);
     }
     return undefined;
   }
@@ -271,49 +202,32 @@ class Turn {
       await onResponse(JSON.parse(text) as { status: number; headers: Record<string, string> }, this.#model);
     if (this.#started || this.#over) return;
     this.#started = true;
-    this.#push({ type: "start", partial: this.#message });
+    this.#stream.push({ type: "start", partial: this.#answer.message });
   }
 
   #done({ reason, ...summary }: Summary & { reason: "stop" | "length" | "toolUse" }): void {
-    this.#summarise(summary);
-    this.#message.stopReason = reason;
-    this.#end({ type: "done", reason, message: this.#message });
+    this.#answer.summarise(summary);
+    const message = Object.assign(this.#answer.message, { stopReason: reason });
+    this.#end({ type: "done", reason, message });
   }
 
   #failed({ code, message, usage, responseId, responseModel }: Summary & { code: string; message: string }): void {
-    this.#summarise({
+    this.#answer.summarise({
       ...(usage ? { usage } : {}),
       ...(responseId ? { responseId } : {}),
       ...(responseModel ? { responseModel } : {}),
     });
     if (code === "cancelled") this.#abort();
-    else this.fail(message);
-  }
-
-  #summarise(summary: Summary): void {
-    Object.assign(this.#message, summary);
-  }
-
-  #push(event: AssistantMessageEvent): void {
-    this.#stream.push(event);
+    else this.#fail(message);
   }
 }
 
 /** The options that the addon understands. Pi passes others along, which need not even be JSON. */
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
-  const { timeoutMs, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
-    ...{ timeoutMs, maxRetryDelayMs, toolChoice, samplingParams },
+    ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
   };
-}
-
-function noUsage(): Usage {
-  const cost = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 };
-  return { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, totalTokens: 0, cost };
-}
-
-function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -9,12 +9,7 @@ import { tmpdir } from "node:os";
 import type { ExtensionAPI, ExtensionContext, ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { Facts } from "./facts.ts";
 import type { KimiServices, ServiceOptions } from "./services.ts";
-import { onSettingsChange } from "./settings.ts";
-import { datasourceTool } from "./tools-datasource.ts";
-import { fetchTool } from "./tools-fetch.ts";
-import { piParts } from "./tools-parts.ts";
 import type { PiParts } from "./tools-render.ts";
-import { searchTool } from "./tools-search.ts";
 
 export interface ToolSetting {
   enabled: boolean;
@@ -39,13 +34,13 @@ const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
 
 export class KimiTools {
   readonly #pi: ExtensionAPI;
-  readonly #services: KimiServices;
+  readonly #services: () => Promise<KimiServices>;
   readonly #providerId: string;
   readonly #registered = new Set<string>();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
 
-  constructor(pi: ExtensionAPI, services: KimiServices, providerId: string) {
+  constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, providerId: string) {
     this.#pi = pi;
     this.#services = services;
     this.#providerId = providerId;
@@ -57,7 +52,7 @@ export class KimiTools {
     const wanted = NAMES.filter((name) => settings[name]?.enabled === true);
     // Who uses none of this pays for none of it.
     if (wanted.length === 0 && this.#registered.size === 0) return;
-    this.#definitions ??= this.#define(await piParts());
+    this.#definitions ??= await this.#define();
     for (const definition of this.#definitions) {
       if (!wanted.includes(definition.name) || this.#registered.has(definition.name)) continue;
       this.#registered.add(definition.name);
@@ -71,9 +66,17 @@ export class KimiTools {
     }
   }
 
-  #define(parts: PiParts): ToolDefinition[] {
+  async #define(): Promise<ToolDefinition[]> {
+    const [services, { piParts }, { searchTool }, { fetchTool }, { datasourceTool }] = await Promise.all([
+      this.#services(),
+      import("./tools-parts.ts"),
+      import("./tools-search.ts"),
+      import("./tools-fetch.ts"),
+      import("./tools-datasource.ts"),
+    ]);
+    const parts = await piParts();
     const shared: ToolParts = {
-      services: this.#services,
+      services,
       parts,
       collapsed: (name) => this.#settings[name]?.default_collapsed ?? true,
       session: async ({ modelRegistry }) => {
@@ -88,7 +91,12 @@ export class KimiTools {
 }
 
 /** The tools follow the settings from the start of a session to its end. */
-export function registerTools(pi: ExtensionAPI, facts: Facts, services: KimiServices, providerId: string): void {
+export function registerTools(
+  pi: ExtensionAPI,
+  facts: Facts,
+  services: () => Promise<KimiServices>,
+  providerId: string,
+): void {
   const tools = new KimiTools(pi, services, providerId);
   let leave = (): void => undefined;
   pi.on("session_start", async (_event, context) => {
@@ -101,7 +109,7 @@ export function registerTools(pi: ExtensionAPI, facts: Facts, services: KimiServ
       }
     };
     leave();
-    leave = onSettingsChange((settings) => void follow(() => settings.tools));
+    leave = facts.onChange((settings) => void follow(() => settings.tools));
     await follow();
   });
   // Pi's objects of a session that is over refuse to be used.

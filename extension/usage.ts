@@ -1,10 +1,13 @@
 /**
- * The quota where people see it: the footer, `/kimi-usage`, and the rows of `/kimi-settings`.
+ * The quota where people see it: the footer, `/kimi-usage`, and the rows of `/kimi-settings`. Loaded when one of them is shown.
+ *
+ * Dates are put together by hand: the first use of `Intl` costs tens of milliseconds on the thread that draws.
  */
 import { writeSync } from "node:fs";
-import type { ExtensionAPI, ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
-import type { Credential, Facts, Profile, Quota, QuotaWindow, Wallet } from "./facts.ts";
+import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import type { Facts, Profile, Quota, QuotaWindow, Wallet } from "./facts.ts";
 import { PROVIDER_ID } from "./models.ts";
+import { credentialOf } from "./session.ts";
 
 /** Shortest time between two questions, over all processes of this person. */
 const REFRESH_MS = 90_000;
@@ -15,6 +18,9 @@ const STALE_MS = 10 * 60_000;
 const WARN_AT = 0.8;
 const ALARM_AT = 0.95;
 const STATUS_KEY = "kimi-usage";
+
+const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** `62%`; something that is used never reads as nothing, and something that is left never as all. */
 export function percent(ratio: number): string {
@@ -27,10 +33,10 @@ export function percent(ratio: number): string {
 /** `14:32`, `Fri 14:32`, `Dec 12, 14:32`, in the person's own time. */
 export function clock(at: number, now = Date.now()): string {
   const then = new Date(at);
-  const time = then.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  const time = [then.getHours(), then.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
   if (then.toDateString() === new Date(now).toDateString()) return time;
-  if (at - now < 6 * 86_400_000) return `${then.toLocaleDateString("en-US", { weekday: "short" })} ${time}`;
-  return `${then.toLocaleDateString("en-US", { month: "short", day: "numeric" })}, ${time}`;
+  if (at - now < 6 * 86_400_000) return `${DAYS[then.getDay()]} ${time}`;
+  return `${MONTHS[then.getMonth()]} ${then.getDate()}, ${time}`;
 }
 
 /** `12 min`, `1 h 12 min`, `4 d 23 h`. */
@@ -125,18 +131,6 @@ export function accountText({ name, plan, level, email }: Profile): string {
   return [name, rank, email].filter((part) => part).join(" · ");
 }
 
-/** What Pi has for our provider; empty lets the addon look for itself. */
-export async function credentialOf(ctx: ExtensionContext): Promise<Credential> {
-  const registry = ctx.modelRegistry as Partial<ExtensionContext["modelRegistry"]> & object;
-  const auth = await registry.getProviderAuth?.(PROVIDER_ID);
-  if (auth === undefined) {
-    const apiKey = await registry.getApiKeyForProvider?.(PROVIDER_ID);
-    return apiKey === undefined ? {} : { apiKey };
-  }
-  const { apiKey, baseUrl } = auth.auth;
-  return { ...(apiKey === undefined ? {} : { apiKey }), ...(baseUrl === undefined ? {} : { baseUrl }) };
-}
-
 /**
  * Prints where there is no screen; a screen shows it as a message. Written to the descriptor itself: Pi sends what its extensions
  * write to `process.stdout` elsewhere, because that may be a protocol, and here it is the answer that was asked for.
@@ -147,43 +141,19 @@ export function say(ctx: ExtensionContext, text: string): void {
   else ctx.ui.notify(text, "info");
 }
 
-/** Keeps the footer current. */
-export class QuotaStatus {
-  readonly #facts: Facts;
-
-  constructor(facts: Facts) {
-    this.#facts = facts;
+/** Shows the quota in the footer, or takes it away. Fails where there is no credential, or a session that has ended. */
+export async function showQuota(facts: Facts, ctx: ExtensionContext): Promise<void> {
+  if (ctx.model?.provider !== PROVIDER_ID || !facts.settings().settings.statusLine) {
+    return ctx.ui.setStatus(STATUS_KEY, undefined);
   }
-
-  /** Shows the quota in the footer, or takes it away. Never fails: a footer is not worth an error. */
-  async refresh(ctx: ExtensionContext): Promise<void> {
-    try {
-      if (!ctx.hasUI) return;
-      if (ctx.model?.provider !== PROVIDER_ID || !this.#facts.settings().settings.statusLine) {
-        return ctx.ui.setStatus(STATUS_KEY, undefined);
-      }
-      const quota = await this.#facts.quota(await credentialOf(ctx), REFRESH_MS);
-      const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
-      ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
-    } catch {
-      // No credential, no network, or a session that has ended meanwhile.
-    }
-  }
+  const quota = await facts.quota(await credentialOf(ctx), REFRESH_MS);
+  const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
+  ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
 }
 
 /** `/kimi-usage [--json]` */
-export function registerUsage(pi: ExtensionAPI, facts: Facts): void {
-  const status = new QuotaStatus(facts);
-  for (const event of ["session_start", "model_select", "agent_end"] as const) {
-    pi.on(event as "agent_end", (_event, ctx) => {
-      // Behind Pi's back: nobody waits for a footer.
-      void status.refresh(ctx);
-    });
-  }
-  pi.registerCommand("kimi-usage", {
-    description: "Show the quota of the Kimi plan (--json for scripts)",
-    handler: async (args, ctx) => say(ctx, await usageText(facts, ctx, args.split(/\s+/).includes("--json"))),
-  });
+export async function kimiUsage(args: string, ctx: ExtensionCommandContext, facts: Facts): Promise<void> {
+  say(ctx, await usageText(facts, ctx, args.split(/\s+/).includes("--json")));
 }
 
 async function usageText(facts: Facts, ctx: ExtensionCommandContext, json: boolean): Promise<string> {
@@ -193,13 +163,15 @@ async function usageText(facts: Facts, ctx: ExtensionCommandContext, json: boole
     facts.profile(credential).catch(failure),
   ]);
   if (json) return JSON.stringify({ account: profile, quota });
+  const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   const rows: string[] = [];
   rows.push("error" in profile ? `Account: ${profile.error}` : accountText(profile));
   if ("error" in quota) return [...rows, `Usage: ${quota.error}`].join("\n");
-  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100)));
+  rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100), theme));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
   if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt)}: ${quota.problem}`);
-  return rows.join("\n");
+  // Pi would dim it all, and what an answer looks like is not a side note.
+  return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
 }
 
 export function failure(error: unknown): { error: string } {

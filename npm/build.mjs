@@ -6,13 +6,15 @@
 // `cargo rustc --crate-type cdylib` and not a "cdylib" in Cargo.toml: the crate is a library for its own tests, and rustc
 // leaves link-time optimisation out where both kinds are built at once (4.0 MB instead of 3.4 MB).
 import { spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { platformName } from "../extension/native.ts";
 import { PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
+const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
 const LIBRARIES = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" };
 
 /** Oldest glibc that a Linux addon needs: CentOS 7 and everything since. */
@@ -56,11 +58,23 @@ function rustFlags(platform) {
   return undefined;
 }
 
-/** Compiles index.ts and extension/ into `directory`. */
+/** Compiles index.ts and extension/ into `directory`: types, and all JavaScript in one file, because Node takes a millisecond for each. */
 export function buildJavaScript(directory = join(ROOT, "dist")) {
   rmSync(directory, { recursive: true, force: true });
-  const tsc = join(ROOT, "node_modules", "typescript", "bin", "tsc");
-  run(process.execPath, [tsc, "-p", "tsconfig.build.json", "--outDir", directory]);
+  run(process.execPath, [TSC, "-p", "tsconfig.build.json", "--outDir", directory]);
+  // Not imported statically: a clone without development dependencies can build the addon all the same.
+  const { buildSync } = createRequire(import.meta.url)("esbuild");
+  buildSync({
+    absWorkingDir: ROOT,
+    entryPoints: ["index.ts"],
+    outfile: join(directory, "index.js"),
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node22",
+    external: ["@earendil-works/*"],
+    logLevel: "warning",
+  });
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -73,5 +87,9 @@ if (process.argv[1] === import.meta.filename) {
     },
   });
   buildAddon(values.release, values);
-  if (values.release) buildJavaScript();
+  if (values.release) {
+    // A clone that Pi made has no development dependencies, and Pi loads the TypeScript itself.
+    if (existsSync(TSC)) buildJavaScript();
+    else console.log("dist/, which only programs outside of Pi need, was not built: it needs `npm install`.");
+  }
 }

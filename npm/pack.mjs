@@ -39,11 +39,11 @@ export function packRoot(out, { version, allInOne = false } = {}) {
   });
 }
 
-/** Packs the package of a platform into `out`. */
-export function packPlatform(out, platform, { version } = {}) {
+/** Packs the package of a platform into `out`; `version` and `addon` replace our own (tests of updates need others). */
+export function packPlatform(out, platform, { version, addon = addonOf(platform) } = {}) {
   const root = { ...readRoot(), ...(version ? { version } : {}) };
   return pack(out, platformManifest(platform, root), "", (stage) => {
-    cpSync(addonOf(platform), join(stage, "kimi-code.node"));
+    cpSync(addon, join(stage, "kimi-code.node"));
     cpSync(join(ROOT, "LICENSE"), join(stage, "LICENSE"));
     const about = `Native part of [${root.name}](https://www.npmjs.com/package/${root.name}) for ${platform}. Install that one.\n`;
     writeFileSync(join(stage, "README.md"), about);

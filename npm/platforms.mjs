@@ -38,9 +38,22 @@ export function platformManifest(platform, root) {
   };
 }
 
-/** package.json of the root package as it is published: with every platform of this very version, without what only we need. */
+/** What Pi brings along; a plain program has no need of it. */
+const PEERS = ["@earendil-works/pi-ai", "@earendil-works/pi-coding-agent", "@earendil-works/pi-tui"];
+
+/**
+ * package.json of the root package as it is published: with every platform of this very version, without what only we need.
+ *
+ * The peers are named here only, because npm installs peers that are development dependencies as well even where Pi, installing from
+ * Git, asks it to omit those: a second Pi inside Pi.
+ */
 export function publishedManifest(root) {
   const { devDependencies: _dev, scripts: _scripts, ...kept } = root;
   const platforms = Object.keys(PLATFORMS).map((platform) => [packageName(platform), root.version]);
-  return { ...kept, optionalDependencies: Object.fromEntries(platforms) };
+  return {
+    ...kept,
+    optionalDependencies: Object.fromEntries(platforms),
+    peerDependencies: Object.fromEntries(PEERS.map((name) => [name, "*"])),
+    peerDependenciesMeta: Object.fromEntries(PEERS.map((name) => [name, { optional: true }])),
+  };
 }

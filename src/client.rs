@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 
@@ -121,24 +123,37 @@ impl Kimi {
         .await
     }
 
-    /// A 401 is answered once by healing the login and asking again; that happens before anything of an answer exists, so
-    /// nothing can be said twice.
+    /// Headers of the caller that authorise the request themselves are neither healed nor explained.
     async fn healing<F: Future<Output = Result<Response>>>(
         &self,
         credential: &Credential,
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        let token = credential.token();
-        let error = match send(token.clone()).await {
-            Err(error) if error.kind == ErrorKind::Unauthorized && !has(extra, AUTHORIZATION.as_str()) => error,
-            result => return result,
+        let discreet = |token: String| {
+            let sending = send(token.clone());
+            async move { sending.await.map_err(|error| self.discreet(error, &token, extra)) }
         };
-        tracing::debug!("the service refused the access token");
-        match credential.heal(&token).await? {
-            Some(token) => send(token).await,
-            None => Err(error),
+        if has(extra, AUTHORIZATION.as_str()) {
+            discreet(String::new()).await
+        } else {
+            credential.spend(discreet).await
         }
+    }
+
+    /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough
+    /// to be a key and no name.
+    pub fn discreet(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
+        const LIKE_A_KEY: usize = 12;
+        let harmless = [ACCEPT, CONTENT_TYPE, USER_AGENT];
+        let own = self.config.custom_headers.iter().map(|(name, value)| (name, value.as_str()));
+        let callers = extra.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let keys = own
+            .chain(callers)
+            .filter(|(name, _)| !harmless.iter().any(|known| name.eq_ignore_ascii_case(known.as_str())))
+            .map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value))
+            .filter(|value| value.len() >= LIKE_A_KEY);
+        error.without(std::iter::once(token).chain(keys))
     }
 
     /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
@@ -150,17 +165,7 @@ impl Kimi {
 
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
-        let token = credential.token();
-        let work = async {
-            let error = match self.get_once(url, &token, max).await {
-                Err(error) if error.kind == ErrorKind::Unauthorized => error,
-                result => return result,
-            };
-            match credential.heal(&token).await? {
-                Some(token) => self.get_once(url, &token, max).await,
-                None => Err(error),
-            }
-        };
+        let work = credential.spend(|token| async move { self.get_once(url, &token, max).await });
         let late = |_| {
             let seconds = patience.as_secs();
             Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
@@ -173,10 +178,7 @@ impl Kimi {
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
         let request = self.http.get(url).headers(headers);
-        let mut response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
-        if !response.status().is_success() {
-            return Err(failed(response).await);
-        }
+        let mut response = sent(request).await.map_err(|error| self.discreet(error, token, &Vec::new()))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
             if body.len() + chunk.len() > max {

@@ -113,8 +113,25 @@ fn random_uuid() -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// Names that a custom header can never set (protocol reference §2.5).
-const RESERVED: [&str; 6] = ["accept", "anthropic-version", "authorization", "content-type", "user-agent", "x-api-key"];
+/// Names that a custom header can never set: identity, credentials and content (protocol reference §2.5), and what describes the
+/// connection, where a wrong value breaks the request.
+const RESERVED: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "anthropic-version",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-api-key",
+];
 
 /// Parses `KIMI_CODE_CUSTOM_HEADERS`: lines of `Name: value`. Later lines win; reserved, malformed and empty ones are skipped.
 pub fn custom_headers(text: &str) -> Vec<(String, String)> {
@@ -196,6 +213,7 @@ mod tests {
     #[test]
     fn custom_headers_cannot_touch_identity_or_credentials() {
         let text = "X-Team: kernel\nAuthorization: Bearer stolen\nx-msh-platform: kimi_code_cli\nUser-Agent: me\n\
+                    Content-Length: 1\nHost: elsewhere\n\
                     bad name: x\nno colon\nX-Team: net\nX-Uni: grün\r";
         assert_eq!(
             custom_headers(text),

@@ -1,33 +1,18 @@
 /** Signing in: the device flow with everything a person and a service can do to it, reuse, regions. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Addon, loadAddon } from "../extension/native.ts";
-import { kimiAuth } from "../extension/login.ts";
+import { describe, test } from "node:test";
+import { kimiAuth } from "../extension/auth.ts";
 import { host } from "../extension/environment.ts";
 import { type DeviceStep } from "./simulator/oauth-state.ts";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { type Entry, Machine } from "./support/account.ts";
-import { ROOT } from "./support/pi.ts";
+import type { Simulator } from "./simulator/index.ts";
+import { addonUnderTest, type Entry, type Machine, withMachine } from "./support/account.ts";
 
-const loaded = loadAddon();
-if (loaded.addon === undefined) throw new Error(loaded.problem);
-const addon: Addon = loaded.addon;
-
+const addon = addonUnderTest();
 let simulator: Simulator;
 let machine: Machine;
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  machine = new Machine(simulator);
-});
-afterEach(() => machine.remove());
+withMachine((...given) => ([simulator, machine] = given));
 
 interface Step {
   type: string;
@@ -158,6 +143,28 @@ describe("the login that is already here", () => {
   });
 });
 
+describe("two at once", () => {
+  test("both logins succeed, and one whole login is what stays", async () => {
+    const all = await Promise.all([signIn([]), signIn([]), signIn([])]);
+    const made = all.map((steps) => steps.at(-1)?.credential?.access);
+    assert.equal(new Set(made).size, 3);
+    assert.ok(made.includes(machine.kimi?.access_token));
+    assert.ok(simulator.oauth.isAlive(machine.kimi?.refresh_token ?? ""));
+    assert.equal(existsSync(machine.lockPath), false);
+  });
+
+  test("a login during a refresh waits for it, and nothing of either is mixed", async () => {
+    simulator.oauth.tokenDelayMs = 1500;
+    machine.kimiLogin(simulator.oauth.login(), -5);
+    const refreshing = addon.ambientLogin(machine.request());
+    await simulator.waitForRequest((one) => one.endpoint === "token", 10_000);
+    const login = (await signIn(["approve"])).at(-1)?.credential;
+    assert.ok((JSON.parse(await refreshing) as { access?: string }).access);
+    assert.deepEqual([machine.kimi?.access_token, machine.kimi?.refresh_token], [login?.access, login?.refresh]);
+    assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
+  });
+});
+
 describe("regions", () => {
   const ask = (environment: Record<string, string> = {}): unknown =>
     JSON.parse(addon.loginOptions(JSON.stringify({ environment: { HOME: machine.home, ...environment }, host: {} })));
@@ -207,7 +214,6 @@ describe("regions", () => {
 
   test("a plain program goes where Pi's login belongs", async () => {
     machine.piLogin(simulator.oauth.login(), 800, { oauthHost: simulator.oauthHost, baseUrl: simulator.baseUrl });
-    simulator.setDefault({ steps: [{ text: "ok" }] });
     const env = { KIMI_CODE_BASE_URL: undefined, KIMI_CODE_OAUTH_HOST: undefined };
     assert.deepEqual(await machine.nodeTurn({ env }), { text: "ok" });
     simulator.oauth.revokeAccess();
@@ -253,45 +259,5 @@ describe("what Pi is told", () => {
     } finally {
       process.env = saved;
     }
-  });
-});
-
-describe("a disk that refuses", () => {
-  /** Runs one turn in a process whose files may not grow. */
-  async function turnWithoutSpace(): Promise<string> {
-    const script = join(ROOT, "tests", "support", "node-turn.ts");
-    const command = `trap '' XFSZ; ulimit -f 0; exec "${process.execPath}" "${script}"`;
-    const child = spawn("bash", ["-c", command], { env: machine.env(machine.variables()), cwd: machine.cwd });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece) => (output += String(piece)));
-    await new Promise((resolve) => child.on("close", resolve));
-    return output;
-  }
-
-  test(
-    "leaves the old file whole, and the error says what could not be written",
-    { skip: process.platform !== "linux" },
-    async () => {
-      machine.kimiLogin(simulator.oauth.login(), -5);
-      const before = readFileSync(machine.kimiPath, "utf8");
-      const output = await turnWithoutSpace();
-      assert.match(output, /cannot be written: .*too large/i);
-      assert.equal(simulator.oauth.refreshCalls, 0, "nothing is spent whose successor cannot be kept");
-      assert.equal(readFileSync(machine.kimiPath, "utf8"), before);
-    },
-  );
-
-  test("a linked auth.json is written through, and stays a link", async () => {
-    const login = simulator.oauth.login();
-    machine.piLogin(login, 800);
-    const real = join(machine.path, "elsewhere.json");
-    writeFileSync(real, readFileSync(machine.authPath));
-    rmSync(machine.authPath);
-    symlinkSync(real, machine.authPath);
-    simulator.setDefault({ steps: [{ text: "ok" }] });
-    simulator.oauth.revokeAccess();
-    assert.equal((await machine.nodeTurn()).text, "ok");
-    assert.equal(readFileSync(real, "utf8").includes(machine.kimi?.access_token ?? "-"), true);
-    assert.equal(existsSync(`${real}.lock`) || existsSync(`${machine.authPath}.lock`), false);
   });
 });

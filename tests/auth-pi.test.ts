@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Machine } from "./support/account.ts";
+import { afterEach, describe, test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import { type Machine, type NodeTurn, withMachine } from "./support/account.ts";
 import { messages, RpcPi, runPi, textOf } from "./support/pi.ts";
 import { Terminal } from "./support/tmux.ts";
 
@@ -16,22 +16,24 @@ let simulator: Simulator;
 let machine: Machine;
 const open: { close(): unknown }[] = [];
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "Hello." }] });
-  machine = new Machine(simulator);
-});
+// Hooks run in order: these programs end before their machine goes away.
 afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
-  machine.remove();
+});
+withMachine((...given) => {
+  [simulator, machine] = given;
+  simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
 
-async function say(): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return runPi(["-p", ...MODEL, "hi"], { home: machine, env: machine.variables() });
+async function say(timeoutMs = 60_000): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return runPi(["-p", ...MODEL, "hi"], { home: machine, env: machine.variables(), timeoutMs });
+}
+
+/** What a program of the crowd said, or why it did not. */
+function report(outcome: { stdout: string; stderr: string; code: number | null } | NodeTurn): string {
+  if ("text" in outcome) return outcome.error ?? outcome.text;
+  const { code, stdout, stderr } = outcome;
+  return code === 0 && stderr === "" ? stdout.trim() : `exit ${code}: ${stdout} ${stderr}`;
 }
 
 function chats(status?: number): number {
@@ -139,7 +141,7 @@ describe("neighbours", () => {
     machine.piLogin(login, -5);
     machine.kimiLogin(login, -5);
     const crowd = Array.from({ length: CROWD }, async (_, n) =>
-      n % 2 === 0 ? (await say()).stdout.trim() : (await machine.nodeTurn()).text,
+      n % 2 === 0 ? report(await say(180_000)) : report(await machine.nodeTurn()),
     );
     assert.deepEqual(new Set(await Promise.all(crowd)), new Set(["Hello."]));
     assert.deepEqual([simulator.oauth.refreshCalls, simulator.oauth.reuses], [1, 0]);

@@ -1,39 +1,16 @@
 /** A login stays valid, is shared, and is never lost: the addon against the simulated OAuth host and real files. */
 import assert from "node:assert/strict";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmdirSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Addon, loadAddon } from "../extension/native.ts";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { type Entry, Machine } from "./support/account.ts";
+import type { Simulator } from "./simulator/index.ts";
+import { addonUnderTest, type Entry, type Machine, type NodeTurn, withMachine } from "./support/account.ts";
 
-const loaded = loadAddon();
-if (loaded.addon === undefined) throw new Error(loaded.problem);
-const addon: Addon = loaded.addon;
-
+const addon = addonUnderTest();
 let simulator: Simulator;
 let machine: Machine;
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-  machine = new Machine(simulator);
-});
-afterEach(() => machine.remove());
+withMachine((...given) => ([simulator, machine] = given));
 
 interface Answer {
   credential?: Entry;
@@ -272,14 +249,143 @@ describe("a login of the official client", () => {
     assert.ok((await renew(machine.pi as Entry)).credential);
     assert.equal(readFileSync(join(home, "kimi-code.json"), "utf8"), login);
   });
+});
 
-  test(
-    "an unreadable file is named, not mistaken for a missing login",
-    { skip: process.getuid?.() === 0 },
-    async () => {
+describe("a 401", () => {
+  test("heals wherever it comes from, with one refresh and one replay", async () => {
+    const calls: [endpoint: string, ask: () => Promise<string>][] = [
+      ["models", () => addon.refreshModels(machine.request())],
+      ["usages", () => addon.usage(machine.request(), 0)],
+      ["me", () => addon.profile(machine.request())],
+    ];
+    for (const [endpoint, ask] of calls) {
       machine.kimiLogin(simulator.oauth.login(), 800);
-      chmodSync(machine.kimiPath, 0);
-      assert.match((await ambient()).error?.message ?? "", /cannot be read/);
-    },
-  );
+      simulator.oauth.revokeAccess();
+      simulator.requests.length = 0;
+      const answer = JSON.parse(await ask()) as Answer;
+      assert.equal(answer.error, undefined, `${endpoint}: ${answer.error?.message}`);
+      assert.deepEqual(
+        simulator.requests.map((one) => [one.endpoint, one.status]),
+        [
+          [endpoint, 401],
+          ["token", 200],
+          [endpoint, 200],
+        ],
+      );
+    }
+    assert.equal(refreshes(), calls.length);
+  });
+
+  test("speaks of the login to those who signed in, and of the key to those who have one", async () => {
+    machine.kimiLogin(simulator.oauth.login(), 800);
+    simulator.intercept("chat", { status: 401 }, { status: 401 });
+    const login = await machine.nodeTurn();
+    assert.equal(login.code, "unauthorized");
+    assert.match(login.error ?? "", /no longer valid.*\/login kimi-coding/);
+    assert.doesNotMatch(login.error ?? "", /key/i);
+    const key = await machine.nodeTurn({ key: "sk-kimi-wrong" });
+    assert.match(key.error ?? "", /KIMI_API_KEY/);
+    assert.doesNotMatch(key.error ?? "", /no longer valid|sk-kimi-wrong/);
+  });
+
+  /** A turn whose request is refused late; meanwhile `change` happens on disk. */
+  async function whileItRuns(change: () => void): Promise<NodeTurn> {
+    simulator.intercept("chat", { status: 401, delayMs: 600 });
+    const turn = machine.nodeTurn();
+    await simulator.waitForRequest((one) => one.endpoint === "chat", 30_000);
+    change();
+    return turn;
+  }
+
+  test("finds the login that a person has made meanwhile, and spends nothing", async () => {
+    machine.piLogin(simulator.oauth.login(), 800);
+    const next = simulator.oauth.login();
+    assert.deepEqual(await whileItRuns(() => machine.piLogin(next, 900)), { text: "ok" });
+    assert.equal(simulator.oauth.refreshCalls, 0);
+    assert.equal(simulator.requests.at(-1)?.headers["authorization"], `Bearer ${next.access}`);
+  });
+
+  test("after a logout ends the turn and brings nothing back", async () => {
+    machine.piLogin(simulator.oauth.login(), 800);
+    const { code, error } = await whileItRuns(() => writeFileSync(machine.authPath, "{}"));
+    assert.equal(code, "login_required");
+    assert.match(error ?? "", /\/login kimi-coding/);
+    assert.equal(readFileSync(machine.authPath, "utf8"), "{}");
+    assert.equal(simulator.oauth.refreshCalls, 0);
+  });
+
+  test("of a key in auth.json is never answered with the login that lies beside it", async () => {
+    machine.kimiLogin(simulator.oauth.login(), 800);
+    const content = JSON.stringify({ "kimi-coding": { type: "api_key", key: "sk-kimi-wrong" } });
+    writeFileSync(machine.authPath, content);
+    const { code } = await machine.nodeTurn({ key: "sk-kimi-wrong" });
+    assert.equal(code, "unauthorized");
+    assert.deepEqual([simulator.oauth.refreshCalls, simulator.requests.length], [0, 1]);
+    assert.equal(readFileSync(machine.authPath, "utf8"), content);
+  });
+});
+
+test("custom headers travel along, without touching identity, credentials or the connection, and stay ASCII", async () => {
+  machine.kimiLogin(simulator.oauth.login(), -5);
+  const lines = [
+    "X-Team: grün",
+    "Authorization: Bearer stolen",
+    "User-Agent: me",
+    "X-Msh-Platform: x",
+    "Content-Length: 3",
+  ];
+  const env = { KIMI_CODE_CUSTOM_HEADERS: [...lines, "Transfer-Encoding: chunked", "Host: elsewhere"].join("\n") };
+  assert.deepEqual(await machine.nodeTurn({ env }), { text: "ok" });
+  const [token, chat] = simulator.requests;
+  assert.equal(token?.headers["x-team"], undefined, "the OAuth host is told nothing");
+  assert.equal(chat?.headers["x-team"], "grn");
+  assert.equal(chat?.headers["authorization"], `Bearer ${machine.kimi?.access_token}`);
+  assert.match(chat?.headers["user-agent"] ?? "", /pi-provider-kimi-code/);
+  assert.equal(chat?.headers["x-msh-platform"], undefined);
+  assert.equal(chat?.headers["host"], new URL(simulator.origin).host);
+});
+
+// Nothing of ours asks the service for the time, so a wrong clock shows only in dates that were stored before it was set.
+describe("a clock that is wrong by an hour", () => {
+  test("ahead: a good login looks expired, which costs one refresh and no more", async () => {
+    machine.kimiLogin(simulator.oauth.login(), 800 - 3600);
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.equal(refreshes(), 1);
+    assert.equal(simulator.requests.filter((one) => one.status === 401).length, 0);
+  });
+
+  test("behind: an ended login looks fresh, and the service's 401 heals it", async () => {
+    for (const pi of [false, true]) {
+      const login = simulator.oauth.login();
+      machine.kimiLogin(login, 800 + 3600);
+      if (pi) machine.piLogin(login, 800 + 3600);
+      simulator.oauth.revokeAccess();
+      assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    }
+    assert.equal(refreshes(), 2);
+  });
+
+  test("set between two logins: the younger is spent although the older seems to live longer", async () => {
+    const old = simulator.oauth.login();
+    simulator.oauth.expiresIn = 901;
+    const newer = simulator.oauth.rotate(old.refresh);
+    assert.ok(typeof newer === "object");
+    machine.piLogin(old, 100 + 3600);
+    machine.kimiLogin(newer, -5);
+    simulator.oauth.revokeAccess();
+    assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    assert.equal(refreshes(), 2);
+  });
+
+  test("locks of a neighbour with another clock block nobody for good", async () => {
+    for (const age of [3600, -3600]) {
+      machine.kimiLogin(simulator.oauth.login(), -5);
+      mkdirSync(machine.lockPath, { recursive: true });
+      const time = Date.now() / 1000 - age;
+      utimesSync(machine.lockPath, time, time);
+      assert.deepEqual(await machine.nodeTurn(), { text: "ok" });
+    }
+    assert.equal(refreshes(), 2);
+  });
 });

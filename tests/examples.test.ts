@@ -8,6 +8,8 @@ import { packageName } from "../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { ADDON, PLATFORM, run, runAside } from "./support/packages.ts";
 import { Home, ROOT } from "./support/pi.ts";
+import { fakePng } from "./support/pictures.ts";
+import { fetchedTool } from "./support/tools.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -24,6 +26,7 @@ before(async () => {
   mkdirSync(binary);
   cpSync(ADDON, join(binary, "kimi-code.node"));
   cpSync(join(ROOT, "docs", "examples"), work, { recursive: true });
+  writeFileSync(join(work, "package.json"), '{"private":true}');
 });
 after(async () => {
   home.remove();
@@ -32,9 +35,9 @@ after(async () => {
 beforeEach(() => simulator.reset());
 
 /** Runs an example to its end, which it has to find by itself. */
-async function output(file: string): Promise<string> {
+async function output(file: string, runtime = "node"): Promise<string> {
   const env = home.env({ KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey });
-  return (await runAside("node", [file], work, env)).trim();
+  return (await runAside(runtime, [file], work, env)).trim();
 }
 
 test("ask", async () => {
@@ -66,6 +69,18 @@ test("tools", async () => {
 test("errors", async () => {
   simulator.enqueue({ hang: "headers" } as never);
   assert.equal(await output("errors.mjs"), "stopped, because TimeoutError\nunauthorized: sign in again");
+});
+
+test("files", async () => {
+  writeFileSync(join(work, "picture.png"), fakePng(300_000, "example"));
+  simulator.enqueue({ steps: [{ text: "A picture of noise." }] }, { steps: [{ text: "The same one." }] });
+  assert.equal(await output("files.mjs"), "100 %\nuploaded: image/png, 300000 bytes\nA picture of noise.");
+  assert.equal(await output("files.mjs"), "known: image/png, 300000 bytes\nThe same one.");
+  writeFileSync(join(work, "picture.png"), "%PDF-1.7");
+  assert.equal(
+    await output("files.mjs"),
+    "bad_media: the file cannot be uploaded: it is a PDF, which Kimi does not take",
+  );
 });
 
 test("CommonJS", async () => {
@@ -110,6 +125,16 @@ test("two copies of the package in one process keep apart", async () => {
      console.log(Kimi !== Other, await new Kimi().chat("a").text(), await new Other().chat("b").text());`,
   );
   assert.equal(await output("twice.mjs"), "true one two");
+});
+
+test("Node 20 runs a program too, although Pi does not run on it", async () => {
+  const platform = process.platform === "win32" ? "win" : process.platform;
+  const name = `node-${platform}-${process.arch}`;
+  const old = fetchedTool(`${name}@20`, `${name}/bin/node${process.platform === "win32" ? ".exe" : ""}`);
+  simulator.enqueue({ steps: [{ text: "Hello, old friend." }] }, { steps: [{ text: "Hello again." }] });
+  assert.match(run(old, ["--version"], work), /^v20\./);
+  assert.equal(await output("ask.mjs", old), "Hello, old friend.");
+  assert.equal(await output("common-js.cjs", old), "Hello again.");
 });
 
 test("importing loads no binary and takes no time worth mentioning", async () => {

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Home, type PiResult, RpcPi, runPi } from "./support/pi.ts";
+import { Home, messages, type PiResult, RpcPi, runPi, textOf } from "./support/pi.ts";
 import { realPng } from "./support/pictures.ts";
 
 let simulator: Simulator;
@@ -113,9 +113,84 @@ describe("several processes", () => {
   });
 });
 
+describe("what a person meets", () => {
+  async function rpc(extra: Record<string, string | undefined> = {}): Promise<RpcPi> {
+    const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(extra) });
+    open.push(pi);
+    await pi.command({ type: "get_state" });
+    return pi;
+  }
+
+  const pasted = (seed: string): object => ({
+    images: [{ type: "image", mimeType: "image/png", data: realPng(800, 600, seed).toString("base64") }],
+  });
+
+  const statuses = (pi: RpcPi): unknown[] =>
+    pi.events
+      // The quota has a line of its own.
+      .filter((event) => event["method"] === "setStatus" && /^kimi-code-\d+$/.test(String(event["statusKey"])))
+      .map((event) => event["statusText"]);
+
+  test("an upload that takes longer than a second is shown, and cleared when it is over", async () => {
+    const pi = await rpc();
+    simulator.intercept("files", { delayMs: 1600 });
+    await pi.prompt("look", pasted("slow") as Record<string, unknown>);
+    const shown = statuses(pi).filter((text) => /^Kimi: uploading file, 1\.4 MB of 1\.4 MB$/.test(String(text)));
+    assert.ok(shown.length > 0, JSON.stringify(statuses(pi)));
+    assert.equal(statuses(pi).at(-1), undefined);
+  });
+
+  test("an abort in mid-upload, and the next prompt uploads", async () => {
+    const pi = await rpc();
+    simulator.intercept("files", { hang: "connect" });
+    const running = pi.prompt("look", pasted("aborted") as Record<string, unknown>);
+    const record = await simulator.waitForRequest(({ endpoint }) => endpoint === "files", 20_000);
+    await pi.command({ type: "abort" });
+    const [aborted] = messages(await running);
+    assert.equal(aborted?.stopReason, "aborted");
+    await simulator.waitForRequest(({ id, aborted }) => id === record.id && aborted);
+    const [answer] = messages(await pi.prompt("again"));
+    assert.equal(textOf(answer), "I see.");
+    assert.deepEqual(references(), [simulator.files.all[0]?.id]);
+  });
+
+  test("a file that the service has lost is uploaded again within the turn, once", async () => {
+    const pi = await rpc();
+    await pi.prompt("look", pasted("lost") as Record<string, unknown>);
+    const [lost] = references();
+    simulator.files.clear();
+    const [answer] = messages(await pi.prompt("again"));
+    assert.equal(textOf(answer), "I see.", answer?.errorMessage);
+    await pi.prompt("and again");
+    const id = simulator.files.all[0]?.id;
+    assert.equal(simulator.files.all.length, 1);
+    assert.deepEqual(references(), [lost, lost, id, id]);
+  });
+
+  test("an upload refused as too large travels inline, or the reason is told", async () => {
+    const refusal = { status: 413, body: { error: { message: "Request exceeds the maximum size" } } };
+    simulator.intercept("files", refusal);
+    const inline = await rpc();
+    const [answer] = messages(await inline.prompt("look", pasted("413") as Record<string, unknown>));
+    assert.equal(textOf(answer), "I see.", answer?.errorMessage);
+    assert.deepEqual(references(), []);
+    simulator.intercept("files", refusal);
+    const strict = await rpc({ KIMI_CODE_INLINE_LIMIT_BYTES: "1000000" });
+    const [failed] = messages(await strict.prompt("look", pasted("413") as Record<string, unknown>));
+    assert.match(failed?.errorMessage ?? "", /image \(image\/png, 1\.4 MB\) could not be uploaded and is too large/);
+  });
+});
+
 test("the debug log names every decision and no credential", async () => {
-  await print([`@${picture("log")}`, "what is this"], { KIMI_CODE_DEBUG: "1" });
+  writeFileSync(join(home.cwd, "small.png"), realPng(60, 60, "small"));
+  for (let round = 0; round < 2; round += 1) {
+    await print([`@${picture("log")}`, "@small.png", "what is this"], { KIMI_CODE_DEBUG: "1" });
+  }
   const log = readFileSync(join(home.home, ".pi", "pi-provider-kimi-code", "debug.log"), "utf8");
-  assert.match(log, /medium content="[0-9a-f]{12}" mime="image\/png" bytes=14\d{5} decision="uploaded"/);
+  const line = (bytes: string, decision: string): RegExp =>
+    new RegExp(`medium content="[0-9a-f]{12}" mime="image/png" bytes=${bytes} decision="${decision}" why=".+"`);
+  assert.match(log, line("14\\d{5}", "uploaded"));
+  assert.match(log, line("14\\d{5}", "known"));
+  assert.match(log, line("1\\d{4}", "inline"));
   assert.ok(!log.includes(simulator.apiKey));
 });

@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
+import { mapOfficialHosts, OFFICIAL } from "./simulator/official-hosts.ts";
 import { Machine } from "./support/account.ts";
 import { ROOT, runPi } from "./support/pi.ts";
 
@@ -44,8 +45,15 @@ function install(): void {
 }
 
 /** Runs the official client to its end. */
-async function kimi(...args: string[]): Promise<{ code: number | null; output: string }> {
-  const env = machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1" }));
+function kimi(...args: string[]): Promise<{ code: number | null; output: string }> {
+  return kimiWith({}, ...args);
+}
+
+async function kimiWith(
+  variables: Record<string, string | undefined>,
+  ...args: string[]
+): Promise<{ code: number | null; output: string }> {
+  const env = machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1", ...variables }));
   const child = spawn(process.execPath, [KIMI, ...args], { cwd: machine.cwd, env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
@@ -123,4 +131,35 @@ test("our tombstone tells it to sign in again, and its new login brings us back"
   assert.equal(simulator.oauth.refreshCalls, 1, "nobody asked a second time");
   assert.equal((await kimi("login")).code, 0);
   await ours();
+});
+
+test("its login in either region, under the official host names, leads us to the same region", async () => {
+  const simulators = { "mainland-cn": await startSimulator(), global: await startSimulator() };
+  const hosts = await mapOfficialHosts(simulators);
+  try {
+    const env = { KIMI_CODE_BASE_URL: undefined, KIMI_CODE_OAUTH_HOST: undefined, ...hosts.environment };
+    for (const region of ["global", "mainland-cn"] as const) {
+      simulators[region].setDefault({ steps: [{ text: region }] });
+      const { code, output } = await kimiWith(env, "login", "--region", region);
+      assert.equal(code, 0, output);
+      assert.equal(simulators[region].oauth.logins, 1, output);
+      // A second login of ours would count, and so would a token that strays.
+      simulators[region].oauth.revokeAccess();
+      assert.deepEqual(await machine.nodeTurn({ env }), { text: region });
+      const prompt = await kimiWith(env, "-p", "hi");
+      assert.match(prompt.output, new RegExp(region));
+      const { refreshes, reuses, logins } = simulators[region].oauth;
+      assert.deepEqual([refreshes, reuses, logins], [1, 0, 1]);
+    }
+    const known: string[] = Object.values(OFFICIAL).flatMap((one) => Object.values(one));
+    const requests = [...simulators.global.requests, ...simulators["mainland-cn"].requests];
+    assert.deepEqual(
+      requests.filter((one) => one.status === 401 && one.endpoint !== "chat"),
+      [],
+    );
+    assert.ok(requests.every((one) => known.includes(one.headers["host"] ?? "")));
+  } finally {
+    await hosts.close();
+    for (const one of Object.values(simulators)) await one.close();
+  }
 });

@@ -2,100 +2,201 @@
  * `kill -9` at random points of a refresh: no login may be lost, and no lock left behind may block anybody.
  *
  * `node tests/kill-storm.ts 1000` runs as many rounds; `tests/auth-kill.test.ts` runs a few. Each round starts a program
- * that has to refresh, kills it at a random moment, and looks at the files. The one thing no client can survive is
- * dying while the answer with the new token is on the wire, because the service has then spent the old one: such rounds are
- * counted separately (`unsaveable`), proven by the service having sent an answer that nobody was alive to read.
+ * that has to refresh, kills it, and lets a successor use what is left. The kills fall, in turn, before the token call, while
+ * the OAuth host works on it, around the arrival of its answer and the writing of the files, and anywhere.
  */
 import { existsSync, readdirSync, utimesSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Machine } from "./support/account.ts";
+import type { Addon } from "../extension/native.ts";
+import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
+import { addonUnderTest, Machine } from "./support/account.ts";
+
+/** Several rounds run at once, each in a home of its own. */
+const AT_ONCE = 4;
+
+/** How long the OAuth host takes, in milliseconds. */
+const TOKEN_MS = 30;
+
+/**
+ * After the answer has left the OAuth host, a program on a busy machine may take this long until its first byte is on disk,
+ * in milliseconds. Whoever is killed later must not have lost anything.
+ */
+const ARRIVAL_MS = 100;
+
+/** Every so many rounds the successor finds the locks as young as the dead one left them, and has to sit them out. */
+const PATIENT_EVERY = 20;
+
+type Phase = "before" | "during" | "after" | "anywhere";
+const PHASES: readonly Phase[] = ["before", "during", "after", "anywhere"];
+
+/** Where the login lives when the program starts, and what makes it refresh. */
+const SITUATIONS = ["official client's, expired", "both, expired", "Pi's, refused by the service"] as const;
 
 export interface Storm {
   rounds: number;
   /** Killed before the program was through. */
   killed: number;
-  /** Files that could not be read, or held a login the service no longer knows, through our fault. */
-  lost: number;
-  unsaveable: number;
+  /** Where the dead ones were when they died, by what the OAuth host had seen of them. */
+  died: { beforeTheCall: number; inTheCall: number; afterTheAnswer: number };
+  /** A successor could not go on although the token was never on its way without an owner. */
+  lost: string[];
+  /** Died between the arrival of the refresh token at the OAuth host and that of its answer: nobody got the successor. */
+  onTheWire: number;
+  /** The answer had left the OAuth host a moment ago, and nothing of it was on disk yet. */
+  justArrived: number;
+  /** Longest such moment, in milliseconds. */
+  longestMomentMs: number;
   /** A successor found what had been written but not put in place. */
   recovered: number;
+  /** A spent refresh token was presented, other than by the successors of `onTheWire`. */
   reuses: number;
-  /** Kimi's lock directory was there after the kill. */
   locksLeft: number;
-  temporaryFilesLeft: number;
+  /** Longest time that a left lock kept a successor, in milliseconds. */
+  longestWaitMs: number;
+  /** Temporary files that wait for the next refresh to clear them away. */
+  filesLeft: number;
 }
 
 export async function killStorm(rounds: number): Promise<Storm> {
+  const addon = addonUnderTest();
   const simulator = await startSimulator();
   simulator.setDefault({ steps: [{ text: "ok" }] });
-  simulator.oauth.tokenDelayMs = 20;
-  const storm = {
+  simulator.oauth.tokenDelayMs = TOKEN_MS;
+  const storm: Storm = {
     rounds,
     killed: 0,
-    lost: 0,
-    unsaveable: 0,
+    died: { beforeTheCall: 0, inTheCall: 0, afterTheAnswer: 0 },
+    lost: [],
+    onTheWire: 0,
+    justArrived: 0,
+    longestMomentMs: 0,
     recovered: 0,
     reuses: 0,
     locksLeft: 0,
-    temporaryFilesLeft: 0,
+    longestWaitMs: 0,
+    filesLeft: 0,
   };
-  let life = 0;
-  for (let round = -2; round < rounds; round += 1) {
-    const machine = new Machine(simulator);
-    const login = simulator.oauth.login();
-    machine.kimiLogin(login, -5);
-    if (round % 2 === 0) machine.piLogin(login, -5);
-    const started = Date.now();
-    const seen = simulator.requests.length;
-    let pid = 0;
-    const state = { over: false };
-    const turn = machine.nodeTurn({ started: (started) => (pid = started) });
-    const kill = async (): Promise<void> => {
-      // The first two rounds show how long a program lives; then half of the kills fall anywhere, half around the refresh.
-      if (round < 0) return;
-      if (round % 4 < 2) await sleep(life * Math.random());
-      else {
-        while (simulator.requests.length === seen && !state.over) await sleep(1);
-        await sleep(Math.random() * 60);
-      }
-      if (state.over) return;
-      storm.killed += 1;
-      process.kill(pid, "SIGKILL");
-    };
-    const killing = kill();
-    const { text } = await turn;
-    state.over = true;
-    if (text === "ok") life = Math.max(life, Date.now() - started);
-    await killing;
-    // A refresh that was on its way when the program died is finished by the service.
-    await sleep(40);
-    storm.reuses += simulator.oauth.reuses;
-    if (!alive(simulator, machine, round)) {
-      const before = machine.kimi?.refresh_token;
-      // A successor may finish what the dead one had written. It need not wait here until the locks are stale.
-      for (const lock of [machine.lockPath, `${machine.authPath}.lock`]) if (existsSync(lock)) utimesSync(lock, 1, 1);
-      const { text: next } = await machine.nodeTurn();
-      if (next === "ok") storm.recovered += 1;
-      // The files are whole and hold the login from before: the answer never reached a living program.
-      else if (before === login.refresh) storm.unsaveable += 1;
-      else storm.lost += 1;
-      simulator.oauth.reuses = 0;
-    }
-    storm.temporaryFilesLeft += readdirSync(dirname(machine.kimiPath)).length - 1;
-    if (existsSync(machine.lockPath)) storm.locksLeft += 1;
-    machine.remove();
-  }
+  const life = await lifetime(simulator);
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < rounds) await round(next++, { simulator, addon, storm, life });
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
   await simulator.close();
   return storm;
 }
 
-/** Whether any file still holds a login that the service knows. */
-function alive({ oauth }: Simulator, machine: Machine, round: number): boolean {
-  const { kimi } = machine;
-  if (kimi !== undefined && oauth.isAlive(kimi.refresh_token)) return true;
-  return round % 2 === 0 && oauth.isAlive(machine.pi?.refresh ?? "");
+interface Life {
+  /** From the start to the token call, in milliseconds. */
+  call: number;
+  /** From the start to the end. */
+  end: number;
+}
+
+/** How long an undisturbed program lives while its neighbours run. */
+async function lifetime(simulator: Simulator): Promise<Life> {
+  const lives = Array.from({ length: AT_ONCE }, async (): Promise<Life> => {
+    const machine = new Machine(simulator);
+    const login = simulator.oauth.login();
+    machine.kimiLogin(login, -5);
+    const started = Date.now();
+    const turn = machine.nodeTurn();
+    const { time } = await simulator.waitForRequest((one) => presents(one, login.refresh), 60_000);
+    await turn;
+    machine.remove();
+    return { call: time - started, end: Date.now() - started };
+  });
+  const all = await Promise.all(lives);
+  return { call: Math.max(...all.map((one) => one.call)), end: Math.max(...all.map((one) => one.end)) };
+}
+
+function presents(record: RequestRecord, refreshToken: string): boolean {
+  return record.endpoint === "token" && record.rawBody.includes(refreshToken);
+}
+
+interface Tools {
+  simulator: Simulator;
+  addon: Addon;
+  storm: Storm;
+  life: Life;
+}
+
+async function round(number: number, { simulator, addon, storm, life }: Tools): Promise<void> {
+  const machine = new Machine(simulator);
+  const login = simulator.oauth.login();
+  const situation = SITUATIONS[Math.floor(number / PHASES.length) % SITUATIONS.length];
+  machine.kimiLogin(login, situation === "Pi's, refused by the service" ? 800 : -5);
+  if (situation === "both, expired") machine.piLogin(login, -5);
+  if (situation === "Pi's, refused by the service") {
+    machine.piLogin(login, 800);
+    simulator.oauth.endAccess(login.access);
+  }
+  const phase = PHASES[number % PHASES.length] ?? "anywhere";
+  const call = (): RequestRecord | undefined => simulator.requests.find((one) => presents(one, login.refresh));
+  let pid = 0;
+  let over = false;
+  const turn = machine.nodeTurn({ started: (started) => (pid = started) }).then(() => void (over = true));
+  await moment(phase, { life, simulator, refresh: login.refresh, turn });
+  const killedAt = Date.now();
+  if (!over) {
+    storm.killed += 1;
+    process.kill(pid, "SIGKILL");
+    const seen = call();
+    if (seen === undefined) storm.died.beforeTheCall += 1;
+    else if (seen.ended === undefined) storm.died.inTheCall += 1;
+    else storm.died.afterTheAnswer += 1;
+  }
+  await turn;
+  // A refresh that was on its way when the program died is finished by the service.
+  const seen = call();
+  if (seen !== undefined && seen.ended === undefined) await sleep(2 * TOKEN_MS);
+
+  const before = isAlive(simulator, machine);
+  const locks = [machine.lockPath, `${machine.authPath}.lock`].filter((path) => existsSync(path));
+  storm.locksLeft += locks.length;
+  if (number % PATIENT_EVERY !== 0) for (const lock of locks) utimesSync(lock, 1, 1);
+  const started = Date.now();
+  await addon.ambientLogin(machine.request());
+  if (locks.length > 0) storm.longestWaitMs = Math.max(storm.longestWaitMs, Date.now() - started);
+  // Nothing on disk is due, but the service may know better: then the successor's own 401 leads it to what was left.
+  if (!isAlive(simulator, machine)) await machine.nodeTurn();
+  const presented = simulator.requests.filter((one) => presents(one, login.refresh)).length;
+  const since = killedAt - (seen?.endedAt ?? 0);
+  if (isAlive(simulator, machine)) {
+    if (!before) storm.recovered += 1;
+    if (presented > 1) storm.reuses += 1;
+  } else if (seen !== undefined && (seen.ended !== "complete" || since <= 0)) storm.onTheWire += 1;
+  else if (since <= ARRIVAL_MS) {
+    storm.justArrived += 1;
+    storm.longestMomentMs = Math.max(storm.longestMomentMs, since);
+  } else storm.lost.push(`${phase}, ${situation}: killed ${since} ms after the answer had left`);
+  storm.filesLeft += readdirSync(dirname(machine.kimiPath)).length - 1;
+  machine.remove();
+}
+
+/** Whether any file holds a login that the service knows. */
+function isAlive({ oauth }: Simulator, machine: Machine): boolean {
+  return [machine.kimi?.refresh_token, machine.pi?.refresh].some((token) => oauth.isAlive(token ?? ""));
+}
+
+/** Waits for the moment of the kill. */
+async function moment(
+  phase: Phase,
+  { life, simulator, refresh, turn }: { life: Life; simulator: Simulator; refresh: string; turn: Promise<unknown> },
+): Promise<void> {
+  const called = (): Promise<unknown> =>
+    Promise.race([turn, simulator.waitForRequest((one) => presents(one, refresh), 60_000)]);
+  const answered = (): Promise<unknown> =>
+    Promise.race([turn, simulator.waitForRequest((one) => presents(one, refresh) && one.ended !== undefined, 60_000)]);
+  if (phase === "before") return void (await sleep(life.call * Math.random()));
+  if (phase === "anywhere") return void (await sleep(life.end * Math.random()));
+  if (phase === "during") {
+    await called();
+    return void (await sleep(TOKEN_MS * Math.random()));
+  }
+  await answered();
+  await sleep(2 * ARRIVAL_MS * Math.random() ** 3);
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -65,6 +65,7 @@ describe("the root package", () => {
     for (const file of [
       "index.ts",
       "extension/loader.ts",
+      "extension/settings.schema.json",
       "dist/index.js",
       "dist/index.d.ts",
       "README.md",
@@ -73,7 +74,12 @@ describe("the root package", () => {
       assert.ok(files.includes(file), file);
     }
     const sources = files.filter((file) => /^(index|extension\/.*)\.ts$/.test(file)).map((file) => file.slice(0, -3));
-    for (const source of sources) assert.ok(files.includes(`dist/${source}.js`), `dist/${source}.js`);
+    for (const source of sources) assert.ok(files.includes(`dist/${source}.d.ts`), `dist/${source}.d.ts`);
+    assert.deepEqual(
+      files.filter((file) => /^dist\/.*\.js$/.test(file)),
+      ["dist/index.js"],
+      "one file, because Node takes a millisecond for each",
+    );
   });
 
   test("is at most 150 KB", () => {
@@ -87,8 +93,10 @@ describe("the root package", () => {
   });
 
   test("runs nothing when it is installed, and brings no dependency along", () => {
-    const { scripts, dependencies, devDependencies } = published();
+    const { scripts, dependencies, devDependencies, peerDependencies, peerDependenciesMeta } = published();
     assert.deepEqual([scripts, dependencies, devDependencies], [undefined, undefined, undefined]);
+    const peers = Object.keys(peerDependencies as object);
+    assert.deepEqual(peerDependenciesMeta, Object.fromEntries(peers.map((peer) => [peer, { optional: true }])));
   });
 
   test("passes publint", async () => {

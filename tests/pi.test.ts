@@ -1,6 +1,6 @@
 /** Real Pi talks to the simulator through the addon: print, JSON, RPC, tools, abort, reload, what is missing. */
 import assert from "node:assert/strict";
-import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -285,7 +285,7 @@ describe("what is missing", () => {
       home,
       env: env({ KIMI_API_KEY: "sk-wrong" }),
     });
-    assert.match(result.stderr, /401 The API Key appears to be invalid.*Sign in again with \/login kimi-coding/s);
+    assert.match(result.stderr, /401 The API Key appears to be invalid.*KIMI_API_KEY.*\/login kimi-coding/s);
     assert.equal(simulator.requests.length, 1, "a refused key is not tried again");
   });
 
@@ -309,6 +309,22 @@ describe("what is missing", () => {
     const warnings = pi.events.filter((event) => event.type === "extension_ui_request" && event["method"] === "notify");
     assert.equal(warnings.length, 1);
     assert.match(JSON.stringify(warnings[0]), new RegExp(`pi-provider-kimi-code-${platformName()}.*pi install`));
+  });
+
+  test("a part that cannot be loaded later ends the turn or the command with an error, and Pi goes on", async () => {
+    const copy = packageWithoutAddon();
+    const directory = join(copy, "npm", platformName());
+    mkdirSync(directory, { recursive: true });
+    copyFileSync(join(ROOT, "npm", platformName(), "kimi-code.node"), join(directory, "kimi-code.node"));
+    for (const part of ["stream", "usage", "settings"]) rmSync(join(copy, "extension", `${part}.ts`));
+    const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(), extensions: [copy] });
+    open.push(pi);
+    const events = await pi.prompt("hi");
+    assert.match(messages(events).at(-1)?.errorMessage ?? "", /could not be loaded, after an update please restart Pi/);
+    await pi.command({ type: "prompt", message: "/kimi-usage" });
+    const failed = await pi.waitFor((event) => event.type === "extension_error");
+    assert.match(JSON.stringify(failed), /usage\.ts/);
+    assert.ok((await pi.command({ type: "get_state" }))["success"]);
   });
 
   test("an addon of another version is not used", async () => {

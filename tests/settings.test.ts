@@ -90,6 +90,42 @@ test("a model that the plan no longer has disappears, and another deployment kee
   assert.match(elsewhere.stdout, /k3-256k/);
 });
 
+test("the selected model takes the window that the service names", async () => {
+  simulator.catalog.models = catalogs.smallPlan();
+  const pi = rpc();
+  const selected = async (): Promise<number> => {
+    const { data } = await pi.command({ type: "get_state" });
+    return (data as { model: { contextWindow: number } }).model.contextWindow;
+  };
+  await until(async () => (await selected()) === 262_144, "the plan's window in place of the built-in list's");
+});
+
+test("what one plan lists is not shown to another account of this machine", async () => {
+  simulator.catalog.models = catalogs.smallPlan();
+  const pi = rpc();
+  await until(async () => (await listed(pi)).length === 1, "one model left");
+  const another = await runPi(["--list-models", "kimi"], { home, env: env({ KIMI_API_KEY: "sk-another" }) });
+  assert.match(another.stdout, /k3-256k/);
+  const same = await runPi(["--list-models", "kimi"], { home, env: env() });
+  assert.doesNotMatch(same.stdout, /k3-256k/);
+});
+
+test("a login that was refreshed asks for the catalog again", async () => {
+  const tokens = simulator.oauth.login();
+  const expiresIn = (seconds: number): void => {
+    const { access, refresh } = tokens;
+    const entry = { type: "oauth", access, refresh, expires: Date.now() + seconds * 1000 };
+    write(join(home.agent, "auth.json"), { "kimi-coding": entry });
+  };
+  expiresIn(800);
+  const pi = rpc(MODEL, { KIMI_API_KEY: undefined, KIMI_CODE_OAUTH_HOST: simulator.oauthHost });
+  await until(() => asked("models") > 0, "the question of the session's start");
+  simulator.catalog.models = catalogs.smallPlan();
+  expiresIn(10);
+  await pi.prompt("hello");
+  await until(async () => (await listed(pi)).length === 1, "the list of the smaller plan");
+});
+
 test("hostile catalog entries cost only themselves", async () => {
   simulator.catalog.models = catalogs.hostile(10_000_000);
   const pi = rpc();

@@ -23,6 +23,8 @@ export type ChatNotice =
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
   /** The service has been silent. `limitMs` is when we give up, null for never. */
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
+  /** Images or videos are being uploaded, once a second: so many files, `left` of them not done, in bytes. */
+  | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
   | { type: "note"; message: string };
 
 interface At {
@@ -61,6 +63,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   constructor(addon: Addon, model: object, conversation: Transcript, options: Options) {
     const { signal } = options;
     let failure: Failure | undefined;
+    let thrown: { cause?: unknown } = {};
     const listening: Addon = {
       ...addon,
       startTurn: (request, context, media, onOps) =>
@@ -83,7 +86,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
         const message = partial.errorMessage ?? "the turn failed";
         if (event.reason === "aborted") {
           reject(kimiError({ code: "cancelled", message }, { partial, cause: signal?.reason }));
-        } else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial }));
+        } else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial, ...thrown }));
       };
       const end = (): void => {
         this.#over = true;
@@ -98,6 +101,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
         {
           ...options,
           signal: signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal,
+          onThrown: (cause) => (thrown = { cause }),
         } as TurnOptions,
       );
     });

@@ -19,6 +19,7 @@ import { settingsVariable } from "../overrides.ts";
 import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
+import { KimiFiles } from "./files.ts";
 import { KimiAddonError } from "./errors.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "./messages.ts";
@@ -31,6 +32,8 @@ export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
   readonly #services: KimiServices;
+  /** Images and videos that messages refer to instead of containing them. */
+  readonly files: KimiFiles;
 
   /** Throws a `KimiAddonError` where the native part cannot be loaded. */
   constructor(options: KimiOptions = {}) {
@@ -39,6 +42,12 @@ export class Kimi {
     this.#addon = loaded.addon;
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
+    const asking = (): object => ({
+      ...this.#account(),
+      ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
+      ...(options.headers === undefined ? {} : { headers: options.headers }),
+    });
+    this.files = new KimiFiles(this.#addon, asking);
   }
 
   /**

@@ -18,10 +18,16 @@ export interface ImagePart {
   data: string;
 }
 
-/** An image as OpenAI writes it. The URL must be a base64 `data:` URL; the service takes no links. */
+/** An image as OpenAI writes it. The URL is a base64 `data:` URL, or that of an uploaded file; the service takes no links. */
 export interface ImageUrlPart {
   type: "image_url";
   image_url: { url: string };
+}
+
+/** A film. The URL is a base64 `data:` URL, or that of an uploaded file. */
+export interface VideoUrlPart {
+  type: "video_url";
+  video_url: { url: string };
 }
 
 /** Reasoning of an earlier answer. Keep it: the service wants it back. */
@@ -47,7 +53,7 @@ export interface SystemMessage {
 
 export interface UserMessage {
   role: "user";
-  content: string | readonly (TextPart | ImagePart | ImageUrlPart)[];
+  content: string | readonly (TextPart | ImagePart | ImageUrlPart | VideoUrlPart)[];
 }
 
 /** An answer as OpenAI writes it. */
@@ -62,7 +68,7 @@ export interface OpenAiAssistantMessage {
 export interface OpenAiToolMessage {
   role: "tool";
   tool_call_id: string;
-  content: string | readonly (TextPart | ImageUrlPart)[];
+  content: string | readonly (TextPart | ImageUrlPart | VideoUrlPart)[];
 }
 
 /** A tool's result as Pi writes it. */

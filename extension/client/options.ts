@@ -41,6 +41,8 @@ export interface ChatOptions {
   headers?: Record<string, string | null>;
   /** Longest silence in milliseconds; 0 for no limit. */
   timeoutMs?: number;
+  /** Requests after a failed one, as long as nothing visible has arrived; 0 for none. Default: the setting `retry.attempts`. */
+  maxRetries?: number;
   /** Aborts the chat at any moment. */
   signal?: AbortSignal;
   /** Sees the request body before it leaves; what it returns is sent instead. */

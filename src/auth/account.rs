@@ -1,17 +1,13 @@
-//! Where a login may be found, and the credential that a request carries.
+//! Where a login may be found, and which one counts.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::pi_auth::{PiAuth, PiEntry};
 use super::store::{KimiCodeFile, Stored};
-use super::token::{TokenEndpoint, Tokens};
+use super::token::TokenEndpoint;
 use crate::config::Environment;
 use crate::endpoint::{Endpoint, Region, Slot};
 use crate::error::{Error, ErrorKind, Result};
-
-/// More logins than this in one process means that somebody is generating them.
-const MAX_REMEMBERED: usize = 64;
 
 /// The folders that hold credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,90 +142,6 @@ fn chosen_region(home: &Path) -> Option<Region> {
     }
 }
 
-/// What authorises a request: a static key, or the current access token of a login that can heal itself.
-#[derive(Debug, Clone)]
-pub struct Credential {
-    token: Arc<Mutex<Secret>>,
-    /// The login behind the token.
-    account: Option<Arc<Account>>,
-    /// Known to come from a login, and not merely to look like it.
-    from_login: bool,
-}
-
-struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-impl Credential {
-    /// A key of the user's own. It is never exchanged for anything.
-    pub fn key(key: &str) -> Self {
-        Self { token: Arc::new(Mutex::new(Secret(key.to_owned()))), account: None, from_login: false }
-    }
-
-    /// What Pi or a caller passed: a key, or an access token that we handed out before.
-    pub fn passed(token: &str, account: Account) -> Self {
-        let from_login = is_remembered(token);
-        Self { account: Some(Arc::new(account)), from_login, ..Self::key(token) }
-    }
-
-    /// The access token of a login.
-    pub fn login(tokens: &Tokens, account: Account) -> Self {
-        remember(&tokens.access);
-        Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
-    }
-
-    /// Whether this is a login, as opposed to a static key.
-    pub fn is_login(&self) -> bool {
-        self.from_login
-    }
-
-    /// The value to send now.
-    pub fn token(&self) -> String {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
-    }
-
-    /// The service refused `rejected` with 401. `Some` is another token, worth one more request; `None` means that this
-    /// is a static key, or that there is nothing newer.
-    pub async fn heal(&self, rejected: &str) -> Result<Option<String>> {
-        let current = self.token();
-        if current != rejected {
-            return Ok(Some(current));
-        }
-        let Some(account) = &self.account else { return Ok(None) };
-        let healed = account.heal(rejected, self.from_login).await?;
-        if let Some(token) = healed.as_deref().filter(|token| *token != rejected) {
-            token.clone_into(&mut self.token.lock().unwrap_or_else(PoisonError::into_inner).0);
-            return Ok(Some(token.to_owned()));
-        }
-        Ok(None)
-    }
-}
-
-/// Access tokens that logins of this process had. Pi passes a token and a static key in the same place.
-fn remembered() -> &'static Mutex<Vec<String>> {
-    static REMEMBERED: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
-    REMEMBERED.get_or_init(Mutex::default)
-}
-
-/// Notes that this is the access token of a login.
-pub fn remember(access: &str) {
-    let mut tokens = remembered().lock().unwrap_or_else(PoisonError::into_inner);
-    if !access.is_empty() && !tokens.iter().any(|known| known == access) {
-        if tokens.len() == MAX_REMEMBERED {
-            tokens.remove(0);
-        }
-        tokens.push(access.to_owned());
-    }
-}
-
-fn is_remembered(token: &str) -> bool {
-    remembered().lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,10 +174,5 @@ mod tests {
         write("key = \"oauth/kimi-code-env-89494f7cfcc7062e\"\noauth_host = \"http://127.0.0.1:1\"");
         assert_eq!(chosen_region(&home), None);
         std::fs::remove_dir_all(&home).unwrap();
-    }
-
-    #[test]
-    fn a_secret_never_shows_in_debug_output() {
-        assert!(!format!("{:?}", Credential::key("sk-kimi-hunter2")).contains("hunter2"));
     }
 }

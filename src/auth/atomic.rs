@@ -1,42 +1,80 @@
 //! Replacing a small private file so that a reader sees the old content or the new one, never a part, whatever happens to us.
 
 use std::ffi::OsString;
-#[cfg(unix)]
-use std::fs::File;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes `content` to `path`. The file is created 0600 in a 0700 directory; an existing file keeps its mode and a symbolic
 /// link keeps pointing where it points.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // A link whose target does not exist yet cannot be resolved; then its own place is the right one.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_private_dir(directory)?;
-    let temporary = sibling(&target);
-    let written = write_new(&temporary, content, mode_of(&target)).and_then(|()| rename(&temporary, &target));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    #[cfg(unix)]
-    {
-        // The rename itself has to survive a power failure; a file system that cannot do that has done its best.
-        let _ = File::open(directory).and_then(|directory| directory.sync_all());
-    }
-    Ok(())
+    Room::reserve(path, 0)?.fill(content)
 }
 
-/// Finds out whether [`replace`] would succeed with `size` bytes, without touching the file. To be asked before something is
-/// spent whose successor has to be stored.
-pub fn can_replace(path: &Path, size: usize) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    create_private_dir(target.parent().unwrap_or(Path::new(".")))?;
-    let temporary = sibling(&target);
-    let result = write_new(&temporary, &vec![b' '; size], 0o600);
-    let _ = fs::remove_file(&temporary);
-    result
+/// Room on disk for the next content of a file, taken before that content exists. Whoever spends something whose successor has
+/// to be stored takes it first: then the disk cannot be full any more, and one write is all that is left to do.
+#[derive(Debug)]
+pub struct Room {
+    target: PathBuf,
+    temporary: PathBuf,
+    /// Closed before the file is put in place; Windows insists.
+    file: Option<File>,
+}
+
+impl Room {
+    /// Takes room for `size` bytes beside `path`, without touching the file there.
+    pub fn reserve(path: &Path, size: usize) -> io::Result<Self> {
+        // A link whose target does not exist yet cannot be resolved; then its own place is the right one.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        create_private_dir(folder(&target))?;
+        let temporary = sibling(&target);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&temporary)?;
+        let mut room = Self { target, temporary, file: None };
+        if size > 0 {
+            file.write_all(&vec![b' '; size])?;
+            file.sync_all()?;
+            file.rewind()?;
+        }
+        room.file = Some(file);
+        Ok(room)
+    }
+
+    /// Puts `content` in the file's place.
+    pub fn fill(mut self, content: &[u8]) -> io::Result<()> {
+        if let Some(mut file) = self.file.take() {
+            file.write_all(content)?;
+            file.set_len(content.len() as u64)?;
+            #[cfg(unix)]
+            if let Ok(old) = fs::metadata(&self.target) {
+                let mode = std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777;
+                file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            }
+            file.sync_all()?;
+        }
+        rename(&self.temporary, &self.target)?;
+        #[cfg(unix)]
+        {
+            // The rename itself has to survive a power failure; a file system that cannot do that has done its best.
+            let _ = File::open(folder(&self.target)).and_then(|directory| directory.sync_all());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Closed first, for Windows. Once the file is in its place, nothing of that name is left.
+        self.file = None;
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn folder(target: &Path) -> &Path {
+    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a directory and its parents, accessible to nobody else; one that exists is left as it is.
@@ -53,30 +91,6 @@ fn sibling(target: &Path) -> PathBuf {
     let mut name = OsString::from(target);
     name.push(format!(".tmp.{}.{:08x}", std::process::id(), rand::random::<u32>()));
     name.into()
-}
-
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    let _ = mode;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path)
-        .map_or(0o600, |metadata| std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777)
-}
-
-#[cfg(not(unix))]
-fn mode_of(_path: &Path) -> u32 {
-    0o600
 }
 
 /// On Windows a rename fails while somebody has the target open; that is over in milliseconds.

@@ -103,6 +103,8 @@ impl Waiter {
             match fs::create_dir(&self.directory) {
                 Ok(()) => return self.taken(round > 0),
                 Err(error) if error.kind() == Io::AlreadyExists => {}
+                // Windows says so of a directory that is being removed.
+                Err(error) if cfg!(windows) && error.kind() == Io::PermissionDenied => return Ok(Attempt::Busy(0)),
                 Err(error) => return Err(error),
             }
             let modified = match modified(&self.directory) {

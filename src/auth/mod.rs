@@ -6,12 +6,18 @@
 
 pub mod account;
 pub mod atomic;
+pub mod credential;
 pub mod device_flow;
 pub mod lock;
+pub mod owner;
 pub mod pi_auth;
 pub mod process;
 pub mod refresh;
+#[cfg(test)]
+mod samples;
 pub mod store;
 pub mod token;
 
-pub use account::{Account, Credential, Places};
+pub use account::{Account, Places};
+pub use credential::Credential;
+pub use owner::Owner;

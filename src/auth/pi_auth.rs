@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
-use super::store::{Stored, io_error, number, pretty, read_object, text};
+use super::store::{Stored, io_error, number, pretty, read_object, reserve, text};
 use super::token::Tokens;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +54,12 @@ impl PiAuth {
             Some(Value::Object(entry)) => Ok(pi_entry(entry)),
             Some(_) => none(Stored::Unusable(format!("{} has an unreadable {PROVIDER} entry", self.path.display()))),
         }
+    }
+
+    /// Whether our entry could be replaced now: `Ok(false)` where this user may not write at all, an error where there is no
+    /// room.
+    pub fn is_writable(&self) -> Result<bool> {
+        Ok(reserve(&self.path)?.is_some())
     }
 
     /// Replaces the tokens of our entry, which must still be a login: a user may have logged out meanwhile.
@@ -117,23 +123,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    fn place() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("kimi-pi-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(&path).unwrap();
-        path
-    }
-
-    fn tokens() -> Tokens {
-        Tokens {
-            access: "new-access".into(),
-            refresh: "new-refresh".into(),
-            expires_at_ms: 1_767_225_600_500,
-            expires_in: 900,
-            scope: String::new(),
-            token_type: String::new(),
-        }
-    }
+    use crate::auth::samples::{place, tokens};
 
     #[test]
     fn other_providers_and_unknown_members_of_auth_json_survive() {

@@ -20,13 +20,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
-use super::account::{Account, remember};
+use super::account::Account;
 use super::atomic::create_private_dir;
+use super::credential::remember;
 use super::lock::{Lock, Waiter};
 use super::pi_auth::pi_entry;
 use super::process::{Spending, detached, flight, rest, rests};
 use super::store::{Stored, is_forbidden};
 use super::token::{TokenEndpoint, Tokens};
+use crate::background::in_background;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -99,15 +101,22 @@ impl Account {
     /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
     pub async fn ambient(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
-        detached(move |runtime| {
+        let found = in_background(move || {
             for slot in account.ambient_slots()? {
                 if let Stored::Login(known) = account.shared_login(&slot)? {
-                    return account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot)));
+                    return Ok(Some((known, slot)));
                 }
             }
             Ok(None)
-        })
-        .await
+        });
+        match found.await? {
+            Some((known, slot)) if known.is_due() => {
+                let account = self.clone();
+                detached(move |runtime| account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot))))
+                    .await
+            }
+            found => Ok(found),
+        }
     }
 
     /// Puts a login that has just been made where the official client finds it too, unless another account lives there.
@@ -127,20 +136,25 @@ impl Account {
     /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
     pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, Slot)>> {
         let account = self.clone();
-        detached(move |runtime| {
+        let found = in_background(move || {
             let entry = account.pi().read()?;
             let Stored::Login(known) = &entry.stored else { return Ok(None) };
-            let slot = account.slot(Some(&entry))?;
-            if !known.is_due() {
-                return Ok(Some((known.clone(), slot)));
+            Ok(Some((known.clone(), account.slot(Some(&entry))?)))
+        });
+        match found.await? {
+            Some((known, slot)) if known.is_due() => {
+                let account = self.clone();
+                detached(move |runtime| {
+                    let tokens = account.or_keep(&slot, &known, |account| {
+                        account.heal_blocking(&known.access, true, runtime)?;
+                        account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
+                    })?;
+                    Ok(Some((tokens, slot)))
+                })
+                .await
             }
-            let tokens = account.or_keep(&slot, known, |account| {
-                account.heal_blocking(&known.access, true, runtime)?;
-                account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
-            })?;
-            Ok(Some((tokens, slot)))
-        })
-        .await
+            found => Ok(found),
+        }
     }
 
     /// The login of one slot, refreshed if its time has come.
@@ -195,8 +209,11 @@ impl Account {
         }
         let tokens = self.obtain(&slot, &wish, known.tokens(), runtime)?;
         remember(&tokens.access);
-        if known.tokens().is_some_and(|known| known.same_account(&tokens)) {
-            pi.write(&tokens)?;
+        if known.tokens().is_some_and(|known| known.same_account(&tokens))
+            && let Err(error) = pi.write(&tokens)
+        {
+            // Whoever asked still gets the token, and the next one adopts it from the official client's file.
+            tracing::warn!(%error, "the refreshed login could not be saved for Pi");
         }
         Ok(Some(tokens.access))
     }
@@ -239,13 +256,18 @@ impl Account {
         }
         let shared = self.shared_login(slot)?;
         // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
-        let writable = file.is_writable()?;
-        if !writable && pi.is_none() {
-            let message =
-                format!("{} cannot be written, so the login in it cannot be refreshed", file.path().display());
+        let mut place = file.reserve()?.filter(|_| shared.tokens().is_none_or(|tokens| ours(pi, tokens)));
+        let may_write = place.is_some();
+        let nowhere = match pi {
+            _ if may_write => None,
+            None => Some(file.path().to_owned()),
+            Some(_) if self.pi().is_writable()? => None,
+            Some(_) => Some(self.pi().path().to_owned()),
+        };
+        if let Some(path) = nowhere {
+            let message = format!("{} cannot be written, so the login in it cannot be refreshed", path.display());
             return Err(Error::new(ErrorKind::Io, message));
         }
-        let may_write = writable && shared.tokens().is_none_or(|tokens| ours(pi, tokens));
         let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
@@ -262,7 +284,7 @@ impl Account {
             let spending = Spending::begin();
             match runtime.block_on(endpoint.refresh(&candidate.refresh, TOKEN_BUDGET)) {
                 Ok(tokens) => {
-                    if may_write && let Err(error) = file.write(&tokens) {
+                    if let Some(Err(error)) = place.take().map(|place| place.fill(&tokens)) {
                         // Whoever asked still gets the token, and Pi's own file may still take it.
                         tracing::warn!(%error, "the refreshed login could not be saved for the kimi CLI");
                         if pi.is_none() {
@@ -277,6 +299,7 @@ impl Account {
                 Err(error) => return Err(error),
             }
         }
+        drop(place);
         // A peer without our locks may have been faster and still be writing.
         let until = Instant::now() + PEER_GRACE;
         while Instant::now() < until {
@@ -314,7 +337,15 @@ impl Account {
         // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
-            OpenOptions::new().append(true).create(true).open(&sentinel).map(drop)
+            let mut options = OpenOptions::new();
+            options.append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            match options.open(&sentinel) {
+                // It only has to be there; the lock is a directory beside it.
+                Err(_) if sentinel.exists() => Ok(()),
+                result => result.map(drop),
+            }
         };
         match create() {
             Ok(()) => {}
@@ -372,8 +403,12 @@ fn ours(pi: Option<&Tokens>, shared: &Tokens) -> bool {
 fn candidates(shared: Option<&Tokens>, pi: Option<&Tokens>) -> Vec<Tokens> {
     let mut candidates: Vec<Tokens> =
         [shared, pi].into_iter().flatten().filter(|tokens| !tokens.refresh.is_empty()).cloned().collect();
-    candidates.sort_by_key(|tokens| std::cmp::Reverse(tokens.expires_at_ms));
     candidates.dedup_by(|one, other| one.refresh == other.refresh);
+    if let [first, second] = &candidates[..]
+        && second.issued_after(first)
+    {
+        candidates.reverse();
+    }
     candidates
 }
 

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::atomic;
+use super::atomic::{self, Room};
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 
-/// More than a login takes; what has to fit before a refresh token is spent.
+/// More than a login takes; what has to fit beside a file before a refresh token is spent.
 const ROOM: usize = 16 << 10;
 
 /// What a file holds for us.
@@ -68,6 +68,16 @@ pub(super) fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
 /// The place belongs to somebody else, or is mounted read-only.
 pub fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Takes room for the next content of a credential file.
+pub(super) fn reserve(path: &Path) -> Result<Option<Room>> {
+    let size = fs::metadata(path).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0)) + ROOM;
+    match Room::reserve(path, size) {
+        Ok(room) => Ok(Some(room)),
+        Err(error) if is_forbidden(&error) => Ok(None),
+        Err(error) => Err(io_error("cannot be written", path, &error)),
+    }
 }
 
 /// A number, also one written as text; whatever is not finite counts as zero.
@@ -128,35 +138,16 @@ impl KimiCodeFile {
         })
     }
 
-    /// Whether a login could be written now: `Ok(false)` where this user may not write at all, an error where there is no room.
-    pub fn is_writable(&self) -> Result<bool> {
-        match atomic::can_replace(&self.path, ROOM) {
-            Ok(()) => Ok(true),
-            Err(error) if is_forbidden(&error) => Ok(false),
-            Err(error) => Err(io_error("cannot be written", &self.path, &error)),
-        }
+    /// Takes room for the next login, before anything is spent for it: `None` where this user may not write at all, an error
+    /// where there is no room.
+    pub fn reserve(&self) -> Result<Option<Place>> {
+        let object = self.known();
+        Ok(reserve(&self.path)?.map(|room| Place { path: self.path.clone(), object, room }))
     }
 
     /// Writes a login, keeping members we do not know.
     pub fn write(&self, tokens: &Tokens) -> Result<()> {
-        let mut object = self.known();
-        let keep = |object: &Map<String, Value>, name: &str, new: &str, fallback: &str| -> Value {
-            let old = text(object, name);
-            [new, &old, fallback].into_iter().find(|text| !text.is_empty()).unwrap_or_default().into()
-        };
-        let scope = keep(&object, "scope", &tokens.scope, "");
-        let token_type = keep(&object, "token_type", &tokens.token_type, "Bearer");
-        for (name, value) in [
-            ("access_token", Value::from(tokens.access.as_str())),
-            ("refresh_token", tokens.refresh.as_str().into()),
-            ("expires_at", tokens.expires_at_ms.div_euclid(1000).into()),
-            ("scope", scope),
-            ("token_type", token_type),
-            ("expires_in", tokens.expires_in.into()),
-        ] {
-            object.insert(name.to_owned(), value);
-        }
-        self.save(&object)
+        self.save(&merged(self.known(), tokens))
     }
 
     /// Marks the login as refused for good, as the official client does (kimi-code-2.1 §2.2).
@@ -180,7 +171,7 @@ impl KimiCodeFile {
         for left in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)) {
             let beside = Self { path: left.path() };
             let newer = |found: &Tokens| match self.read() {
-                Ok(Stored::Login(known)) => found.expires_at_ms > known.expires_at_ms && found.same_account(&known),
+                Ok(Stored::Login(known)) => found.issued_after(&known) && found.same_account(&known),
                 Ok(Stored::Absent | Stored::Unusable(_)) => true,
                 _ => false,
             };
@@ -194,6 +185,7 @@ impl KimiCodeFile {
         }
     }
 
+    /// The object that stands there now; empty where none can be understood.
     fn known(&self) -> Map<String, Value> {
         read_object(&self.path).ok().and_then(std::result::Result::ok).unwrap_or_default()
     }
@@ -204,26 +196,46 @@ impl KimiCodeFile {
     }
 }
 
+/// Room for a login that is still to come.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    object: Map<String, Value>,
+    room: Room,
+}
+
+impl Place {
+    /// Writes the login, keeping members we do not know.
+    pub fn fill(self, tokens: &Tokens) -> Result<()> {
+        let text = pretty(&merged(self.object, tokens))? + "\n";
+        self.room.fill(text.as_bytes()).map_err(|error| io_error("cannot be written", &self.path, &error))
+    }
+}
+
+fn merged(mut object: Map<String, Value>, tokens: &Tokens) -> Map<String, Value> {
+    let keep = |object: &Map<String, Value>, name: &str, new: &str, fallback: &str| -> Value {
+        let old = text(object, name);
+        [new, &old, fallback].into_iter().find(|text| !text.is_empty()).unwrap_or_default().into()
+    };
+    let scope = keep(&object, "scope", &tokens.scope, "");
+    let token_type = keep(&object, "token_type", &tokens.token_type, "Bearer");
+    for (name, value) in [
+        ("access_token", Value::from(tokens.access.as_str())),
+        ("refresh_token", tokens.refresh.as_str().into()),
+        ("expires_at", tokens.expires_at_ms.div_euclid(1000).into()),
+        ("scope", scope),
+        ("token_type", token_type),
+        ("expires_in", tokens.expires_in.into()),
+    ] {
+        object.insert(name.to_owned(), value);
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn place() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("kimi-store-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(path.join("credentials")).unwrap();
-        path
-    }
-
-    fn tokens() -> Tokens {
-        Tokens {
-            access: "new-access".into(),
-            refresh: "new-refresh".into(),
-            expires_at_ms: 1_767_225_600_500,
-            expires_in: 900,
-            scope: String::new(),
-            token_type: String::new(),
-        }
-    }
+    use crate::auth::samples::{place, tokens};
 
     #[test]
     fn every_kind_of_bad_file_is_no_login_and_says_why_without_quoting_it() {

@@ -60,13 +60,28 @@ impl Tokens {
         self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
     }
 
-    /// Whose login this is, where the token says it. The signature is the service's business, not ours.
-    fn subject(&self) -> Option<String> {
+    /// What the token says about itself. The signature is the service's business, not ours.
+    fn claims(&self) -> Option<Value> {
         let payload = self.access.split('.').nth(1)?;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-        let claims: Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Whose login this is, where the token says it.
+    fn subject(&self) -> Option<String> {
+        let claims = self.claims()?;
         let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
         Some(subject.as_str().map_or_else(|| subject.to_string(), str::to_owned))
+    }
+
+    /// Whether this is the younger of two logins: by the service's clock where both tokens carry its time, because ours may have
+    /// been set between the two.
+    pub fn issued_after(&self, other: &Self) -> bool {
+        let end = |tokens: &Self| tokens.claims()?.get("exp")?.as_f64();
+        match (end(self), end(other)) {
+            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
+            _ => self.expires_at_ms > other.expires_at_ms,
+        }
     }
 
     /// False only if both tokens say whose they are and say it differently. Two accounts on one machine must never be
@@ -273,6 +288,14 @@ mod tests {
         assert!(of("me").same_account(&of("me")));
         assert!(!of("me").same_account(&of("you")));
         assert!(of("me").same_account(&login("opaque".into(), 900, 900)));
+    }
+
+    #[test]
+    fn the_younger_login_is_told_by_the_services_clock_where_ours_was_set_in_between() {
+        let of = |service_end: i64, our_end: i64| login(jwt(&json!({ "exp": service_end })), our_end, 900);
+        assert!(of(2000, 800).issued_after(&of(1000, 4400)));
+        assert!(!of(1000, 4400).issued_after(&of(2000, 800)));
+        assert!(login("opaque".into(), 900, 900).issued_after(&of(2000, 100)));
     }
 
     #[test]

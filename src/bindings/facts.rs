@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::auth::Credential;
+use crate::background::in_background;
 use crate::catalog;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, Files, KEYS, Kind, Reach, Scope, load, set};
@@ -50,8 +51,21 @@ impl Question {
 }
 
 fn answer(result: Result<Value>) -> String {
-    let failed = |error: Error| json!({ "error": { "code": error.kind.code(), "message": error.message } });
-    result.unwrap_or_else(failed).to_string()
+    result.unwrap_or_else(|error| json!({ "error": failure(&error) })).to_string()
+}
+
+fn failure(error: &Error) -> Value {
+    let mut failure = json!({ "code": error.kind.code(), "message": error.message });
+    if let Some(status) = error.status {
+        failure["status"] = status.into();
+    }
+    if let Some(wait) = error.retry_after {
+        failure["retryAfterMs"] = (wait.as_millis() as u64).into();
+    }
+    if let Some(trace_id) = &error.trace_id {
+        failure["traceId"] = trace_id.as_str().into();
+    }
+    failure
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Value> {
@@ -60,12 +74,11 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value> {
 
 /// Builds the client off the async worker, because certificates and settings are read, and finds the credential.
 async fn client(request: String) -> Result<(Kimi, Credential)> {
-    let built = tokio::task::spawn_blocking(move || {
+    let (mut kimi, key) = in_background(move || {
         let question = Question::parse(&request)?;
         Ok((Kimi::new(question.config()?, question.host)?, question.api_key))
-    });
-    let failed = |_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly"));
-    let (mut kimi, key) = built.await.unwrap_or_else(failed)?;
+    })
+    .await?;
     let credential = kimi.authorize(key.as_deref()).await?;
     Ok((kimi, credential))
 }
@@ -119,7 +132,7 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 pub fn models(request: String) -> String {
     answer(Question::parse(&request).and_then(|question| {
         let config = question.config()?;
-        let mut listing = to_json(&catalog::known(&question.environment(), &config))?;
+        let mut listing = to_json(&catalog::known(&question.environment(), &config, question.api_key.as_deref()))?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))

@@ -12,13 +12,15 @@ use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::auth::atomic::create_private_dir;
+
 /// A log that has grown beyond this is started anew.
 const MAX_SIZE: u64 = 8 << 20;
 
 /// Installs the log for the process; a second call changes nothing.
 pub fn log_to(file: &Path) -> io::Result<()> {
     if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
+        create_private_dir(directory)?;
     }
     let full = fs::metadata(file).is_ok_and(|metadata| metadata.len() > MAX_SIZE);
     let mut options = OpenOptions::new();

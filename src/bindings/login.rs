@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::account::remember;
+use crate::auth::credential::remember;
 use crate::auth::device_flow::{Step, sign_in};
 use crate::auth::pi_auth::to_pi_entry;
 use crate::auth::store::Stored;
 use crate::auth::{Account, process};
+use crate::background::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, base_url, load};
 use crate::endpoint::{Endpoint, Region, Slot};
@@ -46,12 +47,30 @@ impl AccountRequest {
         Config::from_environment(&Environment::new(self.environment.clone()), self.base_url.as_deref())
     }
 
+    /// The account that is meant. A region that a person has just chosen outranks the setting, but not hosts of their own.
     fn account(&self) -> Result<Account> {
-        let account = Kimi::new(self.config()?, self.host.clone())?.account()?;
+        let config = self.config()?;
+        let hosts_are_ours = config.settings.base_url.is_none() && config.oauth_host.is_none();
+        let account = Kimi::new(config, self.host.clone())?.account()?;
         match self.region.as_deref().and_then(Region::from_id) {
+            Some(region) if hosts_are_ours && account.endpoint.region().is_some() => {
+                account.at(&Slot::of_region(region))
+            }
+            _ => Ok(account),
+        }
+    }
+
+    /// The account to sign in to: where nothing else decides, in the region that the official client would take.
+    fn account_to_sign_in(&self) -> Result<Account> {
+        let account = self.account()?;
+        match account.preferred_region(self.ignores_marker()) {
             Some(region) if account.region_is_open => account.at(&Slot::of_region(region)),
             _ => Ok(account),
         }
+    }
+
+    fn ignores_marker(&self) -> bool {
+        self.environment.get("KIMI_CODE_REGION_MARKER").is_some_and(|value| value == "off")
     }
 }
 
@@ -66,9 +85,7 @@ fn describe(error: &Error) -> Value {
 
 /// Builds the account off the async worker: certificates are read the first time.
 async fn account(request: String) -> Result<Account> {
-    tokio::task::spawn_blocking(move || AccountRequest::parse(&request)?.account())
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a background step failed unexpectedly")))
+    in_background(move || AccountRequest::parse(&request)?.account()).await
 }
 
 #[napi(catch_unwind)]
@@ -76,10 +93,9 @@ pub fn login_options(request: String) -> String {
     answer((|| {
         let request = AccountRequest::parse(&request)?;
         let config = request.config()?;
-        let ignore_marker = Environment::new(request.environment.clone()).get("KIMI_CODE_REGION_MARKER") == Some("off");
         let region = match config.region {
             _ if !config.region_is_open => config.endpoint.region(),
-            chosen => chosen.or_else(|| request.account().ok()?.preferred_region(ignore_marker)),
+            chosen => chosen.or_else(|| request.account().ok()?.preferred_region(request.ignores_marker())),
         };
         Ok(json!({ "ask": config.region_is_open && region.is_none(), "region": region.map(Region::id) }))
     })())
@@ -208,7 +224,7 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
 }
 
 async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value> {
-    let account = account(request).await?;
+    let account = in_background(move || AccountRequest::parse(&request)?.account_to_sign_in()).await?;
     let slot = account.slot(None)?;
     let mut endpoint = account.oauth.clone();
     slot.oauth_host().clone_into(&mut endpoint.host);

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use napi::{JsString, JsValue, check_status, sys};
 use napi_derive::napi;
 
 use crate::files::Medium;
 
-/// Texts up to this length are taken at once; the memory for longer ones is made first (see `chat::turn::desk`).
+/// Texts up to this length are taken at once, longer ones in pieces when they are needed (see `chat::turn::desk`).
 const AT_ONCE: usize = 256 << 10;
 
 /// Keeps what is known about one image; freed with the JavaScript object.
@@ -28,16 +27,15 @@ impl MediumHandle {
 #[napi(catch_unwind)]
 pub fn medium(text: JsString<'_>) -> napi::Result<MediumHandle> {
     let length = text.latin1_len()?;
-    let medium = if length > AT_ONCE { Medium::announced(length) } else { Medium::new(copy(&text, Vec::new())?) };
+    let medium =
+        if length > AT_ONCE { Medium::announced(length) } else { Medium::new(copy(&text, Vec::new())?.into()) };
     Ok(MediumHandle { medium })
 }
 
-/// The text, copied into `memory` if that is large enough for it and a final zero.
-pub fn copy(text: &JsString<'_>, mut memory: Vec<u8>) -> napi::Result<Bytes> {
+/// The text, copied into `memory`, which has to have room for a final zero or grows.
+pub fn copy(text: &JsString<'_>, mut memory: Vec<u8>) -> napi::Result<Vec<u8>> {
     let room = text.latin1_len()? + 1;
-    if memory.len() < room {
-        memory = vec![0; room];
-    }
+    memory.resize(room, 0);
     let value = text.value();
     let mut written = 0;
     #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
@@ -52,5 +50,5 @@ pub fn copy(text: &JsString<'_>, mut memory: Vec<u8>) -> napi::Result<Bytes> {
         )
     })?;
     memory.truncate(written);
-    Ok(memory.into())
+    Ok(memory)
 }

@@ -3,6 +3,7 @@
 //! Everything here is described for its users in `extension/native.ts`.
 
 mod facts;
+mod files;
 mod logging;
 mod login;
 mod medium;
@@ -16,6 +17,7 @@ use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 
 pub use facts::*;
+pub use files::{FileUpload, file_upload};
 pub use login::{
     LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
     settle, start_login,

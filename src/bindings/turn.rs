@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use napi::bindgen_prelude::{ClassInstance, Function, spawn};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
@@ -21,7 +20,7 @@ use super::JsText;
 use super::medium::{self, MediumHandle};
 use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::transcript::Media;
-use crate::chat::turn::{Letterbox, TurnLine, TurnRequest, failure, run};
+use crate::chat::turn::{Letterbox, Piece, TurnLine, TurnRequest, failure, run};
 use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, see `extension/native.ts`.
@@ -32,7 +31,7 @@ pub type JsOp = (u32, u32, JsText, Option<JsText>);
 pub struct TurnHandle {
     cancel: CancellationToken,
     body: mpsc::UnboundedSender<String>,
-    media: mpsc::UnboundedSender<(usize, Bytes)>,
+    media: mpsc::UnboundedSender<Piece>,
     letterbox: Letterbox,
 }
 
@@ -51,13 +50,12 @@ impl TurnHandle {
         let _ = self.body.send(body);
     }
 
-    /// Answers a `Media` op with the base64 text.
+    /// Answers a `Media` op with a piece of base64 text.
     #[napi(catch_unwind)]
-    pub fn send_medium(&self, index: u32, text: JsString<'_>) -> napi::Result<()> {
-        let position = index as usize;
-        let text = medium::copy(&text, self.letterbox.take(position).unwrap_or_default())?;
+    pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
+        let text = medium::copy(&text, self.letterbox.take().unwrap_or_default())?;
         // As above.
-        let _ = self.media.send((position, text));
+        let _ = self.media.send(Piece { medium: index as usize, from: from as usize, text });
         Ok(())
     }
 }
@@ -129,7 +127,7 @@ fn js_op(op: Op) -> JsOp {
         Op::Response(text) => (1, 0, text.into(), None),
         Op::Notice(text) => (2, 0, text.into(), None),
         Op::Raw(text) => (3, 0, text.into(), None),
-        Op::Media(index) => (4, at(index), String::new().into(), None),
+        Op::Media { index, from, to } => (4, at(index), format!("[{from},{to}]").into(), None),
         Op::Start { index, kind: block, head } => (kind(10, block), at(index), head.into(), None),
         Op::Delta { index, kind: block, text } => (kind(20, block), at(index), text.into(), None),
         Op::ToolDelta { index, text, changes } => (22, at(index), text.into(), Some(changes.into_text().into())),

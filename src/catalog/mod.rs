@@ -92,9 +92,12 @@ pub struct Listing {
     pub fetched_at: i64,
 }
 
-/// The list as known without a network: the last one of this deployment, else the fallback table. Reads two small files.
-pub fn known(environment: &Environment, config: &Config) -> Listing {
-    let stored = config.state_directory.as_deref().and_then(|state| stored::read(state, config.endpoint.root()));
+/// The list as known without a network: the last one of this account, else the fallback table. Reads two small files.
+/// `credential` is what Pi or a caller passed.
+pub fn known(environment: &Environment, config: &Config, credential: Option<&str>) -> Listing {
+    let credential = credential.or(config.api_key.as_deref());
+    let stored = |state| stored::read(state, config.endpoint.root(), credential);
+    let stored = config.state_directory.as_deref().and_then(stored);
     let (models, fetched_at) = match &stored {
         Some(stored) => (stored.models.iter().map(Entry::model).collect(), stored.fetched_at),
         None => (fallback(), 0),
@@ -109,11 +112,12 @@ pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
     let body = kimi.get(&url, credential, PATIENCE, MAX_LIST).await?;
     let state = kimi.config.state_directory.clone();
     let root = kimi.config.endpoint.root().to_owned();
+    let token = credential.token();
     in_background(move || {
         let models = live::parse(&body)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let Some(state) = state else { return Ok(()) };
-        stored::write(&state, &root, &Stored { fetched_at: now, models })
+        stored::write(&state, &token, &Stored { root, fetched_at: now, models })
             .map_err(|error| Error::new(ErrorKind::Io, format!("the model list cannot be kept: {error}")))
     })
     .await

@@ -1,7 +1,7 @@
-//! The last catalog of each deployment, on disk.
+//! The last catalog of each account, on disk.
 //!
 //! Pi asks for its list of models before anything may touch the network, and a dead network must not empty the list. One file
-//! for all deployments: the list of one is never shown for another.
+//! for all: the list of one deployment or plan is never shown for another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,18 +10,21 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::live::Entry;
+use crate::auth::Owner;
 use crate::auth::atomic::replace;
 
 /// File name in our state folder.
 const FILE: &str = "catalog.json";
 
-/// Deployments that are remembered; the oldest ones go first.
-const MAX_SLOTS: usize = 16;
+/// Accounts that are remembered; the oldest ones go first.
+const MAX_ACCOUNTS: usize = 16;
 
-/// What is kept of one deployment.
+/// What is kept of one account.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stored {
+    /// API root of the deployment.
+    pub root: String,
     /// Milliseconds since 1970.
     pub fetched_at: i64,
     /// The models, in the service's order.
@@ -29,31 +32,40 @@ pub struct Stored {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Slots {
+struct Accounts {
     #[serde(default)]
-    slots: BTreeMap<String, serde_json::Value>,
+    accounts: BTreeMap<String, serde_json::Value>,
 }
 
-/// The last catalog of this API root. A file that cannot be read is as good as none.
-pub fn read(state: &Path, root: &str) -> Option<Stored> {
-    let stored = slots(state).slots.remove(root)?;
-    let stored: Stored = serde_json::from_value(stored).ok()?;
-    (!stored.models.is_empty()).then_some(stored)
+/// The last catalog that this credential got from this API root; the newest one from there where it is not known yet who will ask.
+/// A file that cannot be read is as good as none.
+pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored> {
+    let mut all = accounts(state).accounts;
+    let usable = |stored: serde_json::Value| {
+        let stored: Stored = serde_json::from_value(stored).ok()?;
+        (stored.root == root && !stored.models.is_empty()).then_some(stored)
+    };
+    match credential {
+        Some(credential) => all.remove(Owner::new(root, credential).name()).and_then(usable),
+        None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
+    }
 }
 
 /// Keeps a catalog. Two processes that write at once lose one of two lists that are equally new.
-pub fn write(state: &Path, root: &str, stored: &Stored) -> std::io::Result<()> {
-    let mut all = slots(state);
-    all.slots.insert(root.to_owned(), serde_json::to_value(stored)?);
-    while all.slots.len() > MAX_SLOTS {
-        let oldest = all.slots.iter().min_by_key(|(_, slot)| slot["fetchedAt"].as_i64()).map(|(root, _)| root.clone());
+pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
+    let Accounts { accounts: mut all } = accounts(state);
+    let owner = Owner::new(&stored.root, credential);
+    all.remove(owner.name());
+    while all.len() >= MAX_ACCOUNTS {
+        let oldest = all.iter().min_by_key(|(_, stored)| stored["fetchedAt"].as_i64()).map(|(name, _)| name.clone());
         let Some(oldest) = oldest else { break };
-        all.slots.remove(&oldest);
+        all.remove(&oldest);
     }
-    replace(&state.join(FILE), &serde_json::to_vec_pretty(&all)?)
+    all.insert(owner.name().to_owned(), serde_json::to_value(stored)?);
+    replace(&state.join(FILE), &serde_json::to_vec_pretty(&Accounts { accounts: all })?)
 }
 
-fn slots(state: &Path) -> Slots {
+fn accounts(state: &Path) -> Accounts {
     fs::read(state.join(FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
@@ -62,23 +74,39 @@ mod tests {
     use super::*;
     use crate::catalog::live::parse;
 
+    fn stored(root: &str, id: &str, fetched_at: i64) -> Stored {
+        let models = parse(format!(r#"[{{"id": "{id}"}}]"#).as_bytes()).unwrap();
+        Stored { root: root.to_owned(), fetched_at, models }
+    }
+
     #[test]
-    fn each_deployment_has_its_own_list_and_a_broken_file_is_none() {
+    fn each_account_and_deployment_has_its_own_list() {
         let state = tempfile::tempdir().unwrap();
-        let stored = |id: &str, at| Stored {
-            fetched_at: at,
-            models: parse(format!(r#"[{{"id": "{id}"}}]"#).as_bytes()).unwrap(),
-        };
-        write(state.path(), "https://a", &stored("k3", 1)).unwrap();
-        write(state.path(), "https://b", &stored("k4", 2)).unwrap();
-        assert_eq!(read(state.path(), "https://a"), Some(stored("k3", 1)));
-        assert_eq!(read(state.path(), "https://c"), None);
+        let (a, b) = ("https://a", "https://b");
+        write(state.path(), "sk-1", &stored(a, "k3", 1)).unwrap();
+        write(state.path(), "sk-2", &stored(a, "k4", 2)).unwrap();
+        write(state.path(), "sk-1", &stored(b, "k5", 3)).unwrap();
+        assert_eq!(read(state.path(), a, Some("sk-1")), Some(stored(a, "k3", 1)));
+        assert_eq!(read(state.path(), a, Some("sk-2")), Some(stored(a, "k4", 2)));
+        assert_eq!(read(state.path(), b, Some("sk-1")), Some(stored(b, "k5", 3)));
+        assert_eq!(read(state.path(), a, Some("sk-3")), None, "nobody else's list");
+        assert_eq!(read(state.path(), a, None), Some(stored(a, "k4", 2)), "the newest, as long as nobody is known");
+        assert_eq!(read(state.path(), "https://c", None), None);
+        assert!(!fs::read_to_string(state.path().join(FILE)).unwrap().contains("sk-"));
+    }
+
+    #[test]
+    fn the_oldest_lists_go_and_a_broken_file_is_none() {
+        let state = tempfile::tempdir().unwrap();
         for n in 0..20 {
-            write(state.path(), &format!("https://{n}"), &stored("k3", 10 + n)).unwrap();
+            write(state.path(), &format!("sk-{n}"), &stored("https://a", "k3", n)).unwrap();
         }
-        assert_eq!(read(state.path(), "https://a"), None, "the oldest went");
-        assert!(read(state.path(), "https://19").is_some());
-        fs::write(state.path().join(FILE), r#"{"slots": {"https://a": {"fetchedAt": 1, "models": [{"id""#).unwrap();
-        assert_eq!(read(state.path(), "https://a"), None);
+        assert_eq!(read(state.path(), "https://a", Some("sk-0")), None);
+        assert!(read(state.path(), "https://a", Some("sk-19")).is_some());
+        for broken in [r#"{"accounts": {"x": {"fetchedAt": 1, "models": [{"id""#, r#"{"accounts": {"x": 5}}"#, "[]", ""]
+        {
+            fs::write(state.path().join(FILE), broken).unwrap();
+            assert_eq!(read(state.path(), "https://a", None), None, "{broken}");
+        }
     }
 }

@@ -43,7 +43,14 @@ pub enum Op {
     /// Something a person may want to know while waiting.
     Notice(String),
     /// The content of the medium at this position is needed.
-    Media(usize),
+    Media {
+        /// Position among the media of the turn.
+        index: usize,
+        /// First character that is needed.
+        from: usize,
+        /// The one behind the last.
+        to: usize,
+    },
     /// The raw JSON of one service event, for callers that asked for it.
     Raw(String),
     /// A block begins; `head` is JSON with what is final from the start.

@@ -185,6 +185,14 @@ impl Error {
         Self::new(ErrorKind::Protocol, message)
     }
 
+    /// The same without `secrets`, which gateways like to quote from the request they refuse.
+    pub fn without<'s>(mut self, secrets: impl IntoIterator<Item = &'s str>) -> Self {
+        for secret in secrets.into_iter().filter(|secret| secret.len() >= 4) {
+            self.message = self.message.replace(secret, "[redacted]");
+        }
+        self
+    }
+
     /// A failed request, with the whole chain of causes in the message.
     pub fn from_reqwest(error: &reqwest::Error, phase: Phase) -> Self {
         let chain = cause_chain(error);
@@ -194,7 +202,8 @@ impl Error {
             ErrorKind::Timeout(if at_connect { Phase::Connect } else { phase })
         } else if at_connect && (lower.contains("proxy") || lower.contains("tunnel") || lower.contains("socks")) {
             ErrorKind::Proxy
-        } else if at_connect && (lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake"))
+        } else if at_connect
+            && (speaks_of_tls(error) || ["certificate", "tls", "handshake"].iter().any(|word| lower.contains(word)))
         {
             ErrorKind::Tls
         } else if error.is_builder() {
@@ -212,6 +221,16 @@ impl Error {
         };
         Self::new(kind, format!("{head} {}: {chain}", phase.describe()))
     }
+}
+
+/// Whether the TLS library itself is among the causes. Its texts need not say so: the other side may not speak TLS at all.
+fn speaks_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error hides what it wraps from `source`.
+    let cause = match error.downcast_ref::<std::io::Error>() {
+        Some(wrapper) => wrapper.get_ref().map(|cause| cause as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    };
+    error.is::<rustls::Error>() || cause.is_some_and(speaks_of_tls)
 }
 
 /// `error` and everything it says it was caused by, without repeating a part that its parent already quotes.

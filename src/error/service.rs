@@ -64,12 +64,14 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
     let (text, label) = service_text(body);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
     let kind = classify(Some(status), &text, &label);
-    let text = if text.is_empty() { "the service gave no reason".to_owned() } else { text };
+    let text = match status {
+        300..=399 => "a redirect, which is never followed because credentials would travel along. Is the base URL right, or does \
+                      a proxy or portal want you to sign in?"
+            .to_owned(),
+        _ if text.is_empty() => "the service gave no reason".to_owned(),
+        _ => text,
+    };
     let message = match kind {
-        ErrorKind::Unauthorized => format!(
-            "{status} {text} Kimi Code authorization is no longer valid. Sign in again with /login kimi-coding, \
-             or set a valid KIMI_API_KEY."
-        ),
         ErrorKind::ClientRefused => format!(
             "{status} {text} The service refused this client. If your plan is meant for the official CLI only, the setting \
              \"identity\": \"kimi-code\" makes Pi identify itself like it."

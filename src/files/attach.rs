@@ -1,34 +1,27 @@
 //! The step of a turn between encoding and sending: every medium becomes a known reference, a fresh upload or inline data.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::claim::Claim;
-use super::index::{Account, Index, Key};
+use super::index::Key;
 use super::medium::Medium;
-use super::policy::{Choice, UploadSettings, choose};
+use super::office::{Office, log};
+use super::policy::{Choice, choose};
 use super::readable;
-use super::slots::{Draft, Filling, Inset, replace_id};
+use super::slots::{Draft, Filling, Inset};
+use super::stale::{Attachments, Reference};
 use super::upload::{Sender, Upload, describe};
+use crate::background::in_background;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Uploads under way at once, over all turns of the process.
-static PARALLEL: Semaphore = Semaphore::const_new(4);
 
 /// From when on, and how often, a person is told that files are being uploaded.
 const NOTICE: Duration = Duration::from_secs(1);
-
-/// How often a process looks whether another one has finished the same upload.
-const PEEK: Duration = Duration::from_millis(100);
 
 /// A turn's line to JavaScript, as far as media need it.
 pub trait Desk {
@@ -38,34 +31,6 @@ pub trait Desk {
     fn holds(&self, medium: &Arc<Medium>) -> bool;
     /// Asks for a content again that was dropped.
     fn content(&mut self, medium: &Arc<Medium>) -> impl Future<Output = Result<Bytes>> + Send;
-}
-
-/// The references of a body, for the case that the service does not know one of them any more.
-#[derive(Debug)]
-pub struct Attachments {
-    office: Office,
-    files: Vec<Reference>,
-}
-
-#[derive(Debug)]
-struct Reference {
-    key: Key,
-    medium: Arc<Medium>,
-    id: String,
-    /// Uploaded by this very turn.
-    fresh: bool,
-    /// Replaced in this turn; nothing is replaced twice.
-    renewed: bool,
-    /// For messages.
-    name: String,
-}
-
-/// Whoever uploads, and where it is written down.
-#[derive(Debug, Clone)]
-struct Office {
-    sender: Sender,
-    index: Index,
-    settings: UploadSettings,
 }
 
 /// A content that shall become a reference.
@@ -78,13 +43,10 @@ struct Wanted {
 
 /// Completes a body.
 pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
-    let config = &sender.kimi.config;
-    let account = Account::new(config.endpoint.root(), &credential(&sender));
-    let index = Index::new(config.state_directory.as_deref(), account);
-    let office = Office { settings: config.uploads(), index, sender };
+    let office = Office::new(sender);
     let choices = choose(&draft.insets, draft.text_length(), &office.settings);
     let mut wanted = wanted(&draft.insets, &choices);
-    office.look_up(&mut wanted).await;
+    office.look_up(&mut wanted).await?;
     office.upload(&mut wanted, desk).await?;
     let fillings = office.fillings(&draft, &choices, &wanted, desk).await?;
     let mut files = Vec::new();
@@ -96,18 +58,8 @@ pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Resul
             files.push(Reference { key, medium: inset.medium, id, fresh, renewed: false, name });
         }
     }
-    let body = spawn_blocking(move || draft.fill(&fillings)).await;
-    let body = body.map_err(|_| Error::new(ErrorKind::Internal, "the request could not be put together"))?;
+    let body = in_background(move || Ok(draft.fill(&fillings))).await?;
     Ok((body.into(), Attachments { office, files }))
-}
-
-/// The credential that will really be sent.
-fn credential(sender: &Sender) -> String {
-    let theirs = sender.extra.iter().find(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-    match theirs {
-        Some((_, Some(value))) => value.strip_prefix("Bearer ").unwrap_or(value).to_owned(),
-        _ => sender.credential.token(),
-    }
 }
 
 /// The contents that shall become references, each once.
@@ -130,15 +82,16 @@ fn wanted(insets: &[Inset], choices: &[Choice]) -> Vec<Wanted> {
 
 impl Office {
     /// Takes what the index knows.
-    async fn look_up(&self, wanted: &mut [Wanted]) {
+    async fn look_up(&self, wanted: &mut [Wanted]) -> Result<()> {
         let (index, keys) = (self.index.clone(), wanted.iter().map(|wanted| wanted.key).collect::<Vec<_>>());
-        let found = spawn_blocking(move || keys.iter().map(|key| index.find(key)).collect::<Vec<_>>()).await;
-        for (wanted, id) in wanted.iter_mut().zip(found.unwrap_or_default()) {
+        let found = in_background(move || Ok(keys.iter().map(|key| index.find(key)).collect::<Vec<_>>())).await?;
+        for (wanted, id) in wanted.iter_mut().zip(found) {
             if let Some(id) = id {
                 log(&wanted.key, wanted.inset.medium.facts().bytes, "known", &id);
                 wanted.outcome = Some(Ok((id, false)));
             }
         }
+        Ok(())
     }
 
     /// Uploads the rest side by side. Ends early where going on cannot help.
@@ -146,11 +99,8 @@ impl Office {
         let mut tasks = JoinSet::new();
         let mut progress = Vec::new();
         for (position, wanted) in wanted.iter().enumerate().filter(|(_, wanted)| wanted.outcome.is_none()) {
-            let text = content(&wanted.inset.medium, desk).await?;
-            let bytes = wanted.inset.medium.facts().bytes;
-            let media_type = wanted.inset.media_type;
-            let upload = Upload { text, bytes, media_type, progress: Arc::new(AtomicU64::new(0)) };
-            progress.push((Arc::clone(&upload.progress), bytes));
+            let upload = Upload::new(content(&wanted.inset.medium, desk).await?, wanted.inset.media_type);
+            progress.push((Arc::clone(&upload.progress), wanted.inset.medium.facts().bytes));
             let (office, key) = (self.clone(), wanted.key);
             tasks.spawn(async move { (position, office.obtain(&key, &upload, None).await) });
         }
@@ -207,7 +157,7 @@ impl Office {
                 fillings.push(Filling::File(id.clone()));
                 continue;
             }
-            total += facts.text;
+            total += facts.text();
             if let Some((wanted, Err(error))) = outcome {
                 if total > self.settings.inline_limit {
                     return Err(too_large_inline(&wanted.name, error));
@@ -217,124 +167,6 @@ impl Office {
             fillings.push(Filling::Inline(content(&inset.medium, desk).await?));
         }
         Ok(fillings)
-    }
-
-    /// The id of a content: from whoever has it by now, or by uploading it. `stale` is an id that does not work any more.
-    async fn obtain(&self, key: &Key, upload: &Upload, stale: Option<&str>) -> Result<(String, bool)> {
-        let turn = queue(&self.index, key);
-        let _only_one = turn.lock().await;
-        let started = Instant::now();
-        let claim = loop {
-            if let Some(id) = self.find(key).await.filter(|id| Some(id.as_str()) != stale) {
-                log(key, upload.bytes, "known", &id);
-                return Ok((id, false));
-            }
-            match self.claim(key).await {
-                Claimed::Ours(claim) => break claim,
-                Claimed::Elsewhere if self.settings.timeout.is_some_and(|limit| started.elapsed() > limit) => {
-                    break None;
-                }
-                Claimed::Elsewhere => sleep(PEEK).await,
-            }
-        };
-        // Another process may have finished between the look and the claim.
-        if let Some(id) = self.find(key).await.filter(|id| Some(id.as_str()) != stale) {
-            return Ok((id, false));
-        }
-        let permit = PARALLEL.acquire().await;
-        let began = Instant::now();
-        let id = self.sender.upload(upload, self.settings.time_for(upload.bytes)).await?;
-        drop(permit);
-        log(key, upload.bytes, "uploaded", &format!("{id} in {} ms", began.elapsed().as_millis()));
-        let (index, key, bytes, stale) = (self.index.clone(), *key, upload.bytes, stale.map(str::to_owned));
-        let fallback = id.clone();
-        let recorded = spawn_blocking(move || index.record(&key, &id, bytes, stale.as_deref())).await;
-        drop(claim);
-        Ok((recorded.unwrap_or(fallback), true))
-    }
-
-    async fn find(&self, key: &Key) -> Option<String> {
-        let (index, key) = (self.index.clone(), *key);
-        spawn_blocking(move || index.find(&key)).await.ok().flatten()
-    }
-
-    async fn claim(&self, key: &Key) -> Claimed {
-        let Some(path) = self.index.claim_path(key) else { return Claimed::Ours(None) };
-        let index = self.index.clone();
-        let claim = spawn_blocking(move || index.prepare().and_then(|()| Claim::attempt(&path))).await;
-        match claim {
-            Ok(Ok(Some(claim))) => Claimed::Ours(Some(claim)),
-            Ok(Ok(None)) => Claimed::Elsewhere,
-            // A directory that cannot be written keeps nobody from uploading.
-            Ok(Err(_)) | Err(_) => Claimed::Ours(None),
-        }
-    }
-}
-
-enum Claimed {
-    Ours(Option<Claim>),
-    Elsewhere,
-}
-
-impl Attachments {
-    /// If `error` says that the service does not know a file of `body` any more: the body with a new id. Each file
-    /// is replaced once per turn at most, and only those that the service blames: ids that work never change.
-    pub async fn heal(&mut self, error: &Error, body: &[u8], desk: &mut impl Desk) -> Result<Option<Bytes>> {
-        let suspects = self.suspects(error);
-        if suspects.is_empty() {
-            return Ok(None);
-        }
-        let mut body = body.to_vec();
-        for position in suspects {
-            let Reference { key, medium, id, name, .. } = &self.files[position];
-            let (index, lost, dead) = (self.office.index.clone(), *key, id.clone());
-            log(key, medium.facts().bytes, "stale", id);
-            let newer = spawn_blocking(move || index.forget(&lost, &dead)).await.ok().flatten();
-            let new = match newer {
-                Some(newer) => newer,
-                None => {
-                    let text = content(medium, desk).await?;
-                    let bytes = medium.facts().bytes;
-                    let upload =
-                        Upload { text, bytes, media_type: key.media_type, progress: Arc::new(AtomicU64::new(0)) };
-                    let obtained = self.office.obtain(key, &upload, Some(id)).await;
-                    if desk.holds(medium) {
-                        medium.forget();
-                    }
-                    obtained.map_err(|error| named(name, "could not be uploaded again", &error))?.0
-                }
-            };
-            body = replace_id(&body, id, &new);
-            self.files[position].id = new;
-            self.files[position].renewed = true;
-        }
-        Ok(Some(body.into()))
-    }
-
-    /// The files that `error` blames: by id, or else all that were not uploaded just now. What the service says about an
-    /// unknown file is not recorded anywhere, so the wording is taken loosely; a wrong guess costs one upload.
-    fn suspects(&self, error: &Error) -> Vec<usize> {
-        if !matches!(error.status, Some(400 | 404 | 410 | 422)) || error.kind == ErrorKind::ContextOverflow {
-            return Vec::new();
-        }
-        let positions = |matches: &dyn Fn(&Reference) -> bool| -> Vec<usize> {
-            self.files
-                .iter()
-                .enumerate()
-                .filter(|(_, file)| !file.renewed && matches(file))
-                .map(|(position, _)| position)
-                .collect()
-        };
-        let named = positions(&|file| error.message.contains(&file.id));
-        if !named.is_empty() {
-            return named;
-        }
-        let text = error.message.to_ascii_lowercase();
-        let gone = ["not found", "not exist", "expired", "deleted", "no such", "unknown"];
-        if text.contains("file") && gone.iter().any(|word| text.contains(word)) {
-            return positions(&|file| !file.fresh);
-        }
-        Vec::new()
     }
 }
 
@@ -358,32 +190,16 @@ fn too_large_inline(name: &str, error: &Error) -> Error {
     named(name, "could not be uploaded and is too large to be sent inline", error)
 }
 
-fn named(name: &str, what: &str, error: &Error) -> Error {
+pub(super) fn named(name: &str, what: &str, error: &Error) -> Error {
     Error { message: format!("{name} {what}: {}", error.message), ..error.clone() }
 }
 
 /// The content, from JavaScript if we have dropped it.
-async fn content(medium: &Arc<Medium>, desk: &mut impl Desk) -> Result<Bytes> {
+pub(super) async fn content(medium: &Arc<Medium>, desk: &mut impl Desk) -> Result<Bytes> {
     match medium.content() {
         Some(content) => Ok(content),
         None => desk.content(medium).await,
     }
-}
-
-type Queues = HashMap<(Index, Key), Weak<tokio::sync::Mutex<()>>>;
-
-/// The queue of those who want the same content uploaded, within this process.
-fn queue(index: &Index, key: &Key) -> Arc<tokio::sync::Mutex<()>> {
-    static QUEUES: OnceLock<Mutex<Queues>> = OnceLock::new();
-    let mut queues = QUEUES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    queues.retain(|_, queue| queue.strong_count() > 0);
-    let place = (index.clone(), *key);
-    if let Some(queue) = queues.get(&place).and_then(Weak::upgrade) {
-        return queue;
-    }
-    let queue = Arc::default();
-    queues.insert(place, Arc::downgrade(&queue));
-    queue
 }
 
 /// Progress for a person; `left` is the number of files still under way.
@@ -395,10 +211,4 @@ fn notice(progress: &[(Arc<AtomicU64>, u64)], left: usize) -> Value {
         "kind": "upload", "files": progress.len(), "left": left, "bytes": total, "sent": sent,
         "message": format!("uploading {files}, {} of {}", readable(sent), readable(total)),
     })
-}
-
-/// Every decision, for `KIMI_CODE_DEBUG=1`.
-fn log(key: &Key, bytes: u64, decision: &str, why: &str) {
-    let content = key.digest.to_string();
-    tracing::debug!(content = &content[..12], mime = key.media_type.mime, bytes, decision, why, "medium");
 }

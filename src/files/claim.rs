@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 
 use super::index::private_file;
+use crate::background::in_background;
 
 /// How often the holder touches its file.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -38,7 +39,10 @@ impl Claim {
         }
         let mark = format!("{} {:032x}", std::process::id(), rand::random::<u128>());
         match private_file(path) {
-            Ok(mut file) => file.write_all(mark.as_bytes())?,
+            Ok(mut file) => file.write_all(mark.as_bytes()).inspect_err(|_| {
+                // A claim that nobody keeps young would hold everybody up until it is stale.
+                let _ = fs::remove_file(path);
+            })?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -61,10 +65,8 @@ async fn beat(path: PathBuf) {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
         let path = path.clone();
-        let touched = tokio::task::spawn_blocking(move || {
-            File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()))
-        });
-        if !matches!(touched.await, Ok(Ok(()))) {
+        let touch = || File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        if !matches!(in_background(move || Ok(touch())).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -1,6 +1,6 @@
-//! One image or video: its base64 text and what was found out about it.
+//! One image or video: its bytes and what was found out about them.
 //!
-//! Scanning, hashing and decoding megabytes is done once per content, not once per turn: JavaScript keeps a handle to a [`Medium`]
+//! Decoding and hashing megabytes is done once per content, not once per turn: JavaScript keeps a handle to a [`Medium`]
 //! beside its image and passes only that from the second turn on. Once the service holds the content, our copy is
 //! dropped; should it be needed again, JavaScript passes it again, and the digest says whether it is the same.
 
@@ -8,33 +8,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::readable;
+use super::reader::Reader;
 use super::sniff::{Kind, MAX_FILE, MediaType, Sniffed, sniff};
 
-/// Tolerates what is harmless: missing padding, and stray bits in the last character.
-pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
+/// Texts longer than this are too large whatever is in them: a tenth more than base64 needs, for line breaks.
+const HOPELESS: usize = (MAX_FILE / 3 * 4 + MAX_FILE / 10) as usize;
 
-/// Characters looked at to find out the type.
-const HEAD: usize = 128;
-
-/// SHA-256 of the base64 text without its padding.
+/// SHA-256 of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
-impl Digest {
-    fn of(text: &[u8]) -> Self {
-        Self(Sha256::digest(text).into())
+impl From<Sha256> for Digest {
+    fn from(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
     }
 }
 
@@ -53,35 +43,50 @@ impl fmt::Debug for Digest {
 /// What is known about a content for good.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Identity of the content; `None` if the text is no base64.
+    /// Identity of the content; `None` if the text is no base64, or far too long to look at.
     pub digest: Option<Digest>,
-    /// Decoded size.
+    /// Size.
     pub bytes: u64,
-    /// Length of the base64 text as it is sent inline.
-    pub text: u64,
-    sniffed: Sniffed,
+    pub(super) sniffed: Sniffed,
     /// Type named by a data URL.
-    declared: Option<MediaType>,
+    pub(super) declared: Option<MediaType>,
 }
 
 impl Facts {
+    /// Of a file.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = Digest::from(Sha256::new().chain_update(bytes));
+        Self { digest: Some(digest), bytes: bytes.len() as u64, sniffed: sniff(bytes), declared: None }
+    }
+
+    /// Of a text that is no base64.
+    pub(super) fn unreadable() -> Self {
+        Self { digest: None, bytes: 0, sniffed: Sniffed::Unknown, declared: None }
+    }
+
+    /// Length of the base64 text as it is sent inline.
+    pub fn text(&self) -> u64 {
+        self.bytes.div_ceil(3) * 4
+    }
+
     /// The type to send it as, or why it cannot be sent. `declared` is the MIME type that Pi names.
     pub fn media_type(&self, declared: &str) -> Result<MediaType, String> {
+        if self.bytes > MAX_FILE {
+            return Err(format!("it has {}, Kimi takes at most {}", readable(self.bytes), readable(MAX_FILE)));
+        }
         if self.digest.is_none() {
             return Err("its data is not base64".to_owned());
         }
         if self.bytes == 0 {
             return Err("it has no data".to_owned());
         }
-        if self.bytes > MAX_FILE {
-            return Err(format!("it has {}, Kimi takes at most {}", readable(self.bytes), readable(MAX_FILE)));
-        }
         match self.sniffed {
             Sniffed::Known(known) => Ok(known),
             Sniffed::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
-            Sniffed::Unknown => MediaType::named(declared)
-                .or(self.declared)
-                .ok_or_else(|| format!("Kimi does not take {:?}", declared.trim().to_ascii_lowercase())),
+            Sniffed::Unknown => MediaType::named(declared).or(self.declared).ok_or_else(|| match declared.trim() {
+                "" => "nothing tells its type".to_owned(),
+                named => format!("Kimi does not take {:?}", named.to_ascii_lowercase()),
+            }),
         }
     }
 }
@@ -90,9 +95,16 @@ impl Facts {
 pub struct Medium {
     /// Characters that JavaScript has.
     length: usize,
-    /// Base64 text as it came, from [`Medium::facts`] on in its strict form; `None` once it is not needed any more.
-    content: Mutex<Option<Bytes>>,
+    content: Mutex<Content>,
     facts: OnceLock<Facts>,
+}
+
+enum Content {
+    /// JavaScript has it, we do not: not yet, or not any more.
+    Elsewhere,
+    /// As JavaScript passed it.
+    Text(Bytes),
+    Read(Bytes),
 }
 
 impl fmt::Debug for Medium {
@@ -104,17 +116,22 @@ impl fmt::Debug for Medium {
 impl Medium {
     /// Takes base64 text, or a whole data URL.
     pub fn new(text: Bytes) -> Arc<Self> {
-        Arc::new(Self { length: text.len(), content: Mutex::new(Some(text)), facts: OnceLock::new() })
+        Arc::new(Self { length: text.len(), content: Mutex::new(Content::Text(text)), facts: OnceLock::new() })
     }
 
-    /// A medium whose text of so many characters has yet to be fetched; nothing may be asked of it before.
+    /// A medium whose text of so many characters has yet to be fetched; nothing may be asked of it while
+    /// [`Self::is_awaited`].
     pub fn announced(length: usize) -> Arc<Self> {
-        Arc::new(Self { length, content: Mutex::new(None), facts: OnceLock::new() })
+        let facts = OnceLock::new();
+        if length > HOPELESS {
+            let _ = facts.set(Facts { bytes: length as u64 / 4 * 3, ..Facts::unreadable() });
+        }
+        Arc::new(Self { length, content: Mutex::new(Content::Elsewhere), facts })
     }
 
     /// Announced, and not fetched yet.
     pub fn is_awaited(&self) -> bool {
-        self.facts.get().is_none() && self.lock().is_none()
+        self.facts.get().is_none() && matches!(*self.lock(), Content::Elsewhere)
     }
 
     /// Characters that JavaScript has.
@@ -122,120 +139,66 @@ impl Medium {
         self.length
     }
 
-    /// What it is. The first call reads the whole text, about a millisecond per two megabytes.
+    /// What it is. The first call may read a text of some hundred kilobytes.
     pub fn facts(self: &Arc<Self>) -> &Facts {
-        self.facts.get_or_init(|| {
-            let mut content = self.lock();
-            let (text, facts) = examine(content.take().unwrap_or_default());
-            *content = Some(facts.digest.map_or_else(Bytes::new, |digest| share(digest, text, self)));
-            facts
-        })
+        if let Some(facts) = self.facts.get() {
+            return facts;
+        }
+        let text = match &*self.lock() {
+            Content::Text(text) => text.clone(),
+            Content::Elsewhere | Content::Read(_) => Bytes::new(),
+        };
+        let mut reader = Reader::new(text.len());
+        reader.feed(&text);
+        self.take(reader);
+        self.facts.get_or_init(Facts::unreadable)
     }
 
-    /// The strict base64 text, while we have it.
-    pub fn content(&self) -> Option<Bytes> {
-        self.lock().clone()
+    /// The bytes, while we have them.
+    pub fn content(self: &Arc<Self>) -> Option<Bytes> {
+        self.facts();
+        if let Content::Read(bytes) = &*self.lock() { Some(bytes.clone()) } else { None }
     }
 
     /// The service holds the content; our copy only costs memory.
     pub fn forget(&self) {
         if self.facts.get().is_some_and(|facts| facts.digest.is_some()) {
-            *self.lock() = None;
+            *self.lock() = Content::Elsewhere;
         }
     }
 
-    /// Takes the text, for the first time or again. False if it is not the same content.
-    pub fn restore(self: &Arc<Self>, text: Bytes) -> bool {
-        if self.facts.get().is_none() {
-            // Another turn may have fetched it meanwhile.
-            self.lock().get_or_insert(text);
-            return true;
-        }
-        let (text, facts) = examine(text);
-        let same = facts.digest.is_some() && facts.digest == self.facts().digest;
+    /// Takes a text that was read, for the first time or again. False if it is not the same content.
+    pub fn take(self: &Arc<Self>, reader: Reader) -> bool {
+        let (bytes, facts) = reader.finish();
+        // Another turn may have fetched it meanwhile.
+        let known = self.facts.get_or_init(|| facts.clone());
+        let same = known.digest == facts.digest;
         if same {
-            *self.lock() = Some(text);
+            let bytes = facts.digest.map_or_else(Bytes::new, |digest| share(digest, bytes, self));
+            *self.lock() = Content::Read(bytes);
         }
         same
     }
 
     /// Nothing is left half-changed while the lock is held, so a panic elsewhere does not spoil the content.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Bytes>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Lets equal contents share one copy: sub-agents show the same screenshot, and Pi clones contexts.
-fn share(digest: Digest, text: Bytes, medium: &Arc<Medium>) -> Bytes {
+fn share(digest: Digest, bytes: Bytes, medium: &Arc<Medium>) -> Bytes {
     static ALIVE: OnceLock<Mutex<HashMap<Digest, Weak<Medium>>>> = OnceLock::new();
     let mut alive = ALIVE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(other) = alive.get(&digest).and_then(Weak::upgrade)
         && !Arc::ptr_eq(&other, medium)
-        && let Ok(content) = other.content.try_lock()
-        && let Some(content) = content.as_ref()
-        && *content == text
+        && let Content::Read(content) = &*other.lock()
     {
         return content.clone();
     }
     alive.retain(|_, medium| medium.strong_count() > 0);
     alive.insert(digest, Arc::downgrade(medium));
-    text
-}
-
-/// The strict form of the text, and the facts.
-fn examine(text: Bytes) -> (Bytes, Facts) {
-    let (text, declared) = without_data_url(text);
-    let mut facts = Facts { digest: None, bytes: 0, text: text.len() as u64, sniffed: Sniffed::Unknown, declared };
-    let Some(strict) = strict_base64(text) else { return (Bytes::new(), facts) };
-    facts.digest = Some(Digest::of(&strict));
-    facts.bytes = decoded_length(strict.len() as u64);
-    facts.text = strict.len().next_multiple_of(4) as u64;
-    facts.sniffed = BASE64.decode(&strict[..strict.len().min(HEAD)]).map_or(Sniffed::Unknown, |head| sniff(&head));
-    (strict, facts)
-}
-
-/// Bytes behind this many characters of unpadded base64.
-fn decoded_length(characters: u64) -> u64 {
-    characters / 4 * 3 + (characters % 4).saturating_sub(1)
-}
-
-/// Splits `data:<type>[;parameters];base64,` off; parameters say nothing about a picture.
-fn without_data_url(text: Bytes) -> (Bytes, Option<MediaType>) {
-    if !text.starts_with(b"data:") {
-        return (text, None);
-    }
-    let head = &text[..text.len().min(1024)];
-    let Some(comma) = memchr::memchr(b',', head) else { return (text, None) };
-    let prefix = String::from_utf8_lossy(&head[5..comma]).to_ascii_lowercase();
-    if !prefix.ends_with(";base64") {
-        return (text, None);
-    }
-    (text.slice(comma + 1..), MediaType::named(&prefix))
-}
-
-/// Standard alphabet, no white space, no padding. `None` if the text is something else.
-fn strict_base64(text: Bytes) -> Option<Bytes> {
-    let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    let body = text.slice(..text.len() - padding);
-    if body.iter().all(|byte| is_digit(*byte)) {
-        return (body.len() % 4 != 1).then_some(body);
-    }
-    let mut clean: Vec<u8> = text
-        .iter()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .map(|byte| match byte {
-            b'-' => b'+',
-            b'_' => b'/',
-            byte => *byte,
-        })
-        .collect();
-    let padding = clean.iter().rev().take(2).take_while(|byte| **byte == b'=').count();
-    clean.truncate(clean.len() - padding);
-    (clean.iter().all(|byte| is_digit(*byte)) && clean.len() % 4 != 1).then(|| clean.into())
-}
-
-fn is_digit(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
+    bytes
 }
 
 /// What a kind of medium without usable content is replaced by.
@@ -265,7 +228,7 @@ mod tests {
             assert_eq!(facts(text).digest, digest, "{text}");
         }
         assert_eq!(facts(PNG).bytes, 16);
-        assert_eq!(facts(PNG).text, 24);
+        assert_eq!(facts(PNG).text(), 24);
     }
 
     #[test]
@@ -286,26 +249,40 @@ mod tests {
         assert_eq!(why("AAAA"), "Kimi does not take \"application/x-thing\"");
     }
 
+    fn read(text: &'static str) -> Reader {
+        let mut reader = Reader::new(text.len());
+        reader.feed(text.as_bytes());
+        reader
+    }
+
     #[test]
     fn a_forgotten_content_comes_back_only_as_itself() {
         let medium = Medium::new(Bytes::from_static(PNG.as_bytes()));
-        medium.facts();
+        let before = medium.content().unwrap();
         medium.forget();
         assert_eq!(medium.content(), None);
-        assert!(!medium.restore(Bytes::from_static(b"AAAA")));
+        assert!(!medium.take(read("AAAA")));
+        assert!(!medium.take(read("no base64!")));
         assert_eq!(medium.content(), None);
-        assert!(medium.restore(Bytes::from_static(PNG.as_bytes())));
-        assert_eq!(medium.content().unwrap(), PNG.trim_end_matches('='));
+        assert!(medium.take(read(PNG)));
+        assert_eq!(medium.content(), Some(before));
     }
 
     #[test]
     fn an_announced_content_is_what_arrives_first() {
         let medium = Medium::announced(PNG.len());
         assert!(medium.is_awaited());
-        assert!(medium.restore(Bytes::from_static(PNG.as_bytes())));
+        assert!(medium.take(read(PNG)));
         assert!(!medium.is_awaited());
         assert_eq!(medium.facts().digest, facts(PNG).digest);
-        assert!(!medium.restore(Bytes::from_static(b"AAAA")));
+        assert!(!medium.take(read("AAAA")));
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_never_fetched() {
+        let medium = Medium::announced(300_000_000);
+        assert!(!medium.is_awaited());
+        assert!(medium.facts().media_type("video/mp4").unwrap_err().contains("it has 225.0 MB"));
     }
 
     #[test]

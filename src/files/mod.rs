@@ -6,26 +6,34 @@
 //! works never changes, because it is part of the prompt prefix that the service caches (protocol reference §12, row 16).
 //!
 //! ```text
-//! medium   one image or video: its base64, seen once, and what was found out about it · sniff  bytes → type
+//! medium   one image or video: its bytes, seen once, and what was found out about it · reader  base64 → bytes · sniff  bytes → type
 //! slots    a body with gaps where media go, so that uploading and encoding need not wait for each other
-//! policy   which media become references · attach  the step of a turn: known, uploaded or inline
-//! index    content → file id, on disk and in memory · claim  one upload per machine · upload  the request
+//! policy   which media become references · attach  the step of a turn: known, uploaded or inline · stale  ids that died
+//! office   one upload per content · index  content → file id · claim  one upload per machine · upload  the request
+//! single   a file that a program uploads by itself
 //! ```
 
 mod attach;
 mod claim;
 pub mod index;
 mod medium;
+mod office;
 mod policy;
+mod reader;
+mod single;
 mod slots;
 mod sniff;
+mod stale;
 mod upload;
 
-pub use attach::{Attachments, Desk, attach};
+pub use attach::{Desk, attach};
 pub use medium::{Digest, Medium, omitted};
 pub use policy::UploadSettings;
+pub use reader::Reader;
+pub use single::{FileRequest, Progress, Uploaded, upload};
 pub use slots::{Draft, Filling, Inset, Shape};
-pub use sniff::{Kind, MediaType};
+pub use sniff::{Kind, MAX_FILE, MediaType};
+pub use stale::Attachments;
 pub use upload::Sender;
 
 /// `1.5 MB`, `300 KB`, `12 bytes`: sizes for people.

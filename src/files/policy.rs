@@ -85,7 +85,7 @@ pub fn choose(insets: &[Inset], text: u64, settings: &UploadSettings) -> Vec<Cho
     let mut total = text;
     for (gap, inset) in insets.iter().enumerate().filter(|(gap, _)| !choices[*gap].is_reference()) {
         let facts = inset.medium.facts();
-        total += facts.text;
+        total += facts.text();
         inline.extend(facts.digest.filter(|digest| !inline.contains_key(digest)).map(|digest| (digest, Vec::new())));
         if let Some(places) = facts.digest.and_then(|digest| inline.get_mut(&digest)) {
             places.push(gap);
@@ -98,7 +98,7 @@ pub fn choose(insets: &[Inset], text: u64, settings: &UploadSettings) -> Vec<Cho
             break;
         }
         for gap in places {
-            total -= insets[gap].medium.facts().text;
+            total -= insets[gap].medium.facts().text();
             choices[gap] = Choice::Budget;
         }
     }

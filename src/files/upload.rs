@@ -1,13 +1,13 @@
 //! The request that uploads a file (protocol reference §8.1): two parts, `file` and `purpose`, as the official client sends them.
 //!
-//! The base64 text is decoded piece by piece into the request, so a file costs no second copy; and because the text stays,
-//! the request can be built anew for every attempt (protocol reference §13, case 61).
+//! The request refers to the bytes that we have, so a file costs no second copy; and because they stay, it can be built anew
+//! for every attempt (protocol reference §13, case 61).
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base64::Engine;
 use bytes::Bytes;
 use futures_util::stream;
 use reqwest::Body;
@@ -15,7 +15,6 @@ use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
 use super::index::is_file_id;
-use super::medium::BASE64;
 use super::readable;
 use super::sniff::MediaType;
 use crate::auth::Credential;
@@ -23,10 +22,10 @@ use crate::client::{ExtraHeaders, Kimi};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 
-/// Characters decoded at once: 0.1 ms of work.
-const PIECE: usize = 128 << 10;
+/// Bytes handed to the connection at once; progress is told this finely.
+const PIECE: usize = 256 << 10;
 
-/// Requests per file; the official client's library makes as many.
+/// Requests per file, unless the turn's own limit is lower; the official client's library makes as many.
 const ATTEMPTS: u32 = 3;
 
 /// Longest wait between two attempts that the service may ask for: there is a way without an upload.
@@ -38,14 +37,26 @@ const MAX_ANSWER: usize = 64 << 10;
 /// A file on its way.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// Strict base64 without padding.
-    pub text: Bytes,
-    /// Decoded size.
-    pub bytes: u64,
+    /// The file.
+    pub content: Bytes,
     /// What it is sent as.
     pub media_type: MediaType,
-    /// Counts decoded bytes that have been handed to the connection.
+    /// What it is called there.
+    pub name: String,
+    /// Counts bytes that have been handed to the connection.
     pub progress: Arc<AtomicU64>,
+}
+
+impl Upload {
+    /// Not begun yet.
+    pub fn new(content: Bytes, media_type: MediaType) -> Self {
+        Self { content, media_type, name: media_type.file_name.to_owned(), progress: Arc::default() }
+    }
+
+    /// In bytes.
+    pub fn size(&self) -> u64 {
+        self.content.len() as u64
+    }
 }
 
 /// Who uploads.
@@ -68,13 +79,14 @@ struct Answer {
 impl Sender {
     /// Uploads and returns the id. Transient errors are tried again.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
-        let policy = RetryPolicy { attempts: ATTEMPTS, max_delay: MAX_DELAY };
+        let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
+        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
         let mut retries = RetryState::default();
         loop {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
-                Err(error) => error,
+                Err(error) => self.kimi.discreet(error, &self.credential.token(), &self.extra),
             };
             let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");
@@ -102,20 +114,20 @@ impl Sender {
 }
 
 fn form(file: &Upload) -> Result<Form> {
-    let MediaType { kind, mime, file_name } = file.media_type;
-    let part = Part::stream_with_length(decoding(file), file.bytes)
-        .file_name(file_name)
+    let MediaType { kind, mime, .. } = file.media_type;
+    let part = Part::stream_with_length(pieces(file), file.size())
+        .file_name(file.name.clone())
         .mime_str(mime)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the upload cannot be written: {error}")))?;
     Ok(Form::new().part("file", part).text("purpose", kind.word()))
 }
 
-fn decoding(file: &Upload) -> Body {
-    let (text, progress) = (file.text.clone(), Arc::clone(&file.progress));
-    let pieces = (0..text.len()).step_by(PIECE).map(move |at| {
-        let piece = BASE64.decode(&text[at..text.len().min(at + PIECE)])?;
+fn pieces(file: &Upload) -> Body {
+    let (content, progress) = (file.content.clone(), Arc::clone(&file.progress));
+    let pieces = (0..content.len()).step_by(PIECE).map(move |at| {
+        let piece = content.slice(at..content.len().min(at + PIECE));
         progress.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        Ok::<_, base64::DecodeError>(piece)
+        Ok::<_, Infallible>(piece)
     });
     Body::wrap_stream(stream::iter(pieces))
 }

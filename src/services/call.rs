@@ -136,11 +136,13 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     let credential = login(&mut kimi, credential.as_deref()).await?;
     let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
     let service = Service { kimi, credential, call_id };
-    let mut outcome = match task {
-        Task::Search(search) => search.run(&service, limit).await?,
-        Task::Fetch(fetch) => fetch.run(&service, limit).await?,
-        Task::Datasource(datasource) => datasource.run(&service, limit).await?,
+    let outcome = match task {
+        Task::Search(search) => search.run(&service, limit).await,
+        Task::Fetch(fetch) => fetch.run(&service, limit).await,
+        Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
+    let discreet = |error| service.kimi.discreet(error, &service.credential.token(), &Vec::new());
+    let mut outcome = outcome.map_err(discreet)?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
@@ -186,15 +188,12 @@ impl Service {
     /// Posts `body`; a 401 is answered with a fresh token, once.
     pub async fn post(&self, url: &str, body: &Value, accept: &str) -> Result<Reply> {
         let body = Bytes::from(body.to_string());
-        let token = self.credential.token();
-        let refused = match self.post_once(url, &token, body.clone(), accept).await {
-            Err(error) if error.kind == ErrorKind::Unauthorized => error,
-            other => return other,
-        };
-        match self.credential.heal(&token).await? {
-            Some(fresh) => self.post_once(url, &fresh, body, accept).await,
-            None => Err(refused),
-        }
+        self.credential
+            .spend(|token| {
+                let body = body.clone();
+                async move { self.post_once(url, &token, body, accept).await }
+            })
+            .await
     }
 
     async fn post_once(&self, url: &str, token: &str, body: Bytes, accept: &str) -> Result<Reply> {

@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [--full] [--only text,paced,setup] [--runs 3]`
+ * `npm run bench [-- --quick] [--full] [--only text,paced,setup,media] [--runs 3]`
  *
  * Our provider beside its peers in one run: the same simulator in a process of its own, every measurement in a fresh process,
  * medians. Prints tables, and in the end every goal with a mark; writes both to `.cache/bench.md` and `.cache/bench.json`.
@@ -11,11 +11,15 @@ import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
 import { growth } from "./growth.ts";
-import { latency, memory } from "./single.ts";
+import { install } from "./install.ts";
+import { login } from "./login.ts";
+import { media } from "./media.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
+import { latency, memory } from "./single.ts";
 import { startup } from "./startup.ts";
 import { streams } from "./streams.ts";
+import { tools } from "./tools.ts";
 import { tui } from "./tui.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
@@ -33,7 +37,18 @@ const only = flags.only.split(",").filter(Boolean);
 const wanted = (name: string): boolean => only.length === 0 || only.includes(name);
 
 /** Everything beside the streams, by the name that `--only` takes. */
-const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = { setup, growth, latency, memory, tui, startup };
+const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
+  setup,
+  growth,
+  media,
+  tools,
+  latency,
+  memory,
+  login,
+  tui,
+  startup,
+  install,
+};
 
 const report = new Report();
 const service = await startService();

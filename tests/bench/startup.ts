@@ -2,9 +2,11 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { platformName } from "../../extension/native.ts";
 import { Home, PI_CLI, ROOT } from "../support/pi.ts";
+import { Terminal } from "../support/tmux.ts";
 import type { Bench } from "./bench.ts";
 import { median } from "./report.ts";
 
@@ -35,12 +37,42 @@ function listTime(home: Home, extensions: string[]): number {
   return median(Array.from({ length: RUNS }, once));
 }
 
+/** Milliseconds from Enter until `/kimi-settings` stands on the screen of a terminal, with a service that does not answer. */
+async function settingsTime(): Promise<number> {
+  const home = new Home();
+  const terminal = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], {
+    home,
+    // An address that takes connections of nobody: what is shown is shown without it.
+    env: { KIMI_API_KEY: "sk-bench", KIMI_CODE_BASE_URL: "http://127.0.0.1:9/coding" },
+  });
+  try {
+    await terminal.waitFor(/kimi-for-coding/);
+    const once = async (): Promise<number> => {
+      terminal.type("/kimi-settings");
+      await sleep(500);
+      const at = performance.now();
+      terminal.press("Enter");
+      while (!terminal.screen().includes("Changes go to")) await sleep(1);
+      const passed = performance.now() - at;
+      terminal.press("Escape");
+      await sleep(500);
+      return passed;
+    };
+    const first = await once();
+    const later: number[] = [];
+    for (let run = 1; run < RUNS; run += 1) later.push(await once());
+    return Math.max(first, median(later));
+  } finally {
+    terminal.close();
+    home.remove();
+  }
+}
+
 /** Needs the release build. */
-export function startup({ report }: Bench): Promise<void> {
+export async function startup({ report }: Bench): Promise<void> {
   const addon = join(ROOT, "npm", platformName(), "kimi-code.node");
   if (!existsSync(addon) || !existsSync(join(ROOT, "dist", "index.js"))) {
-    report.say("- Start-up: run `npm run build` first.");
-    return Promise.resolve();
+    return report.say("- Start-up: run `npm run build` first.");
   }
   const bytes = statSync(addon).size;
   const debug = bytes > 20e6; // only symbols and debug information make it that large
@@ -53,8 +85,8 @@ export function startup({ report }: Bench): Promise<void> {
     line(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", 6);
     line("Import of the package and its addon, warm", importTime(), "ms", 25);
     line(`\`pi --list-models\` with us (${ours.toFixed(0)} ms), later than without`, ours - bare, "ms", 60);
+    if (Terminal.available) line("`/kimi-settings` on the screen, the first time", await settingsTime(), "ms", 100);
   } finally {
     home.remove();
   }
-  return Promise.resolve();
 }

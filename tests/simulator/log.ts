@@ -47,6 +47,8 @@ export class RequestLog {
         const seen = this.records.map((r) => `${r.method} ${r.path} ${r.status ?? "open"} ${r.ended ?? ""}`);
         reject(new Error(`no such request within ${timeoutMs} ms; seen: ${seen.join(", ") || "none"}`));
       }, timeoutMs);
+      // Nobody waits for a request that a finished test no longer wants.
+      timer.unref();
       this.#waiters.add(waiter);
     });
   }

@@ -101,6 +101,11 @@ export class OAuthState {
     }
   }
 
+  /** Ends one access token before its time. */
+  endAccess(token: string): void {
+    this.#access.delete(token);
+  }
+
   /** Ends every login for good. */
   revokeAll(): void {
     this.revokeAccess();

@@ -68,6 +68,7 @@ async function serve(state: State, request: IncomingMessage, response: ServerRes
   const gone = new AbortController();
   response.on("close", () => {
     if (record.ended === undefined) record.ended = response.writableFinished ? "complete" : "aborted";
+    record.endedAt = Date.now();
     record.aborted = record.ended === "aborted";
     gone.abort();
     state.log.changed(record);
@@ -142,6 +143,7 @@ function newRecord(
     scenario: undefined,
     aborted: false,
     ended: undefined,
+    endedAt: undefined,
     sentEvents: 0,
     sentBytes: 0,
   };

@@ -128,6 +128,8 @@ export interface RequestRecord {
   aborted: boolean;
   /** `undefined` while the answer is under way. */
   ended: Ending | undefined;
+  /** When, in Unix milliseconds. */
+  endedAt: number | undefined;
   sentEvents: number;
   sentBytes: number;
 }

@@ -3,7 +3,9 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
-import type { Simulator } from "../simulator/index.ts";
+import { after, afterEach, before, beforeEach } from "node:test";
+import { type Addon, loadAddon } from "../../extension/native.ts";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Home } from "./pi.ts";
 
 export interface Tokens {
@@ -25,6 +27,30 @@ export interface KimiFile {
   scope: string;
   token_type: string;
   [member: string]: unknown;
+}
+
+/** The addon, or an error that says why there is none. */
+export function addonUnderTest(): Addon {
+  const { addon, problem } = { problem: "", ...loadAddon() };
+  if (addon === undefined) throw new Error(problem);
+  return addon;
+}
+
+/** One simulator for all tests of a file, forgetful between them, and a new machine for each. */
+export function withMachine(use: (simulator: Simulator, machine: Machine) => void): void {
+  let simulator: Simulator;
+  let machine: Machine;
+  before(async () => {
+    simulator = await startSimulator();
+  });
+  after(() => simulator.close());
+  beforeEach(() => {
+    simulator.reset();
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    machine = new Machine(simulator);
+    use(simulator, machine);
+  });
+  afterEach(() => machine.remove());
 }
 
 export class Machine extends Home {
@@ -85,6 +111,7 @@ export class Machine extends Home {
 
   /** Our entry in auth.json. */
   get pi(): Entry | undefined {
+    if (!existsSync(this.authPath)) return undefined;
     const all = JSON.parse(readFileSync(this.authPath, "utf8")) as Record<string, Entry>;
     return all["kimi-coding"];
   }
@@ -102,10 +129,15 @@ export class Machine extends Home {
   /** One turn of a plain Node program without Pi, in a process of its own. Resolves to its report. */
   async nodeTurn(options: NodeTurnOptions = {}): Promise<NodeTurn> {
     const script = join(import.meta.dirname, "node-turn.ts");
-    const child = spawn(process.execPath, [script], {
+    const node = `exec "${process.execPath}" "${script}"`;
+    const [command, args] = options.withoutSpace
+      ? ["bash", ["-c", `trap '' XFSZ; ulimit -f 0; ${node}`]]
+      : [process.execPath, [script]];
+    const child = spawn(command, args, {
       cwd: this.cwd,
       env: { ...this.env(this.variables(options.env)), ...(options.key ? { TEST_KEY: options.key } : {}) },
       stdio: ["ignore", "pipe", "pipe"],
+      ...(options.user === undefined ? {} : { uid: options.user, gid: options.user }),
     });
     options.started?.(child.pid ?? 0);
     let stdout = "";
@@ -123,6 +155,10 @@ export class Machine extends Home {
 export interface NodeTurnOptions {
   env?: Record<string, string | undefined>;
   key?: string;
+  /** Runs as this user, who has to own the machine's files. */
+  user?: number;
+  /** No file may grow. */
+  withoutSpace?: boolean;
   started?: (pid: number) => void;
 }
 

@@ -28,12 +28,12 @@ export class Registry {
     return response.writeHead(404, { "content-type": "application/json" }).end('{"error":"Not found"}');
   });
 
+  /** Address; nobody answers there after `close`. */
+  url = "";
+
   async listen(): Promise<void> {
     await new Promise<void>((listening) => this.#server.listen(0, "127.0.0.1", listening));
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
+    this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/`;
   }
 
   /** Publishes a tarball as the latest version of what it holds. */

@@ -49,9 +49,17 @@ export class Terminal {
     return Number(execFileSync("tmux", list, { encoding: "utf8" }));
   }
 
-  /** What the screen shows now. */
-  screen(): string {
-    return execFileSync("tmux", ["-L", this.#socket, "capture-pane", "-p", "-t", "pi"], { encoding: "utf8" });
+  /** What the screen shows now; `painted` with the escape sequences of its colours. */
+  screen(painted = false): string {
+    const options = ["-p", ...(painted ? ["-e"] : []), "-t", "pi"];
+    return execFileSync("tmux", ["-L", this.#socket, "capture-pane", ...options], { encoding: "utf8" });
+  }
+
+  /** The same with the escape sequences of colours and styles. */
+  coloured(): string {
+    return execFileSync("tmux", ["-L", this.#socket, "capture-pane", "-e", "-N", "-p", "-t", "pi"], {
+      encoding: "utf8",
+    });
   }
 
   type(text: string): void {

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { run } from "./packages.ts";
 import { ROOT } from "./pi.ts";
 
-/** Path of `path` inside node_modules after installing the package `spec`. */
+/** Path of `path` inside node_modules after installing the package `spec`. Each has a folder of its own, as npm removes what it did not save. */
 export function fetchedTool(spec: string, path: string): string {
-  const folder = join(ROOT, ".cache", "tools");
+  const folder = join(ROOT, ".cache", "tools", spec.replaceAll("/", "+"));
   const tool = join(folder, "node_modules", path);
   if (existsSync(tool)) return tool;
   mkdirSync(folder, { recursive: true });

@@ -12,6 +12,8 @@ mod names;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -134,22 +136,27 @@ impl<'a> Repairer<'a> {
     fn tools(&mut self, added: Vec<Tool<'a>>, removed: &[Cow<'a, str>], folded: bool) {
         self.out.tools.retain(|tool| !removed.contains(&tool.original));
         let mut anchored: Vec<WireTool<'a>> = Vec::new();
-        let mut here: Vec<String> = Vec::new();
+        let mut here: HashSet<Cow<'a, str>> = HashSet::with_capacity(added.len());
+        let listed = if folded { self.out.tools.as_slice() } else { &[] };
+        let mut positions: HashMap<Cow<'a, str>, usize> =
+            listed.iter().enumerate().map(|(at, tool)| (tool.original.clone(), at)).collect();
         for tool in added {
             let name = self.names.wire(&tool.name, !self.target.anthropic);
-            if here.contains(&name) {
+            if !here.insert(tool.name.clone()) {
                 self.note(format!("Tool {}: declared twice at once; the last declaration counts.", tool.name));
             }
-            here.push(name.clone());
             let (tool, note) = WireTool::new(tool, name);
             if let Some(note) = note {
                 self.note(note);
             }
             self.count(tool.description.len() + tool.parameters().get().len());
             let list = if folded { &mut self.out.tools } else { &mut anchored };
-            match list.iter_mut().find(|known| known.original == tool.original) {
-                Some(known) => *known = tool,
-                None => list.push(tool),
+            match positions.entry(tool.original.clone()) {
+                Entry::Occupied(known) => list[*known.get()] = tool,
+                Entry::Vacant(free) => {
+                    free.insert(list.len());
+                    list.push(tool);
+                }
             }
         }
         if !anchored.is_empty() {

@@ -1,5 +1,8 @@
 //! What repair promises, case by case.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 use super::*;
 
 fn repaired(json: &str) -> Conversation<'static> {
@@ -163,7 +166,7 @@ fn images_are_sent_as_what_they_are_or_not_at_all() {
         match &parts[0] {
             Part::Inset(inset) => {
                 let content = inset.medium.content().unwrap();
-                format!("{} {}", inset.media_type.mime, String::from_utf8_lossy(&content))
+                format!("{} {}", inset.media_type.mime, STANDARD_NO_PAD.encode(&content))
             }
             Part::Text(text) => text.to_string(),
             part => panic!("{part:?} is left"),

@@ -386,8 +386,8 @@ mod tests {
         let media = vec![Medium::new(Bytes::from_static(b"aGk="))];
         let transcript = Transcript::parse(json, &media).unwrap();
         let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
-        assert!(matches!(&parts[0], Part::Media { medium, .. } if medium.content().unwrap() == "aGk="));
+        assert!(matches!(&parts[0], Part::Media { medium, .. } if medium.content().unwrap() == "hi"));
         assert!(matches!(&parts[1], Part::Media { medium, mime, .. }
-            if medium.content().unwrap() == "R0lG" && mime == "image/gif"));
+            if medium.content().unwrap() == "GIF" && mime == "image/gif"));
     }
 }

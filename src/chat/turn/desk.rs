@@ -1,9 +1,8 @@
 //! What media need of a turn: contents from JavaScript, and a word to the person.
 //!
-//! Copying a text into fresh memory costs the JavaScript thread five times as much as copying it into memory that is in use
-//! already, because every page of it has to be made first. So the memory is made here, and JavaScript is asked to fill it.
+//! A text of megabytes comes in pieces. JavaScript copies each into memory that exists already, because copying into fresh memory
+//! takes it five times as long, and is free in between; meanwhile the piece before is decoded and hashed.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -14,23 +13,41 @@ use crate::background::in_background;
 use crate::chat::frame::{Frames, Op};
 use crate::chat::transcript::Media;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Desk, Medium};
+use crate::files::{Desk, Medium, Reader};
 
-/// Contents that JavaScript passes: position among the media of the turn, base64 text.
-pub type Supplied = UnboundedReceiver<(usize, Bytes)>;
+/// Characters of a piece: a quarter of a millisecond for the JavaScript thread. A multiple of four, so that pieces end with
+/// whole bytes.
+const PIECE: usize = 1 << 20;
 
-/// Memory that waits for contents, by position; one byte longer than the text.
+/// Pieces asked for at once: one is read, one is copied, one waits.
+const AHEAD: usize = 3;
+
+/// A piece of a medium's text.
+#[derive(Debug)]
+pub struct Piece {
+    /// Position among the media of the turn.
+    pub medium: usize,
+    /// Where in the text it begins.
+    pub from: usize,
+    /// Its characters.
+    pub text: Vec<u8>,
+}
+
+/// Pieces that JavaScript passes.
+pub type Supplied = UnboundedReceiver<Piece>;
+
+/// Memory that waits for pieces; each one byte longer than a piece.
 #[derive(Debug, Clone, Default)]
-pub struct Letterbox(Arc<Mutex<HashMap<usize, Vec<u8>>>>);
+pub struct Letterbox(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Letterbox {
-    fn put(&self, position: usize, memory: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(position, memory);
+    fn put(&self, memory: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 
-    /// The memory for this content, if some was made.
-    pub fn take(&self, position: usize) -> Option<Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&position)
+    /// Memory for a piece, if there is some.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
@@ -63,29 +80,53 @@ impl TurnDesk<'_> {
     }
 
     async fn fetch(&mut self, positions: &[usize]) -> Result<()> {
-        if positions.is_empty() {
-            return Ok(());
-        }
-        let lengths: Vec<usize> = positions.iter().map(|position| self.media[*position].length()).collect();
+        let length = |position: usize| self.media[position].length();
+        // An empty text has one piece as well.
+        let pieces = |position: usize| (0..length(position).max(1)).step_by(PIECE).map(move |from| (position, from));
+        let pieces: Vec<(usize, usize)> = positions.iter().flat_map(|position| pieces(*position)).collect();
+        let longest = positions.iter().map(|position| length(*position).min(PIECE)).max().unwrap_or_default();
+        let count = pieces.len().min(AHEAD);
         // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
-        let make = || Ok(lengths.into_iter().map(|length| vec![1_u8; length + 1]).collect::<Vec<_>>());
-        for (position, memory) in positions.iter().zip(in_background(make).await?) {
-            self.letterbox.put(*position, memory);
-            self.frames.push(Op::Media(*position));
+        let memory = in_background(move || Ok(vec![vec![1_u8; longest + 1]; count])).await?;
+        let mut ahead = pieces.iter();
+        for memory in memory {
+            self.ask(memory, ahead.next());
         }
-        self.frames.flush();
-        let mut missing = positions.to_vec();
-        while !missing.is_empty() {
-            let (position, text) = self.supplied.recv().await.ok_or_else(lost)?;
-            let Some(at) = missing.iter().position(|known| *known == position) else { continue };
-            missing.swap_remove(at);
-            let medium = Arc::clone(&self.media[position]);
-            let same = in_background(move || Ok(medium.restore(text))).await?;
-            if !same {
+        let mut reader = None;
+        for (position, from) in &pieces {
+            let piece = loop {
+                let piece = self.supplied.recv().await.ok_or_else(lost)?;
+                if (piece.medium, piece.from) == (*position, *from) {
+                    break piece.text;
+                }
+            };
+            let mut text = reader.take().unwrap_or_else(|| Reader::new(length(*position)));
+            let (text, memory) = in_background(move || {
+                text.feed(&piece);
+                Ok((text, piece))
+            })
+            .await?;
+            self.ask(memory, ahead.next());
+            if from + PIECE < length(*position) {
+                reader = Some(text);
+                continue;
+            }
+            let medium = Arc::clone(&self.media[*position]);
+            if !in_background(move || Ok(medium.take(text))).await? {
                 return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
             }
         }
         Ok(())
+    }
+
+    /// Asks JavaScript for a piece.
+    fn ask(&mut self, memory: Vec<u8>, piece: Option<&(usize, usize)>) {
+        if let Some((medium, from)) = piece {
+            self.letterbox.put(memory);
+            let to = (from + PIECE).min(self.media[*medium].length());
+            self.frames.push(Op::Media { index: *medium, from: *from, to });
+            self.frames.flush();
+        }
     }
 }
 

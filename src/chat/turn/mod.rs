@@ -21,14 +21,14 @@ use self::prepare::{Prepared, Source, hook, prepare};
 use super::blocks::{Blocks, Substance};
 use super::delta::StopReason;
 use super::frame::{Frames, Op};
-use super::quarantine::Culprit;
+use super::quarantine::{Culprit, Memory};
 use super::transcript::Media;
 use crate::background::in_background;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
 use crate::retry::{RetryPolicy, RetryState, Verdict};
 use crate::services::quota::explain;
 
-pub use self::desk::{Letterbox, Supplied};
+pub use self::desk::{Letterbox, Piece, Supplied};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.
@@ -81,13 +81,13 @@ impl Turn {
     ) -> Result<Finished> {
         let mut source = Source { context: Arc::new(context), media: Arc::new(media), culprit: None };
         let mut prepared = self.ready(request, &source, line).await?;
-        let mut policy = prepared.kimi.config.retry;
-        if let Some(millis) = request.options.max_retry_delay_ms {
-            policy.max_delay = Duration::from_millis(millis);
-        }
+        let policy = prepared.kimi.config.retry;
         loop {
             self.retries.attempts += 1;
-            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await;
+            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await.map_err(|error| {
+                // Errors inside the stream; those of its head are discreet already.
+                prepared.kimi.discreet(error, &prepared.credential.token(), &request.extra_headers())
+            });
             if let Err(error) = &outcome
                 && !self.blocks.visible()
                 && prepared.renew_files(error, &source, line).await?
@@ -97,7 +97,11 @@ impl Turn {
                 continue;
             }
             let (error, second_best) = match outcome {
-                Ok(finished) if self.complete(&finished) => return Ok(finished),
+                Ok(finished) if self.complete(&finished) => {
+                    let session = request.options.session_id.as_deref();
+                    Memory::learn(session, &prepared.pictures, &prepared.left_out);
+                    return Ok(finished);
+                }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
                 Ok(finished) => {
                     (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))

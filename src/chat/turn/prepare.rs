@@ -10,12 +10,13 @@ use super::desk::TurnDesk;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::background::in_background;
+use crate::catalog;
 use crate::chat::blocks::Known;
 use crate::chat::body::{BodyOptions, ToolChoice};
 use crate::chat::call_ids::CallIds;
 use crate::chat::dialect::Dialect;
 use crate::chat::frame::Op;
-use crate::chat::quarantine::Culprit;
+use crate::chat::quarantine::{Culprit, Memory, Picture};
 use crate::chat::repair::{AnswerBlock, Conversation, Target, Turn, repair};
 use crate::chat::thinking::thinking;
 use crate::chat::transcript::{Block, Media, Message, Transcript};
@@ -37,6 +38,10 @@ pub(super) struct Prepared {
     pub known: Known,
     /// What the person should know about the request, one sentence each.
     pub notes: Vec<String>,
+    /// The pictures in it.
+    pub pictures: Vec<Picture>,
+    /// Those that were left out because the service refused them just now.
+    pub left_out: Vec<Picture>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
@@ -79,32 +84,49 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     desk.collect().await?;
     let environment = Environment::new(request.environment.clone());
     let base = request.model.base_url.clone();
-    let mut kimi = {
-        let host = request.host.clone();
-        in_background(move || Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)).await?
+    let (mut kimi, takes_videos) = {
+        let (host, model, source) = (request.host.clone(), request.model.id.clone(), source.clone());
+        let passed = request.options.api_key.clone();
+        in_background(move || {
+            let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
+            // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
+            let matters = !source.media.is_empty() || source.context.contains("video");
+            let listing = matters.then(|| catalog::known(&environment, &kimi.config, passed.as_deref()));
+            let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
+            Ok((kimi, entry.map(|entry| entry.video)))
+        })
+        .await?
     };
+    kimi.config.retry = request.options.retry(kimi.config.retry);
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
     let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
     let anthropic = dialect == Dialect::Anthropic;
     let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
-    let target = Target { images, videos: request.model.takes_videos(), late_tools, anthropic };
+    let target =
+        Target { images, videos: takes_videos.unwrap_or_else(|| request.model.takes_videos()), late_tools, anthropic };
     let mut options = body_options(request, &kimi.config);
     let window = request.model.context_window;
     let wanted = request.options.max_tokens;
     let effort = options.thinking.as_ref().and_then(|thinking| thinking.effort.clone());
     let source = source.clone();
-    let (draft, estimate, known, notes) = in_background(move || {
+    let session = request.options.session_id.clone();
+    let (draft, estimate, known, notes, pictures, left_out) = in_background(move || {
         let clean = without_lone_surrogates(&source.context, "");
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
         let mut conversation = repair(transcript, target);
+        let memory = Memory::of(session.as_deref());
+        memory.apply(&mut conversation.turns);
+        let mut left_out = Vec::new();
         if let Some(culprit) = &source.culprit {
-            let note = culprit.replace(&mut conversation, dialect);
-            conversation.notes = vec![note.ok_or_else(|| culprit.nowhere())?];
+            let remedy = culprit.replace(&mut conversation, dialect, &memory).ok_or_else(|| culprit.nowhere())?;
+            conversation.notes = vec![remedy.note];
+            left_out = remedy.left_out;
         }
+        let pictures = Picture::all(&conversation.turns);
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
         let room = answer_room(window, conversation.estimated_tokens);
         options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
@@ -114,7 +136,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
         let known = Known { calls, names: conversation.renamed };
         let draft = Draft::new(body, insets, dialect.shape());
-        Ok((draft, conversation.estimated_tokens, known, conversation.notes))
+        Ok((draft, conversation.estimated_tokens, known, conversation.notes, pictures, left_out))
     })
     .await?;
     let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
@@ -123,7 +145,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, limits, first })
+    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, pictures, left_out, limits, first })
 }
 
 /// Ids that Pi knows, those of aborted answers included.

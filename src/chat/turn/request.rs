@@ -1,6 +1,7 @@
 //! What JavaScript asks for.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -9,6 +10,7 @@ use crate::catalog::{Compat, Prices};
 use crate::chat::thinking::LevelMap;
 use crate::client::ExtraHeaders;
 use crate::identity::Host;
+use crate::retry::RetryPolicy;
 
 /// One turn. The context travels as JSON text of its own beside it.
 #[derive(Debug, Deserialize)]
@@ -76,11 +78,22 @@ pub struct TurnModel {
 }
 
 impl TurnModel {
-    /// Pi's model entries have no word for videos; of the models that take images, the captured catalogue knows one that
-    /// takes none (kimi-code-2.1 §5).
+    /// For a model that the catalog does not list. Pi's entries have no word for videos; nearly all models that take images
+    /// take videos as well (kimi-code-2.1 §5).
     pub fn takes_videos(&self) -> bool {
-        let takes = |what: &str| self.input.iter().any(|input| input == what);
-        takes("video") || (takes("image") && self.id != "k3-256k")
+        self.input.iter().any(|input| matches!(input.as_str(), "image" | "video"))
+    }
+}
+
+impl TurnOptions {
+    /// `policy` as far as this request does not say otherwise. Pi passes `maxRetries` only where its setting
+    /// `retry.provider.maxRetries` is set (pi-extension §3.4).
+    pub fn retry(&self, policy: RetryPolicy) -> RetryPolicy {
+        RetryPolicy {
+            // The cast saturates.
+            attempts: self.max_retries.map_or(policy.attempts, |retries| (retries as u32).saturating_add(1)),
+            max_delay: self.max_retry_delay_ms.map_or(policy.max_delay, Duration::from_millis),
+        }
     }
 }
 
@@ -104,6 +117,8 @@ pub struct TurnOptions {
     pub cache_retention: Option<String>,
     /// Pi's idle limit.
     pub timeout_ms: Option<u64>,
+    /// Requests after the first one; absent unless a person or caller says so.
+    pub max_retries: Option<f64>,
     /// Longest wait that the service may ask for.
     pub max_retry_delay_ms: Option<u64>,
     /// `auto` or `none`.

@@ -1,9 +1,11 @@
-//! Whose ids are believed, and for how long.
+//! What the index promises: never a wrong id, whatever lies on the disk.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
-use super::super::medium::Medium;
 use super::*;
+use crate::files::medium::Medium;
 
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);

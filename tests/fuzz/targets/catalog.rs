@@ -9,19 +9,20 @@ use kimi_code::catalog::{Model, fallback};
 use kimi_code::config::Settings;
 
 const ROOT: &str = "https://api.kimi.com/coding";
+const KEY: &str = "sk-kimi-fuzz";
 
 /// Every model that is offered makes sense, and what was kept is what is read.
 pub fn catalog(data: &[u8]) {
     let scratch = tempfile::tempdir().expect("a folder");
     fs::write(scratch.path().join("catalog.json"), data).expect("a file");
-    if let Some(stored) = read(scratch.path(), ROOT) {
+    if let Some(stored) = read(scratch.path(), ROOT, None) {
         offered(&stored);
     }
     let Ok(models) = parse(data) else { return };
-    let stored = Stored { fetched_at: 1, models };
+    let stored = Stored { root: ROOT.to_owned(), fetched_at: 1, models };
     offered(&stored);
-    write(scratch.path(), ROOT, &stored).expect("whatever lay there");
-    assert_eq!(read(scratch.path(), ROOT).as_ref(), Some(&stored));
+    write(scratch.path(), KEY, &stored).expect("whatever lay there");
+    assert_eq!(read(scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
 }
 
 fn offered(stored: &Stored) {

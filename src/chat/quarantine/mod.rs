@@ -2,13 +2,27 @@
 //!
 //! Repair keeps out what is known to be refused. Where the service still refuses a request and says which message or that
 //! an image is at fault, the request is worth one more try without that item: otherwise the same item would fail every
-//! later request of the session (users.md §1.8).
+//! later request of the session (users.md §1.8). Pictures that were left out once stay out (see `memory`).
+
+mod memory;
 
 use super::anthropic;
 use super::dialect::Dialect;
 use super::repair::{Answer, AnswerBlock, Conversation, Turn};
 use super::transcript::Part;
 use crate::error::{Error, ErrorKind, clip};
+
+use self::memory::leave_out;
+pub use self::memory::{Memory, Picture};
+
+/// What was done about a refusal.
+#[derive(Debug)]
+pub struct Remedy {
+    /// For the person.
+    pub note: String,
+    /// The pictures that were left out.
+    pub left_out: Vec<Picture>,
+}
 
 /// What a refusal is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +52,25 @@ impl Culprit {
         Error::new(ErrorKind::BadRequest, self.reason.clone())
     }
 
-    /// Puts a short text in the item's place. The sentence is for the person; `None` if the item is not there.
-    pub fn replace(&self, conversation: &mut Conversation<'_>, dialect: Dialect) -> Option<String> {
+    /// Puts a short text in the item's place; `None` if the item is not there. Of a refusal that names no place, the pictures
+    /// are at fault that the service has never taken.
+    pub fn replace(&self, conversation: &mut Conversation<'_>, dialect: Dialect, memory: &Memory) -> Option<Remedy> {
         let turns = &mut conversation.turns;
         let named = self.message.and_then(|message| match dialect {
             Dialect::OpenAi => (message < turns.len()).then(|| message..message + 1),
             Dialect::Anthropic => anthropic::turns_of_messages(turns).nth(message),
         });
         if self.image {
-            let within = named.filter(|range| turns[range.clone()].iter().any(has_image)).unwrap_or(0..turns.len());
-            let replaced: usize = turns[within].iter_mut().map(without_images).sum();
-            return (replaced > 0).then(|| {
-                let what = if replaced == 1 { "an image was" } else { "images were" };
-                format!("Kimi refused the request ({}); {what} left out of it.", self.reason)
+            let mut left_out = named.map_or_else(Vec::new, |range| leave_out(&mut turns[range], |_| true));
+            if left_out.is_empty() {
+                left_out = leave_out(turns, |picture| !memory.has_taken(picture));
+            }
+            if left_out.is_empty() {
+                left_out = leave_out(turns, |_| true);
+            }
+            return (!left_out.is_empty()).then(|| {
+                let what = if left_out.len() == 1 { "an image was" } else { "images were" };
+                Remedy { note: format!("Kimi refused the request ({}); {what} left out of it.", self.reason), left_out }
             });
         }
         let named = named?;
@@ -59,7 +79,8 @@ impl Culprit {
         }
         drop_stray_results(turns);
         let position = self.message.unwrap_or_default();
-        Some(format!("Kimi refused message {position} of the conversation ({}); it was left out.", self.reason))
+        let note = format!("Kimi refused message {position} of the conversation ({}); it was left out.", self.reason);
+        Some(Remedy { note, left_out: Vec::new() })
     }
 }
 
@@ -110,26 +131,6 @@ fn parts_of<'t, 'a>(turn: &'t mut Turn<'a>) -> Option<&'t mut Vec<Part<'a>>> {
     }
 }
 
-fn has_image(turn: &Turn<'_>) -> bool {
-    matches!(turn, Turn::User(parts) | Turn::ToolResult { parts, .. }
-        if parts.iter().any(is_image))
-}
-
-fn is_image(part: &Part<'_>) -> bool {
-    matches!(part, Part::Inset(_) | Part::Link { .. })
-}
-
-fn without_images(turn: &mut Turn<'_>) -> usize {
-    let mut replaced = 0;
-    for part in parts_of(turn).into_iter().flatten() {
-        if is_image(part) {
-            *part = Part::Text(IMAGE_LEFT_OUT.into());
-            replaced += 1;
-        }
-    }
-    replaced
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::repair::{Target, repair};
@@ -149,7 +150,7 @@ mod tests {
     fn replaced(culprit: &Culprit, dialect: Dialect) -> (Vec<String>, Option<String>) {
         let target = Target { images: true, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
         let mut conversation = repair(Transcript::parse(CONTEXT, &[]).unwrap(), target);
-        let note = culprit.replace(&mut conversation, dialect);
+        let note = culprit.replace(&mut conversation, dialect, &Memory::default()).map(|remedy| remedy.note);
         let kinds = conversation.turns.iter().map(|turn| match turn {
             Turn::System(text) => format!("system {text}"),
             Turn::Tools(_) => "tools".to_owned(),
@@ -185,6 +186,28 @@ mod tests {
         let (turns, note) = replaced(&culprit, Dialect::OpenAi);
         assert!(turns[1].contains("see") && turns[1].contains(IMAGE_LEFT_OUT));
         assert!(note.unwrap().contains("an image was left out"));
+    }
+
+    #[test]
+    fn a_refused_image_stays_out_and_one_that_was_taken_stays_in() {
+        const TWO: &str = r#"{"messages":[
+            {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"b2xk"}]},
+            {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"bmV3"}]}]}"#;
+        let target = Target { images: true, ..Target::default() };
+        let repaired = || repair(Transcript::parse(TWO, &[]).unwrap(), target);
+        let pictures = Picture::all(&repaired().turns);
+        let session = Some("a refused image stays out");
+        Memory::learn(session, &pictures[..1], &[]);
+        let culprit = refused("Invalid request: unsupported image format").unwrap();
+        let mut healed = repaired();
+        let remedy = culprit.replace(&mut healed, Dialect::OpenAi, &Memory::of(session)).unwrap();
+        assert_eq!(remedy.left_out, pictures[1..]);
+        Memory::learn(session, &Picture::all(&healed.turns), &remedy.left_out);
+        let mut next = repaired();
+        Memory::of(session).apply(&mut next.turns);
+        assert_eq!(format!("{:?}", next.turns), format!("{:?}", healed.turns));
+        let remedy = culprit.replace(&mut next, Dialect::OpenAi, &Memory::of(session)).unwrap();
+        assert_eq!(remedy.left_out, pictures[..1], "refused all the same, so it must be this one");
     }
 
     #[test]

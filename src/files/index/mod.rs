@@ -6,6 +6,9 @@
 //! few minutes (protocol reference §8.4). An entry repeats its own key inside, so that a file which was copied,
 //! renamed or edited is not believed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -14,14 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::medium::Digest;
 use super::sniff::MediaType;
+/// Whose files they are.
+pub use crate::auth::Owner as Account;
 
 /// Entries per account; the service documents 1,000 files per account (users.md §1.12).
 const MAX_ENTRIES: usize = 1000;
@@ -40,32 +41,6 @@ const MAX_ENTRY: u64 = 4096;
 
 /// Entries in memory, over all accounts.
 const MAX_REMEMBERED: usize = 8192;
-
-/// Whose files they are: an opaque name made of API root and account.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Account(String);
-
-impl Account {
-    /// `credential` is an access token, which names its user, or a static key.
-    pub fn new(root: &str, credential: &str) -> Self {
-        let identity = match subject(credential) {
-            Some(user) => format!("user\0{user}"),
-            None => format!("key\0{credential}"),
-        };
-        let hash: [u8; 32] = Sha256::digest(format!("1\0{root}\0{identity}")).into();
-        Self(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-/// The user that a token says it belongs to. Whether that is true is the service's business.
-fn subject(credential: &str) -> Option<String> {
-    let mut parts = credential.split('.');
-    let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;
-    let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
-    let text = subject.as_str().map_or_else(|| subject.to_string(), str::to_owned);
-    (!text.is_empty()).then_some(text)
-}
 
 /// What an id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,7 +75,7 @@ pub struct Index {
 impl Index {
     /// `state` is our directory in the person's home.
     pub fn new(state: Option<&Path>, account: Account) -> Self {
-        let directory = state.map(|state| state.join("uploads").join(&account.0));
+        let directory = state.map(|state| state.join("uploads").join(account.name()));
         Self { account, directory }
     }
 
@@ -171,7 +146,7 @@ impl Index {
         let mut text = String::new();
         File::open(path).ok()?.take(MAX_ENTRY).read_to_string(&mut text).ok()?;
         let entry: Entry = serde_json::from_str(&text).ok()?;
-        let ours = entry.scope == self.account.0
+        let ours = entry.scope == self.account.name()
             && entry.digest == key.digest.to_string()
             && entry.purpose == key.media_type.kind.word()
             && entry.mime == key.media_type.mime;
@@ -185,7 +160,7 @@ impl Index {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let entry = Entry {
             id: id.to_owned(),
-            scope: self.account.0.clone(),
+            scope: self.account.name().to_owned(),
             digest: key.digest.to_string(),
             purpose: key.media_type.kind.word().to_owned(),
             mime: key.media_type.mime.to_owned(),
@@ -275,6 +250,3 @@ fn private_directory(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,9 @@
-/** One measurement of media in a process of its own: `files-child.ts <case> <subject>`, prints one line of JSON. */
-import { monitorEventLoopDelay, performance } from "node:perf_hooks";
-import { setTimeout as sleep } from "node:timers/promises";
+/** One measurement of media in a process of its own: `media-child.ts <case> <subject>`, prints one line of JSON. */
 import type { Model } from "@earendil-works/pi-ai";
+import { Kimi } from "../../index.ts";
 import { fakePng } from "../support/pictures.ts";
 import { addon, model, runOne } from "../support/turn.ts";
-
-export interface Span {
-  wall: number;
-  main: number;
-  delay: number;
-  cpu: number;
-  /** Growth of the resident set at its highest. */
-  rssMb: number;
-}
+import { measure, type Span } from "./measure.ts";
 
 const [scene, subject] = process.argv.slice(2);
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "", BENCH_HOME: home = "" } = process.env;
@@ -54,43 +45,16 @@ async function plainUpload(bytes: Buffer<ArrayBuffer>): Promise<void> {
   await response.arrayBuffer();
 }
 
-async function measure(work: () => Promise<unknown>): Promise<Span> {
-  globalThis.gc?.();
-  await sleep(50);
-  const loop = monitorEventLoopDelay({ resolution: 1 });
-  const before = process.memoryUsage.rss();
-  const peak = process.resourceUsage().maxRSS;
-  loop.enable();
-  await sleep(20);
-  loop.reset();
-  const cpu = process.cpuUsage();
-  const busy = performance.eventLoopUtilization();
-  const start = performance.now();
-  await work();
-  const wall = performance.now() - start;
-  const { active } = performance.eventLoopUtilization(busy);
-  const { user: mine, system } = process.cpuUsage(cpu);
-  await sleep(5);
-  loop.disable();
-  const highest = Math.max(
-    process.memoryUsage.rss(),
-    process.resourceUsage().maxRSS > peak ? process.resourceUsage().maxRSS * 1024 : 0,
-  );
-  return {
-    wall,
-    main: active,
-    delay: Math.max(0, loop.max / 1e6 - 1),
-    cpu: (mine + system) / 1000,
-    rssMb: Math.max(0, highest - before) / 1e6,
-  };
-}
-
 const spans: Span[] = [];
 if (scene === "upload") {
   const bytes = fakePng(20_000_000, `upload ${process.pid}`);
   if (subject === "floor") {
     await plainUpload(fakePng(1000, "warm") as Buffer<ArrayBuffer>);
     spans.push(await measure(() => plainUpload(bytes as Buffer<ArrayBuffer>)));
+  } else if (subject === "ours-file") {
+    const kimi = new Kimi({ baseUrl, apiKey, env: { HOME: home } });
+    await kimi.files.upload(fakePng(1000, "warm"));
+    spans.push(await measure(() => kimi.files.upload(bytes)));
   } else {
     const turn = await turns();
     await turn([user({ type: "text", text: "warm" })]);

@@ -1,0 +1,107 @@
+/**
+ * What a session of Pi sets in motion: its project is entered, settings that make no sense are named once, the catalog and the
+ * footer are brought up to date behind Pi's back. And the commands, whose screens and texts are loaded when somebody asks
+ * for them.
+ */
+import type { Model, Provider } from "@earendil-works/pi-ai";
+import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { Surroundings } from "./environment.ts";
+import type { Credential, Facts } from "./facts.ts";
+import { later } from "./later.ts";
+import { type ModelList, PROVIDER_ID } from "./models.ts";
+import type { ScreenParts } from "./settings-screen.ts";
+
+/** What a session works with. */
+export interface SessionParts {
+  facts: Facts;
+  models: ModelList;
+  provider: Provider;
+  surroundings: Surroundings;
+}
+
+/** Follows the sessions of Pi. */
+export function registerSession(pi: ExtensionAPI, { facts, models, provider, surroundings }: SessionParts): void {
+  let told = "";
+  pi.on("session_start", (_event, ctx) => {
+    // Before 0.79 Pi knows no trust; then a project's settings do not count.
+    const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
+    surroundings.enterProject(ctx.cwd, trusted);
+    try {
+      const text = facts.settings().problems.join("\n");
+      if (text !== "" && text !== told) ctx.ui.notify(`Kimi settings:\n${text}`, "warning");
+      told = text;
+    } catch {
+      // A base URL that cannot be used is said by the first request.
+    }
+    models.announce = undefined;
+    if (!ctx.hasUI) return;
+    models.announce = async () => {
+      await ctx.modelRegistry.refresh({ allowNetwork: false, providers: [PROVIDER_ID] });
+      // The selected model is an object of the old list. Registering again is how Pi exchanges it without an entry in the session.
+      if (isOutdated(ctx)) pi.registerProvider(provider);
+    };
+    later(async () => models.update(await credentialOf(ctx)));
+    // Opening the screen for the first time would otherwise wait for Pi to compile it.
+    later(() => import("./settings.ts"));
+  });
+  pi.on("session_shutdown", () => (models.announce = undefined));
+  facts.onChange(() => {
+    try {
+      models.reload();
+    } catch {
+      // The list we have stays.
+    }
+  });
+}
+
+/** Whether the selected model is one of ours that has another window, or thinks and sees otherwise, than the list says now. */
+function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
+  if (model?.provider !== PROVIDER_ID) return false;
+  const listed = modelRegistry.find(PROVIDER_ID, model.id);
+  const facts = ({ contextWindow, maxTokens, reasoning, thinkingLevelMap, input }: Model<string>): string =>
+    JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input]);
+  return listed !== undefined && facts(listed) !== facts(model);
+}
+
+/** `/kimi-settings`. `parts` are the components that Pi brings; without them the command speaks text. */
+export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelList, parts: ScreenParts): void {
+  pi.registerCommand("kimi-settings", {
+    description: "Kimi Code: account, quota and settings",
+    getArgumentCompletions: (prefix) => {
+      const found = facts.settingKeys().filter(({ path }) => path.startsWith(prefix));
+      return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
+    },
+    handler: async (args, ctx) => {
+      const { kimiSettings } = await import("./settings.ts");
+      await kimiSettings(args, ctx, { facts, models, parts });
+    },
+  });
+}
+
+/** `/kimi-usage`, and the quota in the footer. */
+export function registerUsage(pi: ExtensionAPI, facts: Facts): void {
+  for (const event of ["session_start", "model_select", "agent_end"] as const) {
+    pi.on(event as "agent_end", (_event, ctx) => {
+      if (ctx.hasUI) later(async () => (await import("./usage.ts")).showQuota(facts, ctx));
+    });
+  }
+  pi.registerCommand("kimi-usage", {
+    description: "Show the quota of the Kimi plan (--json for scripts)",
+    handler: async (args, ctx) => {
+      const { kimiUsage } = await import("./usage.ts");
+      await kimiUsage(args, ctx, facts);
+    },
+  });
+}
+
+/** What Pi has for our provider; empty lets the addon look for itself. */
+export async function credentialOf(ctx: ExtensionContext): Promise<Credential> {
+  const registry = ctx.modelRegistry as Partial<ExtensionContext["modelRegistry"]> & object;
+  const auth = await registry.getProviderAuth?.(PROVIDER_ID);
+  if (auth === undefined) {
+    const apiKey = await registry.getApiKeyForProvider?.(PROVIDER_ID);
+    return apiKey === undefined ? {} : { apiKey };
+  }
+  const { apiKey, baseUrl } = auth.auth;
+  return { ...(apiKey === undefined ? {} : { apiKey }), ...(baseUrl === undefined ? {} : { baseUrl }) };
+}

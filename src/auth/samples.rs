@@ -1,0 +1,26 @@
+//! What the tests of the credential files start from.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::token::Tokens;
+
+/// A new folder that is a home and an agent directory alike; whoever asks removes it.
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub fn place() -> PathBuf {
+    let path = std::env::temp_dir().join(format!("kimi-files-{:016x}", rand::random::<u64>()));
+    fs::create_dir_all(path.join("credentials")).unwrap();
+    path
+}
+
+/// A login whose tokens tell nothing about themselves.
+pub fn tokens() -> Tokens {
+    Tokens {
+        access: "new-access".into(),
+        refresh: "new-refresh".into(),
+        expires_at_ms: 1_767_225_600_500,
+        expires_in: 900,
+        scope: String::new(),
+        token_type: String::new(),
+    }
+}

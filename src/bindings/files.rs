@@ -1,0 +1,109 @@
+//! A file that a JavaScript program uploads: its bytes in pieces, or its path, and one promise of data.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use napi::bindgen_prelude::Uint8ArraySlice;
+use napi_derive::napi;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::background::in_background;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{MAX_FILE, Progress, Uploaded, upload};
+
+/// One upload.
+#[napi]
+pub struct FileUpload {
+    /// The request and the bytes, until the upload begins.
+    input: Mutex<Option<(String, Vec<u8>)>>,
+    progress: Progress,
+    cancel: CancellationToken,
+}
+
+#[napi]
+impl FileUpload {
+    /// Makes memory for so many bytes, on a thread that may block: copying into fresh memory takes five times as long.
+    #[napi]
+    pub async fn prepare(&self, size: f64) {
+        let room = (size.max(0.0) as u64).min(MAX_FILE) as usize;
+        let made = in_background(move || {
+            // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
+            let mut memory = vec![1; room];
+            memory.clear();
+            Ok(memory)
+        });
+        if let Ok(memory) = made.await
+            && let Some((_, content)) = self.input.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            *content = memory;
+        }
+    }
+
+    /// Adds bytes. False: there are too many already, no more are needed to say so.
+    #[napi(catch_unwind)]
+    pub fn append(&self, bytes: Uint8ArraySlice<'_>) -> bool {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, content)) = input.as_mut() else { return false };
+        content.extend_from_slice(&bytes);
+        content.len() as u64 <= MAX_FILE
+    }
+
+    /// Runs the upload, once.
+    #[napi]
+    pub async fn result(&self) -> String {
+        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = AssertUnwindSafe(self.run(input)).catch_unwind().await;
+        let uploaded = running.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the upload was ended"))
+        });
+        uploaded.map_or_else(|error| failure(&error), |uploaded| json!(uploaded)).to_string()
+    }
+
+    /// `[sent, total]` in bytes.
+    #[napi(catch_unwind)]
+    pub fn progress(&self) -> Vec<f64> {
+        [&self.progress.sent, &self.progress.total].map(|count| count.load(Ordering::Relaxed) as f64).to_vec()
+    }
+
+    /// Aborts; the promise is fulfilled with the failure `cancelled`.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    async fn run(&self, input: Option<(String, Vec<u8>)>) -> Result<Uploaded> {
+        let (request, content) =
+            input.ok_or_else(|| Error::new(ErrorKind::Internal, "a file is uploaded only once"))?;
+        let request = serde_json::from_str(&request)
+            .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the upload cannot be read: {error}")))?;
+        upload(request, content, &self.progress, self.cancel.clone()).await
+    }
+}
+
+/// Prepares an upload; `request` is JSON.
+#[napi(catch_unwind)]
+pub fn file_upload(request: String) -> FileUpload {
+    FileUpload {
+        input: Mutex::new(Some((request, Vec::new()))),
+        progress: Progress::default(),
+        cancel: CancellationToken::new(),
+    }
+}
+
+fn failure(error: &Error) -> Value {
+    let mut failure = json!({ "code": error.kind.code(), "message": error.message });
+    let millis = error.retry_after.map(|wait| wait.as_millis() as u64);
+    for (name, value) in [
+        ("status", error.status.map(Value::from)),
+        ("retryAfterMs", millis.map(Value::from)),
+        ("traceId", error.trace_id.clone().map(Value::from)),
+    ] {
+        if let Some(value) = value {
+            failure[name] = value;
+        }
+    }
+    json!({ "error": failure })
+}

@@ -1,0 +1,127 @@
+/**
+ * A wire that breaks where it is told to: a TCP relay in front of the simulator.
+ *
+ * The simulator plays what a service says; this plays what lies between. Faults strike at an exact byte of an answer, be it in the
+ * head, in the body or in the last chunk, and on any endpoint.
+ */
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { noise } from "../support/pictures.ts";
+
+/** `reset` is a TCP reset, `close` ends the connection as if that were all, `stall` keeps it open, `garbage` goes on with noise. */
+export type Break = "reset" | "close" | "stall" | "garbage";
+
+export interface Strike {
+  how: Break;
+  /** Bytes of the answer that still come through, or the text behind which it breaks. */
+  at: number | string;
+}
+
+/** What happens to the answer of a request; `ordinal` counts the requests of this path from 1. */
+export type Rule = (path: string, ordinal: number) => Strike | undefined;
+
+/** Neither HTTP nor a chunk nor UTF-8. */
+const GARBAGE = noise(2048, "garbage");
+
+/** A reset overtakes what the peer has not read yet. */
+const GRACE_MS = 30;
+
+export class Relay {
+  rule: Rule = () => undefined;
+  /** Bytes of answers that came through. */
+  bytes = 0;
+  readonly #target: number;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  readonly #counts = new Map<string, number>();
+
+  private constructor(target: string) {
+    this.#target = Number(new URL(target).port);
+    this.#server = createServer((client) => this.#carry(client));
+  }
+
+  static async to(target: string, port = 0): Promise<Relay> {
+    const relay = new Relay(target);
+    await new Promise<void>((listening, failed) => {
+      relay.#server.once("error", failed);
+      relay.#server.listen(port, "127.0.0.1", listening);
+    });
+    return relay;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${(this.#server.address() as { port: number }).port}`;
+  }
+
+  /** How many requests of a path have passed. */
+  count(path: string): number {
+    return this.#counts.get(path) ?? 0;
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((closed) => this.#server.close(closed));
+  }
+
+  #carry(client: Socket): void {
+    const upstream = connect(this.#target, "127.0.0.1");
+    let strike: Strike | undefined;
+    let passed: Buffer[] = [];
+    let broken = false;
+    for (const [socket, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      this.#sockets.add(socket);
+      socket.setNoDelay(true);
+      socket.on("error", () => {});
+      socket.on("close", () => {
+        this.#sockets.delete(socket);
+        if (!broken || socket === client) other.destroy();
+      });
+    }
+    client.on("data", (bytes) => {
+      // A client waits for an answer before it asks again, so a request begins where a piece begins.
+      const path = /^[A-Z]+ (\S+) HTTP\/1\.1\r\n/.exec(bytes.toString("latin1", 0, 300))?.[1];
+      if (path !== undefined) {
+        const ordinal = this.count(path) + 1;
+        this.#counts.set(path, ordinal);
+        strike = this.rule(path, ordinal);
+        passed = [];
+      }
+      upstream.write(bytes);
+    });
+    upstream.on("data", (bytes) => {
+      if (broken) return;
+      const before = passed.reduce((sum, piece) => sum + piece.length, 0);
+      passed.push(bytes);
+      const end = strike && position(strike.at, Buffer.concat(passed));
+      broken = strike !== undefined && end !== undefined;
+      const through = broken ? bytes.subarray(0, Math.max(0, (end ?? 0) - before)) : bytes;
+      this.bytes += through.length;
+      client.write(through);
+      if (broken && strike) breakOff(client, strike.how);
+    });
+  }
+}
+
+/** Where in `answer` to break, if it has come that far. */
+function position(at: number | string, answer: Buffer): number | undefined {
+  if (typeof at === "number") return answer.length >= at ? at : undefined;
+  const found = answer.indexOf(at);
+  return found < 0 ? undefined : found + at.length;
+}
+
+function breakOff(client: Socket, how: Break): void {
+  if (how === "close") client.end();
+  if (how === "reset") setTimeout(() => client.resetAndDestroy(), GRACE_MS);
+  if (how === "garbage") client.end(GARBAGE);
+}
+
+/** A port on which nobody listens. */
+export async function deadPort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as { port: number };
+  await new Promise((closed) => server.close(closed));
+  return port;
+}

@@ -1,0 +1,69 @@
+/**
+ * A wire that breaks at any byte of an answer.
+ *
+ * The answer has reasoning, text and a tool call, so that a break hits every kind of event, the head, chunk sizes and the end mark.
+ */
+import { Kimi, KimiError } from "../../index.ts";
+import { startSimulator } from "../simulator/index.ts";
+import { call, text, think } from "../simulator/scenario.ts";
+import type { Dialect } from "../support/turn.ts";
+import { Relay, type Strike } from "./relay.ts";
+
+const THOUGHT = "Let me think. ";
+const TEXT = "An answer of some length, ";
+const STEPS = [think(THOUGHT), text(TEXT), text("in two parts."), call("look", { at: "the thing", count: 3 })];
+
+/** Short beside the real clocks, long beside what a busy machine takes for a healthy answer. */
+const CLOCK_MS = "1500";
+
+/** What has to be there, and no more than once. */
+export const WHOLE = {
+  thinking: THOUGHT,
+  text: `${TEXT}in two parts.`,
+  toolCall: '{"at":"the thing","count":3}',
+};
+
+export interface Broken {
+  /** `answer` or the error's code. */
+  outcome: string;
+  /** Reasoning, text and arguments as far as they came. */
+  got: typeof WHOLE;
+  requests: number;
+  /** Bytes of answers that came through. */
+  bytes: number;
+}
+
+/** One turn whose first answer breaks; without `strike`, one that does not. */
+export async function broken(dialect: Dialect, home: string, strike?: Strike): Promise<Broken> {
+  const simulator = await startSimulator({ identityGate: "off" });
+  const relay = await Relay.to(simulator.origin);
+  simulator.setDefault({ steps: STEPS });
+  relay.rule = (_path, ordinal) => (ordinal === 1 ? strike : undefined);
+  const env = {
+    HOME: home,
+    KIMI_CODE_PROTOCOL: dialect,
+    KIMI_CODE_HEADERS_TIMEOUT_MS: CLOCK_MS,
+    KIMI_CODE_FIRST_TIMEOUT_MS: CLOCK_MS,
+    KIMI_CODE_GAP_TIMEOUT_MS: CLOCK_MS,
+    KIMI_CODE_THINKING_GAP_TIMEOUT_MS: CLOCK_MS,
+  };
+  const chat = new Kimi({ baseUrl: `${relay.origin}/coding`, apiKey: simulator.apiKey, env }).chat({
+    messages: [{ role: "user", content: "hi" }],
+    tools: [{ name: "look", parameters: { type: "object" } }],
+  });
+  const got = { thinking: "", text: "", toolCall: "" };
+  let outcome = "answer";
+  try {
+    for await (const event of chat) {
+      if (event.type === "thinking_delta") got.thinking += event.delta;
+      if (event.type === "text_delta") got.text += event.delta;
+      if (event.type === "toolcall_delta") got.toolCall += event.delta;
+    }
+  } catch (error) {
+    outcome = error instanceof KimiError ? error.code : String(error);
+  } finally {
+    await relay.close();
+    await simulator.close();
+  }
+  return { outcome, got, requests: simulator.requests.length, bytes: relay.bytes };
+}

@@ -1,0 +1,16 @@
+/** A process that ends in the middle of an answer, in the way it is told: `ending.ts exit 20`. */
+import { Kimi } from "../../index.ts";
+
+const [way = "", delay = "0"] = process.argv.slice(2);
+const kimi = new Kimi();
+
+function end(): void {
+  if (way === "exit") process.exit(7);
+  if (way === "throw") throw new Error("on purpose");
+  if (way === "SIGTERM" || way === "SIGINT") process.kill(process.pid, way);
+}
+
+setTimeout(end, Number(delay));
+const answers = await Promise.allSettled(["one", "two", "three"].map((question) => kimi.chat(question).text()));
+// Only `return` gets here: the process then ends by itself, because nothing of ours keeps it.
+process.stdout.write(answers.map(({ status }) => status).join(" "));

@@ -1,0 +1,97 @@
+/** A throw-away machine on which real Pi installs our packages from a registry of our own. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packRoot } from "../../npm/pack.mjs";
+import type { Simulator } from "../simulator/index.ts";
+import { platformTarball } from "./packages.ts";
+import { Home, type PiResult, RpcPi, runPi } from "./pi.ts";
+import { Registry } from "./registry.ts";
+
+export const NAME = "pi-provider-kimi-code";
+export const MODEL = ["--model", "kimi-coding/kimi-for-coding"];
+
+export class Installation extends Home {
+  readonly registry = new Registry();
+  readonly simulator: Simulator;
+
+  /** `simulator` answers the turns; it is the caller's. */
+  constructor(simulator: Simulator) {
+    super();
+    this.simulator = simulator;
+    simulator.reset();
+  }
+
+  /** The root package and this platform's, as a release of this checkout has them. */
+  publishCurrent(): void {
+    this.registry.publish(packRoot(this.tmp));
+    this.registry.publish(platformTarball());
+    this.registry.listOtherPlatforms();
+  }
+
+  variables(): Record<string, string | undefined> {
+    const { url } = this.registry;
+    return {
+      // Pi installs nothing while it is told to be offline.
+      PI_OFFLINE: undefined,
+      npm_config_registry: url,
+      pnpm_config_registry: url,
+      BUN_CONFIG_REGISTRY: url,
+      npm_config_audit: "false",
+      npm_config_update_notifier: "false",
+      npm_config_fetch_retries: "0",
+      KIMI_CODE_BASE_URL: this.simulator.baseUrl,
+      KIMI_API_KEY: this.simulator.apiKey,
+    };
+  }
+
+  /** Runs Pi with whatever is installed; `pi` insists on success. */
+  run(...args: string[]): Promise<PiResult> {
+    return runPi(args, { home: this, env: this.variables(), extensions: "installed", timeoutMs: 120_000 });
+  }
+
+  async pi(...args: string[]): Promise<PiResult> {
+    const result = await this.run(...args);
+    assert.equal(result.code, 0, result.stdout + result.stderr);
+    return result;
+  }
+
+  rpc(...args: string[]): RpcPi {
+    return new RpcPi(["--no-session", ...args], { home: this, env: this.variables(), extensions: "installed" });
+  }
+
+  /** A turn of the installed extension. Our agent name tells it from Pi's own provider. */
+  async answers(): Promise<void> {
+    this.simulator.enqueue({ steps: [{ text: "Installed and well." }] });
+    const result = await this.pi("-p", "--no-session", ...MODEL, "hi");
+    assert.equal(result.stdout.trim(), "Installed and well.");
+    assert.match(this.agentName(), /pi-provider-kimi-code\//);
+  }
+
+  /** Who asked last. */
+  agentName(): string {
+    return this.simulator.requests.at(-1)?.headers["user-agent"] ?? "";
+  }
+
+  /** The warnings that Pi shows at the start of a session. */
+  async warnings(): Promise<string> {
+    const rpc = this.rpc();
+    try {
+      await rpc.command({ type: "get_state" });
+      return JSON.stringify(rpc.events.filter((event) => event["method"] === "notify"));
+    } finally {
+      await rpc.close();
+    }
+  }
+
+  /** What Pi's settings say is installed. */
+  packages(): string[] {
+    const text = readFileSync(join(this.agent, "settings.json"), "utf8");
+    return (JSON.parse(text) as { packages?: string[] }).packages ?? [];
+  }
+
+  async close(): Promise<void> {
+    await this.registry.close();
+    this.remove();
+  }
+}
