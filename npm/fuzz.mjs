@@ -4,6 +4,7 @@
 // would be nothing for it to find but in the dependencies. New inputs stay in target/fuzz/; one that breaks a promise
 // belongs into tests/fuzz/corpus/<target>/, where `cargo test` runs it from then on.
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { parseArgs } from "node:util";
@@ -31,14 +32,16 @@ function cargo(...args) {
     fail(`cargo ${args.slice(0, 2).join(" ")} failed; fuzzing also needs a C++ compiler, for libFuzzer.`);
 }
 
-/** Builds all targets and returns the folder of their programs. */
-function build() {
+/** Builds these targets, all if there are none, and returns the folder of their programs. */
+function build(targets) {
   if (process.platform === "win32") fail("libFuzzer is not set up for Windows here: use WSL.");
   if (spawnSync("cargo", ["fuzz", "--version"]).status !== 0) {
     console.log(`cargo-fuzz ${CARGO_FUZZ} is missing and will be installed from crates.io.`);
     cargo("install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ);
   }
-  cargo("fuzz", "build", "--fuzz-dir", FUZZ, "--target-dir", OUTPUT, "--sanitizer", "none");
+  for (const target of targets.length > 0 ? targets.map((name) => [name]) : [[]]) {
+    cargo("fuzz", "build", "--fuzz-dir", FUZZ, "--target-dir", OUTPUT, "--sanitizer", "none", ...target);
+  }
   const host = /^host: (.+)$/m.exec(spawnSync("rustc", ["-vV"], { encoding: "utf8" }).stdout)?.[1];
   return join(OUTPUT, host ?? "", "release");
 }
@@ -57,21 +60,21 @@ async function run(programs, target) {
     [...limits, words, "-max_len=16384", "-print_final_stats=1", `-artifact_prefix=${findings}/`, corpus, seeds],
     { cwd: ROOT, env: { ...process.env, RUST_BACKTRACE: "0", ...memory }, stdio: ["ignore", "pipe", "pipe"] },
   );
-  const lines = [];
+  let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text) => {
-      lines.push(...text.split("\n"));
-      lines.splice(0, lines.length - 200);
+      output = (output + text).slice(-64_000);
     });
   }
-  const code = await new Promise((resolve) => child.on("exit", (status) => resolve(status ?? 1)));
-  const stat = (name) => lines.join("\n").match(new RegExp(`stat::${name}:\\s+(\\d+)`))?.[1] ?? "?";
+  const [code, signal] = await once(child, "close");
+  const stat = (name) => output.match(new RegExp(`stat::${name}:\\s+(\\d+)`))?.[1] ?? "?";
   console.log(
     `${target.padEnd(12)} ${code === 0 ? "holds" : "BROKEN"}  ${stat("number_of_executed_units")} inputs, ` +
       `slowest ${stat("slowest_unit_time_sec")} s, ${stat("peak_rss_mb")} MB`,
   );
   if (code !== 0) {
-    console.log(lines.filter((line) => !line.startsWith("#")).join("\n"));
+    console.log(`Ended with ${signal ?? code}.`);
+    console.log(output.replaceAll(/^#.*\n/gm, ""));
     console.log(`Again: ${relative(ROOT, join(programs, target))} <file of ${relative(ROOT, findings)}>`);
   }
   return code === 0;
@@ -81,7 +84,7 @@ const known = readdirSync(join(FUZZ, "corpus")).sort();
 const unknown = positionals.filter((name) => !known.includes(name));
 if (unknown.length > 0) fail(`No such target: ${unknown.join(", ")}. There are: ${known.join(", ")}.`);
 const waiting = positionals.length > 0 ? [...positionals] : [...known];
-const programs = build();
+const programs = build(positionals);
 const results = [];
 const worker = async () => {
   for (let target = waiting.shift(); target !== undefined; target = waiting.shift()) {

@@ -1,5 +1,7 @@
 //! Contexts, and what becomes of them, for tests of whole conversations.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::repair::{AnswerBlock, Conversation, Target, Turn};
 use kimi_code::chat::tool_schema::WireTool;
@@ -93,12 +95,12 @@ fn parts(parts: &[Part<'_>]) -> String {
         .map(|part| match part {
             Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
             Part::Inset(inset) => {
-                let data = inset.medium.content().expect("nobody forgot it");
+                let data = STANDARD.encode(inset.medium.content().expect("nobody forgot it"));
                 format!(
                     r#"{{"type":"{}","mimeType":"{}","data":{}}}"#,
                     inset.media_type.kind.word(),
                     inset.media_type.mime,
-                    quoted(&String::from_utf8_lossy(&data))
+                    quoted(&data)
                 )
             }
             Part::Link { kind: Kind::Image, url } => format!(r#"{{"type":"image_url","image_url":{}}}"#, quoted(url)),

@@ -63,7 +63,7 @@ fn anchored<'s>(node: &'s Value, name: &str) -> Option<&'s Value> {
 
 /// Whether some finite value satisfies a schema of the subset: only what is required can make it endless.
 pub fn terminates(root: &Map<String, Value>) -> bool {
-    let mut endings = Endings { root, proven: HashSet::new(), visited: HashSet::new() };
+    let mut endings = Endings { root, proven: HashSet::new(), visited: HashSet::new(), depth: 0 };
     loop {
         let known = endings.proven.len();
         endings.visited.clear();
@@ -82,7 +82,11 @@ struct Endings<'s> {
     root: &'s Map<String, Value>,
     proven: HashSet<*const Value>,
     visited: HashSet<*const Value>,
+    depth: usize,
 }
+
+/// Parts within parts that are followed; running out of stack would end the process.
+const MAX_CHAIN: usize = 500;
 
 impl Endings<'_> {
     fn part(&mut self, schema: Option<&Value>) -> bool {
@@ -95,7 +99,9 @@ impl Endings<'_> {
         if !self.visited.insert(key) {
             return false;
         }
-        let ends = self.members(members);
+        self.depth += 1;
+        let ends = self.depth <= MAX_CHAIN && self.members(members);
+        self.depth -= 1;
         if ends {
             self.proven.insert(key);
         }

@@ -244,3 +244,18 @@ fn long_lists_take_no_longer_than_their_length() {
     let branches: Vec<Value> = (0..5000).map(|number| json!({ "type": "object", "minProperties": number })).collect();
     assert_eq!(problem(&normal(&json!({ "properties": { "p": { "anyOf": branches } } }))), None);
 }
+
+/// A thread of ours has two megabytes of stack.
+#[test]
+fn a_chain_of_references_is_not_followed_to_the_end_of_the_stack() {
+    for link in [|next: &str| json!({ "$ref": next }), |next: &str| json!({ "$ref": next, "description": "x" })] {
+        let definitions: serde_json::Map<String, Value> = (0..5000)
+            .map(|at| {
+                let next = link(&format!("#/$defs/A{}", at + 1));
+                (format!("A{at}"), json!({ "type": "object", "required": ["q"], "properties": { "q": next } }))
+            })
+            .collect();
+        let schema = json!({ "type": "object", "required": ["p"], "properties": { "p": link("#/$defs/A0") }, "$defs": definitions });
+        assert_eq!(problem(&normal(&schema)), None);
+    }
+}

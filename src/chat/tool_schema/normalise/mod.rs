@@ -28,6 +28,9 @@ const MAX_WORK: usize = 20_000;
 /// parts than any memory holds.
 const MAX_COPIED: usize = 500_000;
 
+/// Nodes within nodes before the rest is left open: running out of stack would end the process.
+const MAX_NESTING: usize = 100;
+
 /// Longest constraint that is quoted in a description, in characters.
 const MAX_QUOTED: usize = 400;
 
@@ -90,6 +93,8 @@ pub struct Normaliser<'s> {
     expanding: Vec<String>,
     work: usize,
     copied: usize,
+    /// Nodes around the current one, those of the references that led here included.
+    nesting: usize,
     /// What got lost, for a person.
     pub losses: Vec<String>,
 }
@@ -103,6 +108,7 @@ impl<'s> Normaliser<'s> {
             expanding: Vec::new(),
             work: 0,
             copied: 0,
+            nesting: 0,
             losses: Vec::new(),
         }
     }
@@ -158,7 +164,19 @@ impl<'s> Normaliser<'s> {
     }
 
     /// As `convert`, for a schema that is an object.
-    pub fn node(&mut self, mut node: Map<String, Value>, place: Place<'_>) -> Option<Map<String, Value>> {
+    pub fn node(&mut self, node: Map<String, Value>, place: Place<'_>) -> Option<Map<String, Value>> {
+        self.nesting += 1;
+        let converted = if self.nesting > MAX_NESTING {
+            self.lose("references that lead on and on are left open");
+            Some(object(""))
+        } else {
+            self.rewritten(node, place)
+        };
+        self.nesting -= 1;
+        converted
+    }
+
+    fn rewritten(&mut self, mut node: Map<String, Value>, place: Place<'_>) -> Option<Map<String, Value>> {
         if place.depth > MAX_DEPTH {
             self.lose(format!("parts nested deeper than {MAX_DEPTH} levels are left open"));
             return Some(object(&format!("Described as: {}", clip(&Value::Object(node).to_string(), MAX_QUOTED))));
