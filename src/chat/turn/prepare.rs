@@ -149,7 +149,20 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
 
     let limits = kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let first = limits.first_for(effort.as_deref(), estimate);
-    Ok(Prepared { dialect, kimi, credential, body, attachments, known, notes, session, pictures, left_out, limits, first })
+    Ok(Prepared {
+        dialect,
+        kimi,
+        credential,
+        body,
+        attachments,
+        known,
+        notes,
+        session,
+        pictures,
+        left_out,
+        limits,
+        first,
+    })
 }
 
 /// Ids that Pi knows, those of aborted answers included.
