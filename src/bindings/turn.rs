@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use napi::bindgen_prelude::{ClassInstance, Function, spawn};
+use napi::bindgen_prelude::{ClassInstance, Function, Utf16String, spawn};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{JsString, Status};
 use napi_derive::napi;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::JsText;
 use super::medium::{self, MediumHandle};
+use super::text::utf8;
 use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::transcript::Media;
 use crate::chat::turn::{Letterbox, Piece, TurnLine, TurnRequest, failure, run};
@@ -45,9 +46,15 @@ impl TurnHandle {
 
     /// Answers a `Body` op with the JSON text to send.
     #[napi(catch_unwind)]
-    pub fn send_body(&self, body: String) {
-        // The turn may be over already.
-        let _ = self.body.send(body);
+    pub fn send_body(&self, body: Utf16String) {
+        let (sender, cancel) = (self.body.clone(), self.cancel.clone());
+        spawn(async move {
+            match utf8(body).await {
+                // The turn may be over already.
+                Ok(body) => drop(sender.send(body)),
+                Err(_) => cancel.cancel(),
+            }
+        });
     }
 
     /// Answers a `Media` op with a piece of base64 text.
@@ -64,7 +71,7 @@ impl TurnHandle {
 #[napi(catch_unwind)]
 pub fn start_turn(
     request: String,
-    context: String,
+    context: Utf16String,
     media: Vec<ClassInstance<'_, MediumHandle>>,
     on_frame: Function<'_, Vec<JsOp>, ()>,
 ) -> napi::Result<TurnHandle> {
@@ -97,13 +104,17 @@ pub fn start_turn(
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.
-async fn guarded(request: String, context: String, media: Vec<Media>, mut line: TurnLine) {
+async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnLine) {
     let request: TurnRequest = match serde_json::from_str(&request) {
         Ok(request) => request,
         Err(error) => {
             let error = Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}"));
             return line.frames.send(failure(&error));
         }
+    };
+    let context = match utf8(context).await {
+        Ok(context) => context,
+        Err(error) => return line.frames.send(failure(&error)),
     };
     let mut spare = line.frames.spare();
     if AssertUnwindSafe(run(request, context, media, line)).catch_unwind().await.is_err() {

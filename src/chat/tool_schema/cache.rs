@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use serde_json::value::RawValue;
 
 use super::normalise::normalise;
@@ -27,7 +28,7 @@ pub struct Normalised {
 
 #[derive(Default)]
 struct Cache {
-    known: HashMap<Box<str>, Arc<Normalised>>,
+    known: HashMap<Box<str>, Arc<Normalised>, RandomState>,
     bytes: usize,
 }
 
