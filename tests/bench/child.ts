@@ -1,6 +1,6 @@
 /** One measurement in a process of its own: `child.ts <JSON of ChildSpec>`, prints one line of JSON. */
 import type { Subject } from "./cases.ts";
-import { history } from "./history.ts";
+import { history, type Script } from "./history.ts";
 import { measure, type Span } from "./measure.ts";
 import { subject } from "./subjects.ts";
 
@@ -9,6 +9,7 @@ export interface ChildSpec {
   streams?: number;
   /** Size of the conversation so far; "hi" if not given. */
   historyBytes?: number;
+  script?: Script;
   payloadHook?: boolean;
 }
 
@@ -18,10 +19,10 @@ export interface Measured extends Span {
 
 const spec = JSON.parse(process.argv[2] ?? "{}") as ChildSpec;
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
-const { streams = 1, historyBytes, payloadHook = false } = spec;
+const { streams = 1, historyBytes, script, payloadHook = false } = spec;
 /** A peer gets its own history: what another api said is rewritten, and Kimi refuses the result (users.md §1.4). */
 const api = { "pi-openai": "openai-completions", "pi-anthropic": "anthropic-messages" }[spec.subject as string];
-const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native") };
+const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native", script) };
 const run = await subject(spec.subject, { baseUrl, apiKey, payloadHook, ...context });
 
 // One short answer first: what is loaded or connected on first use belongs to the start of a session.

@@ -1,11 +1,14 @@
 /** A conversation as a long session leaves it: turns with reasoning, calls and results, and sixty tools. */
 
 const MESSAGES_PER_MEGABYTE = 400;
-const LINE = 'fn main() { println!("grüße, 世界"); }\n\t// and so on, line by line\n';
+const LINES = {
+  code: 'fn main() { println!("greetings, world"); }\n\t// and so on, line by line\n',
+  /** V8 holds two bytes per character of a text that has one character beyond Latin-1. */
+  chinese: 'fn main() { println!("你好，世界"); }\n\t// 如此这般，一行接着一行\n',
+};
 
-function piece(bytes: number): string {
-  return LINE.repeat(Math.ceil(bytes / LINE.length)).slice(0, Math.max(1, Math.round(bytes)));
-}
+/** What the texts of a history consist of. */
+export type Script = keyof typeof LINES;
 
 function tool(serial: number): object {
   return {
@@ -24,7 +27,13 @@ function tool(serial: number): object {
 }
 
 /** Pi's context of about `bytes` bytes of JSON, 400 messages per megabyte, answered by a model of this Pi api so far. */
-export function history(bytes: number, api: string): object {
+export function history(bytes: number, api: string, script: Script = "code"): object {
+  const line = LINES[script];
+  const width = Buffer.byteLength(line) / line.length;
+  const piece = (share: number): string => {
+    const length = Math.max(1, Math.round(share / width));
+    return line.repeat(Math.ceil(length / line.length)).slice(0, length);
+  };
   const rounds = Math.max(1, Math.round((bytes / 1e6) * (MESSAGES_PER_MEGABYTE / 4)));
   // The members around the texts, and the escapes within them, are about a fifth of the JSON.
   const share = (bytes * 0.8) / rounds;
