@@ -7,6 +7,7 @@
 import type { Credential, Provider } from "@earendil-works/pi-ai";
 import { environment, type Host, type Surroundings } from "./environment.ts";
 import type { Addon } from "./native.ts";
+import { part } from "./part.ts";
 
 type Auth = Provider["auth"];
 type ApiKeyAuth = NonNullable<Auth["apiKey"]>;
@@ -84,7 +85,7 @@ function loginAuth(addon: Addon, who: Who): OAuthAuth {
     isSubscription: true,
     loginLabel: "Sign in with Kimi Code",
     async login(interaction) {
-      const { login } = await import("./login.ts");
+      const { login } = await part(() => import("./login.ts"));
       const credential = await login(addon, who, interaction);
       who.renewed?.(credential);
       return credential;

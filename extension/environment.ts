@@ -55,7 +55,7 @@ let zone: string | undefined;
 export function timeZone(): string {
   const named = process.env["TZ"];
   if (named !== undefined && /^(UTC|[A-Z]\w+(\/[\w+-]+)+)$/.test(named)) return named;
-  zone ??= linkedZone() ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+  zone ??= (named ? undefined : linkedZone()) ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   return zone;
 }
 

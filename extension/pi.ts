@@ -16,6 +16,7 @@ import { later } from "./later.ts";
 import { loadAddon } from "./loader.ts";
 import { ModelList, PROVIDER_ID } from "./models.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
+import { part } from "./part.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools.ts";
@@ -58,7 +59,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, facts);
   // After the session's own handler, which says what project it is in.
-  const services = async () => new (await import("./services.ts")).KimiServices(addon, us, surroundings);
+  const services = async () => new (await part(() => import("./services.ts"))).KimiServices(addon, us, surroundings);
   registerTools(pi, facts, services, PROVIDER_ID);
   return undefined;
 }

@@ -9,6 +9,7 @@ import type { Surroundings } from "./environment.ts";
 import type { Credential, Facts } from "./facts.ts";
 import { later } from "./later.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
+import { part } from "./part.ts";
 import type { ScreenParts } from "./settings-screen.ts";
 
 /** What a session works with. */
@@ -42,7 +43,9 @@ export function registerSession(pi: ExtensionAPI, { facts, models, provider, sur
     };
     later(async () => models.update(await credentialOf(ctx)));
     // Opening the screen for the first time would otherwise wait for Pi to compile it.
-    later(() => import("./settings.ts"));
+    later(() => part(() => import("./settings.ts")));
+    // An update replaces the files of a running Pi, and parts of two versions do not fit.
+    later(() => part(() => import("./login.ts")));
   });
   pi.on("session_shutdown", () => (models.announce = undefined));
   facts.onChange(() => {
@@ -72,7 +75,7 @@ export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelLi
       return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
     },
     handler: async (args, ctx) => {
-      const { kimiSettings } = await import("./settings.ts");
+      const { kimiSettings } = await part(() => import("./settings.ts"));
       await kimiSettings(args, ctx, { facts, models, parts });
     },
   });
@@ -82,13 +85,13 @@ export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelLi
 export function registerUsage(pi: ExtensionAPI, facts: Facts): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {
-      if (ctx.hasUI) later(async () => (await import("./usage.ts")).showQuota(facts, ctx));
+      if (ctx.hasUI) later(async () => (await part(() => import("./usage.ts"))).showQuota(facts, ctx));
     });
   }
   pi.registerCommand("kimi-usage", {
     description: "Show the quota of the Kimi plan (--json for scripts)",
     handler: async (args, ctx) => {
-      const { kimiUsage } = await import("./usage.ts");
+      const { kimiUsage } = await part(() => import("./usage.ts"));
       await kimiUsage(args, ctx, facts);
     },
   });

@@ -8,6 +8,7 @@
 import { tmpdir } from "node:os";
 import type { ExtensionAPI, ExtensionContext, ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { Facts } from "./facts.ts";
+import { part } from "./part.ts";
 import type { KimiServices, ServiceOptions } from "./services.ts";
 import type { PiParts } from "./tools-render.ts";
 
@@ -39,6 +40,8 @@ export class KimiTools {
   readonly #registered = new Set<string>();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
+  /** The change under way. */
+  #last: Promise<void> = Promise.resolve();
 
   constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, providerId: string) {
     this.#pi = pi;
@@ -46,13 +49,21 @@ export class KimiTools {
     this.#providerId = providerId;
   }
 
-  /** Makes the running session follow the settings. Not to be called before `session_start`. */
-  async apply(settings: ToolSettings): Promise<void> {
+  /** Makes the running session follow the settings, one change after the other. Not to be called before `session_start`. */
+  apply(settings: ToolSettings): Promise<void> {
     this.#settings = settings;
-    const wanted = NAMES.filter((name) => settings[name]?.enabled === true);
+    const done = this.#last.then(() => this.#apply());
+    this.#last = done.catch(() => undefined);
+    return done;
+  }
+
+  async #apply(): Promise<void> {
+    const isWanted = (name: string): boolean => this.#settings[name]?.enabled === true;
     // Who uses none of this pays for none of it.
-    if (wanted.length === 0 && this.#registered.size === 0) return;
+    if (!NAMES.some(isWanted) && this.#registered.size === 0) return;
     this.#definitions ??= await this.#define();
+    // The settings may have changed while the tools were loaded.
+    const wanted = NAMES.filter(isWanted);
     for (const definition of this.#definitions) {
       if (!wanted.includes(definition.name) || this.#registered.has(definition.name)) continue;
       this.#registered.add(definition.name);
@@ -67,13 +78,11 @@ export class KimiTools {
   }
 
   async #define(): Promise<ToolDefinition[]> {
-    const [services, { piParts }, { searchTool }, { fetchTool }, { datasourceTool }] = await Promise.all([
-      this.#services(),
-      import("./tools-parts.ts"),
-      import("./tools-search.ts"),
-      import("./tools-fetch.ts"),
-      import("./tools-datasource.ts"),
-    ]);
+    const services = await this.#services();
+    const { piParts } = await part(() => import("./tools-parts.ts"));
+    const { searchTool } = await part(() => import("./tools-search.ts"));
+    const { fetchTool } = await part(() => import("./tools-fetch.ts"));
+    const { datasourceTool } = await part(() => import("./tools-datasource.ts"));
     const parts = await piParts();
     const shared: ToolParts = {
       services,

@@ -11,6 +11,7 @@ import type {
 import type { Host, Surroundings } from "./environment.ts";
 import type { Addon } from "./native.ts";
 import type { Notices, StatusLine } from "./notices.ts";
+import { part } from "./part.ts";
 import type { runTurn } from "./stream.ts";
 
 interface Loaded {
@@ -40,7 +41,8 @@ export class Turns {
   /** Loads what turns need. */
   async load(): Promise<Loaded> {
     if (this.#loaded === undefined) {
-      const [{ runTurn }, { Notices }] = await Promise.all([import("./stream.ts"), import("./notices.ts")]);
+      const { runTurn } = await part(() => import("./stream.ts"));
+      const { Notices } = await part(() => import("./notices.ts"));
       this.#loaded ??= { runTurn, notices: new Notices() };
       if (this.#line !== undefined) this.#loaded.notices.attach(this.#line);
     }
