@@ -161,7 +161,7 @@ describe("neighbours", () => {
   });
 });
 
-describe("/login in a terminal", { skip: !Terminal.available }, () => {
+describe("/login in a terminal", { skip: !Terminal.available && "needs tmux" }, () => {
   function terminal(env: Record<string, string | undefined> = {}): Terminal {
     const opened = new Terminal(MODEL, { home: machine, env: machine.variables(env) });
     open.push(opened);

@@ -207,7 +207,7 @@ describe("RPC mode", () => {
       const aborted = Date.now();
       await pi.command({ type: "abort" });
       await pi.waitFor((event) => event.type === "agent_settled", from);
-      assert.ok(Date.now() - aborted < 1500);
+      assert.ok(Date.now() - aborted < 5000);
       const message = messages(pi.events.slice(from)).at(-1);
       assert.equal(message?.stopReason, "aborted");
       if (moment !== "connecting") assert.match(textOf(message), /^begin/);
