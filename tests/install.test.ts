@@ -96,9 +96,9 @@ describe("npm", () => {
   });
 });
 
-/** The version after `version`, as long as it, for `addonOfVersion`. */
+/** A later version of the same length, for `addonOfVersion`. */
 function nextVersion(version: string): string {
-  return version.replace(/\d$/, (digit) => String((Number(digit) + 1) % 10));
+  return version.replace(/^\d/, (digit) => String((Number(digit) + 1) % 10));
 }
 
 /** Our addon, taking itself for another version: its own stands in it as text. */
