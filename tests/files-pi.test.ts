@@ -2,27 +2,17 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
+import { describe, test } from "node:test";
+import { type Simulator } from "./simulator/index.ts";
 import { Home, messages, type PiResult, RpcPi, runPi, textOf } from "./support/pi.ts";
+import { withPi } from "./support/with-pi.ts";
 import { realPng } from "./support/pictures.ts";
 
 let simulator: Simulator;
 let home: Home;
-const open: RpcPi[] = [];
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
+const open = withPi((...given) => {
+  [simulator, home] = given;
   simulator.setDefault({ steps: [{ text: "I see." }] });
-  home = new Home();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((pi) => pi.close()));
-  home.remove();
 });
 
 const MODEL = ["--model", "kimi-coding/kimi-for-coding"];
@@ -77,8 +67,7 @@ for (const dialect of ["openai", "anthropic"]) {
     });
 
     test("a pasted picture crosses once and stays the same file over turns", async () => {
-      const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(spoken) });
-      open.push(pi);
+      const pi = open(["--no-session", ...MODEL], { home, env: env(spoken) });
       const data = realPng(800, 600, `paste ${dialect}`).toString("base64");
       await pi.prompt("look", { images: [{ type: "image", mimeType: "image/png", data }] });
       await pi.prompt("again");
@@ -115,8 +104,7 @@ describe("several processes", () => {
 
 describe("what a person meets", () => {
   async function rpc(extra: Record<string, string | undefined> = {}): Promise<RpcPi> {
-    const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(extra) });
-    open.push(pi);
+    const pi = open(["--no-session", ...MODEL], { home, env: env(extra) });
     await pi.command({ type: "get_state" });
     return pi;
   }

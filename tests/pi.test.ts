@@ -2,28 +2,16 @@
 import assert from "node:assert/strict";
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { platformName } from "../extension/native.ts";
-import { type Scenario, type Simulator, startSimulator } from "./simulator/index.ts";
+import { type Scenario, type Simulator } from "./simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, ROOT, RpcPi, runPi, textOf } from "./support/pi.ts";
+import { withPi } from "./support/with-pi.ts";
 
 let simulator: Simulator;
 let home: Home;
-const open: RpcPi[] = [];
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  home = new Home();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((pi) => pi.close()));
-  home.remove();
-});
+const open = withPi((...given) => ([simulator, home] = given));
 
 const MODEL = ["--model", "kimi-coding/kimi-for-coding"];
 
@@ -32,9 +20,7 @@ function env(extra: Record<string, string | undefined> = {}): Record<string, str
 }
 
 function rpc(extra: Record<string, string | undefined> = {}, args: string[] = []): RpcPi {
-  const pi = new RpcPi(["--no-session", ...MODEL, ...args], { home, env: env(extra) });
-  open.push(pi);
-  return pi;
+  return open(["--no-session", ...MODEL, ...args], { home, env: env(extra) });
 }
 
 async function json(prompt: string, args: string[] = []): Promise<PiEvent[]> {
@@ -222,8 +208,7 @@ describe("RPC mode", () => {
       reload,
       `export default (pi) => { pi.registerCommand("again", { handler: (_args, ctx) => ctx.reload() }); };`,
     );
-    const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(), extensions: [ROOT, reload] });
-    open.push(pi);
+    const pi = open(["--no-session", ...MODEL], { home, env: env(), extensions: [ROOT, reload] });
     for (const word of ["zero", "one", "two"]) {
       if (word !== "zero") await pi.command({ type: "prompt", message: "/again" });
       simulator.enqueue({ steps: [{ text: word }] });
@@ -299,8 +284,7 @@ describe("what is missing", () => {
   }
 
   test("without the addon Pi starts, the built-in provider stays, and one warning tells the repair", async () => {
-    const pi = new RpcPi(["--no-session"], { home, env: env(), extensions: [packageWithoutAddon()] });
-    open.push(pi);
+    const pi = open(["--no-session"], { home, env: env(), extensions: [packageWithoutAddon()] });
     const { data } = (await pi.command({ type: "get_available_models" })) as unknown as {
       data: { models: { provider: string; api: string }[] };
     };
@@ -317,8 +301,7 @@ describe("what is missing", () => {
     mkdirSync(directory, { recursive: true });
     copyFileSync(join(ROOT, "npm", platformName(), "kimi-code.node"), join(directory, "kimi-code.node"));
     for (const part of ["stream", "usage", "settings"]) rmSync(join(copy, "extension", `${part}.ts`));
-    const pi = new RpcPi(["--no-session", ...MODEL], { home, env: env(), extensions: [copy] });
-    open.push(pi);
+    const pi = open(["--no-session", ...MODEL], { home, env: env(), extensions: [copy] });
     const events = await pi.prompt("hi");
     assert.match(messages(events).at(-1)?.errorMessage ?? "", /could not be loaded, after an update please restart Pi/);
     await pi.command({ type: "prompt", message: "/kimi-usage" });
@@ -334,8 +317,7 @@ describe("what is missing", () => {
     copyFileSync(join(ROOT, "npm", platformName(), "kimi-code.node"), join(directory, "kimi-code.node"));
     const manifest = join(copy, "package.json");
     writeFileSync(manifest, readFileSync(manifest, "utf8").replace(/"version": "[^"]+"/, '"version": "99.0.0"'));
-    const pi = new RpcPi(["--no-session"], { home, env: env(), extensions: [copy] });
-    open.push(pi);
+    const pi = open(["--no-session"], { home, env: env(), extensions: [copy] });
     const warning = await pi.waitFor((event) => event.type === "extension_ui_request" && event["method"] === "notify");
     assert.match(JSON.stringify(warning), /99\.0\.0 is needed/);
   });

@@ -2,26 +2,14 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, before, after, beforeEach, test } from "node:test";
-import { catalogs, ratioView, type Simulator, startSimulator, usageShapes } from "./simulator/index.ts";
+import { test } from "node:test";
+import { catalogs, ratioView, type Simulator, usageShapes } from "./simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, RpcPi, runPi } from "./support/pi.ts";
+import { withPi } from "./support/with-pi.ts";
 
 let simulator: Simulator;
 let home: Home;
-const running: RpcPi[] = [];
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  home = new Home();
-});
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((pi) => pi.close()));
-  home.remove();
-});
+const open = withPi((...given) => ([simulator, home] = given));
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 
@@ -30,9 +18,7 @@ function env(extra: Record<string, string | undefined> = {}): Record<string, str
 }
 
 function rpc(args: string[] = MODEL, extra: Record<string, string | undefined> = {}): RpcPi {
-  const pi = new RpcPi(args, { home, env: env(extra) });
-  running.push(pi);
-  return pi;
+  return open(args, { home, env: env(extra) });
 }
 
 function asked(endpoint: string): number {

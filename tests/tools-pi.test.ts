@@ -2,30 +2,18 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { call, type Simulator, startSimulator, text } from "./simulator/index.ts";
+import { describe, test } from "node:test";
+import { call, type Simulator, text } from "./simulator/index.ts";
 import type { JsonObject } from "./simulator/json.ts";
 import { bodyOf, Home, type PiEvent, ROOT, RpcPi, runPi } from "./support/pi.ts";
+import { withPi } from "./support/with-pi.ts";
 
 const TOOLS = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 
 let simulator: Simulator;
 let home: Home;
-const open: RpcPi[] = [];
-
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  home = new Home();
-});
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((pi) => pi.close()));
-  home.remove();
-});
+const open = withPi((...given) => ([simulator, home] = given));
 
 function logIn(): void {
   const { access, refresh } = simulator.oauth.login();
@@ -44,9 +32,7 @@ function env(extra: Record<string, string> = {}): Record<string, string> {
 }
 
 function rpc(extensions = [ROOT]): RpcPi {
-  const pi = new RpcPi(MODEL, { home, env: env(), extensions });
-  open.push(pi);
-  return pi;
+  return open(MODEL, { home, env: env(), extensions });
 }
 
 /** Lets the model call a tool once and say something; returns Pi's events. */
