@@ -274,11 +274,12 @@ describe("stopping", () => {
     simulator.enqueue(LONG);
     const controller = new AbortController();
     const chat = kimi.chat("hi", { signal: controller.signal });
-    // Aborted before it arrives there, it would take the scenario of the test that follows.
+    // A request that is still on its way when a test ends would take the scenario of the test that follows.
     await simulator.waitForRequest(() => true);
     controller.abort("enough");
     const error = await failure(chat.final());
     assert.deepEqual([error.code, error.name, error.cause], ["cancelled", "AbortError", "enough"]);
+    await simulator.waitForRequest((request) => request.ended === "aborted");
   });
 
   test("a signal that fired before sends nothing", async () => {
