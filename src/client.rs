@@ -3,9 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 
@@ -144,16 +142,9 @@ impl Kimi {
     /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough
     /// to be a key and no name.
     pub fn discreet(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
-        const LIKE_A_KEY: usize = 12;
-        let harmless = [ACCEPT, CONTENT_TYPE, USER_AGENT];
-        let own = self.config.custom_headers.iter().map(|(name, value)| (name, value.as_str()));
-        let callers = extra.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        let keys = own
-            .chain(callers)
-            .filter(|(name, _)| !harmless.iter().any(|known| name.eq_ignore_ascii_case(known.as_str())))
-            .map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value))
-            .filter(|value| value.len() >= LIKE_A_KEY);
-        error.without(std::iter::once(token).chain(keys))
+        let own = self.config.custom_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let callers = extra.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
+        error.without(std::iter::once(token).chain(own.chain(callers).filter_map(|(name, value)| secret(name, value))))
     }
 
     /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
@@ -218,6 +209,24 @@ impl Kimi {
     }
 }
 
+/// What is secret of a header, if anything: a credential without its scheme, because gateways quote it without as well.
+fn secret<'v>(name: &str, value: &'v str) -> Option<&'v str> {
+    const LIKE_A_KEY: usize = 12;
+    const HARMLESS: [&str; 6] = ["content-type", "user-agent", "referer", "http-referer", "x-title", "origin"];
+    const SCHEMES: [&str; 6] = ["bearer", "basic", "digest", "negotiate", "token", "apikey"];
+    let name = name.to_ascii_lowercase();
+    if HARMLESS.contains(&name.as_str()) || ["accept", "anthropic-"].iter().any(|family| name.starts_with(family)) {
+        return None;
+    }
+    let authorises = name.ends_with("authorization");
+    let value = value.trim();
+    let bare = match value.split_once(' ') {
+        Some((scheme, rest)) if authorises || SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => rest.trim(),
+        _ => value,
+    };
+    (authorises || bare.len() >= LIKE_A_KEY).then_some(bare)
+}
+
 fn has(headers: &ExtraHeaders, name: &str) -> bool {
     headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
@@ -252,4 +261,25 @@ pub async fn failed(mut response: Response) -> Error {
     })
     .await;
     from_response(status, &String::from_utf8_lossy(&body), wait, trace_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secret;
+
+    #[test]
+    fn credentials_are_secret_without_their_scheme_and_plain_headers_are_not() {
+        for (name, value, expected) in [
+            ("Authorization", "Basic bWU6cGFzc3dvcmQ=", Some("bWU6cGFzc3dvcmQ=")),
+            ("authorization", "bearer  corp-key", Some("corp-key")),
+            ("Proxy-Authorization", "Corp-Scheme 0123456789", Some("0123456789")),
+            ("X-Api-Key", "sk-corp-0123456789", Some("sk-corp-0123456789")),
+            ("X-Gateway", "TOKEN sk-corp-0123456789", Some("sk-corp-0123456789")),
+            ("X-Team", "blue", None),
+            ("HTTP-Referer", "https://example.com/a", None),
+            ("anthropic-beta", "context-management-2025-06-27", None),
+        ] {
+            assert_eq!(secret(name, value), expected, "{name}");
+        }
+    }
 }

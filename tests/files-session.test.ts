@@ -35,6 +35,12 @@ function user(...content: object[]): object {
 }
 
 async function ask(messages: object[], dialect: Dialect, sessionId?: string): Promise<object> {
+  const message = await turn(messages, dialect, sessionId);
+  assert.equal(message.stopReason, "stop", message.errorMessage);
+  return message;
+}
+
+async function turn(messages: object[], dialect: Dialect, sessionId?: string) {
   const { message } = await runOne(addon(), {
     baseUrl: simulator.baseUrl,
     apiKey: simulator.apiKey,
@@ -43,7 +49,6 @@ async function ask(messages: object[], dialect: Dialect, sessionId?: string): Pr
     context: { messages },
     options: sessionId === undefined ? {} : { sessionId },
   });
-  assert.equal(message.stopReason, "stop", message.errorMessage);
   return message;
 }
 
@@ -85,6 +90,42 @@ for (const dialect of DIALECTS) {
       simulator.intercept(endpoint, REFUSAL);
       await ask(history, dialect, `first ${dialect}`);
       await ask(history, dialect, `second ${dialect}`);
+      assert.match(JSON.stringify(bodies().at(-1)), /data:image|"base64"/);
+    });
+  });
+}
+
+for (const dialect of DIALECTS) {
+  const endpoint = dialect === "openai" ? "chat" : "messages";
+  const refusal = (place: string) => ({
+    status: 400,
+    body: { error: { message: `Unsupported image${place}.`, type: "x" } },
+  });
+
+  describe(`${dialect}: more than one refusal`, () => {
+    test("of two pictures costs one turn and not the session", async () => {
+      const session = `two ${dialect}`;
+      const answer = await ask([user({ type: "text", text: "one" })], dialect, session);
+      const first = user({ type: "text", text: "one" }, image(`first ${dialect}`));
+      const history = [first, answer, user({ type: "text", text: "two" }, image(`second ${dialect}`))];
+      simulator.intercept(endpoint, refusal(" in messages[0]"), refusal(" in messages[2]"));
+      const failed = await turn(history, dialect, session);
+      assert.match(failed.errorMessage ?? "", /Unsupported image in messages\[2\]/);
+      simulator.intercept(endpoint, refusal(" in messages[2]"));
+      await ask(history, dialect, session);
+      await ask(history, dialect, session);
+      assert.equal(bodies().length, 6, "the last turn needs one request");
+      assert.equal(JSON.stringify(bodies().at(-1)).match(/image left out/g)?.length, 2);
+    });
+
+    test("of pictures that were all taken before does not take them away for good", async () => {
+      const session = `taken ${dialect}`;
+      const history = [user({ type: "text", text: "one" }, image(`taken ${dialect}`))];
+      history.push(await ask(history, dialect, session), user({ type: "text", text: "two" }));
+      simulator.intercept(endpoint, refusal(""));
+      history.push(await ask(history, dialect, session), user({ type: "text", text: "three" }));
+      assert.match(JSON.stringify(bodies().at(-1)), /image left out/);
+      await ask(history, dialect, session);
       assert.match(JSON.stringify(bodies().at(-1)), /data:image|"base64"/);
     });
   });

@@ -49,12 +49,15 @@ pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Resul
     office.look_up(&mut wanted).await?;
     office.upload(&mut wanted, desk).await?;
     let fillings = office.fillings(&draft, &choices, &wanted, desk).await?;
+    // All insets, not only one of each content: every one keeps the bytes alive.
+    for (inset, filling) in draft.insets.iter().zip(&fillings) {
+        if matches!(filling, Filling::File(_)) && desk.holds(&inset.medium) {
+            inset.medium.forget();
+        }
+    }
     let mut files = Vec::new();
     for Wanted { key, inset, name, outcome } in wanted {
         if let Some(Ok((id, fresh))) = outcome {
-            if desk.holds(&inset.medium) {
-                inset.medium.forget();
-            }
             files.push(Reference { key, medium: inset.medium, id, fresh, renewed: false, name });
         }
     }

@@ -79,15 +79,58 @@ impl Attachments {
                 .map(|(position, _)| position)
                 .collect()
         };
-        let named = positions(&|file| error.message.contains(&file.id));
+        let named = positions(&|file| names(&error.message, &file.id));
         if !named.is_empty() {
             return named;
         }
         let text = error.message.to_ascii_lowercase();
         let gone = ["not found", "not exist", "expired", "deleted", "no such", "unknown"];
-        if text.contains("file") && gone.iter().any(|word| text.contains(word)) {
+        let of_a_file = ["file", "files", "file_id", "file_ids"].iter().any(|word| names(&text, word));
+        if of_a_file && gone.iter().any(|word| text.contains(word)) {
             return positions(&|file| !file.fresh);
         }
         Vec::new()
+    }
+}
+
+/// Whether `text` has `word` as a word of its own: `file-1` is not in "file-12", nor "file" in "profile" and `read_file:9`.
+/// A full stop ends a word where nothing of it follows.
+fn names(text: &str, word: &str) -> bool {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text.match_indices(word).any(|(at, _)| {
+        let after = text[at + word.len()..].trim_start_matches('.');
+        !text[..at].ends_with(part) && !after.starts_with(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn an_id_is_blamed_only_where_it_stands_alone() {
+        for text in [
+            "file-1",
+            "no file-1.",
+            "file-1, file-2",
+            "ms://file-1 is gone",
+            "\"file-1\". Try again",
+            "file-12, file-1",
+        ] {
+            assert!(names(text, "file-1"), "{text}");
+        }
+        for text in ["file-12 not found", "my-file-1", "file-1.png", "file-1_a", "file-1-b", "x.file-1"] {
+            assert!(!names(text, "file-1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_profile_and_no_tool() {
+        for text in ["file not found", "no such file.", "the files: unknown", "(file) expired"] {
+            assert!(names(text, "file") || names(text, "files"), "{text}");
+        }
+        for text in ["profile not found", "tool_call_id read_file:9 is not found", "file.txt", "unknown file_path"] {
+            assert!(!names(text, "file") && !names(text, "files"), "{text}");
+        }
     }
 }

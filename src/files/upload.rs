@@ -115,21 +115,22 @@ impl Sender {
 
 fn form(file: &Upload) -> Result<Form> {
     let MediaType { kind, mime, .. } = file.media_type;
-    let part = Part::stream_with_length(pieces(file), file.size())
+    let body = Body::wrap_stream(stream::iter(pieces(file).map(Ok::<_, Infallible>)));
+    let part = Part::stream_with_length(body, file.size())
         .file_name(file.name.clone())
         .mime_str(mime)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the upload cannot be written: {error}")))?;
     Ok(Form::new().part("file", part).text("purpose", kind.word()))
 }
 
-fn pieces(file: &Upload) -> Body {
+/// The file in pieces. Each says where it ends, so that a form that is built anew counts from the beginning.
+fn pieces(file: &Upload) -> impl Iterator<Item = Bytes> + use<> {
     let (content, progress) = (file.content.clone(), Arc::clone(&file.progress));
-    let pieces = (0..content.len()).step_by(PIECE).map(move |at| {
+    (0..content.len()).step_by(PIECE).map(move |at| {
         let piece = content.slice(at..content.len().min(at + PIECE));
-        progress.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        Ok::<_, Infallible>(piece)
-    });
-    Body::wrap_stream(stream::iter(pieces))
+        progress.store((at + piece.len()) as u64, Ordering::Relaxed);
+        piece
+    })
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -144,4 +145,24 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>
 pub fn describe(position: usize, count: usize, file: MediaType, bytes: u64) -> String {
     let which = if count > 1 { format!(" {position} of {count}") } else { String::new() };
     format!("{}{which} ({}, {})", file.kind.word(), file.mime, readable(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_begins_again_with_the_file() {
+        let media_type = MediaType::named("image/png").unwrap();
+        let upload = Upload::new(Bytes::from(vec![0; PIECE * 2 + 5]), media_type);
+        let mut given_up = pieces(&upload);
+        given_up.next();
+        given_up.next();
+        let sent = pieces(&upload).map(|piece| {
+            assert!(upload.progress.load(Ordering::Relaxed) <= upload.size());
+            piece.len() as u64
+        });
+        assert_eq!(sent.sum::<u64>(), upload.size());
+        assert_eq!(upload.progress.load(Ordering::Relaxed), upload.size());
+    }
 }

@@ -66,13 +66,18 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     if !max_age.is_zero() && age(known.checked_at) < max_age {
         return Ok(known.snapshot());
     }
-    let claim = {
+    let turn = {
         let file = file.clone();
-        in_background(move || Ok(file.map(|file| Claim::take(&file)))).await?
+        in_background(move || Ok(file.map(|file| Turn::take(&file, max_age)))).await?
     };
-    if let (Some(None), Some(file), false) = (&claim, &file, max_age.is_zero()) {
-        return Ok(wait_for_another(file, known).await?.snapshot());
-    }
+    let (claim, known) = match (turn, &file) {
+        (Some(Turn::Answered(record)), _) => return Ok(record.snapshot()),
+        (Some(Turn::Ours(claim, record)), _) => (Some(claim), record),
+        (Some(Turn::Theirs), Some(file)) if !max_age.is_zero() => {
+            return Ok(wait_for_another(file, known).await?.snapshot());
+        }
+        _ => (None, known),
+    };
     let url = format!("{}/usages", kimi.config.endpoint.v1());
     let answer = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -90,6 +95,26 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     match answer {
         Err(error) if record.fetched_at == 0 => Err(error),
         _ => Ok(record.snapshot()),
+    }
+}
+
+/// Whose turn it is to ask.
+enum Turn {
+    Ours(Claim, Record),
+    Theirs,
+    /// Nobody's any more: another process asked while we were looking.
+    Answered(Record),
+}
+
+impl Turn {
+    /// What was read before the claim was won may be older than what its last holder wrote, so it is read again.
+    fn take(file: &Path, max_age: Duration) -> Self {
+        let Some(claim) = Claim::take(file) else { return Self::Theirs };
+        let record = read(file);
+        if !max_age.is_zero() && age(record.checked_at) < max_age {
+            return Self::Answered(record);
+        }
+        Self::Ours(claim, record)
     }
 }
 
@@ -172,6 +197,18 @@ mod tests {
         let old = SystemTime::now() - CLAIM_EXPIRES - Duration::from_secs(5);
         fs::File::options().write(true).open(&left.0).unwrap().set_modified(old).unwrap();
         assert!(Claim::take(&file).is_some());
+    }
+
+    #[test]
+    fn who_wins_the_claim_too_late_takes_the_answer_of_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("usage-1.json");
+        let minute = Duration::from_secs(60);
+        assert!(matches!(Turn::take(&file, minute), Turn::Ours(..)));
+        write(&file, &Record { checked_at: now(), ..Record::default() });
+        assert!(matches!(Turn::take(&file, minute), Turn::Answered(record) if record.checked_at > 0));
+        let Turn::Ours(_claim, _) = Turn::take(&file, Duration::ZERO) else { panic!("the claim is free again") };
+        assert!(matches!(Turn::take(&file, minute), Turn::Theirs));
     }
 
     #[test]

@@ -57,16 +57,16 @@ impl Memory {
         session.and_then(|session| sessions().get(session).cloned()).unwrap_or_default()
     }
 
-    /// The service has answered a request with the pictures `sent` and without `left_out`.
-    pub fn learn(session: Option<&str>, sent: &[Picture], left_out: &[Picture]) {
-        let Some(session) = session.filter(|_| !sent.is_empty() || !left_out.is_empty()) else { return };
+    /// The service has taken the pictures `sent` and refused those that are `refused`.
+    pub fn learn(session: Option<&str>, sent: &[Picture], refused: &[Picture]) {
+        let Some(session) = session.filter(|_| !sent.is_empty() || !refused.is_empty()) else { return };
         let mut sessions = sessions();
         if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(session) {
             sessions.clear();
         }
         let memory = sessions.entry(session.to_owned()).or_default();
         memory.taken.extend(sent.iter().cloned());
-        memory.refused.extend(left_out.iter().cloned());
+        memory.refused.extend(refused.iter().cloned());
     }
 
     /// Whether the service has ever taken this picture.

@@ -20,8 +20,8 @@ pub use self::memory::{Memory, Picture};
 pub struct Remedy {
     /// For the person.
     pub note: String,
-    /// The pictures that were left out.
-    pub left_out: Vec<Picture>,
+    /// The pictures that were left out and shall stay out. Empty where it is a guess which picture was meant.
+    pub refused: Vec<Picture>,
 }
 
 /// What a refusal is about.
@@ -52,8 +52,13 @@ impl Culprit {
         Error::new(ErrorKind::BadRequest, self.reason.clone())
     }
 
+    /// Whether `later`, the refusal of a request without this item, is about something else.
+    pub fn is_settled_by(&self, later: &Self) -> bool {
+        self.message != later.message
+    }
+
     /// Puts a short text in the item's place; `None` if the item is not there. Of a refusal that names no place, the pictures
-    /// are at fault that the service has never taken.
+    /// are at fault that the service has never taken. If it has taken all of them, none can stay, but none is known to be bad.
     pub fn replace(&self, conversation: &mut Conversation<'_>, dialect: Dialect, memory: &Memory) -> Option<Remedy> {
         let turns = &mut conversation.turns;
         let named = self.message.and_then(|message| match dialect {
@@ -65,12 +70,14 @@ impl Culprit {
             if left_out.is_empty() {
                 left_out = leave_out(turns, |picture| !memory.has_taken(picture));
             }
-            if left_out.is_empty() {
+            let suspected = !left_out.is_empty();
+            if !suspected {
                 left_out = leave_out(turns, |_| true);
             }
             return (!left_out.is_empty()).then(|| {
                 let what = if left_out.len() == 1 { "an image was" } else { "images were" };
-                Remedy { note: format!("Kimi refused the request ({}); {what} left out of it.", self.reason), left_out }
+                let note = format!("Kimi refused the request ({}); {what} left out of it.", self.reason);
+                Remedy { note, refused: if suspected { left_out } else { Vec::new() } }
             });
         }
         let named = named?;
@@ -80,7 +87,7 @@ impl Culprit {
         drop_stray_results(turns);
         let position = self.message.unwrap_or_default();
         let note = format!("Kimi refused message {position} of the conversation ({}); it was left out.", self.reason);
-        Some(Remedy { note, left_out: Vec::new() })
+        Some(Remedy { note, refused: Vec::new() })
     }
 }
 
@@ -201,13 +208,22 @@ mod tests {
         let culprit = refused("Invalid request: unsupported image format").unwrap();
         let mut healed = repaired();
         let remedy = culprit.replace(&mut healed, Dialect::OpenAi, &Memory::of(session)).unwrap();
-        assert_eq!(remedy.left_out, pictures[1..]);
-        Memory::learn(session, &Picture::all(&healed.turns), &remedy.left_out);
+        assert_eq!(remedy.refused, pictures[1..]);
+        Memory::learn(session, &Picture::all(&healed.turns), &remedy.refused);
         let mut next = repaired();
         Memory::of(session).apply(&mut next.turns);
         assert_eq!(format!("{:?}", next.turns), format!("{:?}", healed.turns));
         let remedy = culprit.replace(&mut next, Dialect::OpenAi, &Memory::of(session)).unwrap();
-        assert_eq!(remedy.left_out, pictures[..1], "refused all the same, so it must be this one");
+        assert!(Picture::all(&next.turns).is_empty(), "refused all the same, so none can stay");
+        assert!(remedy.refused.is_empty(), "but this one was taken before, so it may come back");
+    }
+
+    #[test]
+    fn a_second_refusal_of_something_else_settles_the_first() {
+        let at = |place: &str| refused(&format!("unsupported image{place}")).unwrap();
+        assert!(at(" in messages[1]").is_settled_by(&at(" in messages[2]")));
+        assert!(at(" in messages[1]").is_settled_by(&at("")) && at("").is_settled_by(&at(" in messages[2]")));
+        assert!(!at(" in messages[1]").is_settled_by(&at(" in messages[1]")) && !at("").is_settled_by(&at("")));
     }
 
     #[test]

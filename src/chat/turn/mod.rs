@@ -98,7 +98,7 @@ impl Turn {
             }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => {
-                    Memory::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.left_out);
+                    Memory::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.refused);
                     return Ok(finished);
                 }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
@@ -108,14 +108,19 @@ impl Turn {
                 Err(error) if self.blocks.visible() => {
                     return Err(explain(&prepared.kimi, &prepared.credential, error).await);
                 }
-                Err(error) => match Culprit::of(&error).filter(|_| source.culprit.is_none()) {
-                    Some(culprit) => {
+                Err(error) => match (Culprit::of(&error), &source.culprit) {
+                    (Some(culprit), None) => {
                         source.culprit = Some(culprit);
                         // If the item cannot be found, the refusal itself is what there is to say.
                         prepared = self.ready(request, &source, line).await.map_err(|_| error)?;
                         continue;
                     }
-                    None => (error, None),
+                    (Some(second), Some(first)) if first.is_settled_by(&second) => {
+                        // This turn fails; the next one leaves the first item out from the beginning and can heal the second.
+                        Memory::learn(prepared.session.as_deref(), &[], &prepared.refused);
+                        (error, None)
+                    }
+                    _ => (error, None),
                 },
             };
             let delay = match (self.retries.verdict(&error, &policy), second_best) {

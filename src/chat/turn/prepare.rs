@@ -42,8 +42,8 @@ pub(super) struct Prepared {
     pub session: Option<String>,
     /// The pictures in it.
     pub pictures: Vec<Picture>,
-    /// Those that were left out because the service refused them just now.
-    pub left_out: Vec<Picture>,
+    /// Those that the service refused just now, and that are not in it.
+    pub refused: Vec<Picture>,
     pub limits: Limits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
@@ -116,7 +116,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let session = request.options.session_id.as_deref();
     let session = session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), request.model.id));
     let remembered = session.clone();
-    let (draft, estimate, known, notes, pictures, left_out) = in_background(move || {
+    let (draft, estimate, known, notes, pictures, refused) = in_background(move || {
         let clean = without_lone_surrogates(&source.context, "");
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
@@ -124,11 +124,11 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
         let mut conversation = repair(transcript, target);
         let memory = Memory::of(remembered.as_deref());
         memory.apply(&mut conversation.turns);
-        let mut left_out = Vec::new();
+        let mut refused = Vec::new();
         if let Some(culprit) = &source.culprit {
             let remedy = culprit.replace(&mut conversation, dialect, &memory).ok_or_else(|| culprit.nowhere())?;
             conversation.notes = vec![remedy.note];
-            left_out = remedy.left_out;
+            refused = remedy.refused;
         }
         let pictures = Picture::all(&conversation.turns);
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
@@ -140,7 +140,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
         let known = Known { calls, names: conversation.renamed };
         let draft = Draft::new(body, insets, dialect.shape());
-        Ok((draft, conversation.estimated_tokens, known, conversation.notes, pictures, left_out))
+        Ok((draft, conversation.estimated_tokens, known, conversation.notes, pictures, refused))
     })
     .await?;
     let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
@@ -159,7 +159,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
         notes,
         session,
         pictures,
-        left_out,
+        refused,
         limits,
         first,
     })
