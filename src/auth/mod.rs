@@ -19,5 +19,5 @@ pub mod store;
 pub mod token;
 
 pub use account::{Account, Places};
-pub use credential::Credential;
+pub use credential::{Credential, Passed};
 pub use owner::Owner;
