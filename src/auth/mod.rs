@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod atomic;
+pub mod claims;
 pub mod credential;
 pub mod device_flow;
 pub mod lock;
