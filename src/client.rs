@@ -8,7 +8,7 @@ use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 
 use crate::auth::token::TokenEndpoint;
-use crate::auth::{Account, Credential};
+use crate::auth::{Account, Credential, Passed};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response};
 use crate::http;
@@ -29,15 +29,21 @@ pub type ExtraHeaders = Vec<(String, Option<String>)>;
 pub struct Kimi {
     /// What it was configured with.
     pub config: Config,
-    host: Host,
+    /// Who we say we are: found once, because a device id is a file.
+    identity: HeaderMap,
     http: Client,
 }
 
 impl Kimi {
-    /// Builds or reuses a connection pool; reads certificate files the first time, so not for async workers.
+    /// Builds or reuses a connection pool; reads certificate files the first time and may read a device id, so not for async
+    /// workers.
     pub fn new(config: Config, host: Host) -> Result<Self> {
         let http = http::client(&config.network)?;
-        Ok(Self { config, host, http })
+        let mut identity = HeaderMap::new();
+        for (name, value) in host.headers(config.identity, || device_id(&config.places.kimi_home)) {
+            insert(&mut identity, name, &value)?;
+        }
+        Ok(Self { config, identity, http })
     }
 
     /// The same client on connections of its own.
@@ -50,11 +56,10 @@ impl Kimi {
     /// that was found decides it for this client.
     pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
         let key = self.config.api_key.as_deref();
-        match passed.map(str::trim).filter(|passed| !passed.is_empty()) {
-            // Old versions of Pi pass the name of the variable instead of its value (protocol reference §1.3).
-            Some("$KIMI_API_KEY" | "${KIMI_API_KEY}") => key.map(Credential::key).ok_or_else(Error::login_required),
-            Some(passed) => Ok(Credential::passed(passed, self.account()?)),
-            None => {
+        match Passed::new(passed) {
+            Passed::Variable => key.map(Credential::key).ok_or_else(Error::login_required),
+            Passed::Token(token) => Ok(Credential::passed(token, self.account()?)),
+            Passed::Nothing => {
                 let account = self.account()?;
                 let (tokens, slot) = match (account.stored_in_pi().await?, key) {
                     (Some(found), _) => found,
@@ -71,16 +76,12 @@ impl Kimi {
     /// The logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.host.headers(config.identity, || device_id(&config.places.kimi_home)) {
-            insert(&mut headers, name, &value)?;
-        }
         Ok(Account {
             places: config.places.clone(),
             endpoint: config.endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
-            oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers },
+            oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers: self.identity.clone() },
         })
     }
 
@@ -187,9 +188,7 @@ impl Kimi {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in self.host.headers(self.config.identity, || device_id(&self.config.places.kimi_home)) {
-            insert(&mut headers, name, &value)?;
-        }
+        headers.extend(self.identity.clone());
         for (name, value) in extra {
             match value {
                 Some(value) => insert(&mut headers, name, &ascii(value))?,

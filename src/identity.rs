@@ -3,9 +3,11 @@
 //! An honest User-Agent that begins exactly as Pi's own does, because the service is known to accept that one and clients
 //! that imitated the official CLI were banned (users.md §1.11). Header rules: protocol reference §2.4, §2.5.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 
@@ -86,7 +88,7 @@ impl Host {
 }
 
 /// The id of this installation, shared with the official client: `<kimi home>/device_id`, taken as it is in any form and
-/// created as a UUID (protocol reference §2.2). Where it cannot be written, it lasts as long as the caller keeps it.
+/// created as a UUID (protocol reference §2.2). Where it cannot be written, it lasts as long as the process.
 pub fn device_id(kimi_home: &Path) -> String {
     let path = kimi_home.join("device_id");
     let read = || fs::read_to_string(&path).ok().map(|text| ascii(&text)).filter(|id| !id.is_empty());
@@ -100,8 +102,14 @@ pub fn device_id(kimi_home: &Path) -> String {
             .and_then(|()| options.open(&path))
             .and_then(|mut file| file.write_all(id.as_bytes()));
         // Whoever was faster has written the id that counts.
-        if created.is_err() { read().unwrap_or(id) } else { id }
+        if created.is_err() { read().unwrap_or_else(|| unwritten(kimi_home, id)) } else { id }
     })
+}
+
+/// The id of a home that cannot be written: the first one that was tried.
+fn unwritten(kimi_home: &Path, id: String) -> String {
+    static IDS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    IDS.lock().unwrap_or_else(PoisonError::into_inner).entry(kimi_home.to_owned()).or_insert(id).clone()
 }
 
 /// RFC 9562, version 4.
@@ -207,6 +215,14 @@ mod tests {
         fs::write(home.join("device_id"), " 0123456789abcdef0123456789abcdef\n").unwrap();
         assert_eq!(device_id(&home), "0123456789abcdef0123456789abcdef");
         fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_home_that_cannot_be_written_has_one_device_id_for_the_process() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let id = device_id(&file.path().join("home"));
+        assert_eq!(device_id(&file.path().join("home")), id);
+        assert_ne!(device_id(&file.path().join("other")), id);
     }
 
     /// Protocol reference §13, case 69.

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { lstatSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import type { Simulator } from "./simulator/index.ts";
 import { type Machine, type NodeTurn, type NodeTurnOptions, withMachine } from "./support/account.ts";
@@ -89,6 +89,18 @@ describe("permissions", { skip: whyNot() }, () => {
     assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
     assert.ok(simulator.oauth.isAlive(machine.pi?.refresh ?? ""));
     for (const folder of [home, dirname(machine.kimiPath)]) chmodSync(folder, 0o755);
+  });
+
+  test("nor does it need the official client's lock where that cannot be taken", async () => {
+    machine.piLogin(simulator.oauth.login(), -5);
+    const locks = join(dirname(dirname(machine.kimiPath)), "oauth");
+    mkdirSync(locks, { recursive: true });
+    writeFileSync(join(locks, basename(machine.kimiPath, ".json")), "");
+    chmodSync(locks, 0o555);
+    assert.deepEqual(await turn(), { text: "ok" });
+    assert.deepEqual([simulator.oauth.refreshes, simulator.oauth.reuses], [1, 0]);
+    assert.ok(simulator.oauth.isAlive(machine.pi?.refresh ?? ""));
+    chmodSync(locks, 0o755);
   });
 
   test("where neither place can be written, nothing is spent", async () => {

@@ -9,6 +9,29 @@ use crate::error::{Error, ErrorKind, Result};
 /// More logins than this in one process means that somebody is generating them.
 const MAX_REMEMBERED: usize = 64;
 
+/// What Pi or a caller passed as the credential. Who asks for what an account was told last time has to understand it as who
+/// sends it, or never finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed<'p> {
+    /// Nothing, or nothing but blanks.
+    Nothing,
+    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (protocol reference §1.3).
+    Variable,
+    /// A key or an access token.
+    Token(&'p str),
+}
+
+impl<'p> Passed<'p> {
+    /// Understands it.
+    pub fn new(passed: Option<&'p str>) -> Self {
+        match passed.map(str::trim) {
+            None | Some("") => Self::Nothing,
+            Some("$KIMI_API_KEY" | "${KIMI_API_KEY}") => Self::Variable,
+            Some(token) => Self::Token(token),
+        }
+    }
+}
+
 /// What authorises a request: a static key, or the current access token of a login that can heal itself.
 #[derive(Debug, Clone)]
 pub struct Credential {

@@ -19,8 +19,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filetime::FileTime;
 
-use crate::error::{Error, ErrorKind, Result};
-
 /// How often a held lock is touched. Kimi's waiters give up on a lock after 5 s, Pi's synchronous ones after 10 s.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -69,19 +67,15 @@ impl Waiter {
     }
 
     /// One attempt, without waiting. `None` means that somebody else holds the lock.
-    pub fn try_lock(&mut self) -> Result<Option<Lock>> {
-        match self.attempt() {
-            Ok(Attempt::Held(lock)) => Ok(Some(lock)),
-            Ok(Attempt::Busy(modified)) => {
+    pub fn try_lock(&mut self) -> io::Result<Option<Lock>> {
+        match self.attempt()? {
+            Attempt::Held(lock) => Ok(Some(lock)),
+            Attempt::Busy(modified) => {
                 if self.seen.is_none_or(|(known, _)| known != modified) {
                     self.seen = Some((modified, Instant::now()));
                 }
                 Ok(None)
             }
-            Err(error) => Err(Error::new(
-                ErrorKind::Io,
-                format!("the lock {} cannot be taken: {error}", self.directory.display()),
-            )),
         }
     }
 
@@ -165,7 +159,9 @@ impl Waiter {
 impl Lock {
     /// Whether the lock is still ours. To be asked right before a step that cannot be undone.
     pub fn is_held(&self) -> bool {
-        self.0.is_ours()
+        // Not in the middle of a heartbeat, when the time on disk is newer than the one we know.
+        let released = self.0.released.lock().unwrap_or_else(PoisonError::into_inner);
+        !*released && self.0.is_ours()
     }
 }
 
@@ -345,6 +341,21 @@ mod tests {
         assert!(!lock.is_held());
         drop(lock);
         assert!(place.directory().exists());
+    }
+
+    #[test]
+    fn a_heartbeat_is_not_taken_for_a_theft() {
+        let place = Place::new();
+        let lock = place.waiter(5000).try_lock().unwrap().unwrap();
+        let beating = lock.0.released.lock().unwrap();
+        filetime::set_file_mtime(place.directory(), FileTime::from_unix_time(1, 0)).unwrap();
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| lock.is_held());
+            std::thread::sleep(Duration::from_millis(50));
+            lock.0.written.store(modified(&place.directory()).unwrap(), Ordering::Release);
+            drop(beating);
+            assert!(asking.join().unwrap());
+        });
     }
 
     #[test]

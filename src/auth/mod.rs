@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod atomic;
+pub mod claims;
 pub mod credential;
 pub mod device_flow;
 pub mod lock;
@@ -19,5 +20,5 @@ pub mod store;
 pub mod token;
 
 pub use account::{Account, Places};
-pub use credential::Credential;
+pub use credential::{Credential, Passed};
 pub use owner::Owner;

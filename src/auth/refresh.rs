@@ -95,7 +95,8 @@ impl Account {
     pub async fn heal(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
         let account = self.clone();
         let rejected = rejected.to_owned();
-        detached(move |runtime| account.heal_blocking(&rejected, from_login, runtime)).await
+        let healed = detached(move |runtime| account.heal_blocking(&rejected, from_login, runtime)).await?;
+        Ok(healed.map(|tokens| tokens.access))
     }
 
     /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
@@ -146,8 +147,8 @@ impl Account {
                 let account = self.clone();
                 detached(move |runtime| {
                     let tokens = account.or_keep(&slot, &known, |account| {
-                        account.heal_blocking(&known.access, true, runtime)?;
-                        account.pi().read()?.stored.tokens().cloned().ok_or_else(Error::login_required)
+                        // Not read from the file again: it may be one that cannot be written.
+                        account.heal_blocking(&known.access, true, runtime)?.ok_or_else(Error::login_required)
                     })?;
                     Ok(Some((tokens, slot)))
                 })
@@ -182,7 +183,7 @@ impl Account {
         }
     }
 
-    fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<String>> {
+    fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<Tokens>> {
         let pi = self.pi();
         let entry = pi.read()?;
         let slot = self.slot(Some(&entry))?;
@@ -192,20 +193,20 @@ impl Account {
         }
         let wish = Wish { not: Some(rejected.to_owned()), fresh: false };
         if entry.stored.tokens().is_none() {
-            return self.obtain(&slot, &wish, None, runtime).map(|tokens| Some(tokens.access));
+            return self.obtain(&slot, &wish, None, runtime).map(Some);
         }
         let mut known = entry.stored;
-        let found = |known: &Stored| known.tokens().filter(|tokens| wish.is_met_by(tokens)).map(|t| t.access.clone());
+        let found = |known: &Stored| known.tokens().filter(|tokens| wish.is_met_by(tokens)).cloned();
         let _locks = match self.lock_pi(|| {
             known = pi.read()?.stored;
             Ok(found(&known))
         })? {
-            Waited::Found(access) => return Ok(Some(access)),
+            Waited::Found(tokens) => return Ok(Some(tokens)),
             Waited::Locked(locks) => locks,
         };
         known = pi.read()?.stored;
-        if let Some(access) = found(&known) {
-            return Ok(Some(access));
+        if let Some(tokens) = found(&known) {
+            return Ok(Some(tokens));
         }
         let tokens = self.obtain(&slot, &wish, known.tokens(), runtime)?;
         remember(&tokens.access);
@@ -215,11 +216,11 @@ impl Account {
             // Whoever asked still gets the token, and the next one adopts it from the official client's file.
             tracing::warn!(%error, "the refreshed login could not be saved for Pi");
         }
-        Ok(Some(tokens.access))
+        Ok(Some(tokens))
     }
 
     /// Takes Pi's lock; where `auth.json` is a link, also that of its target, which some versions of Pi take instead.
-    fn lock_pi(&self, mut look: impl FnMut() -> Result<Option<String>>) -> Result<Waited<String>> {
+    fn lock_pi(&self, mut look: impl FnMut() -> Result<Option<Tokens>>) -> Result<Waited<Tokens>> {
         let path = self.pi().path().to_owned();
         let mut targets = vec![path.clone()];
         if std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink()) {
@@ -227,7 +228,7 @@ impl Account {
         }
         let mut locks = Vec::new();
         for target in targets {
-            match wait(&mut Waiter::new(&target, PI_STALE), PI_WAIT, &mut look)? {
+            match wait(&mut Waiter::new(&target, PI_STALE), PI_WAIT, false, &mut look)? {
                 Waited::Found(found) => return Ok(Waited::Found(found)),
                 Waited::Locked(lock) => locks.extend(lock),
             }
@@ -249,7 +250,7 @@ impl Account {
             Waited::Locked(locks) => locks,
         };
         if !locks.is_empty() {
-            file.recover();
+            file.recover(pi);
         }
         if let Some(tokens) = adoptable()? {
             return Ok(tokens);
@@ -356,7 +357,7 @@ impl Account {
             }
         }
         let patience = if optional { KIMI_WAIT_IN_PI } else { KIMI_WAIT };
-        wait(&mut Waiter::new(&sentinel, KIMI_STALE), patience, adoptable)
+        wait(&mut Waiter::new(&sentinel, KIMI_STALE), patience, optional, adoptable)
     }
 
     fn key(&self, slot: &Slot) -> PathBuf {
@@ -371,15 +372,27 @@ enum Waited<T> {
     Locked(Vec<Lock>),
 }
 
-/// Waits for a lock, and looks before every attempt whether it is still needed.
-fn wait<T>(waiter: &mut Waiter, patience: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Waited<T>> {
+/// Waits for a lock, and looks before every attempt whether it is still needed. `optional`: where this user may not take it,
+/// it works without.
+fn wait<T>(
+    waiter: &mut Waiter,
+    patience: Duration,
+    optional: bool,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<Waited<T>> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look()? {
             return Ok(Waited::Found(found));
         }
-        if let Some(lock) = waiter.try_lock()? {
-            return Ok(Waited::Locked(vec![lock]));
+        match waiter.try_lock() {
+            Ok(Some(lock)) => return Ok(Waited::Locked(vec![lock])),
+            Ok(None) => {}
+            Err(error) if optional && is_forbidden(&error) => return Ok(Waited::Locked(Vec::new())),
+            Err(error) => {
+                let message = format!("the lock {} cannot be taken: {error}", waiter.directory().display());
+                return Err(Error::new(ErrorKind::Io, message));
+            }
         }
         if Instant::now() >= deadline {
             let directory = waiter.directory().display();

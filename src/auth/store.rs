@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -16,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// More than a login takes; what has to fit beside a file before a refresh token is spent.
 const ROOM: usize = 16 << 10;
+
+/// As long after its last change a temporary file may have a living writer. Shorter than a dead one's lock blocks the next one.
+const WRITING: Duration = Duration::from_secs(2);
 
 /// What a file holds for us.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,8 +167,9 @@ impl KimiCodeFile {
     }
 
     /// Finishes or clears away what a writer that died under the lock has left: a complete new login beside the file takes its
-    /// place, because its predecessor is spent. Only under the lock; nobody is writing then.
-    pub fn recover(&self) {
+    /// place, because its predecessor is spent. Where there is no file, its user may have signed out; then only what follows
+    /// `pi`, Pi's login that is about to be refreshed, is worth more than nothing. Only under the lock.
+    pub fn recover(&self, pi: Option<&Tokens>) {
         let (Some(directory), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
         let prefix = format!("{}.tmp.", name.to_string_lossy());
         let Ok(entries) = fs::read_dir(directory) else { return };
@@ -172,14 +177,16 @@ impl KimiCodeFile {
             let beside = Self { path: left.path() };
             let newer = |found: &Tokens| match self.read() {
                 Ok(Stored::Login(known)) => found.issued_after(&known) && found.same_account(&known),
-                Ok(Stored::Absent | Stored::Unusable(_)) => true,
+                Ok(Stored::Absent) => pi.is_some_and(|pi| !pi.issued_after(found) && found.is_surely_of(pi)),
+                Ok(Stored::Unusable(_)) => true,
                 _ => false,
             };
             let finished = match beside.read() {
                 Ok(Stored::Login(found)) if newer(&found) => self.write(&found),
                 _ => Ok(()),
             };
-            if finished.is_ok() {
+            // One without the lock may still be about to rename it.
+            if finished.is_ok() && !left.metadata().is_ok_and(|metadata| is_fresh(&metadata)) {
                 let _ = fs::remove_file(&beside.path);
             }
         }
@@ -194,6 +201,12 @@ impl KimiCodeFile {
         let text = pretty(object)? + "\n";
         atomic::replace(&self.path, text.as_bytes()).map_err(|error| io_error("cannot be written", &self.path, &error))
     }
+}
+
+/// Changed just now; a date far in the future is a clock that was set.
+fn is_fresh(metadata: &fs::Metadata) -> bool {
+    let age = metadata.modified().map(|then| then.elapsed().unwrap_or_else(|ahead| ahead.duration()));
+    age.is_ok_and(|age| age < WRITING)
 }
 
 /// Room for a login that is still to come.
@@ -234,8 +247,12 @@ fn merged(mut object: Map<String, Value>, tokens: &Tokens) -> Map<String, Value>
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use serde_json::json;
+
     use super::*;
-    use crate::auth::samples::{place, tokens};
+    use crate::auth::samples::{jwt, place, tokens};
 
     #[test]
     fn every_kind_of_bad_file_is_no_login_and_says_why_without_quoting_it() {
@@ -288,18 +305,56 @@ mod tests {
         fs::remove_dir_all(home).unwrap();
     }
 
+    /// Leaves a temporary file behind that nobody has touched for a minute.
+    fn leave(file: &KimiCodeFile, id: u8, content: &str) -> PathBuf {
+        let path = file.path().with_file_name(format!("kimi-code.json.tmp.{id}.aaaaaaaa"));
+        fs::write(&path, content).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(60);
+        filetime::set_file_mtime(&path, filetime::FileTime::from_system_time(then)).unwrap();
+        path
+    }
+
+    fn content(tokens: &Tokens) -> String {
+        pretty(&merged(Map::new(), tokens)).unwrap()
+    }
+
     #[test]
     fn what_a_dead_writer_had_finished_is_taken_over_and_the_rest_cleared_away() {
         let home = place();
         let file = KimiCodeFile::new(&home, "kimi-code");
         file.write(&Tokens { access: "old".into(), expires_at_ms: 1000, ..tokens() }).unwrap();
-        let beside = KimiCodeFile::new(&home, "other");
-        beside.write(&tokens()).unwrap();
-        fs::rename(beside.path(), file.path().with_file_name("kimi-code.json.tmp.1.aaaaaaaa")).unwrap();
-        fs::write(file.path().with_file_name("kimi-code.json.tmp.2.bbbbbbbb"), "{\"access_tok").unwrap();
-        file.recover();
+        leave(&file, 1, &content(&tokens()));
+        leave(&file, 2, "{\"access_tok");
+        file.recover(None);
         assert_eq!(file.read().unwrap().tokens().unwrap().access, "new-access");
         assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 1);
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_may_still_be_written_stays() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        let path = leave(&file, 1, "");
+        fs::write(&path, "{\"access_tok").unwrap();
+        file.recover(None);
+        assert!(path.exists());
+        fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn a_logout_stays_one_unless_pi_still_has_the_login_that_was_being_renewed() {
+        let home = place();
+        let file = KimiCodeFile::new(&home, "kimi-code");
+        let of = |who: &str, at: i64| Tokens { access: jwt(&json!({ "sub": who, "iat": at })), ..tokens() };
+        for pi in [None, Some(tokens()), Some(of("you", 1)), Some(of("me", 3))] {
+            leave(&file, 1, &content(&of("me", 2)));
+            file.recover(pi.as_ref());
+            assert_eq!(fs::read_dir(home.join("credentials")).unwrap().count(), 0, "{pi:?}");
+        }
+        leave(&file, 1, &content(&of("me", 2)));
+        file.recover(Some(&of("me", 1)));
+        assert_eq!(file.read().unwrap().tokens().unwrap().access, of("me", 2).access);
         fs::remove_dir_all(home).unwrap();
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
 use reqwest::header::{ACCEPT, HeaderMap};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::claims::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
 
 /// The client id that the service knows; the same in both regions.
@@ -60,28 +60,42 @@ impl Tokens {
         self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
     }
 
-    /// What the token says about itself. The signature is the service's business, not ours.
-    fn claims(&self) -> Option<Value> {
-        let payload = self.access.split('.').nth(1)?;
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-        serde_json::from_slice(&bytes).ok()
-    }
-
     /// Whose login this is, where the token says it.
     fn subject(&self) -> Option<String> {
-        let claims = self.claims()?;
-        let subject = claims.get("sub").or_else(|| claims.get("user_id"))?;
-        Some(subject.as_str().map_or_else(|| subject.to_string(), str::to_owned))
+        Claims::of(&self.access)?.subject()
     }
 
-    /// Whether this is the younger of two logins: by the service's clock where both tokens carry its time, because ours may have
-    /// been set between the two.
+    /// Whether this is the younger of two logins, by the first date that both have and that differs. The service's clock comes
+    /// first, because ours may have been set between the two; dates of issue come before ends, because the younger token may have
+    /// been given the shorter life.
     pub fn issued_after(&self, other: &Self) -> bool {
-        let end = |tokens: &Self| tokens.claims()?.get("exp")?.as_f64();
-        match (end(self), end(other)) {
-            (Some(ours), Some(theirs)) if ours != theirs => ours > theirs,
-            _ => self.expires_at_ms > other.expires_at_ms,
-        }
+        let (ours, theirs) = (self.dates(), other.dates());
+        let pairs = ours.into_iter().zip(theirs).filter_map(|(ours, theirs)| Some((ours?, theirs?)));
+        pairs.into_iter().find(|(ours, theirs)| ours != theirs).is_some_and(|(ours, theirs)| ours > theirs)
+    }
+
+    /// What tells the age of a login, the most telling first, in seconds. A refresh token's end will do for its issue: all have
+    /// the same life.
+    fn dates(&self) -> [Option<f64>; 7] {
+        let (access, refresh) = (Claims::of(&self.access), Claims::of(&self.refresh));
+        let end = access.as_ref().and_then(Claims::end);
+        let our_end = (self.expires_at_ms != 0).then_some(self.expires_at_ms as f64 / 1000.0);
+        let life = (self.expires_in > 0).then_some(self.expires_in as f64);
+        let begin = |end: Option<f64>| Some(end? - life?);
+        [
+            access.as_ref().and_then(Claims::issued),
+            refresh.as_ref().and_then(Claims::issued),
+            refresh.as_ref().and_then(Claims::end),
+            begin(end),
+            begin(our_end),
+            end,
+            our_end,
+        ]
+    }
+
+    /// Both tokens say whose they are, and say the same.
+    pub fn is_surely_of(&self, other: &Self) -> bool {
+        self.subject().is_some_and(|ours| other.subject() == Some(ours))
     }
 
     /// False only if both tokens say whose they are and say it differently. Two accounts on one machine must never be
@@ -242,12 +256,8 @@ pub fn tokens(body: &Value) -> Option<Tokens> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::samples::jwt;
     use serde_json::json;
-
-    fn jwt(claims: &Value) -> String {
-        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
-        format!("eyJhbGciOiJub25lIn0.{payload}.sig")
-    }
 
     fn login(access: String, remaining: i64, expires_in: u64) -> Tokens {
         let expires_at_ms = now_ms() + remaining * 1000;
@@ -296,6 +306,22 @@ mod tests {
         assert!(of(2000, 800).issued_after(&of(1000, 4400)));
         assert!(!of(1000, 4400).issued_after(&of(2000, 800)));
         assert!(login("opaque".into(), 900, 900).issued_after(&of(2000, 100)));
+    }
+
+    #[test]
+    fn a_younger_login_with_a_shorter_life_is_still_the_younger_one() {
+        let of = |claims: Value, end: i64, life: u64| login(jwt(&claims), end, life);
+        let issued = |at: i64, end: i64| of(json!({ "iat": at, "exp": end }), end, 0);
+        assert!(issued(1010, 1100).issued_after(&issued(1000, 1900)));
+        assert!(!issued(1000, 1900).issued_after(&issued(1010, 1100)));
+        let ending = |end: i64, life: u64| of(json!({ "exp": end }), 0, life);
+        assert!(ending(1100, 60).issued_after(&ending(1900, 900)));
+        let with_refresh = |at: i64, end: i64| Tokens { refresh: jwt(&json!({ "iat": at })), ..ending(end, 0) };
+        assert!(with_refresh(1010, 1100).issued_after(&with_refresh(1000, 1900)));
+        let opaque = |end: i64, life: u64| login("opaque".into(), end, life);
+        assert!(opaque(100, 60).issued_after(&opaque(800, 900)));
+        let same = opaque(100, 60);
+        assert!(!same.issued_after(&same));
     }
 
     #[test]

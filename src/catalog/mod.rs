@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use self::live::{Entry, with_wishes};
 use self::stored::Stored;
-use crate::auth::Credential;
+use crate::auth::{Credential, Passed};
 use crate::background::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
@@ -95,7 +95,10 @@ pub struct Listing {
 /// The list as known without a network: the last one of this account, else the fallback table. Reads two small files.
 /// `credential` is what Pi or a caller passed.
 pub fn known(environment: &Environment, config: &Config, credential: Option<&str>) -> Listing {
-    let credential = credential.or(config.api_key.as_deref());
+    let credential = match Passed::new(credential) {
+        Passed::Token(token) => Some(token),
+        Passed::Variable | Passed::Nothing => config.api_key.as_deref(),
+    };
     let stored = |state| stored::read(state, config.endpoint.root(), credential);
     let stored = config.state_directory.as_deref().and_then(stored);
     let (models, fetched_at) = match &stored {
@@ -174,6 +177,22 @@ fn level_map(efforts: &Efforts<'_>, can_be_off: bool) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Protocol reference §1.3: old versions of Pi pass the name of the variable.
+    #[test]
+    fn a_list_is_found_however_the_same_key_was_passed() {
+        let home = tempfile::tempdir().unwrap();
+        let map = [("HOME", home.path().to_string_lossy().into_owned()), ("KIMI_API_KEY", "sk-1".to_owned())];
+        let environment = Environment::new(map.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
+        let config = Config::from_environment(&environment, None).unwrap();
+        let models = live::parse(br#"[{"id": "k3"}]"#).unwrap();
+        let list = Stored { root: config.endpoint.root().to_owned(), fetched_at: 7, models };
+        stored::write(config.state_directory.as_deref().unwrap(), "sk-1", &list).unwrap();
+        for passed in [None, Some(""), Some(" sk-1\n"), Some("$KIMI_API_KEY"), Some(" ${KIMI_API_KEY}")] {
+            assert_eq!(known(&environment, &config, passed).fetched_at, 7, "{passed:?}");
+        }
+        assert_eq!(known(&environment, &config, Some("sk-2")).fetched_at, 0);
+    }
 
     #[test]
     fn the_picker_shows_only_levels_that_work() {

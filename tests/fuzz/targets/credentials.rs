@@ -47,11 +47,15 @@ fn kimi_code(home: &Path, content: &[u8], leftover: &[u8]) {
     let folder = home.join("credentials");
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(file.path(), content).expect("a file");
-    fs::write(folder.join("kimi-code.json.tmp.1.00000000"), leftover).expect("a file");
+    let beside = folder.join("kimi-code.json.tmp.1.00000000");
+    fs::write(&beside, leftover).expect("a file");
+    // Its writer has been dead for a while.
+    let left = fs::File::options().write(true).open(&beside).expect("a file");
+    left.set_modified(std::time::UNIX_EPOCH).expect("a date");
 
     let before = file.read().expect("readable");
     before.tokens().iter().for_each(|tokens| judge(tokens));
-    file.recover();
+    file.recover(None);
     if matches!(before, Stored::Login(_) | Stored::Revoked) {
         let recovered = file.read().expect("readable");
         assert!(matches!(recovered, Stored::Login(_) | Stored::Revoked), "recovery loses a login: {recovered:?}");
