@@ -7,9 +7,10 @@ import { kimiAuth } from "../extension/auth.ts";
 import { host } from "../extension/environment.ts";
 import { type DeviceStep } from "./simulator/oauth-state.ts";
 import type { Simulator } from "./simulator/index.ts";
-import { addonUnderTest, type Entry, type Machine, withMachine } from "./support/account.ts";
+import { type Entry, type Machine, withMachine } from "./support/account.ts";
+import { addon as loadedAddon } from "./support/turn.ts";
 
-const addon = addonUnderTest();
+const addon = loadedAddon();
 let simulator: Simulator;
 let machine: Machine;
 withMachine((...given) => ([simulator, machine] = given));

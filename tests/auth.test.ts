@@ -5,9 +5,10 @@ import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Simulator } from "./simulator/index.ts";
-import { addonUnderTest, type Entry, type Machine, type NodeTurn, withMachine } from "./support/account.ts";
+import { type Entry, type Machine, type NodeTurn, withMachine } from "./support/account.ts";
+import { addon as loadedAddon } from "./support/turn.ts";
 
-const addon = addonUnderTest();
+const addon = loadedAddon();
 let simulator: Simulator;
 let machine: Machine;
 withMachine((...given) => ([simulator, machine] = given));

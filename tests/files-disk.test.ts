@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { spawn, type SpawnOptions } from "node:child_process";
 import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import { withMachine } from "./support/account.ts";
 import { Home } from "./support/pi.ts";
 
 const PROGRAM = join(import.meta.dirname, "support", "media-child.ts");
@@ -13,16 +14,7 @@ const NOBODY = 65534;
 let simulator: Simulator;
 let home: Home;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-  home = new Home();
-});
-afterEach(() => home.remove());
+withMachine((...given) => ([simulator, home] = given));
 
 const root = (): string => join(home.home, ".pi", "pi-provider-kimi-code", "uploads");
 const uploads = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "files").length;

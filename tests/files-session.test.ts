@@ -1,8 +1,9 @@
 /** Pictures over the turns of a session: what was refused stays out, what the catalog says about films counts, regions stay apart. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Kimi } from "../index.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
+import { withMachine } from "./support/account.ts";
 import { Home } from "./support/pi.ts";
 import { fakeMp4, fakePng } from "./support/pictures.ts";
 import { addon, type Dialect, DIALECTS, runOne } from "./support/turn.ts";
@@ -10,16 +11,7 @@ import { addon, type Dialect, DIALECTS, runOne } from "./support/turn.ts";
 let simulator: Simulator;
 let home: Home;
 
-before(async () => {
-  simulator = await startSimulator({ identityGate: "off" });
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-  home = new Home();
-});
-afterEach(() => home.remove());
+withMachine((...given) => ([simulator, home] = given), { identityGate: "off" });
 
 interface Message {
   role: string;

@@ -2,34 +2,23 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { type AssistantMessage, createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { host } from "../extension/environment.ts";
-import { type Addon, loadAddon } from "../extension/native.ts";
 import { Notices } from "../extension/notices.ts";
 import { runTurn, type TurnOptions } from "../extension/stream.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
+import { withMachine } from "./support/account.ts";
 import { Home } from "./support/pi.ts";
 import { fakeMp4, fakePng } from "./support/pictures.ts";
+import { addon as loadedAddon } from "./support/turn.ts";
 
 const MIB = 1024 * 1024;
+const addon = loadedAddon();
 let simulator: Simulator;
-let addon: Addon;
 let home: Home;
 
-before(async () => {
-  const loaded = loadAddon();
-  assert.ok(loaded.addon, "problem" in loaded ? loaded.problem : "");
-  addon = loaded.addon;
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-  home = new Home();
-});
-afterEach(() => home.remove());
+withMachine((...given) => ([simulator, home] = given));
 
 interface Part {
   type: string;

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { cpSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Installation, MODEL, NAME } from "./support/installation.ts";
+import { test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import { type Installation, MODEL, NAME, withInstallation } from "./support/installation.ts";
 import { run, runAside } from "./support/packages.ts";
 import { ROOT } from "./support/pi.ts";
 import { fetchedTool } from "./support/tools.ts";
@@ -14,15 +14,7 @@ const BUN = `@oven/bun-${process.platform}-${process.arch}`;
 let simulator: Simulator;
 let machine: Installation;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(async () => {
-  machine = new Installation(simulator);
-  await machine.registry.listen();
-});
-afterEach(() => machine.close());
+withInstallation((...given) => ([simulator, machine] = given));
 
 for (const [manager, source, path] of [
   ["pnpm", "pnpm@12", "pnpm/pnpm"],

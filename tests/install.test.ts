@@ -2,26 +2,18 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { packPlatform, packRoot } from "../npm/pack.mjs";
 import { packageName } from "../npm/platforms.mjs";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Installation, MODEL, NAME } from "./support/installation.ts";
+import type { Simulator } from "./simulator/index.ts";
+import { type Installation, MODEL, NAME, withInstallation } from "./support/installation.ts";
 import { ADDON, manifest, PLATFORM, run } from "./support/packages.ts";
 import { messages, textOf } from "./support/pi.ts";
 
 let simulator: Simulator;
 let machine: Installation;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(async () => {
-  machine = new Installation(simulator);
-  await machine.registry.listen();
-});
-afterEach(() => machine.close());
+withInstallation((...given) => ([simulator, machine] = given));
 
 describe("npm", () => {
   test("a new machine: install, a turn, nothing asked of the registry but us", async () => {

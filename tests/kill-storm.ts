@@ -10,7 +10,8 @@ import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Addon } from "../extension/native.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
-import { addonUnderTest, Machine } from "./support/account.ts";
+import { Machine } from "./support/account.ts";
+import { addon as loadedAddon } from "./support/turn.ts";
 
 /** Several rounds run at once, each in a home of its own. */
 const AT_ONCE = 4;
@@ -59,7 +60,7 @@ export interface Storm {
 }
 
 export async function killStorm(rounds: number): Promise<Storm> {
-  const addon = addonUnderTest();
+  const addon = loadedAddon();
   const simulator = await startSimulator();
   simulator.setDefault({ steps: [{ text: "ok" }] });
   simulator.oauth.tokenDelayMs = TOKEN_MS;

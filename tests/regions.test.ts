@@ -5,7 +5,8 @@ import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL, type OfficialHosts, type RegionId } from "./simulator/official-hosts.ts";
-import { addonUnderTest, type Entry, type KimiFile, Machine } from "./support/account.ts";
+import { type Entry, type KimiFile, Machine } from "./support/account.ts";
+import { addon as loadedAddon } from "./support/turn.ts";
 import { runPi } from "./support/pi.ts";
 
 const REGIONS = ["mainland-cn", "global"] as const;
@@ -13,7 +14,7 @@ const other = (region: RegionId): RegionId => (region === "global" ? "mainland-c
 /** File names by kimi-code-2.1 §2.1. */
 const SLOT = { "mainland-cn": "kimi-code", global: "kimi-code-env-0e4f99c69cc27850" } as const;
 
-const addon = addonUnderTest();
+const addon = loadedAddon();
 
 let simulators: Record<RegionId, Simulator>;
 let hosts: OfficialHosts;

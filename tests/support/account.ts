@@ -4,8 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach } from "node:test";
-import { type Addon, loadAddon } from "../../extension/native.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { type Simulator, type SimulatorOptions, startSimulator } from "../simulator/index.ts";
 import { Home } from "./pi.ts";
 
 export interface Tokens {
@@ -29,19 +28,15 @@ export interface KimiFile {
   [member: string]: unknown;
 }
 
-/** The addon, or an error that says why there is none. */
-export function addonUnderTest(): Addon {
-  const { addon, problem } = { problem: "", ...loadAddon() };
-  if (addon === undefined) throw new Error(problem);
-  return addon;
-}
-
 /** One simulator for all tests of a file, forgetful between them, and a new machine for each. */
-export function withMachine(use: (simulator: Simulator, machine: Machine) => void): void {
+export function withMachine(
+  use: (simulator: Simulator, machine: Machine) => void,
+  options: SimulatorOptions = {},
+): void {
   let simulator: Simulator;
   let machine: Machine;
   before(async () => {
-    simulator = await startSimulator();
+    simulator = await startSimulator(options);
   });
   after(() => simulator.close());
   beforeEach(() => {

@@ -2,14 +2,31 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { after, afterEach, before, beforeEach } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
-import type { Simulator } from "../simulator/index.ts";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { platformTarball } from "./packages.ts";
 import { Home, type PiResult, RpcPi, runPi } from "./pi.ts";
 import { Registry } from "./registry.ts";
 
 export const NAME = "pi-provider-kimi-code";
 export const MODEL = ["--model", "kimi-coding/kimi-for-coding"];
+
+/** One simulator for all tests of a file, and a machine with its registry for each. */
+export function withInstallation(use: (simulator: Simulator, machine: Installation) => void): void {
+  let simulator: Simulator;
+  let machine: Installation;
+  before(async () => {
+    simulator = await startSimulator();
+  });
+  after(() => simulator.close());
+  beforeEach(async () => {
+    machine = new Installation(simulator);
+    use(simulator, machine);
+    await machine.registry.listen();
+  });
+  afterEach(() => machine.close());
+}
 
 export class Installation extends Home {
   readonly registry = new Registry();
