@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { faults, rateLimit, startSimulator, text, type Simulator } from "./simulator/index.ts";
 import type { Json, JsonObject } from "./simulator/json.ts";
@@ -311,6 +312,21 @@ describe("steering", () => {
       simulator.waitForRequest(() => false, 20),
       /no such request within 20 ms/,
     );
+  });
+
+  test("a request from before a reset neither enters the new log nor wakes who waits for a new one", async () => {
+    simulator.enqueue({ steps: [text("first")], hang: "body" });
+    const stop = new AbortController();
+    const before = await chat(simulator, {}, { signal: stop.signal });
+    const [old] = simulator.requests;
+    simulator.reset();
+    const waiting = simulator.waitForRequest(() => true);
+    stop.abort();
+    await assert.rejects(before.text(), /abort/i);
+    while (old?.ended === undefined) await sleep(5);
+    await (await chat(simulator)).text();
+    assert.equal((await waiting).id, simulator.requests[0]?.id);
+    assert.equal(simulator.requests.length, 1);
   });
 });
 

@@ -12,18 +12,22 @@ export class RequestLog {
   readonly records: RequestRecord[] = [];
   readonly #waiters = new Set<Waiter>();
   #nextId = 1;
+  /** The first id since `clear`. A request of the test before may end only now, and is nothing that this test waits for. */
+  #firstId = 1;
 
   nextId(): number {
     return this.#nextId++;
   }
 
   add(record: RequestRecord): void {
+    if (record.id < this.#firstId) return;
     this.records.push(record);
     this.changed(record);
   }
 
   /** To be called whenever a record gained something a test may be waiting for. */
   changed(record: RequestRecord): void {
+    if (record.id < this.#firstId) return;
     for (const waiter of [...this.#waiters]) {
       if (waiter.matches(record)) waiter.resolve(record);
     }
@@ -55,5 +59,6 @@ export class RequestLog {
 
   clear(): void {
     this.records.length = 0;
+    this.#firstId = this.#nextId;
   }
 }
