@@ -3,6 +3,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
+import { connect } from "node:net";
+import { text as streamText } from "node:stream/consumers";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -274,13 +277,20 @@ describe("steering", () => {
 
     for (const hang of ["connect", "headers"] as const) {
       simulator.enqueue({ hang });
-      const signal = AbortSignal.timeout(100);
-      await assert.rejects(chat(simulator, {}, { signal }), /abort|timeout/i);
+      const patience = new AbortController();
+      const last = simulator.requests.at(-1)?.id ?? 0;
+      const asked = chat(simulator, {}, { signal: patience.signal });
+      const { id } = await simulator.waitForRequest((one) => one.id > last);
+      patience.abort();
+      await assert.rejects(asked, /abort/i);
+      await simulator.waitForRequest((one) => one.id === id && one.aborted);
     }
     simulator.enqueue({ steps: [text("first")], hang: "body" });
-    const response = await chat(simulator, {}, { signal: AbortSignal.timeout(150) });
+    const patience = new AbortController();
+    const response = await chat(simulator, {}, { signal: patience.signal });
     assert.equal(response.status, 200);
-    await assert.rejects(response.text(), /abort|timeout/i);
+    patience.abort();
+    await assert.rejects(response.text(), /abort/i);
     const record = await simulator.waitForRequest((one) => one.id === simulator.requests.at(-1)?.id && one.aborted);
     assert.equal(record.ended, "aborted");
     assert.ok(simulator.requests.slice(1).every((one) => one.aborted));
@@ -323,10 +333,42 @@ describe("steering", () => {
     const waiting = simulator.waitForRequest(() => true);
     stop.abort();
     await assert.rejects(before.text(), /abort/i);
-    while (old?.ended === undefined) await sleep(5);
+    const isOpen = (): boolean => old?.ended === undefined;
+    while (isOpen()) await sleep(5);
     await (await chat(simulator)).text();
     assert.equal((await waiting).id, simulator.requests[0]?.id);
     assert.equal(simulator.requests.length, 1);
+  });
+
+  test("nor does it take what was prepared after the reset", async () => {
+    const body = JSON.stringify({ model: "k3", stream: true, messages: [{ role: "user", content: "old" }] });
+    // The service says when it has read the head.
+    const headers = { ...clientHeaders(simulator), expect: "100-continue", "content-length": Buffer.byteLength(body) };
+    const slow = request(`${simulator.baseUrl}/v1/chat/completions`, { method: "POST", headers });
+    slow.flushHeaders();
+    await once(slow, "continue");
+    simulator.reset();
+    simulator.enqueue({ steps: [text("for the new one")] });
+    simulator.intercept("chat", { delayMs: 1 });
+    slow.end(body);
+    const [old] = (await once(slow, "response")) as [IncomingMessage];
+    assert.doesNotMatch(await streamText(old), /for the new one/);
+    assert.deepEqual(simulator.requests, []);
+    assert.equal(openAIResult(await eventsOf(await chat(simulator))).text, "for the new one");
+  });
+
+  test("whoever has gone is in the log once nobody is connected", async () => {
+    const own = await startSimulator();
+    const { hostname, port } = new URL(own.origin);
+    const socket = connect(Number(port), hostname);
+    socket.end("GET /coding/v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").resume();
+    await once(socket, "connect");
+    await own.quiet();
+    assert.deepEqual(
+      own.requests.map(({ path, ended }) => [path, ended]),
+      [["/coding/v1/models", "complete"]],
+    );
+    await own.close();
   });
 });
 

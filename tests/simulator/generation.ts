@@ -102,8 +102,8 @@ async function stream(exchange: Exchange, dialect: Dialect, scenario: Scenario, 
 
 /** Queue, then marker in the prompt, then the default, then the built-in agent. */
 function chooseScenario(exchange: Exchange, prompt: Prompt, model: ResolvedModel): Scenario {
-  const { state } = exchange;
-  const queued = state.queue.shift();
+  const { state, record } = exchange;
+  const queued = state.takeScenario(record);
   if (queued !== undefined) return queued;
   const marker = /\[\[scenario:([^\]]+)\]\]/.exec(lastUserText(prompt))?.[1]?.trim();
   if (marker !== undefined) {

@@ -1,12 +1,13 @@
 // A local Kimi Code service for tests: `startSimulator()` and everything needed to script it. It follows the
 // protocol reference and real captures, never the client under test. See README.md for the tour.
 
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Catalog } from "./catalog.ts";
 import type { FileStore } from "./files.ts";
 import type { OAuthState } from "./oauth-state.ts";
 import { createFront } from "./server.ts";
 import { State } from "./state.ts";
+import { turnOfLoop } from "./wire.ts";
 import type { Plan } from "./usage.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
@@ -44,10 +45,12 @@ export interface Simulator {
   setDefault(scenario: Scenario | undefined): void;
   /** Overrides the next answers of one endpoint, ahead of credentials and validation. */
   intercept(endpoint: EndpointName, ...answers: Interception[]): void;
-  /** The first request, past or future, that satisfies the predicate. Default timeout 5 s. */
+  /** The first request, past or future, that satisfies the predicate. Default timeout 30 s. */
   waitForRequest(predicate: (record: RequestRecord) => boolean, timeoutMs?: number): Promise<RequestRecord>;
   /** Log, queue, default, interceptions, caches, catalogue, files, settings. */
   reset(): void;
+  /** Resolves when nobody is connected any more. What a program that has ended had sent is in the log then, and not in the next test. */
+  quiet(): Promise<void>;
   /** Stops listening and destroys open connections. */
   close(): Promise<void>;
 }
@@ -84,12 +87,21 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     enqueue: (...scenarios) => void state.queue.push(...scenarios),
     setDefault: (scenario) => void (state.defaultScenario = scenario),
     intercept: (endpoint, ...answers) => state.intercept(endpoint, answers),
-    waitForRequest: (predicate, timeoutMs = 5000) => state.log.wait(predicate, timeoutMs),
+    waitForRequest: (predicate, timeoutMs = 30_000) => state.log.wait(predicate, timeoutMs),
     reset: () => state.reset(),
+    quiet: () => allClosed(sockets),
     close: () =>
       new Promise((closed) => {
         server.close(() => closed());
         for (const socket of sockets) socket.destroy();
       }),
   };
+}
+
+async function allClosed(sockets: ReadonlySet<Socket>): Promise<void> {
+  do {
+    for (const socket of sockets) await new Promise((closed) => socket.once("close", closed));
+    // A connection that was made but not yet accepted shows in the next turn.
+    await turnOfLoop();
+  } while (sockets.size > 0);
 }

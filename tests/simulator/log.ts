@@ -12,22 +12,27 @@ export class RequestLog {
   readonly records: RequestRecord[] = [];
   readonly #waiters = new Set<Waiter>();
   #nextId = 1;
-  /** The first id since `clear`. A request of the test before may end only now, and is nothing that this test waits for. */
+  /** The first id since `clear`. */
   #firstId = 1;
 
   nextId(): number {
     return this.#nextId++;
   }
 
+  /** Whether a request began before the last `clear`: nothing that was prepared since is meant for it, and nobody waits for it. */
+  isPast(record: RequestRecord): boolean {
+    return record.id < this.#firstId;
+  }
+
   add(record: RequestRecord): void {
-    if (record.id < this.#firstId) return;
+    if (this.isPast(record)) return;
     this.records.push(record);
     this.changed(record);
   }
 
   /** To be called whenever a record gained something a test may be waiting for. */
   changed(record: RequestRecord): void {
-    if (record.id < this.#firstId) return;
+    if (this.isPast(record)) return;
     for (const waiter of [...this.#waiters]) {
       if (waiter.matches(record)) waiter.resolve(record);
     }

@@ -93,7 +93,7 @@ async function serve(state: State, request: IncomingMessage, response: ServerRes
 }
 
 async function intercepted(exchange: Exchange): Promise<boolean> {
-  const answer = exchange.state.takeInterception(exchange.record.endpoint);
+  const answer = exchange.state.takeInterception(exchange.record);
   if (answer === undefined) return false;
   exchange.record.scenario = "interception";
   if (answer.hang !== undefined) {

@@ -6,7 +6,7 @@ import { RequestLog } from "./log.ts";
 import { OAuthState } from "./oauth-state.ts";
 import { PromptCache } from "./prompt-cache.ts";
 import { Plan } from "./usage.ts";
-import type { EndpointName, Interception, Scenario, Settings, SimulatorOptions } from "./types.ts";
+import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
 export const DEFAULT_KEY = "sk-kimi-sim";
 
@@ -55,8 +55,12 @@ export class State {
     return this.credentials.has(token) || this.oauth.accepts(token);
   }
 
-  takeInterception(endpoint: EndpointName): Interception | undefined {
-    return this.#interceptions.get(endpoint)?.shift();
+  takeInterception(record: RequestRecord): Interception | undefined {
+    return this.log.isPast(record) ? undefined : this.#interceptions.get(record.endpoint)?.shift();
+  }
+
+  takeScenario(record: RequestRecord): Scenario | undefined {
+    return this.log.isPast(record) ? undefined : this.queue.shift();
   }
 
   reset(): void {

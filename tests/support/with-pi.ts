@@ -22,6 +22,7 @@ export function withPi(use: (simulator: Simulator, home: Home) => void): Opener 
   });
   afterEach(async () => {
     await Promise.all(open.splice(0).map((pi) => pi.close()));
+    await simulator.quiet();
     home.remove();
   });
   return (args, options) => {
