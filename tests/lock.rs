@@ -13,7 +13,7 @@ use kimi_code::auth::lock::Waiter;
 
 const STALE: Duration = Duration::from_secs(5);
 const ROUNDS: u32 = 150;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const NODE_CHILD: &str = r#"
 const lockfile = require(process.env.LOCK_MODULE);

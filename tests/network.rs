@@ -142,9 +142,10 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
 
 #[tokio::test]
 async fn a_refused_connection_names_its_phase_and_cause() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets the port, but nobody listens.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
     let error = get(&format!("http://{address}/"), &[]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Network(Phase::Connect));
     assert!(error.message.starts_with("connection error while connecting: "), "{}", error.message);

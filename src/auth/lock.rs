@@ -304,9 +304,9 @@ mod tests {
     #[test]
     fn a_lock_left_by_a_dead_process_is_taken_over_once_stale() {
         let place = Place::new();
-        place.leave_behind(4000);
-        assert!(place.waiter(5000).try_lock().unwrap().is_none());
-        assert!(place.waiter(3000).try_lock().unwrap().is_some());
+        place.leave_behind(400_000);
+        assert!(place.waiter(500_000).try_lock().unwrap().is_none());
+        assert!(place.waiter(300_000).try_lock().unwrap().is_some());
     }
 
     #[test]
