@@ -1,11 +1,13 @@
 //! `Kimi`: one configured client. Every public operation starts here.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
+use serde::Deserialize;
 
 use crate::auth::token::TokenEndpoint;
 use crate::auth::{Account, Credential, Passed};
@@ -23,6 +25,21 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Headers a caller adds; `None` removes one of ours.
 pub type ExtraHeaders = Vec<(String, Option<String>)>;
+
+/// Who asks, as every question of JavaScript says it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asker {
+    /// Environment variables as JavaScript sees them now.
+    #[serde(default)]
+    pub environment: HashMap<String, String>,
+    /// The program around us.
+    #[serde(default)]
+    pub host: Host,
+    /// Key or token that Pi resolved or the caller passed; without one, the credential is looked for.
+    #[serde(default)]
+    pub api_key: Option<String>,
+}
 
 /// A configured client.
 #[derive(Debug, Clone)]

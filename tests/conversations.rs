@@ -7,11 +7,9 @@ mod acceptable;
 mod conversation;
 
 use acceptable::refusal;
-use conversation::{body, capable, recorded, until_boundary};
-use kimi_code::chat::body::BodyOptions;
+use conversation::{body, capable, options, recorded, until_boundary};
 use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::repair::{Conversation, repair};
-use kimi_code::chat::thinking::Thinking;
 use kimi_code::chat::transcript::Transcript;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -65,15 +63,6 @@ fn json_of(rounds: &[Vec<Value>]) -> String {
     let tools =
         json!([{ "name": "read", "description": "d", "parameters": { "properties": { "a": { "enum": [1] } } } }]);
     json!({ "systemPrompt": "s", "tools": tools, "messages": rounds.concat() }).to_string()
-}
-
-fn options() -> BodyOptions {
-    BodyOptions {
-        model: "k3".to_owned(),
-        thinking: Some(Thinking { kind: "enabled", effort: None, keep: Some("all".to_owned()) }),
-        max_completion_tokens: 1000,
-        ..BodyOptions::default()
-    }
 }
 
 fn repaired(json: &str, dialect: Dialect) -> Conversation<'_> {

@@ -1,6 +1,5 @@
 //! What JavaScript shows beside answers: settings, models, quota, account. One call per question; failures are data.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use napi_derive::napi;
@@ -10,26 +9,20 @@ use serde_json::{Value, json};
 use crate::auth::Credential;
 use crate::background::in_background;
 use crate::catalog;
-use crate::client::Kimi;
+use crate::client::{Asker, Kimi};
 use crate::config::{Config, Environment, Files, KEYS, Kind, Reach, Scope, load, set};
 use crate::error::{Error, ErrorKind, Result, clip};
-use crate::identity::Host;
 use crate::services::shared::{PATIENCE, quota};
 
 /// Largest profile, in bytes.
 const MAX_PROFILE: usize = 256 << 10;
 
-/// Who asks.
+/// Who asks, and of which deployment.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Question {
-    #[serde(default)]
-    environment: HashMap<String, String>,
-    #[serde(default)]
-    host: Host,
-    /// What Pi resolved; without it the credential is looked for.
-    #[serde(default)]
-    api_key: Option<String>,
+    #[serde(flatten)]
+    asker: Asker,
     /// API base that the credential belongs to.
     #[serde(default)]
     base_url: Option<String>,
@@ -42,7 +35,7 @@ impl Question {
     }
 
     fn environment(&self) -> Environment {
-        Environment::new(self.environment.clone())
+        Environment::new(self.asker.environment.clone())
     }
 
     fn config(&self) -> Result<Config> {
@@ -76,7 +69,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value> {
 async fn client(request: String) -> Result<(Kimi, Credential)> {
     let (mut kimi, key) = in_background(move || {
         let question = Question::parse(&request)?;
-        Ok((Kimi::new(question.config()?, question.host)?, question.api_key))
+        Ok((Kimi::new(question.config()?, question.asker.host)?, question.asker.api_key))
     })
     .await?;
     let credential = kimi.authorize(key.as_deref()).await?;
@@ -132,7 +125,8 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 pub fn models(request: String) -> String {
     answer(Question::parse(&request).and_then(|question| {
         let config = question.config()?;
-        let mut listing = to_json(&catalog::known(&question.environment(), &config, question.api_key.as_deref()))?;
+        let mut listing =
+            to_json(&catalog::known(&question.environment(), &config, question.asker.api_key.as_deref()))?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))

@@ -18,22 +18,16 @@ use super::readable;
 use super::sniff::{MAX_FILE, MediaType};
 use super::upload::{Sender, Upload};
 use crate::background::in_background;
-use crate::client::Kimi;
+use crate::client::{Asker, Kimi};
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::identity::Host;
 
 /// What to upload, and for whom.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileRequest {
-    #[serde(default)]
-    environment: HashMap<String, String>,
-    #[serde(default)]
-    host: Host,
-    /// Key or token of the caller; without one, the credential is looked for.
-    #[serde(default)]
-    api_key: Option<String>,
+    #[serde(flatten)]
+    asker: Asker,
     /// Further headers; null suppresses one of ours.
     #[serde(default)]
     headers: HashMap<String, Option<String>>,
@@ -91,7 +85,7 @@ pub async fn upload(
 }
 
 async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Result<Uploaded> {
-    let FileRequest { environment, host, api_key, headers, path, purpose, mime_type, again } = request;
+    let FileRequest { asker: Asker { environment, host, api_key }, headers, path, purpose, mime_type, again } = request;
     let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
     let (mut kimi, content, facts) = in_background(move || {
         let environment = Environment::new(environment);

@@ -2,19 +2,29 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kimi_code::chat::body::BodyOptions;
 use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::repair::{AnswerBlock, Conversation, Target, Turn};
+use kimi_code::chat::thinking::Thinking;
 use kimi_code::chat::tool_schema::WireTool;
 use kimi_code::chat::transcript::Part;
 use kimi_code::files::{Draft, Filling, Kind};
 use serde_json::Value;
 
-use kimi_code::chat::body::BodyOptions;
-
 /// A model of this dialect that takes everything.
 pub fn capable(dialect: Dialect) -> Target {
     let anthropic = dialect == Dialect::Anthropic;
     Target { images: true, videos: true, late_tools: !anthropic, anthropic }
+}
+
+/// Thinking and an output cap, as in most requests.
+pub fn options() -> BodyOptions {
+    BodyOptions {
+        model: "k3".to_owned(),
+        thinking: Some(Thinking { kind: "enabled", effort: None, keep: Some("all".to_owned()) }),
+        max_completion_tokens: 1000,
+        ..BodyOptions::default()
+    }
 }
 
 /// The body with all media inline.

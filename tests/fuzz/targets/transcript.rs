@@ -1,15 +1,13 @@
 //! Pi's context as JSON text → a body that the service takes.
 
-use kimi_code::chat::body::BodyOptions;
 use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::repair::{Conversation, Target, Turn, repair};
-use kimi_code::chat::thinking::Thinking;
 use kimi_code::chat::transcript::{Part, Transcript};
 use kimi_code::chat::wire::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
-use super::conversation::{body, capable, recorded, until_boundary};
+use super::conversation::{body, capable, options, recorded, until_boundary};
 
 /// What can be read can be sent, repair has nothing to do the second time, and a longer conversation begins with the bytes of
 /// the shorter one.
@@ -88,13 +86,4 @@ fn is_complete(conversation: &Conversation<'_>) -> bool {
 
 fn repaired(json: &str, target: Target) -> Conversation<'_> {
     repair(Transcript::parse(json, &[]).expect("read before"), target)
-}
-
-fn options() -> BodyOptions {
-    BodyOptions {
-        model: "k3".to_owned(),
-        thinking: Some(Thinking { kind: "enabled", effort: None, keep: Some("all".to_owned()) }),
-        max_completion_tokens: 1000,
-        ..BodyOptions::default()
-    }
 }
