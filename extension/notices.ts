@@ -93,7 +93,7 @@ export class TurnNotice {
 }
 
 /** The text of a notice so many milliseconds after it came. */
-export function noticeText(notice: Exclude<Notice, { kind: "note" }>, elapsedMs: number): string {
+function noticeText(notice: Exclude<Notice, { kind: "note" }>, elapsedMs: number): string {
   const seconds = (ms: number): string => `${Math.max(0, Math.ceil(ms / 1000))} s`;
   switch (notice.kind) {
     case "retry": {

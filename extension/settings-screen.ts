@@ -4,20 +4,19 @@
  * The screen is there at once; what has to be asked for appears when it arrives, all of it asked for at the same time.
  */
 import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-agent";
-import type { Component, Input, SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
+import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
 import type { Facts, Profile, Quota, SettingKey } from "./facts.ts";
 import type { ModelList } from "./models.ts";
 import { credentialOf } from "./session.ts";
 import { modelText, type SettingsEditor } from "./settings.ts";
+import { prompt, type PromptParts } from "./settings-prompt.ts";
 import { accountText, clock, failure, quotaRows, walletRows } from "./usage.ts";
 
 /** What we need of Pi's packages; imported by pi.ts, because plain Node programs have none of them. */
-export interface ScreenParts {
+export interface ScreenParts extends PromptParts {
   tui: {
     SettingsList: typeof SettingsList;
-    Input: typeof Input;
-    truncateToWidth(text: string, width: number, ellipsis?: string): string;
-  };
+  } & PromptParts["tui"];
   listTheme(): SettingsListTheme;
 }
 
@@ -164,27 +163,7 @@ class Screen {
     };
     if (key.form === "switch") return { ...item, values: ["on", "off"] };
     if (key.choices !== null) return { ...item, values: key.choices };
-    return { ...item, submenu: (current, done) => this.#prompt(key, current, done) };
-  }
-
-  /** One line to type a value into. */
-  #prompt(key: SettingKey, current: string, done: (value?: string) => void): Component {
-    const theme = this.#theme;
-    const input = new this.#parts.tui.Input();
-    input.focused = true;
-    input.onSubmit = (value) => done(value.trim() === "" ? undefined : value);
-    input.onEscape = () => done();
-    const head = `${theme.bold(key.path)} ${theme.fg("muted", `is ${current}`)}`;
-    const hint = theme.fg("dim", `Expected ${key.expected}, or "default". Enter to set · Esc to leave`);
-    return {
-      render: (width) => [
-        this.#parts.tui.truncateToWidth(head, width),
-        ...input.render(width),
-        this.#parts.tui.truncateToWidth(hint, width),
-      ],
-      handleInput: (data) => input.handleInput(data),
-      invalidate: () => undefined,
-    };
+    return { ...item, submenu: (current, done) => prompt(this.#parts, this.#theme, key, current, done) };
   }
 
   #change(id: string, value: string): void {

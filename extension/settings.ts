@@ -10,7 +10,7 @@ import { type ScreenParts, settingsScreen } from "./settings-screen.ts";
 import { accountText, failure, quotaRows, say, walletRows } from "./usage.ts";
 
 /** The value at a dotted path. */
-export function valueAt(settings: object, path: string): unknown {
+function valueAt(settings: object, path: string): unknown {
   return path.split(".").reduce<unknown>((place, name) => (place as Record<string, unknown> | null)?.[name], settings);
 }
 

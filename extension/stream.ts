@@ -8,25 +8,18 @@ import type {
   AssistantMessageEvent,
   AssistantMessageEventStream,
   Model,
-  SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { LiveAnswer, type Summary } from "./answer.ts";
 import { contextText } from "./context.ts";
-import { environment, type Host, timeZone } from "./environment.ts";
+import type { Host } from "./environment.ts";
 import { type Medium, withoutMedia } from "./media.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "./native.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
+import { type TurnOptions, turnRequest } from "./turn-request.ts";
 
 /** How long the addon may take to confirm an abort before the turn ends without it. */
 const ABORT_GRACE_MS = 60;
-
-/** Options beyond Pi 0.87's declaration: newer versions add `onProviderStreamEvent`. */
-export type TurnOptions = SimpleStreamOptions & {
-  onProviderStreamEvent?: (event: unknown, model: Model<string>) => void | Promise<void>;
-  /** Hears what was thrown before the turn ends with its text: Pi's events carry no error objects. */
-  onThrown?: (error: unknown) => void;
-};
 
 /** Runs one turn and feeds its events into `stream`, which the caller has already handed out. */
 export function runTurn(
@@ -69,20 +62,12 @@ class Turn {
   }
 
   begin(addon: Addon, host: Host, context: TranscriptContext): void {
-    const { signal, onPayload, onProviderStreamEvent } = this.#options;
+    const { signal } = this.#options;
     if (signal?.aborted) return this.#abort();
     const { context: slim, media } = withoutMedia(addon, context);
     this.#media = media;
-    const request = JSON.stringify({
-      environment: environment({ TZ: timeZone(), ...this.#options.env }),
-      host,
-      model: this.#model,
-      options: requestOptions(this.#options),
-      payloadHook: onPayload !== undefined,
-      rawEvents: onProviderStreamEvent !== undefined,
-    });
     this.#handle = addon.startTurn(
-      request,
+      turnRequest(host, this.#model, this.#options),
       contextText(slim),
       media.map(({ handle }) => handle),
       (ops) => this.#receive(ops),
@@ -220,14 +205,4 @@ class Turn {
     if (code === "cancelled") this.#abort();
     else this.#fail(message);
   }
-}
-
-/** The options that the addon understands. Pi passes others along, which need not even be JSON. */
-function requestOptions(options: TurnOptions): object {
-  const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
-  const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
-  return {
-    ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
-    ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
-  };
 }

@@ -23,7 +23,7 @@ const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** `62%`; something that is used never reads as nothing, and something that is left never as all. */
-export function percent(ratio: number): string {
+function percent(ratio: number): string {
   const exact = ratio * 100;
   if (exact > 0 && exact < 1) return "1%";
   if (exact > 99 && exact < 99.95) return "99%";

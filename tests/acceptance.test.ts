@@ -4,14 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { type AssistantMessage, createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
+import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { readFileSync } from "node:fs";
-import { host } from "../extension/environment.ts";
-import { type Addon, loadAddon } from "../extension/native.ts";
-import { runTurn } from "../extension/stream.ts";
 import { sessions } from "./fixtures/requests/sessions.ts";
 import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { bodyOf } from "./support/pi.ts";
+import { addon, type Dialect, DIALECTS, runOne, type TurnSetup } from "./support/turn.ts";
 
 interface SchemaCase {
   issue: string;
@@ -22,35 +20,20 @@ interface SchemaCase {
 const schemas = JSON.parse(
   readFileSync(new URL("fixtures/requests/tool-schemas.json", import.meta.url), "utf8"),
 ) as SchemaCase[];
-const DIALECTS = ["openai", "anthropic"];
+const native = addon();
 
 let simulator: Simulator;
-let addon: Addon;
 
 before(async () => {
-  const loaded = loadAddon();
-  assert.ok(loaded.addon, "problem" in loaded ? loaded.problem : "");
-  addon = loaded.addon;
   simulator = await startSimulator();
 });
 after(() => simulator.close());
 
-function model(): Model<string> {
-  const entries = JSON.parse(addon.fallbackModels()) as Model<string>[];
-  const entry = entries.find(({ id }) => id === "k3") as Model<string>;
-  return { ...entry, api: "kimi-code-native", provider: "kimi-coding", baseUrl: simulator.baseUrl };
-}
-
-async function ask(context: unknown, protocol: string, level: string | undefined): Promise<AssistantMessage> {
-  const stream = createAssistantMessageEventStream();
+async function ask(context: unknown, dialect: Dialect, options: TurnSetup["options"] = {}): Promise<AssistantMessage> {
   simulator.enqueue({ steps: [{ text: "fine" }] });
-  runTurn(addon, host("0.87.1"), stream, model(), context as never, {
-    apiKey: simulator.apiKey,
-    sessionId: "s",
-    env: { KIMI_CODE_PROTOCOL: protocol },
-    ...(level === undefined ? {} : { reasoning: level as never }),
-  });
-  return stream.result();
+  const { baseUrl, apiKey } = simulator;
+  const setup = { baseUrl, apiKey, dialect, context, id: "k3", options: { sessionId: "s", ...options } };
+  return (await runOne(native, setup)).message;
 }
 
 /** A refusal for a reason that repair cannot know. */
@@ -59,10 +42,10 @@ const refused = (message: string): { status: number; body: string } => ({
   body: JSON.stringify({ error: { message, type: "invalid_request_error" } }),
 });
 
-async function accepted(context: unknown, protocol: string): Promise<void> {
-  for (const level of ["high", undefined]) {
+async function accepted(context: unknown, protocol: Dialect): Promise<void> {
+  for (const options of [{ reasoning: "high" }, {}] as const) {
     simulator.reset();
-    const message = await ask(context, protocol, level);
+    const message = await ask(context, protocol, options);
     const sent = JSON.stringify(bodyOf(simulator.requests.at(-1)), null, 1);
     assert.equal(message.errorMessage, undefined, sent.slice(0, 4000));
     assert.equal(simulator.requests.length, 1);
@@ -119,7 +102,7 @@ describe("a refusal that names its culprit", () => {
       test(`${protocol}: ${refusal}`, async () => {
         simulator.reset();
         simulator.intercept(endpoint, refused(refusal));
-        const message = await ask({ messages: conversation() }, protocol, "high");
+        const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
         assert.equal(message.errorMessage, undefined);
         const [first, second] = simulator.requests.map((record) => JSON.stringify(bodyOf(record)));
         assert.equal(simulator.requests.length, 2);
@@ -131,7 +114,7 @@ describe("a refusal that names its culprit", () => {
       simulator.reset();
       const refusal = refused("Invalid request: unsupported image format");
       simulator.intercept(endpoint, refusal, refusal, refusal);
-      const message = await ask({ messages: conversation() }, protocol, "high");
+      const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
       assert.match(message.errorMessage ?? "", /unsupported image format/);
       assert.equal(simulator.requests.length, 2);
     });
@@ -140,17 +123,13 @@ describe("a refusal that names its culprit", () => {
   test("the payload hook sees both requests", async () => {
     simulator.reset();
     simulator.intercept("chat", refused("Invalid request: unsupported image format"));
-    simulator.enqueue({ steps: [{ text: "fine" }] });
     const seen: string[] = [];
-    const stream = createAssistantMessageEventStream();
-    runTurn(addon, host("0.87.1"), stream, model(), { messages: conversation() } as never, {
-      apiKey: simulator.apiKey,
-      onPayload: (body) => {
-        seen.push(JSON.stringify(body));
-        return { ...(body as object), temperature: 1 };
-      },
-    });
-    assert.equal((await stream.result()).errorMessage, undefined);
+    const onPayload = (body: unknown): object => {
+      seen.push(JSON.stringify(body));
+      return { ...(body as object), temperature: 1 };
+    };
+    const message = await ask({ messages: conversation() }, "openai", { onPayload });
+    assert.equal(message.errorMessage, undefined);
     assert.equal(seen.length, 2);
     assert.equal(bodyOf<{ temperature: number }>(simulator.requests.at(-1)).temperature, 1);
   });
@@ -162,7 +141,7 @@ describe("tools that cannot be written", () => {
     parameters["properties"] = { self: parameters };
     simulator.reset();
     const tools = [{ name: "loop", description: "d", parameters }];
-    const message = await ask({ tools, messages: [{ role: "user", content: "hi" }] }, "openai", "high");
+    const message = await ask({ tools, messages: [{ role: "user", content: "hi" }] }, "openai", { reasoning: "high" });
     assert.equal(message.errorMessage, undefined);
     const body = bodyOf<{ tools: { function: { name: string } }[] }>(simulator.requests[0]);
     assert.equal(body.tools[0]?.function.name, "loop");
@@ -171,7 +150,7 @@ describe("tools that cannot be written", () => {
   test("a message that contains itself is named", async () => {
     const part: Record<string, unknown> = { type: "text", text: "x" };
     part["self"] = part;
-    const message = await ask({ messages: [{ role: "user", content: [part] }] }, "openai", "high");
+    const message = await ask({ messages: [{ role: "user", content: [part] }] }, "openai", { reasoning: "high" });
     assert.match(message.errorMessage ?? "", /^message 0 of the conversation cannot be sent: /);
   });
 });

@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { loadAddon } from "../extension/native.ts";
 import { Kimi, KimiError } from "../index.ts";
 import { withoutProxies } from "./faults/document.ts";
 import { startThief, type Thief } from "./faults/thief.ts";
@@ -14,6 +13,7 @@ import { type Simulator, startSimulator } from "./simulator/index.ts";
 import { Machine } from "./support/account.ts";
 import { ROOT } from "./support/pi.ts";
 import { fakePng } from "./support/pictures.ts";
+import { addon } from "./support/turn.ts";
 
 let simulator: Simulator;
 let thief: Thief;
@@ -103,8 +103,7 @@ describe("a redirect is never followed", () => {
 
 describe("a project", () => {
   test("may not say where requests go, nor as whom we ask, nor what connects us", () => {
-    const { addon } = loadAddon();
-    const keys = JSON.parse(addon?.settingKeys() ?? "[]") as { path: string; homeOnly: boolean; expected: string }[];
+    const keys = JSON.parse(addon().settingKeys()) as { path: string; homeOnly: boolean; expected: string }[];
     const open = keys.filter(({ homeOnly }) => !homeOnly);
     assert.ok(open.length > 5);
     for (const { path, expected } of open) {

@@ -1,25 +1,19 @@
 /** The prompt cache: a conversation that grows keeps what the service has read, and `npm run measure:cache` shows it. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { Kimi } from "../index.ts";
 import { measure, type Step, UPLOAD_ALL } from "./measure-cache.ts";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
+import type { Simulator } from "./simulator/index.ts";
+import { withMachine } from "./support/account.ts";
 import { run } from "./support/packages.ts";
-import { Home, ROOT } from "./support/pi.ts";
+import { type Home, ROOT } from "./support/pi.ts";
 
 const CHUNK = 256;
 
 let simulator: Simulator;
-const home = new Home();
+let home: Home;
 
-before(async () => {
-  simulator = await startSimulator({ identityGate: "off" });
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-});
-after(async () => {
-  await simulator.close();
-  home.remove();
-});
+withMachine((...given) => ([simulator, home] = given), { identityGate: "off" });
 
 for (const protocol of ["openai", "anthropic"] as const) {
   test(`only what changes the prompt costs its cache (${protocol})`, async () => {

@@ -203,6 +203,7 @@ describe("on the way", () => {
       throw thrown;
     };
     await assert.rejects(kimi.files.upload(fakePng(2_000_000, "thrower"), { onProgress }), (error) => error === thrown);
+    await simulator.waitForRequest(({ endpoint, aborted }) => endpoint === "files" && aborted);
   });
 
   test("an abort closes the connection, before and during", async () => {

@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { extname, join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Kimi } from "../index.ts";
-import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
+import type { RequestRecord, Simulator } from "./simulator/index.ts";
 import { readMultipart } from "./simulator/multipart.ts";
-import { bodyOf, Home } from "./support/pi.ts";
+import { withMachine } from "./support/account.ts";
+import { bodyOf, type Home } from "./support/pi.ts";
 import { fakeMp4, fakePng } from "./support/pictures.ts";
 import { addon, runOne } from "./support/turn.ts";
 
@@ -36,16 +37,9 @@ const FILES = { image: fakePng(2_000_000, "captured"), video: fakeMp4(200_024, "
 const MIME = { image: "image/png", video: "video/mp4" };
 
 let simulator: Simulator;
-const home = new Home();
+let home: Home;
 
-before(async () => {
-  simulator = await startSimulator({ identityGate: "off" });
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-});
-after(async () => {
-  await simulator.close();
-  home.remove();
-});
+withMachine((...given) => ([simulator, home] = given), { identityGate: "off" });
 
 function form(record: RequestRecord): Part[] {
   const read = readMultipart(record.headers["content-type"] ?? "", record.rawBody);
@@ -88,7 +82,6 @@ for (const kind of ["image", "video"] as const) {
     const official = captured[kind].parts[0]?.filename ?? "";
 
     test("in a turn, where it has no name: the form, and the reference to it", async () => {
-      simulator.requests.length = 0;
       const part = { type: kind, mimeType: MIME[kind], data: FILES[kind].toString("base64") };
       const { message } = await runOne(addon(), {
         baseUrl: simulator.baseUrl,
@@ -106,7 +99,6 @@ for (const kind of ["image", "video"] as const) {
     });
 
     test("from a path, under its own name", async () => {
-      simulator.requests.length = 0;
       const path = join(home.cwd, official);
       writeFileSync(path, FILES[kind]);
       const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, env: { HOME: home.home } });

@@ -3,18 +3,17 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { type AssistantMessage, createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
-import { host } from "../extension/environment.ts";
+import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { Notices } from "../extension/notices.ts";
-import { runTurn, type TurnOptions } from "../extension/stream.ts";
+import type { TurnOptions } from "../extension/turn-request.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
 import { withMachine } from "./support/account.ts";
 import { Home } from "./support/pi.ts";
 import { fakeMp4, fakePng } from "./support/pictures.ts";
-import { addon as loadedAddon } from "./support/turn.ts";
+import { addon, runOne } from "./support/turn.ts";
 
 const MIB = 1024 * 1024;
-const addon = loadedAddon();
+const native = addon();
 let simulator: Simulator;
 let home: Home;
 
@@ -50,15 +49,9 @@ async function turn(
   id = "kimi-for-coding",
   notices = new Notices(),
 ): Promise<AssistantMessage> {
-  const stream = createAssistantMessageEventStream();
-  const entries = JSON.parse(addon.fallbackModels()) as Model<string>[];
-  const entry = entries.find((entry) => entry.id === id) as Model<string>;
-  const model = { ...entry, api: "kimi-code-native", provider: "kimi-coding", baseUrl: simulator.baseUrl };
-  const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent, ...options.env };
-  const given = { apiKey: simulator.apiKey, ...options, env };
-  runTurn(addon, host("0.87.1"), stream, model, { messages } as never, given, notices);
-  for await (const _ of stream);
-  return stream.result();
+  const { baseUrl, apiKey } = simulator;
+  const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
+  return (await runOne(native, { baseUrl, apiKey, env, options, id, notices, context: { messages } })).message;
 }
 
 function sent(endpoint: string): RequestRecord[] {
@@ -406,9 +399,10 @@ describe("failure", () => {
 
   test("a silent upload ends by its clock", async () => {
     simulator.intercept("files", { hang: "connect" }, { hang: "connect" });
-    const answer = await turn([picture("silent")], { env: { KIMI_CODE_UPLOAD_TIMEOUT_MS: "100" } });
+    const answer = await turn([picture("silent")], { env: { KIMI_CODE_UPLOAD_TIMEOUT_MS: "1000" } });
     assert.equal(answer.stopReason, "stop", answer.errorMessage);
     assert.deepEqual(urls(parts()), ["data:image/png"]);
+    assert.equal(uploads().length, 2);
   });
 
   test("an abort in mid-upload ends the turn and the connection, and the next turn uploads", async () => {
@@ -431,7 +425,9 @@ describe("failure", () => {
     const notices = new Notices();
     notices.attach({ setStatus: (_key, text) => void shown.push(text), notify: () => undefined });
     await turn([picture("slow")], {}, "kimi-for-coding", notices);
-    assert.match(shown[0] ?? "", /^Kimi: uploading file, 2\.0 MB of 2\.0 MB$/);
+    const [first = ""] = shown;
+    assert.match(first, /^Kimi: uploading file, \S+ MB of 2\.0 MB$/);
+    assert.ok(shown.includes("Kimi: uploading file, 2.0 MB of 2.0 MB"), JSON.stringify(shown));
     assert.equal(shown.at(-1), undefined);
   });
 
@@ -440,7 +436,9 @@ describe("failure", () => {
     simulator.intercept("files", ...delays);
     await turn([user(...delays.map((_, at) => image(fakePng(2 * MIB, `parallel${at}`))))]);
     assert.equal(uploads().length, 8);
-    assert.ok(new Set(uploads().map(({ connection }) => connection)).size <= 4);
+    const travelling = (at: number): number =>
+      uploads().filter(({ time, endedAt = Infinity }) => time <= at && at < endedAt).length;
+    for (const { time } of uploads()) assert.ok(travelling(time) <= 4, `${travelling(time)} at once`);
   });
 });
 

@@ -1,22 +1,17 @@
 /** Our bodies beside captured ones of the official client 2.1.0, member by member (kimi-code-2.1 §6). */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import type { Model } from "@earendil-works/pi-ai";
-import { type Addon, loadAddon } from "../extension/native.ts";
 import type { Members } from "./parity/canonical.ts";
 import { ourBody } from "./support/payload.ts";
+import { addon } from "./support/turn.ts";
 
 const captured = JSON.parse(
   readFileSync(new URL("fixtures/requests/official.json", import.meta.url), "utf8"),
 ) as Record<string, Members>;
 
-let addon: Addon;
-before(() => {
-  const loaded = loadAddon();
-  assert.ok(loaded.addon, "problem" in loaded ? loaded.problem : "");
-  addon = loaded.addon;
-});
+const native = addon();
 
 const FILE =
   "1\thello file\n<system>1 line read from file starting from line 1. Total lines in file: 1. Requested range complete. " +
@@ -38,7 +33,7 @@ function context(name: string, question: string, path: string, reasoning?: Membe
 }
 
 async function compare(name: string, id: string, change: object, own: unknown): Promise<void> {
-  const entries = JSON.parse(addon.fallbackModels()) as Model<string>[];
+  const entries = JSON.parse(native.fallbackModels()) as Model<string>[];
   const model = {
     ...entries[0],
     id,
@@ -48,7 +43,7 @@ async function compare(name: string, id: string, change: object, own: unknown): 
     ...change,
   };
   const protocol = name.startsWith("messages") ? "anthropic" : "openai";
-  const body = await ourBody(addon, model as Model<string>, own, {
+  const body = await ourBody(native, model as Model<string>, own, {
     reasoning: "high",
     env: { KIMI_CODE_PROTOCOL: protocol },
   });

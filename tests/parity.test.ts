@@ -3,12 +3,11 @@
  * docs/architecture.md and taken away by parity/canonical.ts; everything else has to be equal.
  */
 import assert from "node:assert/strict";
-import { before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import type { Context, Model } from "@earendil-works/pi-ai";
 import { streamSimple as piAnthropic } from "@earendil-works/pi-ai/api/anthropic-messages";
 import { streamSimple as piOpenai } from "@earendil-works/pi-ai/api/openai-completions";
 import { normalizeContext } from "@earendil-works/pi-ai/utils/transcript";
-import { type Addon, loadAddon } from "../extension/native.ts";
 import {
   anthropic,
   hasLateTools,
@@ -19,6 +18,7 @@ import {
 } from "./parity/canonical.ts";
 import { conversation, type Shape } from "./parity/random.ts";
 import { ourBody } from "./support/payload.ts";
+import { addon } from "./support/turn.ts";
 
 const SHAPES: Shape[] = ["prompt and tools", "system messages"];
 const PER_SHAPE = 150;
@@ -55,12 +55,7 @@ const anthropicCompat = {
   supportsMidConvoSystemMessages: true,
 };
 
-let addon: Addon;
-before(() => {
-  const loaded = loadAddon();
-  assert.ok(loaded.addon, "problem" in loaded ? loaded.problem : "");
-  addon = loaded.addon;
-});
+const native = addon();
 
 function model(change: Record<string, unknown>): Model<never> {
   return { ...common, ...change } as unknown as Model<never>;
@@ -88,7 +83,7 @@ async function piBody(stream: PiStream, own: Model<never>, context: Context): Pr
 }
 
 const ours = (context: Context, protocol: string, input = common.input): Promise<Members> =>
-  ourBody(addon, model({ api: "kimi-code-native", compat: { supportsMidConvoToolAdditions: true }, input }), context, {
+  ourBody(native, model({ api: "kimi-code-native", compat: { supportsMidConvoToolAdditions: true }, input }), context, {
     reasoning: "high",
     env: { KIMI_CODE_PROTOCOL: protocol },
   });

@@ -5,7 +5,6 @@ import type { Theme, ToolDefinition } from "@earendil-works/pi-coding-agent";
 import { initTheme } from "@earendil-works/pi-coding-agent";
 import { stripTerminalSequences, visibleWidth } from "@earendil-works/pi-tui";
 import { host } from "../extension/environment.ts";
-import { loadAddon } from "../extension/native.ts";
 import { KimiServices } from "../extension/services.ts";
 import { datasourceTool } from "../extension/tools-datasource.ts";
 import { fetchTool } from "../extension/tools-fetch.ts";
@@ -13,16 +12,15 @@ import { piParts } from "../extension/tools-parts.ts";
 import type { Component } from "../extension/tools-render.ts";
 import { searchTool } from "../extension/tools-search.ts";
 import type { ToolParts } from "../extension/tools.ts";
+import { addon } from "./support/turn.ts";
 
 let shared: ToolParts;
 let collapsed = true;
 
 before(async () => {
   initTheme("dark");
-  const { addon } = loadAddon();
-  assert.ok(addon);
   shared = {
-    services: new KimiServices(addon, host(undefined)),
+    services: new KimiServices(addon(), host(undefined)),
     // The key bindings exist in an interactive Pi only; tests/tools-tui.test.ts looks at one.
     parts: { ...(await piParts()), keyHint: (_binding, description) => `ctrl+o ${description}` },
     collapsed: () => collapsed,

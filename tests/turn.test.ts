@@ -1,51 +1,24 @@
 /** One turn without Pi around it: the event contract, hooks, abort, and what happens when something is missing. */
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
-import {
-  type AssistantMessage,
-  type AssistantMessageEvent,
-  createAssistantMessageEventStream,
-  type Model,
-} from "@earendil-works/pi-ai";
-import { host } from "../extension/environment.ts";
-import { type Addon, loadAddon } from "../extension/native.ts";
-import { runTurn, type TurnOptions } from "../extension/stream.ts";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { AssistantMessageEvent } from "@earendil-works/pi-ai";
+import type { TurnOptions } from "../extension/turn-request.ts";
+import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
 import { bodyOf } from "./support/pi.ts";
+import { addon, type Outcome, QUESTION, runOne, type TurnSetup } from "./support/turn.ts";
 
+const native = addon();
 let simulator: Simulator;
-let addon: Addon;
 
 before(async () => {
-  const loaded = loadAddon();
-  assert.ok(loaded.addon, "problem" in loaded ? loaded.problem : "");
-  addon = loaded.addon;
   simulator = await startSimulator();
 });
 after(() => simulator.close());
 beforeEach(() => simulator.reset());
 
-function model(): Model<string> {
-  const entries = JSON.parse(addon.fallbackModels()) as Model<string>[];
-  const entry = entries.find(({ id }) => id === "kimi-for-coding") as Model<string>;
-  return { ...entry, api: "kimi-code-native", provider: "kimi-coding", baseUrl: simulator.baseUrl };
-}
-
-interface Outcome {
-  events: AssistantMessageEvent[];
-  message: AssistantMessage;
-  kinds: string[];
-}
-
-const QUESTION = { messages: [{ role: "user", content: "hi", timestamp: 1 }] };
-
-/** Runs a turn and collects its events until the stream ends. */
-async function turn(options: TurnOptions = {}, context: unknown = QUESTION): Promise<Outcome> {
-  const stream = createAssistantMessageEventStream();
-  runTurn(addon, host("0.87.1"), stream, model(), context as never, { apiKey: simulator.apiKey, ...options });
-  const events: AssistantMessageEvent[] = [];
-  for await (const event of stream) events.push(event);
-  return { events, message: await stream.result(), kinds: events.map(({ type }) => type) };
+function turn(options: TurnOptions = {}, setup: Partial<TurnSetup> = {}): Promise<Outcome> {
+  return runOne(native, { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, options, ...setup });
 }
 
 function terminals(events: AssistantMessageEvent[]): number {
@@ -91,7 +64,7 @@ describe("the contract", () => {
     ];
     for (const shape of shapes) {
       simulator.enqueue({ steps: [{ text: "ok" }] });
-      await turn({}, shape);
+      await turn({}, { context: shape });
     }
     const [first, second] = simulator.requests;
     assert.equal(first?.rawBody.toString(), second?.rawBody.toString());
@@ -99,15 +72,14 @@ describe("the contract", () => {
 
   test("arguments grow in the one live object", async () => {
     const value = { path: "a.txt", edits: [{ old: "x", new: "ü\n" }], deep: { n: -1.5e3, t: true, z: null } };
-    simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: value }, size: 3, pauseMs: 5 }] });
-    const stream = createAssistantMessageEventStream();
-    runTurn(addon, host("0.87.1"), stream, model(), QUESTION as never, { apiKey: simulator.apiKey });
+    simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: value }, size: 3, pauseMs: 25 }] });
     let live: unknown;
     const seen = new Set<string>();
-    for await (const event of stream) {
+    const onEvent = (event: AssistantMessageEvent): void => {
       if (event.type === "toolcall_start") live = (event.partial.content[0] as { arguments: unknown }).arguments;
       if (event.type === "toolcall_delta") seen.add(JSON.stringify(live));
-    }
+    };
+    await turn({}, { onEvent });
     assert.deepEqual(live, value);
     assert.ok(seen.size > 1, "the preview changed while the text arrived");
   });
@@ -133,12 +105,12 @@ describe("hooks", () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     const { kinds } = await turn({
       onPayload: async (payload) => {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await sleep(20);
         order.push(`payload:${(payload as { model: string }).model}:${simulator.requests.length}`);
         return undefined;
       },
       onResponse: async ({ status }) => {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await sleep(20);
         order.push(`response:${status}`);
       },
       onProviderStreamEvent: (event) => {
@@ -181,21 +153,33 @@ describe("abort", () => {
     assert.equal(simulator.requests.length, 0);
   });
 
-  for (const [moment, scenario] of [
-    ["waiting for headers", { hang: "headers" }],
-    ["waiting for the first words", { steps: [{ comment: "alive" }, { pauseMs: 20_000 }, { text: "late" }] }],
-    ["streaming", { steps: [{ repeat: { kind: "text", count: 100_000, text: "word ", perSecond: 500 } }] }],
+  // Each scenario lasts much longer than an abort may take, and than it takes on a crowded machine.
+  for (const [moment, scenario, reached] of [
+    ["waiting for headers", { hang: "headers" }, () => true],
+    [
+      "waiting for the first words",
+      { steps: [{ comment: "alive" }, { pauseMs: 60_000 }, { text: "late" }] },
+      ({ status }: RequestRecord) => status === 200,
+    ],
+    [
+      "streaming",
+      { steps: [{ repeat: { kind: "text", count: 30_000, text: "word ", perSecond: 500 } }] },
+      ({ status }: RequestRecord) => status === 200,
+    ],
   ] as const) {
     test(`while ${moment} ends the turn at once`, async () => {
       simulator.enqueue(scenario as never);
       const controller = new AbortController();
-      let at = 0;
-      setTimeout(() => {
-        at = performance.now();
-        controller.abort();
-      }, 300);
-      const { events, message } = await turn({ signal: controller.signal });
-      assert.ok(performance.now() - at < 2000);
+      const words = Promise.withResolvers<void>();
+      const onEvent = ({ type }: { type: string }): void => void (type === "text_delta" && words.resolve());
+      const running = turn({ signal: controller.signal }, { onEvent });
+      await simulator.waitForRequest(reached);
+      if (moment === "streaming") await words.promise;
+      const at = performance.now();
+      controller.abort();
+      const { events, message } = await running;
+      assert.ok(performance.now() - at < 20_000);
+      await simulator.waitForRequest(({ ended }) => ended === "aborted");
       assert.equal(message.stopReason, "aborted");
       assert.equal(message.errorMessage, "Request was aborted");
       assert.equal(terminals(events), 1);
@@ -205,8 +189,11 @@ describe("abort", () => {
 
   test("a hook that hangs does not hold an abort up", async () => {
     const controller = new AbortController();
-    setTimeout(() => controller.abort(), 50);
-    const { message } = await turn({ signal: controller.signal, onPayload: () => new Promise(() => {}) });
+    const onPayload = (): Promise<never> => {
+      setImmediate(() => controller.abort());
+      return new Promise(() => {});
+    };
+    const { message } = await turn({ signal: controller.signal, onPayload });
     assert.equal(message.stopReason, "aborted");
   });
 });

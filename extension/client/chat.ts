@@ -12,7 +12,8 @@ import type {
 } from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
 import { type Addon, type Op, OpCode } from "../native.ts";
-import { runTurn, type TurnOptions } from "../stream.ts";
+import { runTurn } from "../stream.ts";
+import type { TurnOptions } from "../turn-request.ts";
 import type { Transcript } from "./conversation.ts";
 import { type Failure, kimiError } from "./errors.ts";
 import type { AssistantMessage, ToolCall } from "./messages.ts";

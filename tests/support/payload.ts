@@ -2,7 +2,8 @@
 import { createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
 import type { Addon } from "../../extension/native.ts";
-import { runTurn, type TurnOptions } from "../../extension/stream.ts";
+import { runTurn } from "../../extension/stream.ts";
+import type { TurnOptions } from "../../extension/turn-request.ts";
 import type { Members } from "../parity/canonical.ts";
 
 /** Our body for a context. */

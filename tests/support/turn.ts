@@ -8,7 +8,8 @@ import {
 import { host } from "../../extension/environment.ts";
 import { type Addon, loadAddon } from "../../extension/native.ts";
 import type { Notices } from "../../extension/notices.ts";
-import { runTurn, type TurnOptions } from "../../extension/stream.ts";
+import { runTurn } from "../../extension/stream.ts";
+import type { TurnOptions } from "../../extension/turn-request.ts";
 
 export const DIALECTS = ["openai", "anthropic"] as const;
 export type Dialect = (typeof DIALECTS)[number];
@@ -29,6 +30,8 @@ export interface TurnSetup {
   env?: Record<string, string>;
   options?: TurnOptions;
   context?: unknown;
+  /** Id of the model, `kimi-for-coding` if not given. */
+  id?: string;
   notices?: Notices;
   /** Called with every event as it arrives. */
   onEvent?: (event: AssistantMessageEvent) => void;
@@ -42,9 +45,9 @@ export function addon(): Addon {
   return loaded.addon;
 }
 
-export function model(native: Addon, baseUrl: string): Model<string> {
+export function model(native: Addon, baseUrl: string, wanted = "kimi-for-coding"): Model<string> {
   const entries = JSON.parse(native.fallbackModels()) as Model<string>[];
-  const entry = entries.find(({ id }) => id === "kimi-for-coding") as Model<string>;
+  const entry = entries.find(({ id }) => id === wanted) as Model<string>;
   return { ...entry, api: "kimi-code-native", provider: "kimi-coding", baseUrl };
 }
 
@@ -52,10 +55,10 @@ export function model(native: Addon, baseUrl: string): Model<string> {
 export async function runOne(native: Addon, setup: TurnSetup): Promise<Outcome> {
   const stream = createAssistantMessageEventStream();
   const start = performance.now();
-  const env = { ...setup.env, KIMI_CODE_PROTOCOL: setup.dialect ?? "openai" };
+  const env = { KIMI_CODE_PROTOCOL: setup.dialect ?? "openai", ...setup.options?.env, ...setup.env };
   const options = { apiKey: setup.apiKey ?? "sk-kimi-test", ...setup.options, env };
   const context = (setup.context ?? QUESTION) as never;
-  runTurn(native, host("0.87.1"), stream, model(native, setup.baseUrl), context, options, setup.notices);
+  runTurn(native, host("0.87.1"), stream, model(native, setup.baseUrl, setup.id), context, options, setup.notices);
   const events: AssistantMessageEvent[] = [];
   for await (const event of stream) {
     events.push(event);
