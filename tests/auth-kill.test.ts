@@ -36,8 +36,11 @@ test("quitting while the refresh token is on its way waits for its successor", a
   const login = simulator.oauth.login();
   machine.kimiLogin(login, -5);
   machine.piLogin(login, -5);
-  const turn = await machine.nodeTurn({ env: { TEST_EXIT_MS: "1500" } });
-  assert.equal(turn.error, "ended without an answer");
+  let pid = 0;
+  const turn = machine.nodeTurn({ started: (started) => (pid = started) });
+  await simulator.waitForRequest(({ endpoint }) => endpoint === "token", 60_000);
+  process.kill(pid, "SIGTERM");
+  assert.equal((await turn).error, "ended without an answer");
   assert.equal(simulator.oauth.refreshes, 1);
   assert.ok(simulator.oauth.isAlive(machine.kimi?.refresh_token ?? ""));
   assert.deepEqual([existsSync(machine.lockPath), existsSync(`${machine.authPath}.lock`)], [false, false]);

@@ -111,7 +111,7 @@ describe("Pi asks for a refresh", () => {
     const peer = simulator.oauth.rotate(login.refresh);
     assert.ok(typeof peer === "object");
     const renewing = renew(machine.pi as Entry);
-    await sleep(700);
+    await simulator.waitForRequest(({ endpoint, status }) => endpoint === "token" && status === 400);
     machine.kimiLogin(peer, 900);
     assert.equal((await renewing).credential?.access, peer.access);
   });

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Addon } from "../extension/native.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "./simulator/index.ts";
 import { Machine } from "./support/account.ts";
+import { turnOfLoop } from "./simulator/wire.ts";
 import { addon as loadedAddon } from "./support/turn.ts";
 
 /** Several rounds run at once, each in a home of its own. */
@@ -20,8 +21,8 @@ const AT_ONCE = 4;
 const TOKEN_MS = 30;
 
 /**
- * After the answer has left the OAuth host, a program on a busy machine may take this long until its first byte is on disk,
- * in milliseconds. Whoever is killed later must not have lost anything.
+ * After the answer has left the OAuth host, a program may take this long until its first byte is on disk, in milliseconds.
+ * Whoever is killed later must not have lost anything. On a crowded machine it is {@link Life.arrival}.
  */
 const ARRIVAL_MS = 100;
 
@@ -93,11 +94,13 @@ interface Life {
   call: number;
   /** From the start to the end. */
   end: number;
+  /** From the answer's departure to its first byte on disk, at most: half of what is left to do by then. */
+  arrival: number;
 }
 
 /** How long an undisturbed program lives while its neighbours run. */
 async function lifetime(simulator: Simulator): Promise<Life> {
-  const lives = Array.from({ length: AT_ONCE }, async (): Promise<Life> => {
+  const lives = Array.from({ length: AT_ONCE }, async () => {
     const machine = new Machine(simulator);
     const login = simulator.oauth.login();
     machine.kimiLogin(login, -5);
@@ -109,7 +112,9 @@ async function lifetime(simulator: Simulator): Promise<Life> {
     return { call: time - started, end: Date.now() - started };
   });
   const all = await Promise.all(lives);
-  return { call: Math.max(...all.map((one) => one.call)), end: Math.max(...all.map((one) => one.end)) };
+  const [call, end] = [Math.max(...all.map((one) => one.call)), Math.max(...all.map((one) => one.end))];
+  const rest = Math.max(...all.map((one) => one.end - one.call - TOKEN_MS));
+  return { call, end, arrival: Math.max(ARRIVAL_MS, rest / 2) };
 }
 
 function presents(record: RequestRecord, refreshToken: string): boolean {
@@ -149,6 +154,8 @@ async function round(number: number, { simulator, addon, storm, life }: Tools): 
     else storm.died.afterTheAnswer += 1;
   }
   await turn;
+  // What the dead one had sent is read within a few turns of the event loop.
+  for (let turns = 0; turns < 5; turns += 1) await turnOfLoop();
   // A refresh that was on its way when the program died is finished by the service.
   const seen = call();
   if (seen !== undefined && seen.ended === undefined) await sleep(2 * TOKEN_MS);
@@ -168,7 +175,7 @@ async function round(number: number, { simulator, addon, storm, life }: Tools): 
     if (!before) storm.recovered += 1;
     if (presented > 1) storm.reuses += 1;
   } else if (seen !== undefined && (seen.ended !== "complete" || since <= 0)) storm.onTheWire += 1;
-  else if (since <= ARRIVAL_MS) {
+  else if (since <= life.arrival) {
     storm.justArrived += 1;
     storm.longestMomentMs = Math.max(storm.longestMomentMs, since);
   } else storm.lost.push(`${phase}, ${situation}: killed ${since} ms after the answer had left`);
@@ -197,7 +204,7 @@ async function moment(
     return void (await sleep(TOKEN_MS * Math.random()));
   }
   await answered();
-  await sleep(2 * ARRIVAL_MS * Math.random() ** 3);
+  await sleep(2 * life.arrival * Math.random() ** 3);
 }
 
 if (process.argv[1] === import.meta.filename) {

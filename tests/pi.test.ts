@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { platformName } from "../extension/native.ts";
 import { type Scenario, type Simulator } from "./simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, ROOT, RpcPi, runPi, textOf } from "./support/pi.ts";
@@ -109,7 +108,10 @@ describe("JSON mode", () => {
       .filter((event) => event.type === "text_delta");
     assert.equal(deltas.map((event) => event.delta).join(""), text);
     assert.equal(textOf(messages(events)[0]), text);
-    assert.ok(deltas.length < 200, `merged at display rate, not one event per delta (${deltas.length})`);
+    // A frame per 33 ms, for as long as the answer took and a little longer.
+    const [{ time, endedAt = Infinity } = { time: 0 }] = simulator.requests;
+    const frames = (endedAt - time) / 33 + 100;
+    assert.ok(deltas.length < frames, `merged at display rate, not one event per delta (${deltas.length})`);
   });
 
   test("a tool is run and its output goes back", async () => {
@@ -175,10 +177,10 @@ describe("RPC mode", () => {
 
   for (const [moment, scenario] of [
     ["connecting", { hang: "headers" }],
-    ["streaming", { steps: [{ text: "begin" }, { pauseMs: 20_000 }, { text: "end" }] }],
+    ["streaming", { steps: [{ text: "begin" }, { pauseMs: 60_000 }, { text: "end" }] }],
     [
       "between frames",
-      { steps: [{ text: "begin" }, { repeat: { kind: "text", count: 5000, text: "word ", perSecond: 200 } }] },
+      { steps: [{ text: "begin" }, { repeat: { kind: "text", count: 12_000, text: "word ", perSecond: 200 } }] },
     ],
   ] satisfies [string, Scenario][]) {
     test(`abort while ${moment} ends at once and closes the socket`, async () => {
@@ -193,12 +195,12 @@ describe("RPC mode", () => {
       const aborted = Date.now();
       await pi.command({ type: "abort" });
       await pi.waitFor((event) => event.type === "agent_settled", from);
-      assert.ok(Date.now() - aborted < 5000);
+      assert.ok(Date.now() - aborted < 20_000);
       const message = messages(pi.events.slice(from)).at(-1);
       assert.equal(message?.stopReason, "aborted");
       if (moment !== "connecting") assert.match(textOf(message), /^begin/);
-      for (let tries = 0; tries < 40 && !request.aborted; tries += 1) await sleep(25);
-      assert.ok(request.aborted, "the service saw the connection close");
+      // The service sees the connection close.
+      await simulator.waitForRequest(({ id, aborted }) => id === request.id && aborted);
     });
   }
 
@@ -290,7 +292,10 @@ describe("what is missing", () => {
     };
     const builtIn = data.models.filter((model) => model.provider === "kimi-coding");
     assert.ok(builtIn.length > 0 && builtIn.every((model) => model.api === "anthropic-messages"));
-    const warnings = pi.events.filter((event) => event.type === "extension_ui_request" && event["method"] === "notify");
+    const isWarning = (event: PiEvent): boolean =>
+      event.type === "extension_ui_request" && event["method"] === "notify";
+    await pi.waitFor(isWarning);
+    const warnings = pi.events.filter(isWarning);
     assert.equal(warnings.length, 1);
     assert.match(JSON.stringify(warnings[0]), new RegExp(`pi-provider-kimi-code-${platformName()}.*pi install`));
   });

@@ -2,16 +2,15 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Home } from "./support/pi.ts";
+import { test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import type { Home } from "./support/pi.ts";
 import { Terminal } from "./support/tmux.ts";
+import { withPi } from "./support/with-pi.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
+let home: Home;
+withPi((...given) => ([simulator, home] = given));
 
 /** Set to a directory, the screens are kept there for looking at them. */
 const KEEP = process.env["KEEP_SCREENS"];
@@ -25,9 +24,8 @@ function keep(name: string, screen: string): void {
 async function within(
   columns: number,
   theme: "dark" | "light",
-  run: (terminal: Terminal, home: Home) => Promise<void>,
+  run: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
-  const home = new Home();
   home.settings({ theme });
   const terminal = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], {
     home,
@@ -37,10 +35,9 @@ async function within(
   });
   try {
     await terminal.waitFor(/kimi-for-coding/);
-    await run(terminal, home);
+    await run(terminal);
   } finally {
     terminal.close();
-    home.remove();
   }
 }
 
@@ -50,7 +47,6 @@ for (const columns of [60, 100, 160]) {
       `the screen reads well with ${columns} columns, ${theme}`,
       { skip: !Terminal.available && "needs tmux" },
       async () => {
-        simulator.reset();
         await within(columns, theme, async (terminal) => {
           await terminal.submit("/kimi-settings");
           // The footer below is drawn by an answer of its own.
@@ -71,8 +67,7 @@ test(
   "what is changed on the screen counts at once and stands in the file",
   { skip: !Terminal.available && "needs tmux" },
   async () => {
-    simulator.reset();
-    await within(100, "dark", async (terminal, home) => {
+    await within(100, "dark", async (terminal) => {
       await terminal.submit("/kimi-settings");
       await terminal.waitFor(/Changes go to/);
       terminal.type("moonshot_fetch.en");
@@ -106,7 +101,6 @@ test(
   "a service that does not answer leaves the screen usable and says so",
   { skip: !Terminal.available && "needs tmux" },
   async () => {
-    simulator.reset();
     simulator.intercept("me", { delayMs: 30_000 });
     simulator.intercept("usages", { status: 503 }, { status: 503 });
     await within(100, "dark", async (terminal) => {

@@ -195,11 +195,12 @@ test("the quota stands in the footer, and one setting takes it away", async () =
   const pi = rpc();
   const status = await pi.waitFor((event) => ui("setStatus")(event) && event["statusText"] !== undefined);
   assert.match(String(status["statusText"]), /^Kimi 5h 62% · wk 18% · resets (\w{3} )?\d\d:\d\d$/);
-  await pi.command({ type: "prompt", message: "/kimi-settings statusLine off" });
   const from = pi.events.length;
+  await pi.command({ type: "prompt", message: "/kimi-settings statusLine off" });
   await pi.prompt("hello");
-  const cleared = await pi.waitFor(ui("setStatus"), from);
-  assert.equal(cleared["statusText"], undefined);
+  const line = (event: PiEvent): boolean => ui("setStatus")(event) && event["statusKey"] === status["statusKey"];
+  await pi.waitFor((event) => line(event) && event["statusText"] === undefined, from);
+  assert.equal(pi.events.findLast(line)?.["statusText"], undefined, "and it stays away");
 });
 
 test("two processes ask for the quota once, and neither asks after each turn", async () => {

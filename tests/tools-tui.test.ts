@@ -2,26 +2,21 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { call, type Simulator, startSimulator, text } from "./simulator/index.ts";
-import { Home } from "./support/pi.ts";
+import { test } from "node:test";
+import { call, type Simulator, text } from "./simulator/index.ts";
+import type { Home } from "./support/pi.ts";
 import { Terminal } from "./support/tmux.ts";
+import { withPi } from "./support/with-pi.ts";
 
 let simulator: Simulator;
 let home: Home;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => {
-  simulator.reset();
-  home = new Home();
+withPi((...given) => {
+  [simulator, home] = given;
   const { access, refresh } = simulator.oauth.login();
   const entry = { type: "oauth", access, refresh, expires: Date.now() + 900_000 };
   writeFileSync(join(home.agent, "auth.json"), JSON.stringify({ "kimi-coding": entry }));
 });
-afterEach(() => home.remove());
 
 function enable(collapsed: boolean): void {
   mkdirSync(join(home.home, ".pi"), { recursive: true });

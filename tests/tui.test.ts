@@ -1,21 +1,15 @@
 /** What a person sees: real Pi in a terminal. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { type Simulator, startSimulator } from "./simulator/index.ts";
-import { Home } from "./support/pi.ts";
+import { test } from "node:test";
+import type { Simulator } from "./simulator/index.ts";
+import type { Home } from "./support/pi.ts";
 import { Terminal } from "./support/tmux.ts";
+import { withPi } from "./support/with-pi.ts";
 
 let simulator: Simulator;
 let home: Home;
 
-before(async () => {
-  simulator = await startSimulator();
-  home = new Home();
-});
-after(async () => {
-  home.remove();
-  await simulator.close();
-});
+withPi((...given) => ([simulator, home] = given));
 
 test("a conversation with a tool reads as it should, and Escape stops an answer", async () => {
   const terminal = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], {

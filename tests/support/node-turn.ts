@@ -7,8 +7,7 @@ if (addon === undefined) throw new Error(JSON.stringify(rest));
 process.once("exit", () => addon.settle());
 
 // A person quits in the middle of it.
-const exitAfter = process.env["TEST_EXIT_MS"];
-if (exitAfter !== undefined) setTimeout(() => process.exit(0), Number(exitAfter));
+process.once("SIGTERM", () => process.exit(0));
 
 const key = process.env["TEST_KEY"];
 const request = {

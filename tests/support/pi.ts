@@ -133,10 +133,6 @@ export class RpcPi {
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
   }
 
-  get pid(): number | undefined {
-    return this.#child.pid;
-  }
-
   /** Sends a command and returns its response. */
   async command(command: { type: string; [member: string]: unknown }): Promise<PiEvent> {
     this.#serial += 1;

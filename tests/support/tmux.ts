@@ -65,7 +65,7 @@ export class Terminal {
   }
 
   /** Waits until the screen matches and returns it. */
-  async waitFor(pattern: RegExp, timeoutMs = 30_000): Promise<string> {
+  async waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<string> {
     const end = Date.now() + timeoutMs;
     for (;;) {
       const screen = this.screen();
@@ -75,14 +75,21 @@ export class Terminal {
     }
   }
 
-  /** Submits a prompt or command; the pause lets an autocomplete list settle. */
+  /** Submits a prompt or command once it is on the screen; the pause lets an autocomplete list settle. */
   async submit(text: string): Promise<void> {
     this.type(text);
+    await this.waitFor(new RegExp(text.trim().replaceAll(/\W/g, "\\$&")));
     await sleep(300);
     this.press("Enter");
   }
 
+  /** Ends the program at once, so that it asks nothing of the service of the next test. */
   close(): void {
+    try {
+      process.kill(this.pid, "SIGKILL");
+    } catch {
+      // It has ended by itself.
+    }
     spawnSync("tmux", ["-L", this.#socket, "kill-server"]);
   }
 }
