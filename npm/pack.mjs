@@ -4,7 +4,7 @@
 // The manifests are made here and not committed. A committed `optionalDependencies` would name packages of a version that is
 // not published yet, and the next `npm install` would drop them from the lock file, which `npm ci` then refuses.
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -61,7 +61,9 @@ function pack(out, manifest, suffix, fill) {
     if (packed.status !== 0) throw new Error(`npm pack failed for ${manifest.name}: ${packed.stderr}`);
     const file = `${manifest.name}-${manifest.version}.tgz`;
     const target = join(resolve(out), file.replace(/\.tgz$/, `${suffix}.tgz`));
-    cpSync(join(stage, file), target);
+    // Renamed into place: somebody else may be packing or reading the same file.
+    cpSync(join(stage, file), `${target}.${process.pid}`);
+    renameSync(`${target}.${process.pid}`, target);
     return target;
   } finally {
     rmSync(stage, { recursive: true, force: true });

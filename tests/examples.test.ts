@@ -142,8 +142,9 @@ test("importing loads no binary and takes no time worth mentioning", async () =>
     join(work, "import.mjs"),
     `const before = performance.now();
      await import("pi-provider-kimi-code");
+     const took = performance.now() - before;
      const loaded = process.report.getReport().sharedObjects.some((file) => file.endsWith("kimi-code.node"));
-     console.log(loaded, performance.now() - before < 1000);`,
+     console.log(loaded, took < 1000);`,
   );
   assert.equal(await output("import.mjs"), "false true");
 });

@@ -352,6 +352,6 @@ describe("bytes on the wire", () => {
     simulator.enqueue({ steps: [repeat("thinking", 40, "t", 200)] });
     assert.equal((await eventsOf(await messages(simulator))).length, 45);
     const took = performance.now() - start;
-    assert.ok(took > 150 && took < 1500, `40 deltas at 200 per second took ${took} ms`);
+    assert.ok(took > 150 && took < 10_000, `40 deltas at 200 per second took ${took} ms`);
   });
 });

@@ -29,7 +29,7 @@ test("worker threads may start and end at will", async () => {
 });
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  test(`Pi may be ended by ${signal} in the middle of an answer`, { timeout: 60_000 }, async () => {
+  test(`Pi may be ended by ${signal} in the middle of an answer`, { timeout: 120_000 }, async () => {
     const { code, signal: by, stderr } = await ground.endPi(signal);
     assert.ok(by === signal || code === 128 + constants.signals[signal], `code ${code}, signal ${by}: ${stderr}`);
     assert.equal(stderr, "");
@@ -37,7 +37,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
 }
 
 for (const way of ENDINGS) {
-  test(`a process may end by '${way}' in the middle of its answers`, { timeout: 30_000 }, async () => {
+  test(`a process may end by '${way}' in the middle of its answers`, { timeout: 120_000 }, async () => {
     for (const delay of way === "return" ? [0] : [0, 40, 150]) {
       assert.equal(complaint(way, await ground.end(way, delay)), undefined);
     }

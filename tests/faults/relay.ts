@@ -117,11 +117,16 @@ function breakOff(client: Socket, how: Break): void {
   if (how === "garbage") client.end(GARBAGE);
 }
 
-/** A port on which nobody listens. */
+/** A port on which nobody listens, below those that systems hand out: nobody gets it by chance in the meantime. */
 export async function deadPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address() as { port: number };
-  await new Promise((closed) => server.close(closed));
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((closed) => server.close(closed));
+    return port;
+  }
 }
