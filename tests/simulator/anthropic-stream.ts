@@ -31,7 +31,7 @@ export function anthropicStopReason(finish: string): string {
   }
 }
 
-export function anthropicUsage(context: AnswerContext, spec: UsageSpec | undefined, output?: number): JsonObject {
+function anthropicUsage(context: AnswerContext, spec: UsageSpec | undefined, output?: number): JsonObject {
   if (spec?.raw !== undefined) return spec.raw;
   const usage = settleUsage(context, spec);
   return {

@@ -8,7 +8,7 @@ import { PromptCache } from "./prompt-cache.ts";
 import { Plan } from "./usage.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
 
-export const DEFAULT_KEY = "sk-kimi-sim";
+const DEFAULT_KEY = "sk-kimi-sim";
 
 function defaultSettings(): Settings {
   return {

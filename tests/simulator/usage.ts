@@ -78,7 +78,7 @@ export const usageShapes = {
   exhausted: (): Json => ratioView({ fiveHours: 1 }),
 };
 
-export function defaultProfile(): JsonObject {
+function defaultProfile(): JsonObject {
   return {
     user_id: "sim-user",
     nickname: "Simulated User",
