@@ -6,6 +6,7 @@ use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::read;
 use crate::auth::Credential;
 use crate::background::in_background;
 use crate::catalog;
@@ -29,11 +30,6 @@ struct Question {
 }
 
 impl Question {
-    fn parse(text: &str) -> Result<Self> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}")))
-    }
-
     fn environment(&self) -> Environment {
         Environment::new(self.asker.environment.clone())
     }
@@ -68,7 +64,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value> {
 /// Builds the client off the async worker, because certificates and settings are read, and finds the credential.
 async fn client(request: String) -> Result<(Kimi, Credential)> {
     let (mut kimi, key) = in_background(move || {
-        let question = Question::parse(&request)?;
+        let question: Question = read(&request)?;
         Ok((Kimi::new(question.config()?, question.asker.host)?, question.asker.api_key))
     })
     .await?;
@@ -78,7 +74,7 @@ async fn client(request: String) -> Result<(Kimi, Credential)> {
 
 #[napi(catch_unwind)]
 pub fn settings(request: String) -> String {
-    answer(Question::parse(&request).and_then(|question| {
+    answer(read(&request).and_then(|question: Question| {
         let environment = question.environment();
         let layers = load(&environment);
         let files = Files::of(&environment);
@@ -113,7 +109,7 @@ pub fn setting_keys() -> String {
 
 #[napi(catch_unwind)]
 pub fn change_setting(request: String, scope: String, path: String, value: String) -> String {
-    answer(Question::parse(&request).and_then(|question| {
+    answer(read(&request).and_then(|question: Question| {
         let scope = if scope == "project" { Scope::Project } else { Scope::Home };
         // What a person types need not be JSON: a bare word is text.
         let value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(clip(value.trim(), 2000)));
@@ -123,7 +119,7 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 
 #[napi(catch_unwind)]
 pub fn models(request: String) -> String {
-    answer(Question::parse(&request).and_then(|question| {
+    answer(read(&request).and_then(|question: Question| {
         let config = question.config()?;
         let mut listing =
             to_json(&catalog::known(&question.environment(), &config, question.asker.api_key.as_deref()))?;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::read;
 use crate::auth::credential::remember;
 use crate::auth::device_flow::{Step, sign_in};
 use crate::auth::pi_auth::to_pi_entry;
@@ -38,11 +39,6 @@ struct AccountRequest {
 }
 
 impl AccountRequest {
-    fn parse(text: &str) -> Result<Self> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}")))
-    }
-
     fn config(&self) -> Result<Config> {
         Config::from_environment(&Environment::new(self.environment.clone()), self.base_url.as_deref())
     }
@@ -85,13 +81,13 @@ fn describe(error: &Error) -> Value {
 
 /// Builds the account off the async worker: certificates are read the first time.
 async fn account(request: String) -> Result<Account> {
-    in_background(move || AccountRequest::parse(&request)?.account()).await
+    in_background(move || read::<AccountRequest>(&request)?.account()).await
 }
 
 #[napi(catch_unwind)]
 pub fn login_options(request: String) -> String {
     answer((|| {
-        let request = AccountRequest::parse(&request)?;
+        let request: AccountRequest = read(&request)?;
         let config = request.config()?;
         let region = match config.region {
             _ if !config.region_is_open => config.endpoint.region(),
@@ -104,7 +100,7 @@ pub fn login_options(request: String) -> String {
 #[napi(catch_unwind)]
 pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
-        let request = AccountRequest::parse(&request)?;
+        let request: AccountRequest = read(&request)?;
         let environment = Environment::new(request.environment);
         let endpoint = Endpoint::from_base(base_url(&load(&environment).settings, request.base_url.as_deref()))?;
         let recorded = request.base_url.as_deref().map(Endpoint::from_base).transpose()?.and_then(|base| base.region());
@@ -169,7 +165,7 @@ pub async fn ambient_login(request: String) -> String {
 #[napi(catch_unwind)]
 pub fn has_ambient_login(request: String) -> bool {
     let look = || -> Result<bool> {
-        let account = AccountRequest::parse(&request)?.account()?;
+        let account = read::<AccountRequest>(&request)?.account()?;
         let slots = account.ambient_slots()?;
         Ok(slots.iter().any(|slot| matches!(account.shared_login(slot), Ok(Stored::Login(_)))))
     };
@@ -224,7 +220,7 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
 }
 
 async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value> {
-    let account = in_background(move || AccountRequest::parse(&request)?.account_to_sign_in()).await?;
+    let account = in_background(move || read::<AccountRequest>(&request)?.account_to_sign_in()).await?;
     let slot = account.slot(None)?;
     let mut endpoint = account.oauth.clone();
     slot.oauth_host().clone_into(&mut endpoint.host);

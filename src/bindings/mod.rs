@@ -12,9 +12,11 @@ mod text;
 mod turn;
 
 use napi_derive::napi;
+use serde::de::DeserializeOwned;
 
 use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
+use crate::error::{Error, ErrorKind, Result};
 
 pub use facts::*;
 pub use files::{FileUpload, file_upload};
@@ -40,6 +42,12 @@ fn init() {
     if let Ok(runtime) = runtime {
         napi::bindgen_prelude::create_custom_tokio_runtime(runtime);
     }
+}
+
+/// Reads a request. Our own JavaScript has written it, so one that cannot be read is a defect.
+fn read<T: DeserializeOwned>(request: &str) -> Result<T> {
+    serde_json::from_str(request)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}")))
 }
 
 #[napi(catch_unwind)]

@@ -16,9 +16,9 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::JsText;
 use super::medium::{self, MediumHandle};
 use super::text::utf8;
+use super::{JsText, read};
 use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::transcript::Media;
 use crate::chat::turn::{Letterbox, Piece, TurnLine, TurnRequest, failure, run};
@@ -105,12 +105,9 @@ pub fn start_turn(
 
 /// A panic anywhere ends the turn with an error op and nothing else.
 async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnLine) {
-    let request: TurnRequest = match serde_json::from_str(&request) {
+    let request: TurnRequest = match read(&request) {
         Ok(request) => request,
-        Err(error) => {
-            let error = Error::new(ErrorKind::Internal, format!("the request cannot be read: {error}"));
-            return line.frames.send(failure(&error));
-        }
+        Err(error) => return line.frames.send(failure(&error)),
     };
     let context = match utf8(context).await {
         Ok(context) => context,
