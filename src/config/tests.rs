@@ -1,3 +1,5 @@
+//! Which layer has the last word, what a bad setting costs, and what a project may not decide.
+
 use std::fs;
 use std::path::Path;
 

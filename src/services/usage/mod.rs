@@ -270,5 +270,4 @@ impl Span {
 }
 
 #[cfg(test)]
-#[path = "usage_tests.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+//! Every form of the quota that was seen, and forms that nobody has seen, against what is made of them.
+
 use serde_json::json;
 
 use super::*;
