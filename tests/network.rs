@@ -4,7 +4,6 @@
 mod network;
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kimi_code::config::{Config, Environment};
@@ -21,29 +20,6 @@ async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
     let failed = |error: reqwest::Error| Error::from_reqwest(&error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
-}
-
-/// A directory that goes away with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("kimi-network-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("a directory");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a file");
-        path.to_string_lossy().into_owned()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[tokio::test]
@@ -64,13 +40,14 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
     let origin = tls_origin(config, b"secret").await;
     let proxy = http_proxy(origin.address).await;
     let url = format!("http://{}", proxy.address);
-    let directory = Directory::new("ca");
-    let file = directory.file("ca.pem", &ca);
-    directory.file("README", "no certificate");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    fs::write(&file, &ca).unwrap();
+    fs::write(directory.path().join("README"), "no certificate").unwrap();
     let trusted = [
-        ("NODE_EXTRA_CA_CERTS", file.as_str()),
-        ("SSL_CERT_FILE", &file),
-        ("SSL_CERT_DIR", directory.0.to_str().unwrap()),
+        ("NODE_EXTRA_CA_CERTS", file.to_str().unwrap()),
+        ("SSL_CERT_FILE", file.to_str().unwrap()),
+        ("SSL_CERT_DIR", directory.path().to_str().unwrap()),
     ];
     for (name, value) in trusted {
         for proxy in ["https_proxy", "HTTPS_PROXY"] {

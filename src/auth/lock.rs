@@ -262,31 +262,23 @@ fn millis(time: SystemTime) -> u64 {
 mod tests {
     use super::*;
 
-    struct Place(PathBuf);
+    struct Place(tempfile::TempDir);
 
     impl Place {
         fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("kimi-lock-{:016x}", rand::random::<u64>()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
+            Self(tempfile::tempdir().unwrap())
         }
         fn waiter(&self, stale_ms: u64) -> Waiter {
-            Waiter::new(&self.0.join("file"), Duration::from_millis(stale_ms))
+            Waiter::new(&self.0.path().join("file"), Duration::from_millis(stale_ms))
         }
         fn directory(&self) -> PathBuf {
-            self.0.join("file.lock")
+            self.0.path().join("file.lock")
         }
         fn leave_behind(&self, age_ms: i64) {
             fs::create_dir(self.directory()).unwrap();
             let then = millis(SystemTime::now()) as i64 - age_ms;
             let time = FileTime::from_unix_time(then / 1000, (then % 1000) as u32 * 1_000_000);
             filetime::set_file_mtime(self.directory(), time).unwrap();
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -327,7 +319,7 @@ mod tests {
         filetime::set_file_mtime(place.directory(), FileTime::from_unix_time(1, 0)).unwrap();
         let lock = place.waiter(3000).try_lock().unwrap();
         assert!(lock.is_some());
-        let aside = fs::read_dir(&place.0).unwrap().map(|entry| entry.unwrap().path());
+        let aside = fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().path());
         let aside = aside.into_iter().find(|path| path.to_string_lossy().contains(".abandoned-")).unwrap();
         assert_eq!(fs::read_to_string(aside.join("note")).unwrap(), "mine");
     }

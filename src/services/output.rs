@@ -203,16 +203,16 @@ mod tests {
     use serde_json::json;
 
     /// A project folder in a folder of its own, gone at the end.
-    struct Project(PathBuf);
+    struct Project(tempfile::TempDir);
 
     impl Project {
         fn new() -> Self {
-            let outer = std::env::temp_dir().join(format!("kimi-output-{:016x}", rand::rng().random::<u64>()));
-            fs::create_dir_all(outer.join("project")).unwrap();
+            let outer = tempfile::tempdir().unwrap();
+            fs::create_dir(outer.path().join("project")).unwrap();
             Self(outer)
         }
         fn path(&self) -> PathBuf {
-            self.0.join("project")
+            self.0.path().join("project")
         }
         fn take(&self, name: &str, wanted: Option<&str>) -> Returned {
             let files = json!([{"name": name, "content": "a,b\n", "encoding": "utf-8"}]);
@@ -222,12 +222,6 @@ mod tests {
             let returned = self.take(name, Some(wanted));
             assert_eq!(returned.path, None, "{name} for {wanted}");
             returned.skipped.unwrap()
-        }
-    }
-
-    impl Drop for Project {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -294,7 +288,7 @@ mod tests {
     fn symlinks_are_never_followed() {
         use std::os::unix::fs::symlink;
         let project = Project::new();
-        let outside = project.0.join("outside");
+        let outside = project.0.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("kept.csv"), "kept").unwrap();
         symlink(&outside, project.path().join("link")).unwrap();
@@ -306,10 +300,13 @@ mod tests {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
         assert_eq!(fs::read_to_string(outside.join("kept.csv")).unwrap(), "kept");
         // The project folder itself may be reached through one.
-        symlink(project.path(), project.0.join("door")).unwrap();
-        let wanted = project.0.join("door/in.csv").display().to_string();
+        symlink(project.path(), project.0.path().join("door")).unwrap();
+        let wanted = project.0.path().join("door/in.csv").display().to_string();
         let files = json!([{"name": "in.csv", "content": "x"}]);
-        assert_eq!(take_files(&files, Some(&project.0.join("door")), Some(&wanted))[0].path.as_deref(), Some("in.csv"));
+        assert_eq!(
+            take_files(&files, Some(&project.0.path().join("door")), Some(&wanted))[0].path.as_deref(),
+            Some("in.csv")
+        );
     }
 
     #[test]

@@ -3,26 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use tempfile::tempdir;
 
 use super::*;
 use crate::files::medium::Medium;
-
-/// A directory that goes away with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("kimi-index-{:016x}", rand::random::<u64>()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());
@@ -56,20 +40,20 @@ fn the_account_survives_its_tokens_and_never_meets_another() {
 
 #[test]
 fn an_id_outlives_the_process() {
-    let home = Scratch::new();
+    let home = tempdir().unwrap();
     let (key, account) = (key(), Account::new("r", "k", None));
-    let index = Index::new(Some(&home.0), account.clone());
+    let index = Index::new(Some(home.path()), account.clone());
     assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
     restart(&key);
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
-    assert_eq!(Index::new(Some(&home.0), Account::new("r", "other", None)).find(&key), None);
+    assert_eq!(Index::new(Some(home.path()), Account::new("r", "other", None)).find(&key), None);
 }
 
 #[test]
 fn who_records_first_counts_until_the_id_is_stale() {
-    let home = Scratch::new();
+    let home = tempdir().unwrap();
     let (key, account) = (key(), Account::new("r", "k", None));
-    let index = Index::new(Some(&home.0), account);
+    let index = Index::new(Some(home.path()), account);
     index.record(&key, "file-1", 10, None);
     restart(&key);
     assert_eq!(index.record(&key, "file-2", 10, None), "file-1");
@@ -81,9 +65,9 @@ fn who_records_first_counts_until_the_id_is_stale() {
 
 #[test]
 fn a_damaged_copied_or_foreign_entry_is_not_believed() {
-    let home = Scratch::new();
+    let home = tempdir().unwrap();
     let (ours, theirs, account) = (key(), key(), Account::new("r", "k", None));
-    let index = Index::new(Some(&home.0), account);
+    let index = Index::new(Some(home.path()), account);
     index.record(&ours, "file-1", 10, None);
     let (path, other) = (index.path(&ours).unwrap(), index.path(&theirs).unwrap());
     fs::copy(&path, &other).unwrap();
@@ -107,9 +91,9 @@ fn a_damaged_copied_or_foreign_entry_is_not_believed() {
 
 #[test]
 fn a_directory_that_cannot_be_written_costs_only_memory() {
-    let home = Scratch::new();
-    fs::write(home.0.join("uploads"), "a file where the directory should be").unwrap();
-    let index = Index::new(Some(&home.0), Account::new("r", "k", None));
+    let home = tempdir().unwrap();
+    fs::write(home.path().join("uploads"), "a file where the directory should be").unwrap();
+    let index = Index::new(Some(home.path()), Account::new("r", "k", None));
     let key = key();
     assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
@@ -118,9 +102,9 @@ fn a_directory_that_cannot_be_written_costs_only_memory() {
 
 #[test]
 fn the_directory_is_bounded_in_number_and_age() {
-    let home = Scratch::new();
+    let home = tempdir().unwrap();
     let aged = |name: &str, age: Duration| {
-        let path = home.0.join(name);
+        let path = home.path().join(name);
         fs::write(&path, "x").unwrap();
         File::options().append(true).open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
     };
@@ -131,9 +115,9 @@ fn the_directory_is_bounded_in_number_and_age() {
     aged("newest", hour);
     aged("left.lock", hour * 2);
     aged("fresh.tmp", Duration::ZERO);
-    prune(&home.0, 2);
+    prune(home.path(), 2);
     let mut left: Vec<String> =
-        fs::read_dir(&home.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
     assert_eq!(left, ["fresh.tmp", "newer", "newest"]);
 }
