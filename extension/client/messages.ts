@@ -18,7 +18,7 @@ export interface ImagePart {
   data: string;
 }
 
-/** An image as OpenAI writes it. The URL is a base64 `data:` URL, or that of an uploaded file; the service takes no links. */
+/** An image as OpenAI writes it. The URL is a base64 `data:` URL or that of an uploaded file. A link is passed on as it is; the service is known to refuse them. */
 export interface ImageUrlPart {
   type: "image_url";
   image_url: { url: string };
