@@ -100,6 +100,28 @@ describe("several processes", () => {
     assert.equal(simulator.files.all.length, 1);
     assert.equal(new Set(references()).size, 1);
   });
+
+  test("so does one that says nothing of its user, after a 401, a refresh and restarts", async () => {
+    const name = picture("nameless");
+    simulator.oauth.readable = false;
+    const { access, refresh } = simulator.oauth.login();
+    const file = join(home.agent, "auth.json");
+    const write = (entry: object): void => writeFileSync(file, JSON.stringify({ "kimi-coding": entry }));
+    write({ type: "oauth", access, refresh, expires: Date.now() + 900_000 });
+    const login = { KIMI_API_KEY: undefined, KIMI_CODE_OAUTH_HOST: simulator.oauthHost };
+    const show = async (): Promise<void> => {
+      const result = await print([`@${name}`, "what is this"], login);
+      assert.equal(result.stdout.trim(), "I see.", result.stderr);
+    };
+    await show();
+    simulator.oauth.revokeAccess();
+    await show();
+    const { "kimi-coding": entry } = JSON.parse(readFileSync(file, "utf8")) as { "kimi-coding": object };
+    write({ ...entry, expires: Date.now() - 1000 });
+    await show();
+    assert.deepEqual([simulator.oauth.refreshes, simulator.files.all.length], [2, 1]);
+    assert.equal(new Set(references()).size, 1);
+  });
 });
 
 describe("what a person meets", () => {

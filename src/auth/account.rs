@@ -18,6 +18,8 @@ pub struct Places {
     pub kimi_home: PathBuf,
     /// Its predecessor's home, `~/.kimi`; only read.
     pub legacy_home: PathBuf,
+    /// Our own state folder, where there is a home for it.
+    pub state: Option<PathBuf>,
     /// `KIMI_DISABLE_OAUTH_LOCK=1`: the official client would not take its lock either.
     pub without_kimi_lock: bool,
 }
@@ -35,6 +37,7 @@ impl Places {
             agent_dir: place("PI_CODING_AGENT_DIR", ".pi/agent"),
             kimi_home: place("KIMI_CODE_HOME", ".kimi-code"),
             legacy_home: place("KIMI_SHARE_DIR", ".kimi"),
+            state: environment.state_directory(),
             without_kimi_lock: environment.get("KIMI_DISABLE_OAUTH_LOCK") == Some("1"),
         }
     }

@@ -9,6 +9,7 @@ pub mod atomic;
 pub mod claims;
 pub mod credential;
 pub mod device_flow;
+mod lineage;
 pub mod lock;
 pub mod owner;
 pub mod pi_auth;

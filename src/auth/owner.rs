@@ -3,20 +3,24 @@
 //! Lists, quotas and uploads of two accounts or two regions must never meet, and must survive the access tokens, which rotate every
 //! few minutes. The credential itself never touches our files.
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use super::claims::Claims;
+use super::lineage;
 
 /// 32 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner(String);
 
 impl Owner {
-    /// `credential` is an access token, which names its user, or a static key.
-    pub fn new(root: &str, credential: &str) -> Self {
+    /// `credential` is a static key or an access token: one that names its user, or one whose `lineage` tells. `state` is our
+    /// state folder; a small file in it may be read.
+    pub fn new(root: &str, credential: &str, state: Option<&Path>) -> Self {
         let identity = match Claims::of(credential).and_then(|claims| claims.subject()) {
             Some(user) => format!("user\0{user}"),
-            None => format!("key\0{credential}"),
+            None => format!("key\0{}", lineage::first(state, credential)),
         };
         let hash: [u8; 32] = Sha256::digest(format!("1\0{root}\0{identity}")).into();
         Self(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
@@ -34,19 +38,26 @@ mod tests {
     use crate::auth::samples::jwt;
     use serde_json::json;
 
+    fn owner(root: &str, credential: &str) -> Owner {
+        Owner::new(root, credential, None)
+    }
+
     #[test]
     fn a_rotated_token_is_the_same_account_and_another_key_or_region_is_not() {
         // {"sub":"sim-user"} and {"sub":"sim-user","jti":"2"}
         let (first, second) = ("x.eyJzdWIiOiJzaW0tdXNlciJ9.y", "x.eyJzdWIiOiJzaW0tdXNlciIsImp0aSI6IjIifQ.z");
-        assert_eq!(Owner::new("https://a", first), Owner::new("https://a", second));
-        assert_ne!(Owner::new("https://a", first), Owner::new("https://b", first));
-        assert_ne!(Owner::new("https://a", "sk-1"), Owner::new("https://a", "sk-2"));
-        assert!(!Owner::new("https://a", "sk-secret").name().contains("secret"));
+        assert_eq!(owner("https://a", first), owner("https://a", second));
+        assert_ne!(owner("https://a", first), owner("https://b", first));
+        assert_ne!(owner("https://a", "sk-1"), owner("https://a", "sk-2"));
+        assert!(!owner("https://a", "sk-secret").name().contains("secret"));
     }
 
     #[test]
-    fn tokens_that_name_nobody_share_nothing() {
+    fn tokens_that_name_nobody_share_nothing_unless_one_was_exchanged_for_the_other() {
         let nameless = |id: u8| jwt(&json!({ "sub": null, "jti": id }));
-        assert_ne!(Owner::new("https://a", &nameless(1)), Owner::new("https://a", &nameless(2)));
+        assert_ne!(owner("https://a", &nameless(1)), owner("https://a", &nameless(2)));
+        lineage::succeed(None, &nameless(3), &nameless(4));
+        assert_eq!(owner("https://a", &nameless(3)), owner("https://a", &nameless(4)));
+        assert_ne!(owner("https://a", &nameless(3)), owner("https://b", &nameless(4)));
     }
 }

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use super::account::Account;
 use super::atomic::create_private_dir;
 use super::credential::remember;
+use super::lineage;
 use super::lock::{Lock, Waiter};
 use super::pi_auth::pi_entry;
 use super::process::{Spending, detached, flight, rest, rests};
@@ -81,6 +82,7 @@ impl Account {
             let wish = Wish { not: Some(known.access.clone()), fresh: true };
             let tokens =
                 account.or_keep(&slot, &known, |account| account.obtain(&slot, &wish, Some(&known), runtime))?;
+            account.note(&known.access, &tokens);
             let mut entry = entry;
             entry.insert("access".to_owned(), tokens.access.as_str().into());
             entry.insert("refresh".to_owned(), tokens.refresh.as_str().into());
@@ -95,8 +97,12 @@ impl Account {
     pub async fn heal(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
         let account = self.clone();
         let rejected = rejected.to_owned();
-        let healed = detached(move |runtime| account.heal_blocking(&rejected, from_login, runtime)).await?;
-        Ok(healed.map(|tokens| tokens.access))
+        detached(move |runtime| {
+            let healed = account.heal_blocking(&rejected, from_login, runtime)?;
+            healed.iter().for_each(|tokens| account.note(&rejected, tokens));
+            Ok(healed.map(|tokens| tokens.access))
+        })
+        .await
     }
 
     /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
@@ -150,6 +156,7 @@ impl Account {
                         // Not read from the file again: it may be one that cannot be written.
                         account.heal_blocking(&known.access, true, runtime)?.ok_or_else(Error::login_required)
                     })?;
+                    account.note(&known.access, &tokens);
                     Ok(Some((tokens, slot)))
                 })
                 .await
@@ -164,7 +171,14 @@ impl Account {
         if wish.is_met_by(known) {
             return Ok(known.clone());
         }
-        self.or_keep(slot, known, |account| account.obtain(slot, &wish, None, runtime))
+        let tokens = self.or_keep(slot, known, |account| account.obtain(slot, &wish, None, runtime))?;
+        self.note(&known.access, &tokens);
+        Ok(tokens)
+    }
+
+    /// `tokens` came in the place of `old`.
+    fn note(&self, old: &str, tokens: &Tokens) {
+        lineage::succeed(self.places.state.as_deref(), old, &tokens.access);
     }
 
     /// Runs a refresh that nobody is forced to have: if it fails for no fault of the login, what still works stays in use.

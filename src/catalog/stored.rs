@@ -46,7 +46,7 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
         (stored.root == root && !stored.models.is_empty()).then_some(stored)
     };
     match credential {
-        Some(credential) => all.remove(Owner::new(root, credential).name()).and_then(usable),
+        Some(credential) => all.remove(Owner::new(root, credential, Some(state)).name()).and_then(usable),
         None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
     }
 }
@@ -54,7 +54,7 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
 /// Keeps a catalog. Two processes that write at once lose one of two lists that are equally new.
 pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
-    let owner = Owner::new(&stored.root, credential);
+    let owner = Owner::new(&stored.root, credential, Some(state));
     all.remove(owner.name());
     while all.len() >= MAX_ACCOUNTS {
         let oldest = all.iter().min_by_key(|(_, stored)| stored["fetchedAt"].as_i64()).map(|(name, _)| name.clone());

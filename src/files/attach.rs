@@ -43,7 +43,7 @@ struct Wanted {
 
 /// Completes a body.
 pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
-    let office = Office::new(sender);
+    let office = Office::new(sender).await?;
     let choices = choose(&draft.insets, draft.text_length(), &office.settings);
     let mut wanted = wanted(&draft.insets, &choices);
     office.look_up(&mut wanted).await?;
@@ -86,6 +86,9 @@ fn wanted(insets: &[Inset], choices: &[Choice]) -> Vec<Wanted> {
 impl Office {
     /// Takes what the index knows.
     async fn look_up(&self, wanted: &mut [Wanted]) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let (index, keys) = (self.index.clone(), wanted.iter().map(|wanted| wanted.key).collect::<Vec<_>>());
         let found = in_background(move || Ok(keys.iter().map(|key| index.find(key)).collect::<Vec<_>>())).await?;
         for (wanted, id) in wanted.iter_mut().zip(found) {

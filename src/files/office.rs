@@ -30,11 +30,17 @@ pub(super) struct Office {
 }
 
 impl Office {
-    pub fn new(sender: Sender) -> Self {
-        let config = &sender.kimi.config;
-        let account = Account::new(config.endpoint.root(), &credential(&sender));
-        let index = Index::new(config.state_directory.as_deref(), account);
-        Self { settings: config.uploads(), index, sender }
+    /// Finds out whose files these are.
+    pub async fn new(sender: Sender) -> Result<Self> {
+        let settings = sender.kimi.config.uploads();
+        let (config, credential) = (&sender.kimi.config, credential(&sender));
+        let (root, state) = (config.endpoint.root().to_owned(), config.state_directory.clone());
+        let index = in_background(move || {
+            let account = Account::new(&root, &credential, state.as_deref());
+            Ok(Index::new(state.as_deref(), account))
+        })
+        .await?;
+        Ok(Self { sender, index, settings })
     }
 
     /// The id of a content: from whoever has it by now, or by uploading it. `stale` is an id that does not work any more.

@@ -107,7 +107,7 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
     let media_type = media_type(&facts, purpose.as_deref(), &mime_type)?;
     let digest = facts.digest.ok_or_else(|| refused("it cannot be read"))?;
     let credential = kimi.authorize(api_key.as_deref()).await?;
-    let office = Office::new(Sender { kimi, credential, extra: headers.into_iter().collect() });
+    let office = Office::new(Sender { kimi, credential, extra: headers.into_iter().collect() }).await?;
     let key = Key { digest, media_type };
     let stale = if again { office.find(&key).await } else { None };
     let mut upload = Upload { progress: Arc::clone(&progress.sent), ..Upload::new(content, media_type) };

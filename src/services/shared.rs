@@ -58,11 +58,13 @@ impl Record {
 /// The quota, at most `max_age` old unless the service cannot be reached. Zero asks in any case.
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
     let state = kimi.config.state_directory.clone();
-    let file = state.map(|state| state.join(file_name(kimi.config.endpoint.root(), &credential.token())));
-    let known = {
-        let file = file.clone();
-        in_background(move || Ok(file.map(|file| read(&file)).unwrap_or_default())).await?
-    };
+    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
+    let (file, known) = in_background(move || {
+        let file = state.map(|state| file(&state, &root, &token));
+        let known = file.as_deref().map(read).unwrap_or_default();
+        Ok((file, known))
+    })
+    .await?;
     if !max_age.is_zero() && age(known.checked_at) < max_age {
         return Ok(known.snapshot());
     }
@@ -133,8 +135,8 @@ async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
 }
 
 /// Per deployment and account.
-fn file_name(root: &str, token: &str) -> String {
-    format!("usage-{}.json", &Owner::new(root, token).name()[..16])
+fn file(state: &Path, root: &str, token: &str) -> PathBuf {
+    state.join(format!("usage-{}.json", &Owner::new(root, token, Some(state)).name()[..16]))
 }
 
 fn read(file: &Path) -> Record {

@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import { isObject, type Json } from "./json.ts";
 import { readMultipart } from "./multipart.ts";
 import type { Route } from "./routes.ts";
+import type { State } from "./state.ts";
 
 /** Documented per account (users.md §1.12). */
 const MAX_FILE_BYTES = 100 * 1024 * 1024;
@@ -15,7 +16,7 @@ const MAX_FILES = 1000;
 
 export interface StoredFile {
   id: string;
-  /** Whose it is: the `sub` of the access token, or the static key. */
+  /** Whose it is: the user of the access token, or the static key. */
   account: string;
   purpose: "image" | "video";
   filename: string;
@@ -54,9 +55,11 @@ export const routes: Route[] = [
 ];
 
 /** Files belong to an account, not to a token: tokens rotate every few minutes. */
-export function accountOf(headers: Record<string, string>): string {
+export function accountOf({ oauth }: State, headers: Record<string, string>): string {
   const { bearer, apiKey } = presentedTokens(headers);
   const token = bearer ?? apiKey ?? "";
+  const subject = oauth.subjectOf(token);
+  if (subject !== undefined) return subject;
   const payload = token.split(".")[1];
   if (payload !== undefined) {
     try {
@@ -98,7 +101,7 @@ function upload(exchange: Exchange): void {
   if (file.bytes.length === 0) throw invalidRequest("Invalid request: file is empty");
   if (!mime.startsWith(`${purpose}/`)) throw invalidRequest(`Invalid request: '${mime}' is no ${purpose}`);
   if (file.bytes.length > MAX_FILE_BYTES) throw tooLarge();
-  const account = accountOf(record.headers);
+  const account = accountOf(state, record.headers);
   if (state.files.all.filter((known) => known.account === account).length >= MAX_FILES) {
     throw invalidRequest("Invalid request: too many files, please delete previous uploaded files");
   }

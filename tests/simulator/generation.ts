@@ -47,7 +47,7 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   if (state.settings.validation) {
     const check = dialect === "openai" ? checkOpenAIRequest : checkAnthropicRequest;
     check(body, model, state.settings);
-    if (state.settings.fileReferences === "known") checkReferences(body, accountOf(record.headers), state.files);
+    if (state.settings.fileReferences === "known") checkReferences(body, accountOf(state, record.headers), state.files);
   }
   const prompt = dialect === "openai" ? promptFromOpenAI(body) : promptFromAnthropic(body);
   // The cache does not outlive a switch of models, and ids that run on the same model share it.

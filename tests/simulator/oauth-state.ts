@@ -33,6 +33,8 @@ export class OAuthState {
   /** Seconds between polls, as announced. */
   interval = 1;
   deviceExpiresIn = 1800;
+  /** Tokens are JWTs that say whose they are; otherwise random text. */
+  readable = true;
   /** How long the token endpoint takes for a refresh. */
   tokenDelayMs = 0;
   /** Members that replace those of an answer. `null` values stay in the JSON. */
@@ -116,6 +118,11 @@ export class OAuthState {
     return (this.#access.get(token)?.expiresAt ?? 0) > Date.now();
   }
 
+  /** Whose access token this is. */
+  subjectOf(token: string): string | undefined {
+    return this.#access.get(token)?.family.split("/")[0];
+  }
+
   /** Whether a refresh token would still be accepted. */
   isAlive(refresh: string): boolean {
     return this.#refresh.has(refresh);
@@ -124,8 +131,9 @@ export class OAuthState {
   #issue(subject: string, id: string): Grant {
     const family = `${subject}/${id}`;
     const expiresAt = Date.now() + this.expiresIn * 1000;
-    const access = jwt({ iss: "kimi-sim", sub: subject, typ: "access", exp: Math.floor(expiresAt / 1000) });
-    const refresh = jwt({ iss: "kimi-sim", sub: subject, typ: "refresh" });
+    const token = this.readable ? jwt : opaque;
+    const access = token({ iss: "kimi-sim", sub: subject, typ: "access", exp: Math.floor(expiresAt / 1000) });
+    const refresh = token({ iss: "kimi-sim", sub: subject, typ: "refresh" });
     this.#access.set(access, { expiresAt, family });
     this.#refresh.set(refresh, family);
     return { access, refresh, expiresIn: this.expiresIn };
@@ -137,4 +145,8 @@ function jwt(claims: JsonObject): string {
   const part = (value: JsonObject): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   const unique = { ...claims, jti: randomBytes(6).toString("hex") };
   return `${part({ alg: "none", typ: "JWT" })}.${part(unique)}.simulator`;
+}
+
+function opaque(): string {
+  return randomBytes(24).toString("base64url");
 }

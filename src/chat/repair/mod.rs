@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -136,9 +137,9 @@ impl<'a> Repairer<'a> {
     fn tools(&mut self, added: Vec<Tool<'a>>, removed: &[Cow<'a, str>], folded: bool) {
         self.out.tools.retain(|tool| !removed.contains(&tool.original));
         let mut anchored: Vec<WireTool<'a>> = Vec::new();
-        let mut here: HashSet<Cow<'a, str>> = HashSet::with_capacity(added.len());
+        let mut here: HashSet<Cow<'a, str>, RandomState> = HashSet::default();
         let listed = if folded { self.out.tools.as_slice() } else { &[] };
-        let mut positions: HashMap<Cow<'a, str>, usize> =
+        let mut positions: HashMap<Cow<'a, str>, usize, RandomState> =
             listed.iter().enumerate().map(|(at, tool)| (tool.original.clone(), at)).collect();
         for tool in added {
             let name = self.names.wire(&tool.name, !self.target.anthropic);

@@ -1,7 +1,9 @@
 //! Tool names: the service takes a letter or underscore, then letters, digits, `_` and `-`, at most 256 in all
 //! (kimi-code-2.1 §6.4). Others get a name of their own on the wire, and the decoder maps it back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
 
 /// Longest name that the service takes.
 const MAX_NAME: usize = 256;
@@ -9,8 +11,9 @@ const MAX_NAME: usize = 256;
 /// Hands out names in order of appearance, so that a name never changes when the conversation goes on.
 #[derive(Default)]
 pub struct ToolNames {
-    wire: HashMap<String, String>,
-    original: HashMap<String, String>,
+    /// Original → wire.
+    wire: HashMap<String, String, RandomState>,
+    taken: HashSet<String, RandomState>,
 }
 
 impl ToolNames {
@@ -24,21 +27,35 @@ impl ToolNames {
         } else {
             acceptable_form(original)
         };
-        let mut name = base.clone();
+        let name = self.free(base);
+        self.taken.insert(name.clone());
+        self.wire.insert(original.to_owned(), name.clone());
+        name
+    }
+
+    /// The name itself, or numbered if another tool has it.
+    fn free(&self, base: String) -> String {
+        if !self.taken.contains(&base) {
+            return base;
+        }
         let mut count = 1;
-        while self.original.contains_key(&name) {
+        loop {
             count += 1;
             let suffix = format!("_{count}");
-            name = format!("{}{suffix}", &base[..base.len().min(MAX_NAME - suffix.len())]);
+            let name = format!("{}{suffix}", &base[..base.len().min(MAX_NAME - suffix.len())]);
+            if !self.taken.contains(&name) {
+                return name;
+            }
         }
-        self.wire.insert(original.to_owned(), name.clone());
-        self.original.insert(name.clone(), original.to_owned());
-        name
     }
 
     /// Every name that is another one on the wire: wire → original.
     pub fn renamed(self) -> HashMap<String, String> {
-        self.original.into_iter().filter(|(wire, original)| wire != original).collect()
+        self.wire
+            .into_iter()
+            .filter(|(original, wire)| wire != original)
+            .map(|(original, wire)| (wire, original))
+            .collect()
     }
 }
 

@@ -43,29 +43,32 @@ fn restart() {
 #[test]
 fn the_account_survives_its_tokens_and_never_meets_another() {
     let root = "https://api.kimi.com/coding";
-    assert_eq!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u1", 2)));
-    assert_ne!(Account::new(root, &token("u1", 1)), Account::new(root, &token("u2", 1)));
-    assert_ne!(Account::new(root, &token("u1", 1)), Account::new("https://api.kimi.ai/coding", &token("u1", 1)));
-    assert_ne!(Account::new(root, "sk-1"), Account::new(root, "sk-2"));
-    let name = format!("{:?}", Account::new(root, "sk-kimi-secret"));
+    assert_eq!(Account::new(root, &token("u1", 1), None), Account::new(root, &token("u1", 2), None));
+    assert_ne!(Account::new(root, &token("u1", 1), None), Account::new(root, &token("u2", 1), None));
+    assert_ne!(
+        Account::new(root, &token("u1", 1), None),
+        Account::new("https://api.kimi.ai/coding", &token("u1", 1), None)
+    );
+    assert_ne!(Account::new(root, "sk-1", None), Account::new(root, "sk-2", None));
+    let name = format!("{:?}", Account::new(root, "sk-kimi-secret", None));
     assert!(!name.contains("secret"));
 }
 
 #[test]
 fn an_id_outlives_the_process() {
     let home = Scratch::new();
-    let (key, account) = (key(), Account::new("r", "k"));
+    let (key, account) = (key(), Account::new("r", "k", None));
     let index = Index::new(Some(&home.0), account.clone());
     assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
     restart();
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
-    assert_eq!(Index::new(Some(&home.0), Account::new("r", "other")).find(&key), None);
+    assert_eq!(Index::new(Some(&home.0), Account::new("r", "other", None)).find(&key), None);
 }
 
 #[test]
 fn who_records_first_counts_until_the_id_is_stale() {
     let home = Scratch::new();
-    let (key, account) = (key(), Account::new("r", "k"));
+    let (key, account) = (key(), Account::new("r", "k", None));
     let index = Index::new(Some(&home.0), account);
     index.record(&key, "file-1", 10, None);
     restart();
@@ -79,7 +82,7 @@ fn who_records_first_counts_until_the_id_is_stale() {
 #[test]
 fn a_damaged_copied_or_foreign_entry_is_not_believed() {
     let home = Scratch::new();
-    let (ours, theirs, account) = (key(), key(), Account::new("r", "k"));
+    let (ours, theirs, account) = (key(), key(), Account::new("r", "k", None));
     let index = Index::new(Some(&home.0), account);
     index.record(&ours, "file-1", 10, None);
     let (path, other) = (index.path(&ours).unwrap(), index.path(&theirs).unwrap());
@@ -106,11 +109,11 @@ fn a_damaged_copied_or_foreign_entry_is_not_believed() {
 fn a_directory_that_cannot_be_written_costs_only_memory() {
     let home = Scratch::new();
     fs::write(home.0.join("uploads"), "a file where the directory should be").unwrap();
-    let index = Index::new(Some(&home.0), Account::new("r", "k"));
+    let index = Index::new(Some(&home.0), Account::new("r", "k", None));
     let key = key();
     assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
-    assert_eq!(Index::new(None, Account::new("r", "k")).find(&key).as_deref(), Some("file-1"));
+    assert_eq!(Index::new(None, Account::new("r", "k", None)).find(&key).as_deref(), Some("file-1"));
 }
 
 #[test]

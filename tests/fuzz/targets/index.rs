@@ -9,7 +9,7 @@ use kimi_code::files::{Digest, Medium};
 /// Whatever lies in the place of an entry: an id that is believed is one, and a new one takes its place.
 pub fn index(data: &[u8]) {
     let state = tempfile::tempdir().expect("a folder");
-    let index = Index::new(Some(state.path()), Account::new("https://api.kimi.com/coding", "a key"));
+    let index = Index::new(Some(state.path()), Account::new("https://api.kimi.com/coding", "a key", None));
     let key = key();
     index.prepare().expect("a folder");
     let entry = index.claim_path(&key).expect("a place").with_extension("");
