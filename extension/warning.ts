@@ -1,5 +1,5 @@
 /**
- * A warning for whoever runs Pi: on its screen, or on stderr where it has none. Pi's own `notify` says nothing in print and JSON
+ * A warning for whoever runs Pi: on its screen, and on stderr where it has none. Pi's own `notify` says nothing in print and JSON
  * mode, and a script whose settings or whose addon are broken would fail without a reason.
  */
 
@@ -10,6 +10,6 @@ export interface Audience {
 }
 
 export function warn({ hasUI, ui }: Audience, text: string): void {
-  if (hasUI) ui.notify(text, "warning");
-  else process.stderr.write(`Warning: ${text}\n`);
+  ui.notify(text, "warning");
+  if (!hasUI) process.stderr.write(`Warning: ${text}\n`);
 }
