@@ -77,8 +77,8 @@ pub fn keep(state: &Path, credential: &str, stored: Stored) {
     }
 }
 
-/// Two processes that write at once lose one of two lists that are equally new.
-fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
+/// Writes a catalog. Two processes that write at once lose one of two lists that are equally new.
+pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
     let owner = Owner::new(&stored.root, credential, Some(state));
     all.remove(owner.name());
