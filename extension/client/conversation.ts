@@ -93,7 +93,7 @@ function parts(content: unknown, position: number): object[] {
   });
 }
 
-/** Base64, an uploaded file, or a link. Only the beginning is looked at: the rest may be megabytes. */
+/** Base64, an uploaded file, or a web address. Only the beginning is looked at: the rest may be megabytes. */
 const ADDRESS = /^(?:(data:)[^,]{0,1000};base64,|ms:\/\/|https?:\/\/)/i;
 
 function linked(part: object, type: "image_url" | "video_url", position: number): object {
@@ -102,7 +102,7 @@ function linked(part: object, type: "image_url" | "video_url", position: number)
   const match = typeof url === "string" ? ADDRESS.exec(url) : null;
   if (match === null) {
     const what = type === "image_url" ? "an image" : "a video";
-    const message = `message ${position}: ${what} must be a base64 data: URL, the ms:// address of an uploaded file, or a link`;
+    const message = `message ${position}: ${what} must be a base64 data: URL, an uploaded file or a web address`;
     throw kimiError({ code: "bad_media", message });
   }
   // The addon knows the scheme in small letters only.
