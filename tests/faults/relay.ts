@@ -57,6 +57,13 @@ export class Relay {
     return this.#counts.get(path) ?? 0;
   }
 
+  /** Lets everything through and counts anew. */
+  forget(): void {
+    this.rule = () => undefined;
+    this.bytes = 0;
+    this.#counts.clear();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((closed) => this.#server.close(closed));
@@ -117,11 +124,20 @@ function breakOff(client: Socket, how: Break): void {
   if (how === "garbage") client.end(GARBAGE);
 }
 
-/** A port on which nobody listens. */
+/** Below what systems hand out by themselves, so that nobody comes to live there, and another one for every process. */
+let vacant = 10_000 + (process.pid % 200) * 100;
+
+/** A port on which nobody listens, and nobody will. */
 export async function deadPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-  const { port } = server.address() as { port: number };
-  await new Promise((closed) => server.close(closed));
-  return port;
+  for (;;) {
+    const port = vacant++;
+    const server = createServer();
+    const free = await new Promise<boolean>((answer) => {
+      server.once("error", () => answer(false));
+      server.listen(port, "127.0.0.1", () => answer(true));
+    });
+    if (!free) continue;
+    await new Promise((closed) => server.close(closed));
+    return port;
+  }
 }
