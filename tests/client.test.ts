@@ -251,8 +251,24 @@ describe("failures", () => {
   test("a message that cannot be read is named", () => {
     const broken = [{ role: "assistant", tool_calls: [{ id: "x", function: { name: "f", arguments: "{" } }] }] as const;
     assert.throws(() => kimi.chat([{ role: "user", content: "a" }, ...broken]), /message 1.*tool call x are not JSON/);
-    const link = [{ type: "image_url", image_url: { url: "https://example.com/a.png" } }] as const;
+    const link = [{ type: "image_url", image_url: { url: "file:///a.png" } }] as const;
     assert.throws(() => kimi.chat([{ role: "user", content: link }]), { code: "bad_media" });
+  });
+
+  /** Protocol reference §6.4, §7.2: both dialects take addresses. */
+  test("the web address of an image is passed on as it is", async () => {
+    const url = "https://example.com/a.png";
+    const messages = [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] as const;
+    for (const [protocol, part] of [
+      ["openai", { type: "image_url", image_url: { url } }],
+      ["anthropic", { type: "image", source: { type: "url", url } }],
+    ] as const) {
+      simulator.enqueue({ steps: [{ text: "a cat" }] });
+      const asked = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, settings: { protocol } });
+      assert.equal(await asked.chat(messages).text(), "a cat");
+      const body = bodyOf<{ messages: { content: object[] }[] }>(simulator.requests.at(-1));
+      assert.deepEqual(body.messages.at(-1)?.content[0], part);
+    }
   });
 
   test("a retry is announced", async () => {

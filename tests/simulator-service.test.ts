@@ -323,7 +323,8 @@ describe("steering", () => {
     const waiting = simulator.waitForRequest(() => true);
     stop.abort();
     await assert.rejects(before.text(), /abort/i);
-    while (old?.ended === undefined) await sleep(5);
+    const ended = (): boolean => old?.ended !== undefined;
+    while (!ended()) await sleep(5);
     await (await chat(simulator)).text();
     assert.equal((await waiting).id, simulator.requests[0]?.id);
     assert.equal(simulator.requests.length, 1);

@@ -93,10 +93,10 @@ function parts(content: unknown, position: number): object[] {
 }
 
 function image(part: ImageUrlPart, position: number): object {
-  if (part.image_url.url.startsWith("ms://")) return part;
+  if (/^(ms|https?):\/\//.test(part.image_url.url)) return part;
   const match = /^data:([^;,]+);base64,(.*)$/s.exec(part.image_url.url);
   if (match === null) {
-    const message = `message ${position}: an image must be a base64 data: URL or an uploaded file, because the service takes no links`;
+    const message = `message ${position}: an image must be a base64 data: URL, an uploaded file or a web address`;
     throw kimiError({ code: "bad_media", message });
   }
   return { type: "image", mimeType: match[1], data: match[2] };

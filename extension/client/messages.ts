@@ -18,13 +18,13 @@ export interface ImagePart {
   data: string;
 }
 
-/** An image as OpenAI writes it. The URL is a base64 `data:` URL, or that of an uploaded file; the service takes no links. */
+/** An image as OpenAI writes it. The URL is a base64 `data:` URL, that of an uploaded file, or one that the service can reach. */
 export interface ImageUrlPart {
   type: "image_url";
   image_url: { url: string };
 }
 
-/** A film. The URL is a base64 `data:` URL, or that of an uploaded file. */
+/** A film. The URL as for an image. */
 export interface VideoUrlPart {
   type: "video_url";
   video_url: { url: string };

@@ -67,8 +67,10 @@ impl Delta<'_> {
 /// Token counts as the service reports them; absent members are unknown, not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Prompt tokens that were not read from the cache.
+    /// Prompt tokens that were not read from the cache, where the service counts them so.
     pub input: Option<u64>,
+    /// All prompt tokens, where it counts those instead.
+    pub prompt: Option<u64>,
     /// Tokens of the answer, reasoning included.
     pub output: Option<u64>,
     /// Prompt tokens read from the cache.
@@ -82,11 +84,19 @@ pub struct Usage {
 impl Usage {
     /// Takes over every member that `newer` knows.
     pub fn update(&mut self, newer: Self) {
-        self.input = newer.input.or(self.input);
+        if newer.input.or(newer.prompt).is_some() {
+            (self.input, self.prompt) = (newer.input, newer.prompt);
+        }
         self.output = newer.output.or(self.output);
         self.cache_read = newer.cache_read.or(self.cache_read);
         self.cache_write = newer.cache_write.or(self.cache_write);
         self.reasoning = newer.reasoning.or(self.reasoning);
+    }
+
+    /// Prompt tokens that were not read from the cache.
+    pub fn uncached(&self) -> Option<u64> {
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        self.input.or_else(|| self.prompt.map(|prompt| prompt.saturating_sub(cached)))
     }
 }
 

@@ -1,9 +1,7 @@
 //! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
 
-use super::anthropic::AnthropicDecoder;
 use super::body::BodyOptions;
 use super::decoder::Decoder;
-use super::openai::OpenAiDecoder;
 use super::repair::Conversation;
 use super::{anthropic, openai};
 use crate::endpoint::Endpoint;
@@ -79,8 +77,8 @@ impl Dialect {
     /// A decoder for one answer.
     pub fn decoder(self) -> Decoder {
         match self {
-            Self::OpenAi => Decoder::OpenAi(OpenAiDecoder::default()),
-            Self::Anthropic => Decoder::Anthropic(AnthropicDecoder::default()),
+            Self::OpenAi => Decoder::openai(),
+            Self::Anthropic => Decoder::anthropic(),
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod openai;
 pub mod placeholder;
 pub mod quarantine;
 pub mod repair;
+pub mod seams;
+pub mod shape;
 pub mod sse;
 pub mod thinking;
 pub mod tool_args;

@@ -27,17 +27,21 @@ pub fn usage(value: &Value, convention: Convention) -> Usage {
         &value["prompt_cache_hit_tokens"],
     ]);
     let cache_write = first(&[&value["cache_creation_input_tokens"], &nested["cache_write_tokens"]]);
-    let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
-    let from_total = count(&value["prompt_tokens"]).map(|total| total.saturating_sub(cached));
-    let uncached = count(&value["input_tokens"]);
+    let (prompt, input) = (count(&value["prompt_tokens"]), count(&value["input_tokens"]));
+    let (input, prompt) = match convention {
+        Convention::TotalPrompt if prompt.is_some() => (None, prompt),
+        Convention::UncachedInput if input.is_some() => (input, None),
+        _ => (input, prompt),
+    };
+    // In the OpenAI dialect a report is a whole: one that counts a prompt and nothing cached says that nothing was.
+    let whole = convention == Convention::TotalPrompt && prompt.is_some();
+    let unsaid = if whole { Some(0) } else { None };
     Usage {
-        input: match convention {
-            Convention::TotalPrompt => from_total.or(uncached),
-            Convention::UncachedInput => uncached.or(from_total),
-        },
+        input,
+        prompt,
         output: first(&[&value["completion_tokens"], &value["output_tokens"]]),
-        cache_read,
-        cache_write,
+        cache_read: cache_read.or(unsaid),
+        cache_write: cache_write.or(unsaid),
         reasoning: count(&value["completion_tokens_details"]["reasoning_tokens"]),
     }
 }
@@ -64,10 +68,10 @@ mod tests {
     fn cached_tokens_are_found_in_every_place() {
         let read = |value: Value| {
             let usage = usage(&value, Convention::TotalPrompt);
-            (usage.input, usage.cache_read)
+            (usage.uncached(), usage.cache_read)
         };
         assert_eq!(read(json!({"prompt_tokens": 8, "cached_tokens": 3})), (Some(5), Some(3)));
-        assert_eq!(read(json!({"prompt_tokens": "8", "cached_tokens": null})), (Some(8), None));
+        assert_eq!(read(json!({"prompt_tokens": "8", "cached_tokens": null})), (Some(8), Some(0)));
         let nested = json!({"prompt_tokens": 8, "prompt_tokens_details": {"cached_tokens": "3"}});
         assert_eq!(read(nested), (Some(5), Some(3)));
         assert_eq!(read(json!({"prompt_tokens": 8, "prompt_cache_hit_tokens": 9})), (Some(0), Some(9)));
@@ -82,7 +86,7 @@ mod tests {
             "cache_read_input_tokens": 11008, "cache_creation_input_tokens": 0, "cached_tokens": 11008});
         for convention in [Convention::TotalPrompt, Convention::UncachedInput] {
             let usage = usage(&both, convention);
-            assert_eq!((usage.input, usage.cache_read, usage.output), (Some(264), Some(11008), Some(5)));
+            assert_eq!((usage.uncached(), usage.cache_read, usage.output), (Some(264), Some(11008), Some(5)));
         }
     }
 }

@@ -105,9 +105,13 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Repairs what a strict JSON reader refuses in an otherwise valid event: escapes of lone surrogates become U+FFFD.
-/// `None` if there is nothing to repair.
-pub fn without_lone_surrogates(json: &str, replacement: &str) -> Option<String> {
+/// The same JSON without escapes of lone surrogates, which a strict reader refuses; `None` if there are none.
+pub fn without_lone_surrogates(json: &str) -> Option<String> {
+    replace_lone_surrogates(json, |_| None)
+}
+
+/// The same JSON with its escapes of lone surrogates replaced, or taken out; `None` if there are none.
+pub fn replace_lone_surrogates(json: &str, replacement: impl Fn(u16) -> Option<char>) -> Option<String> {
     let bytes = json.as_bytes();
     let mut out = String::new();
     let mut copied = 0;
@@ -120,7 +124,7 @@ pub fn without_lone_surrogates(json: &str, replacement: &str) -> Option<String> 
             0xD800..=0xDBFF if matches!(unit_at(bytes, escape + 6), Some(0xDC00..=0xDFFF)) => at = escape + 12,
             0xD800..=0xDFFF => {
                 out.push_str(&json[copied..escape]);
-                out.push_str(replacement);
+                out.extend(replacement(unit));
                 copied = escape + 6;
                 at = copied;
             }
@@ -169,16 +173,16 @@ mod tests {
 
     #[test]
     fn only_lone_surrogates_are_replaced() {
-        assert_eq!(without_lone_surrogates(r#""\ud83d\ude00 \\ud800 é""#, "?"), None);
-        assert_eq!(without_lone_surrogates(r#""a\ud83db""#, "?").unwrap(), r#""a?b""#);
-        assert_eq!(without_lone_surrogates(r#""\ude00\ud83d\ud83d\ude00""#, "").unwrap(), r#""\ud83d\ude00""#);
+        assert_eq!(without_lone_surrogates(r#""\ud83d\ude00 \\ud800 é""#), None);
+        assert_eq!(replace_lone_surrogates(r#""a\ud83db""#, |_| Some('?')).unwrap(), r#""a?b""#);
+        assert_eq!(without_lone_surrogates(r#""\ude00\ud83d\ud83d\ude00""#).unwrap(), r#""\ud83d\ude00""#);
     }
 
     /// A frame that the connection cut in two.
     #[test]
     fn a_text_that_ends_within_an_escape_is_left_to_the_parser() {
-        assert_eq!(without_lone_surrogates(r#"{"a":"\"#, ""), None);
-        assert_eq!(without_lone_surrogates(r#"{"a":"\u"#, ""), None);
-        assert_eq!(without_lone_surrogates(r#"{"a":"\ud83d\"#, "").unwrap(), r#"{"a":"\"#);
+        assert_eq!(without_lone_surrogates(r#"{"a":"\"#), None);
+        assert_eq!(without_lone_surrogates(r#"{"a":"\u"#), None);
+        assert_eq!(without_lone_surrogates(r#"{"a":"\ud83d\"#).unwrap(), r#"{"a":"\"#);
     }
 }

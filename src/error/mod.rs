@@ -11,7 +11,7 @@ mod service;
 use std::time::Duration;
 
 pub use for_pi::Outlook;
-pub use service::{from_response, from_stream, html_title, not_a_stream, service_text};
+pub use service::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

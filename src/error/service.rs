@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Error, ErrorKind, clip};
@@ -11,37 +10,47 @@ use super::{Error, ErrorKind, clip};
 const MAX_SERVICE_TEXT: usize = 4000;
 
 /// What the service says about itself in an error, in either dialect's wrapping.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 struct ServiceError {
-    #[serde(default)]
     message: Option<String>,
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    code: Option<Value>,
+    /// Machine-readable type and code.
+    label: String,
+}
+
+impl ServiceError {
+    /// Reads the members that say something, whatever the others are.
+    fn read(value: &Value) -> Self {
+        if let Value::Array(items) = value {
+            let read = items.iter().map(Self::read);
+            return read.into_iter().find(|error| error.message.is_some()).unwrap_or_default();
+        }
+        let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+        let message = ["error_description", "message", "detail", "error"].into_iter().find_map(text).map(str::to_owned);
+        let kinds = [text("error"), text("type")].into_iter().flatten().map(str::to_owned);
+        let code = value.get("code").filter(|code| !code.is_null());
+        let code = code.map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
+        let own = Self { message, label: kinds.chain(code).collect::<Vec<_>>().join(" ") };
+        let inner = ["error", "errors", "detail"].into_iter().filter_map(|name| value.get(name));
+        let mut inner = inner.filter(|inner| inner.is_object() || inner.is_array()).map(Self::read);
+        match inner.find(|error| error.message.is_some() || !error.label.is_empty()) {
+            Some(inner) => Self { message: inner.message.or(own.message), label: inner.label },
+            None => own,
+        }
+    }
+}
+
+/// The error that a member named `error` reports, unless it reports none: null, false and empty text do not.
+pub fn reported(error: Option<&Value>) -> Option<&Value> {
+    error.filter(|error| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some(""))
 }
 
 /// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is;
 /// beside it the machine-readable type and code.
 pub fn service_text(body: &str) -> (String, String) {
-    if let Ok(value) = serde_json::from_str::<Value>(body) {
-        let inner = match value.get("error") {
-            Some(Value::Object(_)) => value.get("error").cloned(),
-            Some(Value::String(text)) => {
-                let description = value.get("error_description").and_then(Value::as_str);
-                return (description.unwrap_or(text).to_owned(), text.clone());
-            }
-            _ => Some(value.clone()),
-        };
-        let error: ServiceError = inner.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default();
-        let code = match error.code {
-            Some(Value::String(code)) => code,
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
-        let label = format!("{} {code}", error.kind.unwrap_or_default());
-        let detail = value.get("detail").and_then(Value::as_str).map(str::to_owned);
-        return (error.message.or(detail).unwrap_or_else(|| clip(body, MAX_SERVICE_TEXT)), label.trim().to_owned());
+    if let Ok(value) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')) {
+        let error = ServiceError::read(&value);
+        let text = error.message.or_else(|| value.as_str().map(str::to_owned));
+        return (text.unwrap_or_else(|| clip(body, MAX_SERVICE_TEXT)), error.label);
     }
     if let Some(title) = html_title(body) {
         return (title, String::new());
@@ -83,15 +92,14 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
 
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.
 pub fn from_stream(body: &Value) -> Error {
-    let error: ServiceError = serde_json::from_value(body.clone()).unwrap_or_default();
+    let error = ServiceError::read(body);
     let text = match (error.message, body) {
         (Some(message), _) => message,
         (None, Value::String(text)) => text.clone(),
         (None, Value::Null) => "the service reported an error and gave no reason".to_owned(),
         (None, other) => clip(&other.to_string(), 200),
     };
-    let label = format!("{} {}", error.kind.as_deref().unwrap_or_default(), error.code.unwrap_or_default());
-    let kind = match classify(None, &text, &label) {
+    let kind = match classify(None, &text, &error.label) {
         ErrorKind::BadRequest => ErrorKind::Protocol,
         kind => kind,
     };
@@ -101,7 +109,7 @@ pub fn from_stream(body: &Value) -> Error {
 /// The error for a body that came with a success status where a stream was due.
 pub fn not_a_stream(content_type: &str, body: &str) -> Error {
     if let Ok(value) = serde_json::from_str::<Value>(body)
-        && let Some(error) = value.get("error").filter(|error| !error.is_null())
+        && let Some(error) = reported(value.get("error"))
     {
         return from_stream(error);
     }
@@ -160,13 +168,12 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
                 "context length",
                 "context_length",
                 "context-length",
+                "contextlength",
                 "maximum context",
-                "exceeded model token limit",
-                "exceeds model token limit",
-                "exceed max tokens",
-                "exceeds maximum tokens",
                 "prompt is too long",
             ])
+            || (text.contains("exceed") && text.contains("model token limit"))
+            || exceeds_tokens(&text)
             || (text.contains("context window") && text.contains("exceed"))
             || (text.contains("too many tokens") && any(&["prompt", "input", "context"]))
             || (text.contains("input token count") && text.contains("exceed")))
@@ -211,6 +218,15 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
     }
 }
 
+/// `exceed(ed|s|ing)? (the )?max(imum)? token` (protocol reference §11.3).
+fn exceeds_tokens(text: &str) -> bool {
+    text.split("exceed").skip(1).any(|rest| {
+        let rest = ["ed ", "s ", "ing ", " "].iter().find_map(|ending| rest.strip_prefix(ending)).unwrap_or_default();
+        let rest = rest.strip_prefix("the ").unwrap_or(rest);
+        ["maximum token", "max token"].iter().any(|words| rest.starts_with(words))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +261,17 @@ mod tests {
             kind(413, r#"{"error":{"message":"Request exceeds the maximum size"}}"#),
             ErrorKind::PayloadTooLarge
         );
+        for overflow in [
+            "This request exceeds the context window",
+            "request exceeds the max tokens",
+            "exceeding maximum token count",
+            "the request is exceeding the model token limit",
+            "contextLength too small",
+        ] {
+            let body = serde_json::json!({ "error": { "message": overflow } }).to_string();
+            assert_eq!(kind(400, &body), ErrorKind::ContextOverflow, "{overflow}");
+        }
+        assert_eq!(kind(400, r#"{"error":{"message":"max_tokens exceeds 5"}}"#), ErrorKind::BadRequest);
         let image = r#"{"error":{"message":"Unsupported image. Please try another one."}}"#;
         assert_eq!(kind(400, image), ErrorKind::BadMedia);
         assert_eq!(kind(400, r#"{"error":{"message":"text content is empty"}}"#), ErrorKind::BadRequest);
@@ -263,6 +290,31 @@ mod tests {
         assert_eq!(from_response(529, wrapped, None, None).message, "529 Overloaded");
         assert_eq!(from_response(400, r#"{"message":"bare"}"#, None, None).message, "400 bare");
         assert_eq!(from_response(400, "plain text", None, None).message, "400 plain text");
+    }
+
+    #[test]
+    fn a_message_is_found_wherever_a_gateway_puts_it() {
+        for (body, text) in [
+            (r#"{"error":{"message":"m","type":400,"code":1,"param":null}}"#, "400 m"),
+            (r#"{"error":{"detail":"d"}}"#, "400 d"),
+            (r#"{"detail":[{"loc":["body"],"msg":"m"},{"message":"field required"}]}"#, "400 field required"),
+            (r#"{"errors":[{"code":7},{"message":"second"}]}"#, "400 second"),
+            (r#"[{"error":{"message":"in a list"}}]"#, "400 in a list"),
+            ("\u{feff}{\"message\":\"after a mark\"}", "400 after a mark"),
+            (r#""a text""#, "400 a text"),
+            (r#"{"error":"invalid","error_description":"in words"}"#, "400 in words"),
+        ] {
+            assert_eq!(from_response(400, body, None, None).message, text, "{body}");
+        }
+    }
+
+    /// Members that are there and say nothing.
+    #[test]
+    fn an_empty_error_member_reports_none() {
+        for none in [serde_json::json!(null), serde_json::json!(false), serde_json::json!("")] {
+            assert_eq!(reported(Some(&none)), None);
+        }
+        assert!(reported(Some(&serde_json::json!({}))).is_some());
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn options() -> BodyOptions {
 }
 
 fn body(context: &str, dialect: Dialect, options: &BodyOptions) -> usize {
-    let clean = without_lone_surrogates(context, "");
+    let clean = without_lone_surrogates(context);
     let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
     Transcript::parse(clean.as_deref().unwrap_or(context), &[])
         .map(|transcript| repair(transcript, target))

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::super::decoder::{Emit, made_id};
 use super::super::delta::{Delta, Slot, StopReason};
+use super::super::shape::{JsonText, Object};
 use super::super::usage::{Convention, usage};
 use super::super::wire::{Count, Text};
-use crate::error::{Error, ErrorKind, Result, from_stream};
+use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -20,11 +21,11 @@ struct Event<'a> {
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    message: Option<Message<'a>>,
+    message: Object<Message<'a>>,
     #[serde(default, borrow)]
-    content_block: Option<Block<'a>>,
+    content_block: Object<Block<'a>>,
     #[serde(default, borrow)]
-    delta: Option<Piece<'a>>,
+    delta: Object<Piece<'a>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -70,7 +71,7 @@ struct Piece<'a> {
     #[serde(default, borrow)]
     signature: Text<'a>,
     #[serde(default, borrow)]
-    partial_json: Text<'a>,
+    partial_json: JsonText<'a>,
     #[serde(default, borrow)]
     stop_reason: Text<'a>,
 }
@@ -80,6 +81,8 @@ enum Kind {
     Text,
     Thinking,
     Tool,
+    /// A block of a kind that we do not know: its pieces are nobody's.
+    Foreign,
 }
 
 /// A block between its start and its end.
@@ -107,7 +110,10 @@ pub struct AnthropicDecoder {
 impl AnthropicDecoder {
     /// Decodes one event: its name and its JSON. The inner value is true when the stream says that it is over.
     pub fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let event: Event<'_> = serde_json::from_str(json)?;
+        let Object::<Event<'_>>(Some(event)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
+        if event.kind.as_str() == "error" && reported(event.error.as_ref()).is_none() {
+            return Ok(Err(from_stream(&serde_json::from_str(json)?)));
+        }
         Ok(self.read(&event, name, emit))
     }
 
@@ -140,23 +146,23 @@ impl AnthropicDecoder {
 
     fn read(&mut self, event: &Event<'_>, name: &str, emit: &mut Emit<'_>) -> Result<bool> {
         let kind = if event.kind.as_str().is_empty() { name } else { event.kind.as_str() };
-        if let Some(error) = event.error.as_ref().filter(|error| !error.is_null()) {
+        if let Some(error) = reported(event.error.as_ref()) {
             return Err(from_stream(error));
         }
         match kind {
             "message_start" => {
-                if let Some(message) = &event.message {
+                if let Some(message) = &event.message.0 {
                     emit(Delta::Meta { id: message.id.as_str(), model: message.model.as_str() });
                     report(message.usage.as_ref(), emit);
                 }
             }
             "content_block_start" => {
-                if let Some(block) = &event.content_block {
+                if let Some(block) = &event.content_block.0 {
                     self.start(event.index.0, block, emit);
                 }
             }
             "content_block_delta" => {
-                if let Some(piece) = &event.delta {
+                if let Some(piece) = &event.delta.0 {
                     self.piece(event.index.0, piece, emit);
                 }
             }
@@ -167,7 +173,7 @@ impl AnthropicDecoder {
             }
             "message_delta" => {
                 report(event.usage.as_ref(), emit);
-                let reason = event.delta.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default();
+                let reason = event.delta.0.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default();
                 if !reason.is_empty() {
                     reason.clone_into(&mut self.stop_reason);
                     emit(Delta::Finish(reason));
@@ -177,7 +183,6 @@ impl AnthropicDecoder {
                 self.stopped = true;
                 return Ok(true);
             }
-            "error" => return Err(from_stream(&Value::Null)),
             // `ping`, and whatever the service may add one day.
             _ => {}
         }
@@ -206,18 +211,23 @@ impl AnthropicDecoder {
                 let id = if id.is_empty() { made_id() } else { id.to_owned() };
                 emit(Delta::ToolStart { slot, id, name: block.name.as_str() });
                 if let (Some(input), Some(open)) = (block.input, self.open.last_mut()) {
-                    // `{}` merely announces that pieces follow.
-                    open.input =
-                        Some(input.get()).filter(|text| *text != "{}" && *text != "null").unwrap_or("").to_owned();
+                    open.input = whole_input(input);
                 }
             }
-            _ => {}
+            // Kimi leaves out much, so pieces may still say what a block without a kind is.
+            "" => {}
+            _ => {
+                self.claim(index, Kind::Foreign);
+            }
         }
     }
 
-    /// A piece goes to its block. One whose block was never started starts it, unless it belongs to a nameless call.
+    /// A piece goes to its block. One whose block was never started starts it.
     fn piece(&mut self, index: Option<u64>, piece: &Piece<'_>, emit: &mut Emit<'_>) {
         let known = self.find(index);
+        if known.is_some_and(|at| self.open[at].kind == Kind::Foreign) {
+            return;
+        }
         if let Some(json) = &piece.partial_json.0 {
             if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == Kind::Tool)
                 && !json.is_empty()
@@ -294,6 +304,13 @@ fn text(slot: Slot, text: &str, emit: &mut Emit<'_>) {
     if !text.is_empty() {
         emit(Delta::Text(slot, text));
     }
+}
+
+/// Arguments that came with the start of their call: JSON, or a text that holds it. `{}` merely announces that pieces follow.
+fn whole_input(input: &RawValue) -> String {
+    let text = serde_json::from_str::<String>(input.get());
+    let text = text.as_deref().unwrap_or(input.get());
+    if matches!(text, "{}" | "null") { String::new() } else { text.to_owned() }
 }
 
 fn close(block: Open, emit: &mut Emit<'_>) {

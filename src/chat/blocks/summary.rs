@@ -35,7 +35,8 @@ impl Blocks {
     /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum (pi-extension §3.1).
     fn usage_for_pi(&self) -> Value {
         let count = |value: Option<u64>| value.unwrap_or(0);
-        let Usage { input, output, cache_read, cache_write, reasoning } = self.usage;
+        let Usage { output, cache_read, cache_write, reasoning, .. } = self.usage;
+        let input = self.usage.uncached();
         // The service may say any number.
         let total = [input, output, cache_read, cache_write].into_iter().map(count).fold(0, u64::saturating_add);
         let mut usage = json!({
@@ -56,7 +57,7 @@ impl Blocks {
 /// USD of an answer, in Pi's shape.
 pub(super) fn cost(prices: &Prices, usage: &Usage) -> Value {
     let part = |tokens: Option<u64>, price: f64| tokens.unwrap_or(0) as f64 * price / 1_000_000.0;
-    let input = part(usage.input, prices.input);
+    let input = part(usage.uncached(), prices.input);
     let output = part(usage.output, prices.output);
     let cache_read = part(usage.cache_read, prices.cache_read);
     let cache_write = part(usage.cache_write, prices.cache_write);

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::super::decoder::{Emit, made_id};
 use super::super::delta::{Delta, Slot, StopReason};
+use super::super::shape::{JsonText, List, Object};
 use super::super::usage::{Convention, usage};
 use super::super::wire::{Count, Text};
-use crate::error::{Error, ErrorKind, Result, from_stream};
+use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -18,7 +19,9 @@ struct Chunk<'a> {
     #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
-    choices: Option<Vec<Choice<'a>>>,
+    object: Text<'a>,
+    #[serde(default, borrow)]
+    choices: List<Choice<'a>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -30,7 +33,7 @@ struct Choice<'a> {
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    delta: Option<ChoiceDelta<'a>>,
+    delta: Object<ChoiceDelta<'a>>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default)]
@@ -48,7 +51,7 @@ struct ChoiceDelta<'a> {
     #[serde(default)]
     reasoning_details: Option<Value>,
     #[serde(default, borrow)]
-    tool_calls: Option<Vec<CallPiece<'a>>>,
+    tool_calls: List<CallPiece<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +61,7 @@ struct CallPiece<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
-    function: Option<FunctionPiece<'a>>,
+    function: Object<FunctionPiece<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -66,13 +69,14 @@ struct FunctionPiece<'a> {
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
-    arguments: Text<'a>,
+    arguments: JsonText<'a>,
 }
 
 /// A tool call while its pieces arrive.
 #[derive(Debug, Default)]
 struct Call {
     index: Option<u64>,
+    /// As the service says it, which may be never.
     id: String,
     /// Known once the name is.
     slot: Option<Slot>,
@@ -106,7 +110,11 @@ pub struct OpenAiDecoder {
 impl OpenAiDecoder {
     /// Decodes the JSON of one event.
     pub fn event(&mut self, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<()>> {
-        let chunk: Chunk<'_> = serde_json::from_str(json)?;
+        let Object::<Chunk<'_>>(Some(chunk)) = serde_json::from_str(json)? else { return Ok(Ok(())) };
+        // Some servers report an error without wrapping it.
+        if chunk.object.as_str() == "error" && reported(chunk.error.as_ref()).is_none() {
+            return Ok(Err(from_stream(&serde_json::from_str(json)?)));
+        }
         Ok(self.chunk(&chunk, emit))
     }
 
@@ -142,26 +150,24 @@ impl OpenAiDecoder {
     }
 
     fn chunk(&mut self, chunk: &Chunk<'_>, emit: &mut Emit<'_>) -> Result<()> {
-        if let Some(error) = &chunk.error
-            && !error.is_null()
-        {
+        if let Some(error) = reported(chunk.error.as_ref()) {
             return Err(from_stream(error));
         }
         emit(Delta::Meta { id: chunk.id.as_str(), model: chunk.model.as_str() });
-        let choice = chunk.choices.iter().flatten().find(|choice| choice.index.0.unwrap_or(0) == 0);
+        let choice = chunk.choices.0.iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
         // The top level is preferred, so it comes last.
         for value in [choice.and_then(|choice| choice.usage.as_ref()), chunk.usage.as_ref()].into_iter().flatten() {
             emit(Delta::Usage(usage(value, Convention::TotalPrompt)));
         }
         let Some(choice) = choice else { return Ok(()) };
-        if let Some(delta) = &choice.delta {
+        if let Some(delta) = &choice.delta.0 {
             self.reasoning(delta, emit);
             let content = delta.content.as_str();
             if !content.is_empty() {
                 let slot = self.open_text(emit);
                 emit(Delta::Text(slot, content));
             }
-            for piece in delta.tool_calls.iter().flatten() {
+            for piece in &delta.tool_calls.0 {
                 self.call(piece, emit);
             }
         }
@@ -174,11 +180,13 @@ impl OpenAiDecoder {
     }
 
     fn reasoning(&mut self, delta: &ChoiceDelta<'_>, emit: &mut Emit<'_>) {
-        if let Some(text) = &delta.reasoning_content.0 {
-            self.saw_reasoning_content = true;
-            self.think("reasoning_content", text, emit);
-        } else if let Some(text) = &delta.reasoning.0 {
-            self.think("reasoning", text, emit);
+        self.saw_reasoning_content |= delta.reasoning_content.0.is_some();
+        match (&delta.reasoning_content.0, &delta.reasoning.0) {
+            // An empty field says less than a full one.
+            (Some(empty), Some(text)) if empty.is_empty() => self.think("reasoning", text, emit),
+            (Some(text), _) => self.think("reasoning_content", text, emit),
+            (None, Some(text)) => self.think("reasoning", text, emit),
+            (None, None) => {}
         }
         match &delta.reasoning_details {
             Some(Value::String(text)) if !self.saw_reasoning_content => self.think("reasoning_content", text, emit),
@@ -266,18 +274,14 @@ impl OpenAiDecoder {
 
     /// One piece of a tool call; the rules are protocol reference §6.6, "fragments", 1–8.
     fn call(&mut self, piece: &CallPiece<'_>, emit: &mut Emit<'_>) {
-        let Some(function) = &piece.function else { return };
-        let (name, arguments, id) = (function.name.as_str(), function.arguments.as_str(), piece.id.as_str());
-        let at = match piece.index.0 {
-            Some(index) => match self.calls.iter().position(|call| call.index == Some(index)) {
-                Some(at) => at,
-                None => self.add_call(Some(index)),
-            },
-            None if !name.is_empty() => self.add_call(None),
-            None => match self.calls.len().checked_sub(1) {
-                Some(at) => at,
-                None => return,
-            },
+        let function = piece.function.0.as_ref();
+        let name = function.map_or("", |function| function.name.as_str());
+        let arguments = function.map_or("", |function| function.arguments.as_str());
+        let id = piece.id.as_str();
+        let at = match self.call_of(piece.index.0, id, name) {
+            Some(at) => at,
+            None if piece.index.0.is_some() || !name.is_empty() => self.add_call(piece.index.0),
+            None => return,
         };
         if self.calls[at].slot.is_none() && !id.is_empty() {
             id.clone_into(&mut self.calls[at].id);
@@ -293,6 +297,29 @@ impl OpenAiDecoder {
         }
     }
 
+    /// The call that a piece goes on with; `None` for the first piece of another one.
+    fn call_of(&mut self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
+        let last = self.calls.len().checked_sub(1);
+        let Some(index) = index else {
+            let by_id = self.calls.iter().rposition(|call| !id.is_empty() && call.id == id);
+            return if name.is_empty() { by_id.or(last) } else { None };
+        };
+        if let Some(at) = self.calls.iter().rposition(|call| call.index == Some(index)) {
+            let call = &self.calls[at];
+            // Some gateways count every call as the first one.
+            let another = !name.is_empty() && !id.is_empty() && !call.id.is_empty() && call.id != id;
+            return if another && call.slot.is_some() { None } else { Some(at) };
+        }
+        // A call that began without an index is numbered by its later pieces.
+        let at = last.filter(|_| name.is_empty())?;
+        let call = &mut self.calls[at];
+        let same = call.index.is_none() && (id.is_empty() || call.id == id);
+        same.then(|| {
+            call.index = Some(index);
+            at
+        })
+    }
+
     fn add_call(&mut self, index: Option<u64>) -> usize {
         self.calls.push(Call { index, ..Call::default() });
         self.calls.len() - 1
@@ -301,9 +328,9 @@ impl OpenAiDecoder {
     fn start_call(&mut self, at: usize, name: &str, arguments: &str, emit: &mut Emit<'_>) {
         self.close_running(emit);
         let slot = self.claim();
-        let id = match std::mem::take(&mut self.calls[at].id) {
-            id if id.is_empty() => made_id(),
-            id => id,
+        let id = match self.calls[at].id.as_str() {
+            "" => made_id(),
+            id => id.to_owned(),
         };
         self.calls[at].slot = Some(slot);
         emit(Delta::ToolStart { slot, id, name });

@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::CONTENT_ENCODING;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::opening::Opening;
 use super::prepare::Prepared;
 use super::request::TurnRequest;
 use crate::chat::blocks::Blocks;
@@ -16,16 +17,13 @@ use crate::chat::frame::{Frames, Op, Readiness};
 use crate::chat::sse::{Event, SseDecoder};
 use crate::chat::watchdog::Watchdog;
 use crate::client::ExtraHeaders;
-use crate::error::{Error, Phase, Result, not_a_stream};
+use crate::error::{Error, Phase, Result};
 
-/// How long the rest of a body may take that is read only to keep its connection.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How long the rest of a body may take of which nothing more is needed.
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Silence that a person begins to wonder about.
 const NOTICEABLE: Duration = Duration::from_secs(20);
-
-/// How much of an answer is read that is no stream.
-const MAX_ODD_BODY: usize = 64 << 10;
 
 /// How an attempt ended well.
 pub(super) struct Finished {
@@ -50,13 +48,18 @@ pub(super) async fn attempt(
         () = until(watchdog.deadline()) => return Err(watchdog.expired()),
     };
     tracing::debug!(status = response.status().as_u16(), "response");
-    if let Some(kind) = odd_content(&response) {
-        return Err(odd_answer(response, &kind).await);
+    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
     }
     frames.send(Op::Response(response_head(&response)));
     watchdog.first(prepared.first);
-    let mut reader =
-        Reader { sse: SseDecoder::default(), decoder: prepared.dialect.decoder(), raw: request.raw_events };
+    let mut reader = Reader {
+        opening: Opening::new(response.headers()),
+        sse: SseDecoder::default(),
+        decoder: prepared.dialect.decoder(),
+        raw: request.raw_events,
+    };
     read(response, &mut reader, &mut watchdog, blocks, frames).await?;
     let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, frames))?;
     Ok(Finished { reason, raw_reason })
@@ -100,9 +103,15 @@ async fn read(
             chunk => chunk?,
         };
         let Some(chunk) = chunk else {
+            if let Some(document) = reader.opening.document_at_end() {
+                return Err(document);
+            }
             reader.end(blocks, frames)?;
             return Ok(());
         };
+        if reader.opening.is_document(&chunk) {
+            return Err(reader.opening.document(&chunk, &mut response).await);
+        }
         let progress = reader.feed(&chunk, blocks, frames)?;
         frames.settle();
         if progress.over {
@@ -155,28 +164,6 @@ fn headers(prepared: &Prepared, request: &TurnRequest) -> ExtraHeaders {
     ours.chain(request.extra_headers()).collect()
 }
 
-/// The content type of an answer that cannot be a stream. Servers that name none, or a wrong kind of text, do send streams.
-fn odd_content(response: &Response) -> Option<String> {
-    let kind = response.headers().get(CONTENT_TYPE)?.to_str().ok()?.to_ascii_lowercase();
-    (kind.contains("json") || kind.contains("html")).then_some(kind)
-}
-
-/// The error for an answer with a success status that is no stream: a gateway's error document, or a portal's page.
-async fn odd_answer(mut response: Response, kind: &str) -> Error {
-    let mut body = Vec::new();
-    // What has arrived by then says enough.
-    let _ = timeout(DRAIN_TIME, async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ODD_BODY {
-                break;
-            }
-        }
-    })
-    .await;
-    not_a_stream(kind, &String::from_utf8_lossy(&body))
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -195,6 +182,7 @@ fn response_head(response: &Response) -> String {
 
 /// Bytes → blocks, for one response.
 struct Reader {
+    opening: Opening,
     sse: SseDecoder,
     decoder: Decoder,
     raw: bool,

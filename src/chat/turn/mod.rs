@@ -5,6 +5,7 @@
 
 mod attempt;
 mod desk;
+mod opening;
 mod prepare;
 mod request;
 
@@ -213,5 +214,5 @@ fn stalled(kind: &ErrorKind) -> bool {
 }
 
 fn empty_answer() -> Error {
-    Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content, twice in a row")
+    Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content")
 }

@@ -117,7 +117,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let session = session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), request.model.id));
     let remembered = session.clone();
     let (draft, estimate, known, notes, pictures, refused) = in_background(move || {
-        let clean = without_lone_surrogates(&source.context, "");
+        let clean = without_lone_surrogates(&source.context);
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));

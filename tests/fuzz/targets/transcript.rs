@@ -15,7 +15,7 @@ use super::conversation::{body, capable, recorded, until_boundary};
 /// the shorter one.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    let clean = without_lone_surrogates(text, "");
+    let clean = without_lone_surrogates(text);
     let json = clean.as_deref().unwrap_or(text);
     if let Err(error) = Transcript::parse(json, &[]) {
         assert!(!error.message.is_empty());
