@@ -104,9 +104,9 @@ export class Stage {
     const path = `/coding/v1/${PLACES[this.dialect][0]}`;
     const last = this.simulator.requests.findLast((request) => request.path === path);
     const sent = JSON.stringify(last?.json ?? null);
-    const [inline, reference] = [data.slice(0, 400), "ms://"].map((text) => sent.split(text).length - 1);
-    if (`${inline}${reference}` !== "10" && `${inline}${reference}` !== "01")
-      problems.push("the picture is not there once");
+    const count = (text: string): number => sent.split(text).length - 1;
+    const inline = count(data.slice(0, 400));
+    if (inline + count("ms://") !== 1) problems.push("the picture is not there once");
     return inline === 1 ? "inline" : outcome;
   }
 
