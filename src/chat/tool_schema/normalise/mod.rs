@@ -24,9 +24,12 @@ use values::split_by_type;
 /// Schema nodes that are looked at before the rest counts as too much.
 const MAX_WORK: usize = 20_000;
 
-/// Values that are copied before the rest counts as too much. A few definitions that name each other twice stand for more
-/// parts than any memory holds.
-const MAX_COPIED: usize = 500_000;
+/// Values that are copied, for each one of the schema, before the rest counts as too much. A few definitions that name each other
+/// twice stand for more parts than any memory holds.
+const COPIES: usize = 10;
+
+/// The same for any schema, however small.
+const FREE_COPIES: usize = 20_000;
 
 /// Nodes within nodes before the rest is left open: running out of stack would end the process.
 const MAX_NESTING: usize = 100;
@@ -92,7 +95,8 @@ pub struct Normaliser<'s> {
     /// References that are being expanded around the current node.
     expanding: Vec<String>,
     work: usize,
-    copied: usize,
+    /// Values that may still be copied.
+    copies: usize,
     /// Nodes around the current one, those of the references that led here included.
     nesting: usize,
     /// What got lost, for a person.
@@ -107,7 +111,7 @@ impl<'s> Normaliser<'s> {
             names: HashMap::new(),
             expanding: Vec::new(),
             work: 0,
-            copied: 0,
+            copies: FREE_COPIES + COPIES * size(source),
             nesting: 0,
             losses: Vec::new(),
         }
@@ -137,12 +141,12 @@ impl<'s> Normaliser<'s> {
 
     /// Whether `value` may still be copied.
     pub fn affords(&mut self, value: &Value) -> bool {
-        self.copied = self.copied.saturating_add(size(value));
-        let affords = self.copied <= MAX_COPIED;
-        if !affords {
+        let left = self.copies.checked_sub(size(value));
+        self.copies = left.unwrap_or(0);
+        if left.is_none() {
             self.lose(TOO_LARGE);
         }
-        affords
+        left.is_some()
     }
 
     /// A schema of the subset that means the same. `None`: nothing is valid.
