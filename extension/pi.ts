@@ -1,8 +1,8 @@
 /**
  * Pi's entry, which registers Kimi Code as a provider with its commands and tools.
  *
- * Nothing here may throw, because an exception while an extension loads ends Pi; and nothing may print, because that corrupts its
- * screen. Whatever is missing becomes one warning, and Pi's built-in provider stays in place.
+ * Nothing here may throw, because an exception while an extension loads ends Pi; and nothing may print where it has a
+ * screen, because that corrupts it. Whatever is missing becomes one warning, and Pi's built-in provider stays in place.
  *
  * Every start of Pi waits for what is imported statically from here on. What screens, texts, turns and tools need is loaded
  * when they are used.
@@ -21,6 +21,7 @@ import { kimiProvider, type PiAi } from "./provider.ts";
 import { registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools.ts";
 import { Turns } from "./turns.ts";
+import { warn } from "./warning.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */
 export type PiExtension = (pi: {
@@ -76,7 +77,7 @@ export function KimiCode(overrides: Overrides = {}): PiExtension {
     }
     if (problem === undefined) return;
     const text = problem;
-    pi.on("session_start", (_event, context) => context.ui.notify(text, "warning"));
+    pi.on("session_start", (_event, context) => warn(context, text));
   };
 }
 

@@ -11,6 +11,7 @@ import { later } from "./later.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import { part } from "./part.ts";
 import type { ScreenParts } from "./settings-screen.ts";
+import { warn } from "./warning.ts";
 
 /** What a session works with. */
 export interface SessionParts {
@@ -30,7 +31,7 @@ export function registerSession(pi: ExtensionAPI, { facts, models, provider, sur
     surroundings.enterProject(ctx.cwd, trusted);
     try {
       const text = facts.settings().problems.join("\n");
-      if (text !== "" && text !== told) ctx.ui.notify(`Kimi settings:\n${text}`, "warning");
+      if (text !== "" && text !== told) warn(ctx, `Kimi settings:\n${text}`);
       told = text;
     } catch {
       // A base URL that cannot be used is said by the first request.

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { kimiAuth } from "../extension/auth.ts";
 import { host } from "../extension/environment.ts";
-import { type DeviceStep } from "./simulator/oauth-state.ts";
+import type { JsonObject } from "./simulator/json.ts";
+import type { DeviceStep } from "./simulator/oauth-state.ts";
 import type { Simulator } from "./simulator/index.ts";
 import { type Entry, type Machine, withMachine } from "./support/account.ts";
 import { addon as loadedAddon } from "./support/turn.ts";
@@ -67,6 +68,34 @@ describe("the device flow", () => {
       steps.map((step) => step.type),
       ["code", "progress", "code", "progress", "code", "done"],
     );
+  });
+
+  test("asks for codes that are born dead no faster than it may poll", async () => {
+    simulator.oauth.deviceExpiresIn = 1;
+    const steps = await signIn(["authorization_pending"], (step, cancel) => {
+      if (step.type === "code") setTimeout(cancel, 2500);
+    });
+    const asked = simulator.requests.filter((one) => one.endpoint === "device").map((one) => one.time);
+    assert.ok(steps.length > 2 && asked.length > 1);
+    const pauses = asked.slice(1).map((time, position) => time - (asked[position] ?? 0));
+    assert.ok(Math.min(...pauses) >= 900, `${pauses}`);
+  });
+
+  test("reads what the service says whatever its status, and no page in its place", async () => {
+    const says = (status: number, body: JsonObject | string): DeviceStep => ({ status, body });
+    const steps = await signIn([
+      says(200, { error: "authorization_pending" }),
+      says(401, { error: "authorization_pending" }),
+      says(400, { error: { code: "authorization_pending", message: "wait" } }),
+      says(200, "<html><title>Sign in to the hotel</title></html>"),
+      "approve",
+    ]);
+    assert.deepEqual(
+      steps.map((step) => step.type),
+      ["code", "progress", "done"],
+    );
+    const denied = (await signIn([says(200, { error: "access_denied" })])).at(-1);
+    assert.deepEqual([denied?.type, denied?.message], ["failed", "The Kimi Code login was denied in the browser."]);
   });
 
   test("slows down by five seconds when told to", async () => {

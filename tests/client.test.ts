@@ -56,6 +56,9 @@ async function failure(promise: Promise<unknown>): Promise<KimiError> {
   return error;
 }
 
+/** A PNG of one pixel. */
+const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
 describe("an answer", () => {
   test("comes as events and as a whole", async () => {
     simulator.enqueue({
@@ -96,7 +99,6 @@ describe("an answer", () => {
 describe("what is asked", () => {
   test("OpenAI's words arrive as they were meant", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
-    const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
     await kimi
       .chat({
         model: "k3",
@@ -113,7 +115,7 @@ describe("what is asked", () => {
           { role: "tool", tool_call_id: "look:0", content: "a wall" },
           {
             role: "user",
-            content: [{ type: "image_url", image_url: { url: `data:image/png;base64,${pixel}` } }],
+            content: [{ type: "image_url", image_url: { url: `data:image/png;base64,${PIXEL}` } }],
           },
         ],
         tools: [{ type: "function", function: { name: "look", description: "d", parameters: { type: "object" } } }],
@@ -131,6 +133,22 @@ describe("what is asked", () => {
     assert.equal(assistant?.["reasoning_content"], "I look.");
     assert.equal(tool?.["content"], "a wall");
     assert.match(JSON.stringify(image), /data:image\/png;base64,iVBOR/);
+  });
+
+  test("pictures may come in every form of OpenAI's, and links stay what they are", async () => {
+    const [head, data] = ["data:image/png;base64,", PIXEL];
+    for (const [source, sent] of [
+      [`${head}${data}`, `${head}${data}`],
+      [{ url: `data:image/png;charset=utf-8;base64,${data}` }, `${head}${data}`],
+      [{ url: `DATA:image/png;BASE64,${data}` }, `${head}${data}`],
+      [{ url: `data:;base64,${data}` }, `${head}${data}`],
+      [{ url: "https://example.com/a.png" }, "https://example.com/a.png"],
+    ] as const) {
+      const content = [{ type: "image_url", image_url: source }] as never;
+      await kimi.chat([{ role: "user", content }]).text();
+      const parts = lastBody().messages.at(-1)?.["content"];
+      assert.deepEqual(parts, [{ type: "image_url", image_url: { url: sent } }]);
+    }
   });
 
   test("Pi's transcript means the same to us as to Pi", async () => {
@@ -251,8 +269,13 @@ describe("failures", () => {
   test("a message that cannot be read is named", () => {
     const broken = [{ role: "assistant", tool_calls: [{ id: "x", function: { name: "f", arguments: "{" } }] }] as const;
     assert.throws(() => kimi.chat([{ role: "user", content: "a" }, ...broken]), /message 1.*tool call x are not JSON/);
-    const link = [{ type: "image_url", image_url: { url: "file:///a.png" } }] as const;
-    assert.throws(() => kimi.chat([{ role: "user", content: link }]), { code: "bad_media" });
+    for (const source of [{ url: "file:///a.png" }, { url: "data:image/png,abc" }, "a.png", {}, null, undefined]) {
+      const content = [{ type: "image_url", image_url: source }] as never;
+      assert.throws(() => kimi.chat([{ role: "user", content }]), {
+        code: "bad_media",
+        message: /message 0: an image/,
+      });
+    }
   });
 
   /** Protocol reference §6.4, §7.2: both dialects take addresses. */

@@ -295,6 +295,13 @@ describe("what is missing", () => {
     assert.match(JSON.stringify(warnings[0]), new RegExp(`pi-provider-kimi-code-${platformName()}.*pi install`));
   });
 
+  test("without the addon and without a screen stderr tells the repair", async () => {
+    // Without a credential, or the built-in provider would send the prompt to the real service.
+    const { stdout, stderr } = await runPi(["-p", ...MODEL, "hi"], { home, extensions: [packageWithoutAddon()] });
+    assert.match(stderr, new RegExp(`Warning: .*pi-provider-kimi-code-${platformName()}.*pi install`));
+    assert.doesNotMatch(stdout, /Warning/);
+  });
+
   test("a part that cannot be loaded later ends the turn or the command with an error, and Pi goes on", async () => {
     const copy = packageWithoutAddon();
     const directory = join(copy, "npm", platformName());

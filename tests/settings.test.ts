@@ -158,6 +158,14 @@ test("problems of a settings file are named once and everything else applies", a
   assert.equal(pi.events.filter(ui("notify")).filter((event) => /settings:/.test(String(event["message"]))).length, 1);
 });
 
+test("without a screen problems are told on stderr, and stdout belongs to the answer", async () => {
+  write(homeFile(), { statusLine: "yes" });
+  const args = ["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hello"];
+  const { stdout, stderr } = await runPi(args, { home, env: env() });
+  assert.match(stderr, /Warning: Kimi settings:\n.*statusLine is "yes", expected true or false/);
+  assert.doesNotMatch(stdout, /settings/);
+});
+
 test("a project counts only if Pi trusts it, and never chooses where requests go", async () => {
   write(projectFile(), { model: { topP: 0.25 }, baseUrl: "http://127.0.0.1:9/coding", identity: "kimi-code" });
   mkdirSync(join(home.cwd, ".pi", "extensions"), { recursive: true });

@@ -105,6 +105,18 @@ describe("requests", () => {
 });
 
 describe("answers", () => {
+  test("data sources may live elsewhere than the rest", async () => {
+    const { env } = loggedIn();
+    const elsewhere = (url: string): ServiceOptions => ({ env: { ...env, KIMI_DATASOURCE_API_URL: url } });
+    await services.datasource({ source: "arxiv" }, elsewhere(`${simulator.origin}/elsewhere/tools`)).catch(() => {});
+    assert.deepEqual(
+      simulator.requests.map(({ path }) => path),
+      ["/elsewhere/tools"],
+    );
+    const refused = await failure(services.datasource({ source: "arxiv" }, elsewhere("file:///tools")));
+    assert.match(refused.message, /KIMI_DATASOURCE_API_URL is no http/);
+  });
+
   test("a search has results and a text for the model", async () => {
     const answer = await services.search("kimi k3", loggedIn());
     assert.equal(answer.total, 5);

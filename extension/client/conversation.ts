@@ -4,7 +4,7 @@
  * Only forms are translated here. What the service would refuse in a conversation is repaired by the addon, for everybody.
  */
 import { kimiError } from "./errors.ts";
-import type { ChatMessage, ImageUrlPart, OpenAiAssistantMessage, OpenAiTool, Tool } from "./messages.ts";
+import type { ChatMessage, OpenAiAssistantMessage, OpenAiTool, Tool } from "./messages.ts";
 
 /** The form that the addon reads (Pi's `Context`). */
 export interface Transcript {
@@ -87,17 +87,26 @@ function callArguments(json: string, what: string): unknown {
 
 function parts(content: unknown, position: number): object[] {
   if (!Array.isArray(content)) return [{ type: "text", text: String(content ?? "") }];
-  return (content as object[]).map((part) =>
-    (part as ImageUrlPart).type === "image_url" ? image(part as ImageUrlPart, position) : part,
-  );
+  return (content as object[]).map((part) => {
+    const { type } = part as { type?: unknown };
+    return type === "image_url" || type === "video_url" ? linked(part, type, position) : part;
+  });
 }
 
-function image(part: ImageUrlPart, position: number): object {
-  if (/^(ms|https?):\/\//.test(part.image_url.url)) return part;
-  const match = /^data:([^;,]+);base64,(.*)$/s.exec(part.image_url.url);
+/** Base64, an uploaded file, or a web address. Only the beginning is looked at: the rest may be megabytes. */
+const ADDRESS = /^(?:(data:)[^,]{0,1000};base64,|ms:\/\/|https?:\/\/)/i;
+
+function linked(part: object, type: "image_url" | "video_url", position: number): object {
+  const source = (part as Record<string, unknown>)[type];
+  const url = typeof source === "object" && source !== null ? (source as { url?: unknown }).url : source;
+  const match = typeof url === "string" ? ADDRESS.exec(url) : null;
   if (match === null) {
-    const message = `message ${position}: an image must be a base64 data: URL, an uploaded file or a web address`;
+    const what = type === "image_url" ? "an image" : "a video";
+    const message = `message ${position}: ${what} must be a base64 data: URL, an uploaded file or a web address`;
     throw kimiError({ code: "bad_media", message });
   }
-  return { type: "image", mimeType: match[1], data: match[2] };
+  // The addon knows the scheme in small letters only.
+  return match[1] === undefined || match[1] === "data:"
+    ? part
+    : { ...part, [type]: `data:${(url as string).slice(5)}` };
 }

@@ -56,13 +56,25 @@ pub enum Step {
 pub async fn sign_in(endpoint: &TokenEndpoint, mut tell: impl FnMut(Step)) -> Result<Tokens> {
     let deadline = Instant::now() + PATIENCE;
     loop {
+        let asked = Instant::now();
         let code = request_code(endpoint).await?;
         tell(Step::Code(code.clone()));
-        match poll(endpoint, &code, deadline, &mut tell).await? {
-            Some(tokens) => return Ok(tokens),
-            None => tell(Step::Expired),
+        if let Some(tokens) = poll(endpoint, &code, deadline, &mut tell).await? {
+            return Ok(tokens);
         }
+        // Codes that are born dead are asked for no faster than the service wants to be polled.
+        let next = asked + code.interval;
+        if next >= deadline {
+            return Err(abandoned());
+        }
+        tell(Step::Expired);
+        tokio::time::sleep_until(next).await;
     }
+}
+
+fn abandoned() -> Error {
+    let message = "The Kimi Code login was not confirmed within 15 minutes. Start /login kimi-coding again.";
+    Error::new(ErrorKind::LoginRequired, message)
 }
 
 async fn request_code(endpoint: &TokenEndpoint) -> Result<DeviceCode> {
@@ -132,16 +144,24 @@ async fn poll(
     let mut interval = code.interval;
     loop {
         match endpoint.post("/api/oauth/token", &form, REQUEST_TIMEOUT).await {
-            Ok(answer) if answer.status.is_success() => {
-                let odd = || Error::new(ErrorKind::Protocol, "Kimi Code confirmed the login but sent no usable tokens");
-                return tokens(&answer.body).map(Some).ok_or_else(odd);
-            }
+            // What the body says counts whatever its status: some gateways answer 200 where RFC 8628 wants 400.
             Ok(answer) => match answer.error() {
                 "authorization_pending" => {}
-                "slow_down" => interval += SLOW_DOWN,
+                "slow_down" => {
+                    let asked = answer.body.get("interval").and_then(seconds).unwrap_or_default();
+                    interval = (interval + SLOW_DOWN).max(asked);
+                }
                 "expired_token" => return Ok(None),
                 "access_denied" => {
                     return Err(Error::new(ErrorKind::LoginRequired, "The Kimi Code login was denied in the browser."));
+                }
+                "" if answer.status.is_success() && answer.body.is_object() => {
+                    let odd =
+                        || Error::new(ErrorKind::Protocol, "Kimi Code confirmed the login but sent no usable tokens");
+                    return tokens(&answer.body).map(Some).ok_or_else(odd);
+                }
+                "" if answer.status.is_success() => {
+                    tell(Step::Trouble("something answers that is not the service".to_owned()));
                 }
                 _ if answer.status.as_u16() == 429 || answer.status.is_server_error() => {
                     tell(Step::Trouble(format!("the service answers {}", answer.status.as_u16())));
@@ -153,8 +173,7 @@ async fn poll(
         }
         let now = Instant::now();
         if now + interval >= deadline {
-            let message = "The Kimi Code login was not confirmed within 15 minutes. Start /login kimi-coding again.";
-            return Err(Error::new(ErrorKind::LoginRequired, message));
+            return Err(abandoned());
         }
         if now + interval >= expiry {
             return Ok(None);

@@ -131,9 +131,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The OAuth error code, or an empty text.
+    /// The OAuth error code, or an empty text. The service's other endpoints wrap theirs in an object.
     pub fn error(&self) -> &str {
-        self.body.get("error").and_then(Value::as_str).unwrap_or_default()
+        let error = self.body.get("error").unwrap_or(&Value::Null);
+        let wrapped = || ["code", "type"].iter().find_map(|name| error.get(name)?.as_str());
+        error.as_str().or_else(wrapped).unwrap_or_default()
     }
 
     /// What the service says about it, without anything of `secrets`.

@@ -97,7 +97,7 @@ fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
     let window = match &value["context_length"] {
         Value::Null => known.as_ref().map_or(UNKNOWN_WINDOW, |model| model.context_window),
         number => {
-            number.as_u64().filter(|tokens| (1..=MAX_WINDOW).contains(tokens)).ok_or("its window makes no sense")?
+            whole(number).filter(|tokens| (1..=MAX_WINDOW).contains(tokens)).ok_or("its window makes no sense")?
         }
     };
     let thinking = match value["supports_thinking_type"].as_str() {
@@ -135,6 +135,12 @@ fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
         protocol: value["protocol"].as_str().map(|name| plain(name, 20)).filter(|name| !name.is_empty()),
         dynamic_tools: value["supports_dynamic_tools"].as_bool() == Some(true),
     })
+}
+
+/// A whole number, also as `262144.0` or `"262144"`: the service writes its other numbers as text (protocol reference §10.1).
+fn whole(value: &Value) -> Option<u64> {
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (number >= 0.0 && number <= MAX_WINDOW as f64 && number.fract() == 0.0).then_some(number as u64)
 }
 
 impl Entry {
@@ -237,6 +243,15 @@ mod tests {
         assert_eq!((new.input, new.cost), (vec!["text"], Prices::default()));
         let k3 = entries[1].model();
         assert_eq!((k3.context_window, k3.reasoning), (1_048_576, true));
+    }
+
+    #[test]
+    fn a_window_counts_however_its_number_is_written() {
+        let body = r#"[{"id":"a","context_length":262144.0},{"id":"b","context_length":"262144"},{"id":"c","context_length":2.62144e5},
+            {"id":"d","context_length":0.5},{"id":"e","context_length":"1e300"},{"id":"f","context_length":"NaN"},{"id":"g","context_length":true}]"#;
+        let windows: Vec<_> =
+            parse(body.as_bytes()).unwrap().into_iter().map(|entry| (entry.id, entry.window)).collect();
+        assert_eq!(windows, ["a", "b", "c"].map(|id| (id.to_owned(), 262_144)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::auth::{Credential, Passed};
 use crate::background::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// The wire value in a level map that means "on, but this model has no efforts".
 pub const ON: &str = "on";
@@ -120,8 +120,8 @@ pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
         let models = live::parse(&body)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let Some(state) = state else { return Ok(()) };
-        stored::write(&state, &token, &Stored { root, fetched_at: now, models })
-            .map_err(|error| Error::new(ErrorKind::Io, format!("the model list cannot be kept: {error}")))
+        stored::keep(&state, &token, Stored { root, fetched_at: now, models });
+        Ok(())
     })
     .await
 }
@@ -187,7 +187,7 @@ mod tests {
         let config = Config::from_environment(&environment, None).unwrap();
         let models = live::parse(br#"[{"id": "k3"}]"#).unwrap();
         let list = Stored { root: config.endpoint.root().to_owned(), fetched_at: 7, models };
-        stored::write(config.state_directory.as_deref().unwrap(), "sk-1", &list).unwrap();
+        stored::keep(config.state_directory.as_deref().unwrap(), "sk-1", list);
         for passed in [None, Some(""), Some(" sk-1\n"), Some("$KIMI_API_KEY"), Some(" ${KIMI_API_KEY}")] {
             assert_eq!(known(&environment, &config, passed).fetched_at, 7, "{passed:?}");
         }

@@ -1,11 +1,12 @@
 //! The last catalog of each account, on disk.
 //!
 //! Pi asks for its list of models before anything may touch the network, and a dead network must not empty the list. One file
-//! for all: the list of one deployment or plan is never shown for another.
+//! for all: the list of one deployment or plan is never shown for another. Where nothing can be written the process remembers.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,9 @@ pub struct Stored {
     pub models: Vec<Entry>,
 }
 
+/// Lists that could not be written, by state folder and account.
+static UNWRITTEN: Mutex<BTreeMap<(PathBuf, String), Stored>> = Mutex::new(BTreeMap::new());
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Accounts {
     #[serde(default)]
@@ -45,13 +49,35 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
         let stored: Stored = serde_json::from_value(stored).ok()?;
         (stored.root == root && !stored.models.is_empty()).then_some(stored)
     };
-    match credential {
-        Some(credential) => all.remove(Owner::new(root, credential, Some(state)).name()).and_then(usable),
+    let owner = credential.map(|credential| Owner::new(root, credential, Some(state)));
+    let written = match &owner {
+        Some(owner) => all.remove(owner.name()).and_then(usable),
         None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
+    };
+    let unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ours = |(folder, name): &(PathBuf, String)| {
+        folder == state && owner.as_ref().is_none_or(|owner| owner.name() == name.as_str())
+    };
+    let remembered = unwritten.iter().filter(|(place, stored)| ours(place) && stored.root == root);
+    remembered.map(|(_, stored)| stored.clone()).chain(written).max_by_key(|stored| stored.fetched_at)
+}
+
+/// Keeps a catalog, if only for this process.
+pub fn keep(state: &Path, credential: &str, stored: Stored) {
+    let place = (state.to_owned(), Owner::new(&stored.root, credential, Some(state)).name().to_owned());
+    let written = write(state, credential, &stored);
+    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    unwritten.remove(&place);
+    if let Err(error) = written {
+        tracing::debug!(%error, "the model list cannot be written");
+        if unwritten.len() >= MAX_ACCOUNTS {
+            unwritten.pop_first();
+        }
+        unwritten.insert(place, stored);
     }
 }
 
-/// Keeps a catalog. Two processes that write at once lose one of two lists that are equally new.
+/// Writes a catalog. Two processes that write at once lose one of two lists that are equally new.
 pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
     let owner = Owner::new(&stored.root, credential, Some(state));
@@ -93,6 +119,22 @@ mod tests {
         assert_eq!(read(state.path(), a, None), Some(stored(a, "k4", 2)), "the newest, as long as nobody is known");
         assert_eq!(read(state.path(), "https://c", None), None);
         assert!(!fs::read_to_string(state.path().join(FILE)).unwrap().contains("sk-"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_written_is_known_until_the_process_ends() {
+        let state = tempfile::tempdir().unwrap();
+        let closed = state.path().join("file");
+        fs::write(&closed, "in the way").unwrap();
+        keep(&closed, "sk-1", stored("https://a", "k4", 2));
+        assert_eq!(read(&closed, "https://a", Some("sk-1")), Some(stored("https://a", "k4", 2)));
+        assert_eq!(read(&closed, "https://a", None), Some(stored("https://a", "k4", 2)));
+        assert_eq!(read(&closed, "https://a", Some("sk-2")), None);
+        assert_eq!(read(&closed, "https://b", None), None);
+        fs::remove_file(&closed).unwrap();
+        keep(&closed, "sk-1", stored("https://a", "k5", 3));
+        assert_eq!(read(&closed, "https://a", Some("sk-1")), Some(stored("https://a", "k5", 3)));
+        assert!(closed.join(FILE).exists());
     }
 
     #[test]

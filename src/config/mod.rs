@@ -70,6 +70,8 @@ pub struct Config {
     pub time_zone: Option<String>,
     /// `PI_CACHE_RETENTION=none`.
     pub without_cache_key: bool,
+    /// `KIMI_DATASOURCE_API_URL`: the complete address of the data sources, wherever they are instead of below the API root.
+    pub datasource_url: Option<String>,
 }
 
 impl Config {
@@ -113,6 +115,7 @@ impl Config {
             state_directory: environment.state_directory(),
             time_zone: environment.get("TZ").map(str::to_owned),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
+            datasource_url: environment.get("KIMI_DATASOURCE_API_URL").map(|url| url.trim().to_owned()),
         })
     }
 

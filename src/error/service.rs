@@ -72,6 +72,8 @@ pub fn html_title(body: &str) -> Option<String> {
 pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, trace_id: Option<String>) -> Error {
     let (text, label) = service_text(body);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
+    // Gateways put the status into their titles.
+    let text = text.strip_prefix(&format!("{status} ")).map_or_else(|| text.clone(), str::to_owned);
     let kind = classify(Some(status), &text, &label);
     let text = match status {
         300..=399 => "a redirect, which is never followed because credentials would travel along. Is the base URL right, or does \
@@ -281,7 +283,7 @@ mod tests {
     #[test]
     fn an_html_page_is_reduced_to_its_title() {
         let page = "<html><head><title>500 Internal\r\n Server Error</title></head><body>oops</body></html>";
-        assert_eq!(from_response(500, page, None, None).message, "500 500 Internal Server Error");
+        assert_eq!(from_response(500, page, None, None).message, "500 Internal Server Error");
     }
 
     #[test]

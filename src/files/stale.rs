@@ -83,14 +83,31 @@ impl Attachments {
         if !named.is_empty() {
             return named;
         }
-        let text = error.message.to_ascii_lowercase();
-        let gone = ["not found", "not exist", "expired", "deleted", "no such", "unknown"];
-        let of_a_file = ["file", "files", "file_id", "file_ids"].iter().any(|word| names(&text, word));
-        if of_a_file && gone.iter().any(|word| text.contains(word)) {
-            return positions(&|file| !file.fresh);
-        }
-        Vec::new()
+        if speaks_of_a_lost_file(&error.message) { positions(&|file| !file.fresh) } else { Vec::new() }
     }
+}
+
+/// A lost file, and not one of a wrong type or size.
+fn speaks_of_a_lost_file(text: &str) -> bool {
+    const GONE: [&str; 12] = [
+        "not found",
+        "not exist",
+        "expired",
+        "deleted",
+        "no such",
+        "unknown",
+        "no longer",
+        "not available",
+        "failed to get",
+        "failed to fetch",
+        "failed to load",
+        "failed to download",
+    ];
+    let text = text.to_ascii_lowercase();
+    let of_a_file = ["file", "files", "file_id", "file_ids"].iter().any(|word| names(&text, word));
+    let invalid_id =
+        || text.contains("invalid") && ["file id", "file_id", "file ids", "file_ids"].iter().any(|id| names(&text, id));
+    of_a_file && (GONE.iter().any(|word| text.contains(word)) || invalid_id())
 }
 
 /// Whether `text` has `word` as a word of its own: `file-1` is not in "file-12", nor "file" in "profile" and `read_file:9`.
@@ -105,7 +122,26 @@ fn names(text: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{names, speaks_of_a_lost_file};
+
+    #[test]
+    fn a_lost_file_is_told_from_one_that_does_not_suit() {
+        for text in [
+            "400 Invalid request: file not found",
+            "400 the file has expired",
+            "400 invalid file id",
+            "400 file_id is invalid",
+            "400 failed to get file content",
+            "400 this file is no longer available",
+        ] {
+            assert!(speaks_of_a_lost_file(text), "{text}");
+        }
+        for text in
+            ["400 invalid file type", "400 the file is too large", "400 Invalid request: profile not found", "400 x"]
+        {
+            assert!(!speaks_of_a_lost_file(text), "{text}");
+        }
+    }
 
     #[test]
     fn an_id_is_blamed_only_where_it_stands_alone() {

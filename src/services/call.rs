@@ -14,6 +14,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::excerpt::Limit;
 use super::{datasource, fetch, search};
@@ -183,6 +184,15 @@ impl Service {
     /// Where the login belongs.
     pub fn endpoint(&self) -> &Endpoint {
         &self.kimi.config.endpoint
+    }
+
+    /// Where the data sources are (protocol reference §1.3).
+    pub fn datasources(&self) -> Result<String> {
+        let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
+        let usable =
+            Url::parse(chosen).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+        let message = "KIMI_DATASOURCE_API_URL is no http(s) address";
+        if usable { Ok(chosen.clone()) } else { Err(Error::new(ErrorKind::Config, message)) }
     }
 
     /// Posts `body`; a 401 is answered with a fresh token, once.

@@ -111,7 +111,7 @@ impl Datasource {
             let line = trace(error.trace_id.as_deref());
             Error { message: format!("{}\n\n{line}", error.message), ..error }
         };
-        let reply = service.post(&service.endpoint().tools(), &body, "application/json").await.map_err(traced)?;
+        let reply = service.post(&service.datasources()?, &body, "application/json").await.map_err(traced)?;
         let line = trace(reply.request_id.as_deref());
         let project = self.project;
         let outcome = in_background(move || outcome(&reply, project, wanted, limit.as_ref())).await;
@@ -155,8 +155,8 @@ fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limi
         return Ok(outcome);
     };
     let failed = match answer.get("is_success") {
-        Some(flag) => *flag == Value::Bool(false),
-        None => answer.get("result").is_none() && answer.get("error").is_some_and(|error| !error.is_null()),
+        Some(Value::Bool(success)) => !success,
+        _ => answer.get("result").is_none() && answer.get("error").is_some_and(|error| !error.is_null()),
     };
     if failed {
         let reason = reason(answer.get("error").unwrap_or(&Value::Null));
@@ -302,7 +302,11 @@ mod tests {
             assert_eq!(failure.message, format!("the source answered with an error: {expected}"));
             assert_eq!(failure.trace_id.as_deref(), Some("req-7"));
         }
-        assert!(answered(r#"{"error":"x"}"#).is_err());
+        for body in
+            [r#"{"error":"x"}"#, r#"{"is_success":"false","error":"x"}"#, r#"{"is_success":0,"error":{"code":1}}"#]
+        {
+            assert!(answered(body).is_err(), "{body}");
+        }
     }
 
     #[test]
