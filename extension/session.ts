@@ -24,6 +24,7 @@ export interface SessionParts {
 /** Follows the sessions of Pi. */
 export function registerSession(pi: ExtensionAPI, { facts, models, provider, surroundings }: SessionParts): void {
   let told = "";
+  let begun = false;
   pi.on("session_start", (_event, ctx) => {
     // Before 0.79 Pi knows no trust; then a project's settings do not count.
     const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
@@ -42,13 +43,19 @@ export function registerSession(pi: ExtensionAPI, { facts, models, provider, sur
       // The selected model is an object of the old list. Registering again is how Pi exchanges it without an entry in the session.
       if (isOutdated(ctx)) pi.registerProvider(provider);
     };
+    // Pi's RPC mode announces a new session twice.
+    if (begun) return;
+    begun = true;
     later(async () => models.update(await credentialOf(ctx)));
     // Opening the screen for the first time would otherwise wait for Pi to compile it.
     later(() => part(() => import("./settings.ts")));
     // An update replaces the files of a running Pi, and parts of two versions do not fit.
     later(() => part(() => import("./login.ts")));
   });
-  pi.on("session_shutdown", () => (models.announce = undefined));
+  pi.on("session_shutdown", () => {
+    begun = false;
+    models.announce = undefined;
+  });
   facts.onChange(() => {
     try {
       models.reload();

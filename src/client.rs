@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::auth::token::TokenEndpoint;
 use crate::auth::{Account, Credential, Passed};
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Phase, Result, from_response};
+use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
 use crate::identity::{Host, ascii, device_id};
 use crate::retry::retry_after;
@@ -196,6 +196,12 @@ impl Kimi {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
+    }
+
+    /// The error for something else in place of a document; where it is a page, its title tells whose.
+    pub fn no_document(&self, what: &str, body: &[u8], credential: &Credential) -> Error {
+        let title = html_title(&String::from_utf8_lossy(body)).unwrap_or_default();
+        self.discreet(Error::protocol(what, &title), &credential.token(), &Vec::new())
     }
 
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {

@@ -394,6 +394,20 @@ describe("facts", () => {
     assert.equal(typeof (await kimi.account()).userId, "string");
   });
 
+  test("a page in place of quota or account is named by its title, without the key that it quotes", async () => {
+    const apiKey = "sk-kimi-in-the-hotel-0123456789";
+    simulator.credentials.add(apiKey);
+    const page = { status: 200, body: `<html><title>Sign in to the hotel, ${apiKey}</title></html>` };
+    simulator.intercept("usages", page);
+    simulator.intercept("me", page);
+    const guest = new Kimi({ baseUrl: simulator.baseUrl, apiKey });
+    for (const error of [await failure(guest.usage()), await failure(guest.account())]) {
+      assert.equal(error.code, "protocol");
+      assert.match(error.message, /Sign in to the hotel/);
+      assert.doesNotMatch(error.message, /0123456789/);
+    }
+  });
+
   test("a refusal is an error with its code, and a signal ends the wait", async () => {
     const refused = new Kimi({ baseUrl: simulator.baseUrl, apiKey: "sk-wrong" });
     assert.equal((await failure(refused.models())).code, "unauthorized");

@@ -128,6 +128,18 @@ test("a service that is slow or fails keeps nobody waiting and leaves the last l
   assert.equal(messages(events).at(-1)?.stopReason, "stop");
 });
 
+test("a session asks for the models once, although Pi's RPC mode announces a new one twice", async () => {
+  // An answer that lasts would serve both.
+  simulator.intercept("models", ...Array.from({ length: 20 }, () => ({ status: 500 })));
+  const pi = rpc();
+  for (let sessions = 1; sessions <= 8; sessions += 1) {
+    await until(() => asked("models") >= sessions, "the question of the session's start");
+    await pi.prompt("hello");
+    assert.equal(asked("models"), sessions);
+    await pi.command({ type: "new_session" });
+  }
+});
+
 test("no request leaves before somebody is there to see its answer", async () => {
   const result = await runPi(["--list-models", "kimi"], { home, env: env() });
   assert.match(result.stdout, /kimi-for-coding/);

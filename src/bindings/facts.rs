@@ -153,7 +153,7 @@ pub async fn profile(request: String) -> String {
         let url = format!("{}/me", kimi.config.endpoint.v1());
         let body = kimi.get(&url, &credential, PATIENCE, MAX_PROFILE).await?;
         let profile = crate::services::account::parse(&serde_json::from_slice(&body).unwrap_or_default());
-        to_json(&profile.ok_or_else(|| Error::protocol("the account answer is not one", ""))?)
+        to_json(&profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, &credential))?)
     };
     answer(result.await)
 }

@@ -140,13 +140,14 @@ fn kind(value: &Value) -> &'static str {
 }
 
 fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limit: Option<&Limit>) -> Result<Outcome> {
-    let (text, _) = reply.text();
+    let (text, damaged) = reply.text();
     let mut outcome = Outcome::default();
     if let Some(id) = &reply.request_id {
         outcome.set("requestId", id.clone());
     }
     let Ok(mut answer) = serde_json::from_str::<Value>(&text) else {
-        if html_title(&text).is_some() || text.trim_start().starts_with('<') || text.trim().is_empty() {
+        let markup = html_title(&text).is_some() || text.trim_start().starts_with('<');
+        if damaged || markup || text.trim().is_empty() {
             return Err(reply.unexpected("the service answered with something that is not JSON"));
         }
         // As the official plugin does it: plain text is an answer too.
@@ -231,9 +232,9 @@ fn listing(files: &[Returned]) -> String {
 mod tests {
     use super::*;
 
-    fn answered(body: &str) -> Result<Outcome> {
+    fn answered(body: impl AsRef<[u8]>) -> Result<Outcome> {
         let reply = Reply {
-            bytes: body.to_owned().into(),
+            bytes: body.as_ref().to_vec().into(),
             content_type: "application/json".into(),
             request_id: Some("req-7".into()),
         };
@@ -271,9 +272,9 @@ mod tests {
             "assistant": [{"type": "text", "text": "one"}, "two", {"type": "image"}, {"text": " "}],
             "user": [{"type": "text", "text": "two"}, {"type": "text", "text": "三"}],
         }, "error": null});
-        assert_eq!(answered(&body.to_string()).unwrap().text, "one\n\ntwo\n\n三");
+        assert_eq!(answered(body.to_string()).unwrap().text, "one\n\ntwo\n\n三");
         let single = json!({"is_success": true, "result": {"assistant": "only"}});
-        assert_eq!(answered(&single.to_string()).unwrap().text, "only");
+        assert_eq!(answered(single.to_string()).unwrap().text, "only");
     }
 
     /// Protocol reference §13, case 66.
@@ -282,7 +283,7 @@ mod tests {
         let text = answered(r#"{"is_success":true,"result":{"rows":[1]}}"#).unwrap().text;
         assert!(text.starts_with("The answer holds no text.") && text.contains("\"rows\""), "{text}");
         let body = json!({"is_success": true, "result": {}, "files": [{"name": "a.csv", "content": "x".repeat(2048)}]});
-        let outcome = answered(&body.to_string()).unwrap();
+        let outcome = answered(body.to_string()).unwrap();
         assert_eq!(outcome.text, "");
         assert_eq!(outcome.notes, ["Files:\n- a.csv (2.0KB) not written: no file_path was asked for"]);
     }
@@ -297,7 +298,7 @@ mod tests {
             (json!(null), "no reason given"),
         ] {
             let body = json!({"is_success": false, "error": error}).to_string();
-            let failure = answered(&body).unwrap_err();
+            let failure = answered(body).unwrap_err();
             assert_eq!(failure.message, format!("the source answered with an error: {expected}"));
             assert_eq!(failure.trace_id.as_deref(), Some("req-7"));
         }
@@ -314,6 +315,11 @@ mod tests {
         for page in ["<html><title>Gateway</title></html>", "<!doctype html>", ""] {
             assert_eq!(answered(page).unwrap_err().kind, ErrorKind::Protocol, "{page}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_no_answer() {
+        assert_eq!(answered(b"PK\x03\x04\xff\xfe\x00").unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::auth::atomic::replace;
 use crate::auth::{Credential, Owner};
 use crate::background::in_background;
 use crate::client::Kimi;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Longest wait for an answer (kimi-code-2.1 §9).
 pub const PATIENCE: Duration = Duration::from_secs(8);
@@ -83,7 +83,11 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     let url = format!("{}/usages", kimi.config.endpoint.v1());
     let answer = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if answer.is_object() { Ok(answer) } else { Err(Error::protocol("the usage answer is no object", "")) }
+        if answer.is_object() {
+            Ok(answer)
+        } else {
+            Err(kimi.no_document("the usage answer is no object", &bytes, credential))
+        }
     });
     let now = now();
     let record = match &answer {

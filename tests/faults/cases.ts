@@ -17,13 +17,18 @@ interface Meaning {
   again: boolean;
   /** The code where a whole document is asked for instead of a stream, if it is another one. */
   document?: KimiErrorCode;
+  /** Passes for a page of somebody's web site, which may be any text. */
+  page?: true;
 }
 
 export type Fault = { name: string } & Meaning & Place;
 
+/** How it can be that there is nobody to talk to. */
+export type World = "refused" | "unknown host" | "no TLS" | "broken TLS";
+
 type Place =
   /** There is nobody to talk to. */
-  | { place: "world"; world: "refused" | "unknown host" | "no TLS" | "broken TLS" }
+  | { place: "world"; world: World }
   /** The wire breaks. */
   | { place: "wire"; strike: Strike }
   /** The service, or a gateway before it, answers with this. */
@@ -33,7 +38,7 @@ type Place =
 
 const HEAD_END = "\r\n\r\n";
 
-function world(name: string, kind: "refused" | "unknown host" | "no TLS" | "broken TLS", meaning: Meaning): Fault {
+function world(name: string, kind: World, meaning: Meaning): Fault {
   return { name, ...meaning, place: "world", world: kind };
 }
 
@@ -86,7 +91,7 @@ export function catalogue(elsewhere: string): Fault[] {
     wire("silence behind the head", "stall", HEAD_END, "timeout"),
     wire("garbage instead of HTTP", "garbage", 0),
     // A short document has its length in bytes, so noise fills it without breaking HTTP.
-    { ...wire("garbage behind the head", "garbage", HEAD_END), document: "protocol" },
+    { ...wire("garbage behind the head", "garbage", HEAD_END), document: "protocol", page: true },
     refusal("401, key or login refused", faults.unauthorized.http, "unauthorized"),
     refusal("402, membership", faults.membership.http, "entitlement"),
     refusal("403, plan", faults["plan-highspeed"].http, "entitlement"),
@@ -111,7 +116,7 @@ export function catalogue(elsewhere: string): Fault[] {
     ),
     status(504, "server", true, { body: "" }, "504, empty"),
     status(529, "overloaded", true),
-    status(200, "protocol", true, { body: PAGE }, "200, but HTML"),
+    { ...status(200, "protocol", true, { body: PAGE }, "200, but HTML"), page: true },
     redirect(302),
     redirect(307),
     {

@@ -4,13 +4,28 @@ import { ROOT } from "../support/pi.ts";
 
 export const RELIABILITY = join(ROOT, "docs", "reliability.md");
 
-const MARKS = ["<!-- fault matrix: npm run reliability -->", "<!-- end of the fault matrix -->"] as const;
+const MARKS = {
+  client: ["<!-- fault matrix: npm run reliability -->", "<!-- end of the fault matrix -->"],
+  pi: ["<!-- inside Pi: npm run reliability -->", "<!-- end of what is inside Pi -->"],
+} as const;
 
-/** `document` with the matrix replaced. */
-export function inDocument(document: string, matrix: string): string {
-  const [start, end] = MARKS.map((mark) => document.indexOf(mark)) as [number, number];
-  if (start < 0 || end < start) throw new Error("docs/reliability.md has lost the marks around its matrix");
-  return `${document.slice(0, start + MARKS[0].length)}\n\n${matrix}\n\n${document.slice(end)}`;
+/** `document` with one of its tables replaced. */
+export function inDocument(document: string, place: keyof typeof MARKS, table: string): string {
+  const [start, end] = MARKS[place].map((mark) => document.indexOf(mark)) as [number, number];
+  if (start < 0 || end < start) throw new Error("docs/reliability.md has lost the marks around a table");
+  return `${document.slice(0, start + MARKS[place][0].length)}\n\n${table}\n\n${document.slice(end)}`;
+}
+
+/** Rows that the document has and this run does not, or the other way round. */
+export function differences(document: string, place: keyof typeof MARKS, table: string): string[] {
+  const [written, run] = [document, inDocument(document, place, table)].map((text) => text.split("\n")) as [
+    string[],
+    string[],
+  ];
+  return [
+    ...written.filter((line) => !run.includes(line)).map((line) => `written: ${line}`),
+    ...run.filter((line) => !written.includes(line)).map((line) => `seen: ${line}`),
+  ];
 }
 
 /** A proxy or a setting of the person at this machine would come between us and the faults. */

@@ -1,82 +1,170 @@
 /**
- * The whole fault matrix: plays every cell, says what each should have been, and writes the table of docs/reliability.md.
+ * The fault matrix: which cells there are, what each has to bring, and how the outcome is written into docs/reliability.md.
+ *
+ * One truth for both players, the client for Node programs (client.ts) and real Pi (pi.ts).
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Dialect, DIALECTS } from "../support/turn.ts";
+import { DIALECTS } from "../support/turn.ts";
 import type { Fault } from "./cases.ts";
-import { exists, play, type Seen } from "./cells.ts";
-import { type Column, COLUMNS } from "./stage.ts";
 
-/** Cells that run at the same time: they mostly wait. */
-const SIDE_BY_SIDE = 8;
+/** What is asked, and the ways of asking it. All ways of a column should fare alike; the table says where they do not. */
+export const COLUMNS = {
+  "chat, once": DIALECTS,
+  "chat, lasting": DIALECTS,
+  "chat, after output": DIALECTS,
+  "upload, once": DIALECTS,
+  "upload, lasting": DIALECTS,
+  "file, once": ["file"],
+  "file, lasting": ["file"],
+  "models, usage, account": ["models", "usage", "account"],
+  "search, fetch, data source": ["search", "fetch", "data source"],
+} as const;
+
+export type Column = keyof typeof COLUMNS;
+export type Way = (typeof COLUMNS)[Column][number];
 
 export interface Cell {
   fault: Fault;
   column: Column;
-  dialect: Dialect;
-  seen: Seen;
+  way: Way;
+}
+
+/** What became of a call. */
+export interface Seen {
+  /** `answer`, `inline` (an answer, with the file inside the request), `last list`, or the error's code. */
+  outcome: string;
+  /** How often it was asked; `undefined` where there was nobody to count. */
+  requests: number | undefined;
+  /** Milliseconds. */
+  took: number;
+  /** Promises that were broken. */
+  problems: string[];
+}
+
+export type Played = Cell & { seen: Seen };
+
+const columns = Object.keys(COLUMNS) as Column[];
+
+/** All cells of these faults. */
+export function cellsOf(faults: Fault[]): Cell[] {
+  return faults.flatMap((fault) =>
+    columns
+      .filter((column) => exists(fault, column))
+      .flatMap((column) => COLUMNS[column].map((way) => ({ fault, column, way }))),
+  );
+}
+
+/** What comes with a response head cannot come after output, and only a service that was not there can come back in time. */
+function exists(fault: Fault, column: Column): boolean {
+  const late = column === "chat, after output";
+  switch (fault.place) {
+    case "stream":
+      return column.startsWith("chat");
+    case "wire":
+      return !late || fault.strike.at === "\r\n\r\n";
+    case "http":
+      return !late;
+    case "world":
+      return column.endsWith("once") ? column === "chat, once" && fault.world === "refused" : !late;
+  }
 }
 
 /** What a cell has to bring, as {@link shown} writes it. */
-export function expected(fault: Fault, column: Column): string {
+export function expected({ fault, column, way }: Cell): string {
   const { code, again } = fault;
+  const told = fault.document ?? code;
   const account = fault.place === "http" && fault.account === true;
   if (column === "chat, once") return again ? "answer ×2" : `${code} ×1`;
   if (column === "chat, lasting") return `${code} ×${again ? 2 : 1}`;
   if (column === "chat, after output") return `${code} ×1`;
   // Nobody can be reached, so nobody can count, and the chat fails as well.
   if (fault.place === "world") return code;
-  if (column === "upload, once" && again) return "answer ×2";
+  if (column.endsWith("once") && again) return "answer ×2";
+  if (column.startsWith("file")) return `${told} ×${again ? 2 : 1}`;
   if (column.startsWith("upload")) return account ? `${code} ×1` : `inline ×${again ? 2 : 1}`;
+  if (way === "fetch" && fault.page === true) return "answer ×1";
   // Kimi's own tools take a login, which is refreshed once.
-  if (column === "services" && code === "unauthorized") return `${code} ×2`;
-  return `${fault.document ?? code} ×1`;
+  if (column === "search, fetch, data source" && code === "unauthorized") return `${code} ×2`;
+  return `${told} ×1`;
 }
+
+/** Pi uploads what belongs to a message, and nothing else. */
+export function isInPi({ column }: Cell): boolean {
+  return !column.startsWith("file");
+}
+
+/** The same where Pi asks. */
+export function expectedInPi(cell: Cell): string {
+  if (cell.way === "models") return expected(cell).replace(/^\w+/, KEPT);
+  // Their clock is 180 s and cannot be set in Pi, so the person stops them.
+  if (cell.column === "search, fetch, data source" && isSilent(cell.fault)) return "cancelled ×1";
+  return expected(cell);
+}
+
+/** Nothing comes, and nothing ends. */
+export function isSilent(fault: Fault): boolean {
+  return fault.place === "wire" && fault.strike.how === "stall";
+}
+
+/** Pi goes on with the models that it knew. */
+export const KEPT = "last list";
 
 /** `code ×requests` */
 export function shown({ outcome, requests }: Seen): string {
   return requests === undefined ? outcome : `${outcome} ×${requests}`;
 }
 
-/** Plays all cells of these faults. */
-export async function playAll(faults: Fault[]): Promise<Cell[]> {
-  const homes = mkdtempSync(join(tmpdir(), "kimi-faults-"));
-  const cells = faults.flatMap((fault) =>
-    COLUMNS.filter((column) => exists(fault, column)).flatMap((column) =>
-      // Only chats have dialects.
-      DIALECTS.slice(0, column.startsWith("chat") ? 2 : 1).map((dialect) => ({ fault, column, dialect })),
-    ),
-  );
-  try {
-    return await sideBySide(cells, async ({ fault, column, dialect }) => {
-      return { fault, column, dialect, seen: await play(fault, column, dialect, homes) };
+/** The table, as Markdown. Where the ways agree, as they should, a cell is written once. */
+export function table(faults: Fault[], played: Played[]): string {
+  const rows = faults.map((fault) => {
+    const cells = columns.map((column) => {
+      const found = played.filter((cell) => cell.fault === fault && cell.column === column);
+      return agreed(found.map(({ way, seen }) => [way, shown(seen)])) || "–";
     });
-  } finally {
-    rmSync(homes, { recursive: true, force: true });
-  }
+    return [fault.name, ...cells];
+  });
+  return markdown([["fault", ...columns], ...rows]);
 }
 
-/** `work` on every item, some at a time; results in order. */
-export async function sideBySide<In, Out>(items: readonly In[], work: (item: In) => Promise<Out>): Promise<Out[]> {
+/** What most say, then who says what else. */
+function agreed(said: [way: string, what: string][]): string {
+  const groups = [...Map.groupBy(said, ([, what]) => what)].sort(([, a], [, b]) => b.length - a.length);
+  return groups
+    .map(([what, who], at) => (at === 0 ? what : `${who.map(([way]) => way).join(", ")}: ${what}`))
+    .join("; ");
+}
+
+/** How the cells fared inside Pi, as Markdown: how many as in the table above, and how many otherwise. */
+export function tableInPi(played: Played[]): string {
+  const rows = columns.map((column) => {
+    const cells = played.filter((cell) => cell.column === column);
+    const others = cells.filter((cell) => shown(cell.seen) !== expected(cell));
+    const kinds = [...Map.groupBy(others, ({ seen }) => shown(seen))].map(([kind, some]) => {
+      const ways = new Set(some.map(({ way }) => way));
+      const who = ways.size < COLUMNS[column].length ? `${[...ways].join(", ")}: ` : "";
+      return `${who}${kind} (${some.length})`;
+    });
+    return [column, `${cells.length}`, `${cells.length - others.length}`, kinds.join("; ") || "–"];
+  });
+  const head = ["inside Pi", "cells", "as above", "otherwise"];
+  return markdown([head, ...rows.filter(([, count]) => count !== "0")]);
+}
+
+function markdown([head = [], ...rows]: string[][]): string {
+  const line = (cells: string[]): string => `| ${cells.join(" | ")} |`;
+  return [line(head), `|${"---|".repeat(head.length)}`, ...rows.map(line)].join("\n");
+}
+
+/** `work` on every item, some at a time, each by one of so many workers; results in order. */
+export async function sideBySide<In, Out>(
+  items: readonly In[],
+  workers: number,
+  work: (item: In, worker: number) => Promise<Out>,
+): Promise<Out[]> {
   const results: Out[] = [];
   const left = items.entries();
-  const worker = async (): Promise<void> => {
-    for (const [at, item] of left) results[at] = await work(item);
+  const run = async (_: unknown, worker: number): Promise<void> => {
+    for (const [at, item] of left) results[at] = await work(item, worker);
   };
-  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, worker));
+  await Promise.all(Array.from({ length: workers }, run));
   return results;
-}
-
-/** The table, as Markdown. Where the dialects agree, as they should, a cell is written once. */
-export function table(faults: Fault[], cells: Cell[]): string {
-  const rows = faults.map((fault) => {
-    const columns = COLUMNS.map((column) => {
-      const found = cells.filter((cell) => cell.fault === fault && cell.column === column);
-      return [...new Set(found.map(({ seen }) => shown(seen)))].join(", ") || "–";
-    });
-    return `| ${[fault.name, ...columns].join(" | ")} |`;
-  });
-  return [`| fault | ${COLUMNS.join(" | ")} |`, `|${"---|".repeat(COLUMNS.length + 1)}`, ...rows].join("\n");
 }

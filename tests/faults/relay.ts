@@ -57,6 +57,13 @@ export class Relay {
     return this.#counts.get(path) ?? 0;
   }
 
+  /** Lets everything through and counts anew. */
+  forget(): void {
+    this.rule = () => undefined;
+    this.bytes = 0;
+    this.#counts.clear();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((closed) => this.#server.close(closed));
@@ -117,15 +124,19 @@ function breakOff(client: Socket, how: Break): void {
   if (how === "garbage") client.end(GARBAGE);
 }
 
-/** A port on which nobody listens, below those that systems hand out: nobody gets it by chance in the meantime. */
+/** Below what systems hand out by themselves, so that nobody comes to live there, and another one for every process. */
+let vacant = 10_000 + (process.pid % 200) * 100;
+
+/** A port on which nobody listens, and nobody will. */
 export async function deadPort(): Promise<number> {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const port = vacant++;
     const server = createServer();
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once("error", () => resolve(false)).listen(port, "127.0.0.1", () => resolve(true));
+    const free = await new Promise<boolean>((answer) => {
+      server.once("error", () => answer(false));
+      server.listen(port, "127.0.0.1", () => answer(true));
     });
-    if (!isFree) continue;
+    if (!free) continue;
     await new Promise((closed) => server.close(closed));
     return port;
   }

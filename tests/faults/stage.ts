@@ -1,28 +1,17 @@
 /**
- * The stage of one cell of the fault matrix: a simulator, a wire to it and a home, with the fault arranged on them.
+ * The stage of the fault matrix: a simulator and a wire to it, on which one cell's fault is arranged after the other.
  *
- * Every cell has its own, so that cells can run side by side and every request belongs to one of them.
+ * Whoever plays has a stage of their own, so that cells can run side by side and every request belongs to one of them.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import { Kimi } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { pause, text } from "../simulator/scenario.ts";
 import type { Dialect } from "../support/turn.ts";
-import type { Fault } from "./cases.ts";
+import type { World } from "./cases.ts";
+import type { Cell } from "./matrix.ts";
 import { deadPort, Relay } from "./relay.ts";
-
-export const COLUMNS = [
-  "chat, once",
-  "chat, lasting",
-  "chat, after output",
-  "upload, once",
-  "upload, lasting",
-  "models",
-  "services",
-] as const;
-export type Column = (typeof COLUMNS)[number];
 
 /** The answer of every stage, in two pieces; faults after output strike in the second. */
 export const BEFORE = "First words.";
@@ -31,105 +20,150 @@ export const AFTER = " Second words.";
 /** Short beside the real clocks, long beside what a busy machine takes for a healthy answer. */
 export const CLOCK_MS = 2000;
 
-const CHATS = { openai: "/coding/v1/chat/completions", anthropic: "/coding/v1/messages" };
+/** Longest wait for something that has to come. */
+export const PATIENCE_MS = 60_000;
+
+/** What shortens a player's waiting. */
+export const SHORT = {
+  KIMI_CODE_CONNECT_TIMEOUT_MS: "12000",
+  KIMI_CODE_HEADERS_TIMEOUT_MS: `${CLOCK_MS}`,
+  KIMI_CODE_FIRST_TIMEOUT_MS: `${CLOCK_MS}`,
+  KIMI_CODE_GAP_TIMEOUT_MS: `${CLOCK_MS}`,
+  KIMI_CODE_UPLOAD_TIMEOUT_MS: `${CLOCK_MS}`,
+  KIMI_CODE_UPLOAD_THRESHOLD_BYTES: "1000",
+  KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2",
+};
+
+/** Where each way leads to, below the API root, and what the simulator calls the place. */
+const PLACES = {
+  openai: ["chat/completions", "chat"],
+  anthropic: ["messages", "messages"],
+  file: ["files", "files"],
+  models: ["models", "models"],
+  usage: ["usages", "usages"],
+  account: ["me", "me"],
+  search: ["search", "search"],
+  fetch: ["fetch", "fetch"],
+  "data source": ["tools", "tools"],
+} as const;
 
 export class Stage {
-  readonly fault: Fault;
-  readonly column: Column;
-  /** Where chats go. */
-  readonly chats: string;
-  /** Where the calls go that the fault strikes. */
-  readonly path: string;
   readonly simulator: Simulator;
-  readonly #dialect: Dialect;
-  readonly #home: string;
-  #relay: Relay;
-  #base: string;
-  #rude: Server | undefined;
-  #returns = async (): Promise<void> => {};
+  /** The service's base URL, as far as the player is to believe. */
+  base = "";
+  readonly #relay: Relay;
+  #cell: Cell | undefined;
+  /** What the cell has set up besides. */
+  #props: { close(): unknown }[] = [];
+  #returns: (() => Promise<void>) | undefined;
 
-  private constructor(fault: Fault, column: Column, dialect: Dialect, home: string, theatre: [Simulator, Relay]) {
-    [this.simulator, this.#relay] = theatre;
-    this.fault = fault;
-    this.column = column;
-    this.chats = CHATS[dialect];
-    if (column.startsWith("chat")) this.path = this.chats;
-    else if (column.startsWith("upload")) this.path = "/coding/v1/files";
-    else this.path = column === "models" ? "/coding/v1/models" : "/coding/v1/search";
-    this.#dialect = dialect;
-    this.#home = home;
-    this.#base = this.#relay.origin;
+  private constructor(simulator: Simulator, relay: Relay) {
+    this.simulator = simulator;
+    this.#relay = relay;
   }
 
-  static async set(fault: Fault, column: Column, dialect: Dialect, homes: string): Promise<Stage> {
-    const home = mkdtempSync(join(homes, "cell-"));
+  static async open(): Promise<Stage> {
     const simulator = await startSimulator({ identityGate: "off" });
-    const stage = new Stage(fault, column, dialect, home, [simulator, await Relay.to(simulator.origin)]);
-    stage.#logIn();
-    await stage.#arrange();
-    return stage;
+    return new Stage(simulator, await Relay.to(simulator.origin));
   }
 
-  /** Takes everything down again. */
-  async clear(): Promise<void> {
-    this.#rude?.close();
+  async close(): Promise<void> {
+    await this.#clear();
     await this.#relay.close();
     await this.simulator.close();
-    rmSync(this.#home, { recursive: true, force: true });
+  }
+
+  get #playing(): Cell {
+    if (this.#cell === undefined) throw new Error("nothing has been arranged");
+    return this.#cell;
+  }
+
+  /** The dialect of chats. */
+  get dialect(): Dialect {
+    return this.#cell?.way === "anthropic" ? "anthropic" : "openai";
   }
 
   /** The fault comes after the first words. */
   get late(): boolean {
-    return this.column === "chat, after output";
+    return this.#playing.column === "chat, after output";
   }
 
-  /** How often the service was asked. */
-  get requests(): number {
-    return this.#relay.count(this.path);
+  /** How often the service was asked for what the fault strikes; `undefined` where nobody was there to count. */
+  get requests(): number | undefined {
+    return this.#playing.fault.place === "world" ? undefined : this.#relay.count(this.#place[0]);
   }
 
-  /** To be called between two attempts: what is to come back by then does. */
-  betweenAttempts(): Promise<void> {
-    return this.#returns();
+  /** A redirect led here and was followed. */
+  get strayed(): boolean {
+    return this.simulator.requests.some(({ path }) => path === "/coding/v1/x");
   }
 
-  kimi(withKey: boolean): Kimi {
-    const env = {
-      HOME: this.#home,
-      PI_CODING_AGENT_DIR: join(this.#home, "agent"),
-      KIMI_CODE_HOME: join(this.#home, "kimi"),
-      KIMI_CODE_OAUTH_HOST: this.simulator.oauthHost,
-      KIMI_CODE_PROTOCOL: this.#dialect,
-      KIMI_CODE_CONNECT_TIMEOUT_MS: "12000",
-      KIMI_CODE_HEADERS_TIMEOUT_MS: `${CLOCK_MS}`,
-      KIMI_CODE_FIRST_TIMEOUT_MS: `${CLOCK_MS}`,
-      KIMI_CODE_GAP_TIMEOUT_MS: `${CLOCK_MS}`,
-      KIMI_CODE_UPLOAD_TIMEOUT_MS: `${CLOCK_MS}`,
-      KIMI_CODE_UPLOAD_THRESHOLD_BYTES: "1000",
-      KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2",
-    };
-    return new Kimi({ baseUrl: `${this.#base}/coding`, env, ...(withKey ? { apiKey: this.simulator.apiKey } : {}) });
+  /** `outcome` of a chat with this picture (base64), told from one where the answer was to the bytes themselves. */
+  uploaded(outcome: string, data: string, problems: string[]): string {
+    if (outcome !== "answer") return outcome;
+    const path = `/coding/v1/${PLACES[this.dialect][0]}`;
+    const last = this.simulator.requests.findLast((request) => request.path === path);
+    const sent = JSON.stringify(last?.json ?? null);
+    const count = (text: string): number => sent.split(text).length - 1;
+    const inline = count(data.slice(0, 400));
+    if (inline + count("ms://") !== 1) problems.push("the picture is not there once");
+    return inline === 1 ? "inline" : outcome;
   }
 
-  #logIn(): void {
-    const agent = join(this.#home, "agent");
+  /** Signs in whoever looks into Pi's folder. */
+  logIn(agent: string): void {
     mkdirSync(agent, { recursive: true });
     const { access, refresh } = this.simulator.oauth.login();
     const entry = { type: "oauth", access, refresh, expires: Date.now() + 900_000 };
     writeFileSync(join(agent, "auth.json"), JSON.stringify({ "kimi-coding": entry }), { mode: 0o600 });
   }
 
-  async #arrange(): Promise<void> {
-    const { fault, late, path, simulator } = this;
-    const times = this.column.endsWith("once") || late ? 1 : Infinity;
-    const first = late ? [text(BEFORE), pause(150)] : [];
+  /** Something comes back when {@link betweenAttempts} is called. */
+  get returns(): boolean {
+    return this.#returns !== undefined;
+  }
+
+  /** To be called between two attempts. */
+  async betweenAttempts(): Promise<void> {
+    await this.#returns?.();
+  }
+
+  /** The request has come that the fault strikes. */
+  async struck(): Promise<void> {
+    await this.simulator.waitForRequest(({ path }) => path === this.#place[0], PATIENCE_MS);
+  }
+
+  /** Path and endpoint that the fault strikes. */
+  get #place(): [path: string, endpoint: string] {
+    const { column, way } = this.#playing;
+    const [path, endpoint] = PLACES[column.startsWith("upload") ? "file" : way];
+    return [`/coding/v1/${path}`, endpoint];
+  }
+
+  async #clear(): Promise<void> {
+    this.#returns = undefined;
+    await Promise.all(this.#props.splice(0).map((prop) => prop.close()));
+    this.#relay.forget();
+    this.simulator.reset();
+  }
+
+  /** Takes the last cell's fault away and arranges this one's. */
+  async arrange(cell: Cell): Promise<void> {
+    await this.#clear();
+    this.#cell = cell;
+    this.base = `${this.#relay.origin}/coding`;
+    const { fault, column } = cell;
+    const { late, simulator } = this;
+    const [path, endpoint] = this.#place;
+    const times = column.endsWith("once") || late ? 1 : Infinity;
+    // Long enough to be read even on a busy machine: a reset overtakes what has not been.
+    const first = late ? [text(BEFORE), pause(400)] : [];
     simulator.setDefault({ steps: late ? [...first, text(AFTER)] : [text(BEFORE + AFTER)] });
     if (fault.place === "wire") {
       const strike = late ? { ...fault.strike, at: AFTER.slice(0, 7) } : fault.strike;
       this.#relay.rule = (asked, ordinal) => (asked === path && ordinal <= times ? strike : undefined);
     }
     if (fault.place === "http") {
-      const endpoint = path === CHATS.openai ? "chat" : path.slice(path.lastIndexOf("/") + 1);
       simulator.intercept(endpoint, ...Array.from({ length: Math.min(times, 5) }, () => fault.answer));
     }
     if (fault.place === "stream") {
@@ -137,30 +171,26 @@ export class Stage {
       if (times === 1) simulator.enqueue(scenario);
       else simulator.setDefault(scenario);
     }
-    if (fault.place === "world") await this.#change(fault.world);
+    if (fault.place === "world") await this.#change(fault.world, times === 1);
   }
 
-  async #change(world: "refused" | "unknown host" | "no TLS" | "broken TLS"): Promise<void> {
-    if (world === "unknown host") this.#base = "http://kimi.invalid";
-    if (world === "no TLS") this.#base = this.#base.replace("http:", "https:");
+  async #change(world: World, returns: boolean): Promise<void> {
+    if (world === "unknown host") this.base = "http://kimi.invalid/coding";
+    if (world === "no TLS") this.base = this.base.replace("http:", "https:");
     if (world === "broken TLS") {
       const rude = createServer((socket: Socket) => {
         socket.on("error", () => {});
         socket.once("data", () => socket.end());
       });
       await new Promise<void>((listening) => rude.listen(0, "127.0.0.1", listening));
-      this.#rude = rude;
-      this.#base = `https://127.0.0.1:${(rude.address() as { port: number }).port}`;
+      this.#props.push(rude);
+      this.base = `https://127.0.0.1:${(rude.address() as { port: number }).port}/coding`;
     }
     if (world === "refused") {
       const port = await deadPort();
-      this.#base = `http://127.0.0.1:${port}`;
-      const first = this.#relay;
-      if (!this.column.endsWith("once")) return;
-      this.#returns = async () => {
-        this.#relay = await Relay.to(this.simulator.origin, port);
-        await first.close();
-      };
+      this.base = `http://127.0.0.1:${port}/coding`;
+      if (!returns) return;
+      this.#returns = async () => void this.#props.push(await Relay.to(this.simulator.origin, port));
     }
   }
 }

@@ -34,7 +34,7 @@ export interface Broken {
 }
 
 /** One turn whose first answer breaks; without `strike`, one that does not. */
-export async function broken(dialect: Dialect, home: string, strike?: Strike): Promise<Broken> {
+export async function brokenAt(dialect: Dialect, home: string, strike?: Strike): Promise<Broken> {
   const simulator = await startSimulator({ identityGate: "off" });
   const relay = await Relay.to(simulator.origin);
   simulator.setDefault({ steps: STEPS });

@@ -1,14 +1,25 @@
-/** `npm run reliability`: plays the fault matrix and writes its table into docs/reliability.md. */
+/** `npm run reliability`: plays the fault matrix, through the client and inside Pi, and writes the tables of docs/reliability.md. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { catalogue } from "./cases.ts";
+import { playWithClient } from "./client.ts";
 import { inDocument, RELIABILITY, withoutProxies } from "./document.ts";
-import { playAll, table } from "./matrix.ts";
+import { cellsOf, expected, expectedInPi, isInPi, type Played, table, tableInPi } from "./matrix.ts";
+import { playInPi } from "./pi.ts";
 import { startThief } from "./thief.ts";
+import { broken, slow, unexpected } from "./verdict.ts";
+
+function report(where: string, played: Played[], wanted: typeof expected): void {
+  console.log(`${where}: ${played.length} cells`);
+  for (const line of [...broken(played), ...unexpected(played, wanted), ...slow(played)]) console.log(`  ${line}`);
+}
 
 withoutProxies();
 const thief = await startThief();
 const faults = catalogue(thief.origin);
-const cells = await playAll(faults);
+const client = await playWithClient(cellsOf(faults));
+report("client", client, expected);
+const pi = await playInPi(cellsOf(faults).filter(isInPi));
+report("Pi", pi, expectedInPi);
 await thief.close();
-writeFileSync(RELIABILITY, inDocument(readFileSync(RELIABILITY, "utf8"), table(faults, cells)));
-console.log(`${cells.length} cells, ${cells.filter(({ seen }) => seen.problems.length > 0).length} with problems`);
+const document = inDocument(readFileSync(RELIABILITY, "utf8"), "client", table(faults, client));
+writeFileSync(RELIABILITY, inDocument(document, "pi", tableInPi(pi)));

@@ -137,8 +137,9 @@ export class RpcPi {
   async command(command: { type: string; [member: string]: unknown }): Promise<PiEvent> {
     this.#serial += 1;
     const id = `c${this.#serial}`;
+    const from = this.events.length;
     this.#child.stdin?.write(`${JSON.stringify({ id, ...command })}\n`);
-    return this.waitFor((event) => event.type === "response" && event["id"] === id);
+    return this.waitFor((event) => event.type === "response" && event["id"] === id, from);
   }
 
   /** The first event after position `from` that matches. */

@@ -1,0 +1,147 @@
+/** Plays cells of the fault matrix inside real Pi, each in a session of its own. */
+import { call, pause } from "../simulator/scenario.ts";
+import { messages, type PiEvent, textOf } from "../support/pi.ts";
+import { realPng } from "../support/pictures.ts";
+import { addon } from "../support/turn.ts";
+import { Lane, TOOLS } from "./lane.ts";
+import { type Cell, isSilent, KEPT, type Played, type Seen, sideBySide } from "./matrix.ts";
+import { AFTER, BEFORE, PATIENCE_MS } from "./stage.ts";
+import { codeIn } from "./words.ts";
+
+/** Pis at the same time; they mostly wait. */
+const PIS = 6;
+
+type Result = Omit<Seen, "took">;
+
+/** Plays these cells. A session that begins asks for models by itself, so these are counted in a Pi of their own. */
+export async function playInPi(cells: Cell[]): Promise<Played[]> {
+  const models = cells.filter(({ way }) => way === "models");
+  // What is sent into the void cannot be waited for, and must not be counted in the next cell.
+  models.sort((a, b) => Number(a.fault.place === "world") - Number(b.fault.place === "world"));
+  const others = cells.filter(({ way }) => way !== "models");
+  return (await Promise.all([inPis(models, 1), inPis(others, PIS - 1)])).flat();
+}
+
+async function inPis(cells: Cell[], count: number): Promise<Played[]> {
+  const lanes = await Promise.all(Array.from({ length: count }, () => Lane.open()));
+  try {
+    return await sideBySide(cells, count, async (cell, at) => ({ ...cell, seen: await play(cell, lanes[at] as Lane) }));
+  } finally {
+    await Promise.all(lanes.map((lane) => lane.close()));
+  }
+}
+
+async function play(cell: Cell, lane: Lane): Promise<Seen> {
+  await lane.begin(cell);
+  const from = lane.pi.events.length;
+  const start = performance.now();
+  const { problems, ...seen } = await act(cell, lane).catch((cause: unknown) => {
+    throw new Error(`${cell.fault.name}, ${cell.column}, ${cell.way}`, { cause });
+  });
+  const took = performance.now() - start;
+  if (lane.stage.strayed) problems.push("a redirect was followed");
+  const errors = lane.pi.events.slice(from).filter(({ type }) => type === "extension_error");
+  problems.push(...errors.map(({ error }) => String(error)));
+  if (lane.pi.stderr !== "") problems.push(lane.pi.stderr);
+  return { ...seen, took, problems };
+}
+
+function act(cell: Cell, lane: Lane): Promise<Result> {
+  const { fault, column, way } = cell;
+  if (column.startsWith("chat")) return chat(lane);
+  if (column.startsWith("upload")) return upload(lane, `${fault.name} ${column} ${way}`);
+  if (way in TOOLS) return tool(lane, cell);
+  return way === "models" ? start(lane, fault.place === "world") : usage(lane, way === "usage" ? "quota" : "account");
+}
+
+/** What Pi made of one question. */
+interface Turn extends Omit<Result, "requests"> {
+  /** How often we asked, as far as the person was told. */
+  attempts: number;
+  /** What the person was told at the end. */
+  error: string;
+}
+
+async function ask(lane: Lane, images: object[] = []): Promise<Turn> {
+  const { pi, stage } = lane;
+  const again = ({ method, statusText }: PiEvent): boolean =>
+    method === "setStatus" && String(statusText).includes("attempt 2 of 2");
+  const from = pi.events.length;
+  const asking = pi.prompt("hi", { images });
+  if (stage.returns) await pi.waitFor(again, from).then(() => stage.betweenAttempts());
+  const events = await asking;
+  const problems: string[] = [];
+  const [message, ...others] = messages(events);
+  if (others.length > 0) problems.push(`${1 + others.length} messages`);
+  for (const [type, times] of Object.entries({ agent_settled: 1, agent_end: 1, auto_retry_start: 0 })) {
+    const count = events.filter((event) => event.type === type).length;
+    if (count !== times) problems.push(`${count} × ${type}`);
+  }
+  const { stopReason, errorMessage: error = "" } = message ?? {};
+  const outcome = stopReason === "error" ? codeIn(error) : "answer";
+  const said = textOf(message);
+  const wanted = stopReason === "error" ? (stage.late ? BEFORE : "") : BEFORE + AFTER;
+  if (said !== wanted) problems.push(`stop reason ${stopReason}, said: ${JSON.stringify(said)}`);
+  const deltas = events
+    .map((event) => event["assistantMessageEvent"] as { type: string; delta: string } | undefined)
+    .map((event) => (event?.type === "text_delta" ? event.delta : ""));
+  if (deltas.join("") !== said) problems.push(`said: ${JSON.stringify(said)}, shown: ${JSON.stringify(deltas)}`);
+  return { outcome, attempts: events.some(again) ? 2 : 1, error, problems };
+}
+
+async function chat(lane: Lane): Promise<Result> {
+  const { outcome, attempts, error, problems } = await ask(lane);
+  const requests = lane.stage.requests ?? attempts;
+  if (requests !== attempts) problems.push(`${requests} requests, ${attempts - 1} retries announced`);
+  const gaveUp = error.startsWith("Gave up after 2 attempts, retries are out of budget");
+  if (outcome !== "answer" && gaveUp !== (attempts === 2)) problems.push(`${attempts} attempts: ${error}`);
+  return { outcome, requests, problems };
+}
+
+async function upload(lane: Lane, seed: string): Promise<Result> {
+  const data = realPng(40, 40, seed).toString("base64");
+  const { outcome, problems } = await ask(lane, [{ type: "image", data, mimeType: "image/png" }]);
+  return { outcome: lane.stage.uploaded(outcome, data, problems), requests: lane.stage.requests, problems };
+}
+
+/** With the session the question for models has begun; meanwhile the person goes on. */
+async function start(lane: Lane, alone: boolean): Promise<Result> {
+  if (!alone) await lane.stage.struck();
+  const problems = alone ? [] : (await ask(lane)).problems;
+  const known = (JSON.parse(addon().fallbackModels()) as { id: string }[]).map(({ id }) => id);
+  const listed = (await lane.models()).join();
+  return { outcome: listed === known.join() ? KEPT : listed, requests: lane.stage.requests, problems };
+}
+
+async function usage({ pi, stage }: Lane, part: "quota" | "account"): Promise<Result> {
+  const from = pi.events.length;
+  await pi.command({ type: "prompt", message: "/kimi-usage --json" });
+  const { message } = await pi.waitFor(({ method }) => method === "notify", from);
+  const told = JSON.parse(String(message)) as Record<typeof part, { error?: string; problem?: string | null }>;
+  // Where an older quota is known, it is shown with the reason why it is old.
+  const why = told[part].error ?? told[part].problem;
+  return { outcome: why ? codeIn(why) : "answer", requests: stage.requests, problems: [] };
+}
+
+async function tool(lane: Lane, cell: Cell): Promise<Result> {
+  const { pi, stage } = lane;
+  const { simulator } = stage;
+  const [name, args] = TOOLS[cell.way as keyof typeof TOOLS];
+  simulator.enqueue({ steps: [pause(100), call(name, args)] });
+  const asking = pi.prompt("go");
+  const [lost, stopped] = [cell.fault.place === "world", isSilent(cell.fault)];
+  if (lost) {
+    await simulator.waitForRequest(({ endpoint }) => endpoint === "chat", PATIENCE_MS);
+    lane.configure(stage.base);
+  }
+  if (stopped) await stage.struck().then(() => pi.command({ type: "abort" }));
+  const events = await asking;
+  const ends = events.filter(({ type }) => type === "tool_execution_end");
+  const { isError, result } = (ends[0] ?? {}) as { isError?: boolean; result?: { content: { text: string }[] } };
+  const said = (result?.content ?? []).map(({ text }) => text).join("");
+  const answers = messages(events);
+  const ending = [ends.length, answers.length, answers.at(-1)?.stopReason, textOf(answers.at(-1))].join();
+  const wanted = lost || stopped ? [1, 2, "error", ""] : [1, 2, "stop", BEFORE + AFTER];
+  const problems = ending === wanted.join() ? [] : [`results, messages, stop reason, text: ${ending}`];
+  return { outcome: isError === true ? codeIn(said) : "answer", requests: stage.requests, problems };
+}

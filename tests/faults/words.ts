@@ -1,0 +1,30 @@
+/** Which failure a person in Pi reads about: Pi has no codes, and the words must tell one kind from the others. */
+import type { KimiErrorCode } from "../../index.ts";
+
+/** What stands before the reason. */
+const BEFOREHAND =
+  /^((Moonshot (search|fetch)|kimi_datasource) failed|Gave up after \d+ attempts, retries are out of budget|Kimi asks to wait .* is out of budget|quota exceeded|request_too_large): /;
+
+/** The first one that fits counts. */
+const REASONS: [code: KimiErrorCode, words: RegExp][] = [
+  ["cancelled", /^Request was aborted/],
+  ["tls", /^connection error \(TLS\)/],
+  ["network", /^connection error/],
+  ["timeout", /^timeout: /],
+  ["unauthorized", /^401 .*(key was refused|Sign in again)/],
+  ["entitlement", /^40[23] .*(membership|subscription)/],
+  ["client_refused", /^403 .*"identity": "kimi-code"/],
+  ["quota_exhausted", /^4(03|29) .*(usage limit|token quota)/],
+  ["payload_too_large", /^413 /],
+  ["rate_limited", /^429 /],
+  ["overloaded", /^529 |is currently overloaded/],
+  ["server", /^(408|409|50[0-4]|30[27]) /],
+  ["truncated", /^Stream ended/],
+  ["protocol", /unreadable frame|instead of a stream|is not JSON|is no object|is not one/],
+];
+
+/** The code behind these words; the words themselves where they fit none. */
+export function codeIn(text: string): string {
+  const reason = text.replace(BEFOREHAND, "");
+  return REASONS.find(([, words]) => words.test(reason))?.[0] ?? `“${text}”`;
+}
