@@ -130,13 +130,14 @@ pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
 /// "off" for such a model with a 400, while thinking where it could have been off merely costs tokens.
 type Efforts<'e> = [&'e str];
 
-/// The models that exist as far as we know without a catalog.
+/// The models that exist as far as we know without a catalog. Windows are those of every plan (protocol reference §5.4): the room
+/// for an answer follows from them, and more than a plan gives may be refused.
 pub fn fallback() -> Vec<Model> {
     const ALL: &[&str] = &["low", "high", "max"];
     vec![
-        model("kimi-for-coding", "Kimi for Coding", 1_048_576, 32_768, [0.95, 4.0, 0.19], ALL),
+        model("kimi-for-coding", "Kimi for Coding", 262_144, 32_768, [0.95, 4.0, 0.19], ALL),
         model("kimi-for-coding-highspeed", "Kimi for Coding High Speed", 262_144, 32_768, [1.9, 8.0, 0.38], &[]),
-        model("k3", "Kimi K3", 1_048_576, 131_072, [3.0, 15.0, 0.3], ALL),
+        model("k3", "Kimi K3", 262_144, 131_072, [3.0, 15.0, 0.3], ALL),
         model("k3-256k", "Kimi K3 256K", 262_144, 131_072, [3.0, 15.0, 0.3], ALL),
     ]
 }
