@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 use reqwest::Response;
-use reqwest::header::CONTENT_ENCODING;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::opening::Opening;
@@ -48,8 +48,7 @@ pub(super) async fn attempt(
         () = until(watchdog.deadline()) => return Err(watchdog.expired()),
     };
     tracing::debug!(status = response.status().as_u16(), "response");
-    if let Some(encoding) = response.headers().get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    if let Some(encoding) = foreign_compression(response.headers()) {
         return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
     }
     frames.send(Op::Response(response_head(&response)));
@@ -164,6 +163,13 @@ fn headers(prepared: &Prepared, request: &TurnRequest) -> ExtraHeaders {
     ours.chain(request.extra_headers()).collect()
 }
 
+/// A compression that we cannot undo. gzip has been undone already, and other words in its place (`none`, `utf-8`) mean nothing.
+fn foreign_compression(headers: &HeaderMap) -> Option<String> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
+    let foreign = |name: &str| matches!(name.trim(), "br" | "deflate" | "zstd" | "compress" | "x-compress");
+    encoding.split(',').any(foreign).then_some(encoding)
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -233,4 +239,20 @@ fn decode(
         blocks.apply(delta, frames);
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_undone_is_a_foreign_compression() {
+        for (encoding, expected) in
+            [("br", true), ("gzip, ZSTD", true), ("identity", false), ("none", false), ("utf-8", false)]
+        {
+            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]);
+            assert_eq!(foreign_compression(&headers).is_some(), expected, "{encoding}");
+        }
+        assert_eq!(foreign_compression(&HeaderMap::new()), None);
+    }
 }
