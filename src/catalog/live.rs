@@ -242,7 +242,7 @@ mod tests {
         assert_eq!((new.context_window, new.max_tokens, new.reasoning), (4096, 4096, false));
         assert_eq!((new.input, new.cost), (vec!["text"], Prices::default()));
         let k3 = entries[1].model();
-        assert_eq!((k3.context_window, k3.reasoning), (1_048_576, true));
+        assert_eq!((k3.context_window, k3.reasoning), (262_144, true));
     }
 
     #[test]
@@ -279,6 +279,6 @@ mod tests {
         let k3 = models.iter().find(|model| model.id == "k3").unwrap();
         assert_eq!((k3.context_window, k3.max_tokens, k3.reasoning), (20_000, 20_000, false));
         let other = models.iter().find(|model| model.id == "kimi-for-coding").unwrap();
-        assert_eq!((other.context_window, other.max_tokens), (1_048_576, 50_000));
+        assert_eq!((other.context_window, other.max_tokens), (262_144, 50_000));
     }
 }
