@@ -73,8 +73,9 @@ fn memory() -> MutexGuard<'static, Notes> {
     MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash(token: &str) -> String {
-    let hash: [u8; 32] = Sha256::digest(token).into();
+/// A name of 32 hexadecimal digits that leads back to nothing.
+pub fn hash(text: &str) -> String {
+    let hash: [u8; 32] = Sha256::digest(text).into();
     hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,8 +5,6 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::claims::Claims;
 use super::lineage;
 
@@ -22,8 +20,7 @@ impl Owner {
             Some(user) => format!("user\0{user}"),
             None => format!("key\0{}", lineage::first(state, credential)),
         };
-        let hash: [u8; 32] = Sha256::digest(format!("1\0{root}\0{identity}")).into();
-        Self(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(lineage::hash(&format!("1\0{root}\0{identity}")))
     }
 
     /// The name, fit for a file.

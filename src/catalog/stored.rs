@@ -64,8 +64,9 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
 
 /// Keeps a catalog, if only for this process.
 pub fn keep(state: &Path, credential: &str, stored: Stored) {
-    let place = (state.to_owned(), Owner::new(&stored.root, credential, Some(state)).name().to_owned());
-    let written = write(state, credential, &stored);
+    let owner = Owner::new(&stored.root, credential, Some(state));
+    let written = write(state, &owner, &stored);
+    let place = (state.to_owned(), owner.name().to_owned());
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
     unwritten.remove(&place);
     if let Err(error) = written {
@@ -78,9 +79,8 @@ pub fn keep(state: &Path, credential: &str, stored: Stored) {
 }
 
 /// Writes a catalog. Two processes that write at once lose one of two lists that are equally new.
-pub fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
+pub fn write(state: &Path, owner: &Owner, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
-    let owner = Owner::new(&stored.root, credential, Some(state));
     all.remove(owner.name());
     while all.len() >= MAX_ACCOUNTS {
         let oldest = all.iter().min_by_key(|(_, stored)| stored["fetchedAt"].as_i64()).map(|(name, _)| name.clone());
@@ -103,6 +103,10 @@ mod tests {
     fn stored(root: &str, id: &str, fetched_at: i64) -> Stored {
         let models = parse(format!(r#"[{{"id": "{id}"}}]"#).as_bytes()).unwrap();
         Stored { root: root.to_owned(), fetched_at, models }
+    }
+
+    fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
+        super::write(state, &Owner::new(&stored.root, credential, Some(state)), stored)
     }
 
     #[test]

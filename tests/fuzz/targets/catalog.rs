@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use kimi_code::auth::Owner;
 use kimi_code::catalog::live::{parse, with_wishes};
 use kimi_code::catalog::stored::{Stored, read, write};
 use kimi_code::catalog::{Model, fallback};
@@ -21,7 +22,7 @@ pub fn catalog(data: &[u8]) {
     let Ok(models) = parse(data) else { return };
     let stored = Stored { root: ROOT.to_owned(), fetched_at: 1, models };
     offered(&stored);
-    write(scratch.path(), KEY, &stored).expect("whatever lay there");
+    write(scratch.path(), &Owner::new(ROOT, KEY, None), &stored).expect("whatever lay there");
     assert_eq!(read(scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
 }
 
