@@ -14,8 +14,8 @@ use crate::auth::{Account, Credential, Passed};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
-use crate::identity::{Host, ascii, device_id};
-use crate::retry::retry_after;
+use crate::http::retry::retry_after;
+use crate::http::user_agent::{Host, ascii, device_id};
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 256 << 10;

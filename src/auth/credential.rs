@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::account::Account;
+use super::login_sources::Account;
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::token::{Answer, CLIENT_ID, TokenEndpoint, Tokens, tokens};
 use crate::error::{Error, ErrorKind, Result};
-use crate::identity::ascii;
+use crate::http::user_agent::ascii;
 
 /// A login that has not happened after this long was abandoned.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);

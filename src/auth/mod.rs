@@ -4,22 +4,19 @@
 //! once), the official client, editors, quota meters. Everything here serves one sentence: one refresh per machine, never a
 //! lost login. `docs/architecture.md` has the whole picture; order of sources and locks: design §5.
 
-pub mod account;
-pub mod atomic;
-pub mod claims;
+pub mod account_id;
 pub mod credential;
 pub mod device_flow;
-mod lineage;
-pub mod lock;
-pub mod owner;
-pub mod pi_auth;
-pub mod process;
+pub mod jwt;
+pub mod kimi_auth_file;
+pub mod login_sources;
+pub mod pi_auth_file;
 pub mod refresh;
 #[cfg(test)]
 mod samples;
-pub mod store;
 pub mod token;
+mod token_aliases;
 
-pub use account::{Account, Places};
+pub use account_id::Owner;
 pub use credential::{Credential, Passed};
-pub use owner::Owner;
+pub use login_sources::{Account, Places};

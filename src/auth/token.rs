@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::claims::Claims;
+use super::jwt::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
 
 /// The client id that the service knows; the same in both regions.

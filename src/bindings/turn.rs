@@ -16,11 +16,12 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::medium::{self, MediumHandle};
-use super::text::utf8;
+use super::js_string::utf8;
+use super::media;
+use super::media::MediumHandle;
 use super::{JsText, read};
-use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
-use crate::chat::transcript::Media;
+use crate::chat::request::transcript::Media;
+use crate::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::turn::{Letterbox, Piece, TurnLine, TurnRequest, failure, run};
 use crate::error::{Error, ErrorKind};
 
@@ -60,7 +61,7 @@ impl TurnHandle {
     /// Answers a `Media` op with a piece of base64 text.
     #[napi(catch_unwind)]
     pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
-        let text = medium::copy(&text, self.letterbox.take().unwrap_or_default())?;
+        let text = media::copy(&text, self.letterbox.take().unwrap_or_default())?;
         // As above.
         let _ = self.media.send(Piece { medium: index as usize, from: from as usize, text });
         Ok(())

@@ -1,8 +1,8 @@
 //! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
 
-use super::body::BodyOptions;
-use super::decoder::Decoder;
-use super::repair::Conversation;
+use super::request::normalize::Conversation;
+use super::request::options::BodyOptions;
+use super::stream::decoder::Decoder;
 use super::{anthropic, openai};
 use crate::endpoint::Endpoint;
 use crate::files::Shape;

@@ -5,25 +5,8 @@
 //! [`blocks`] → [`frame`], driven by [`turn`] under the clocks of [`watchdog`].
 
 pub mod anthropic;
-pub mod blocks;
-pub mod body;
-pub mod call_ids;
-pub mod decoder;
-pub mod delta;
 pub mod dialect;
-pub mod frame;
 pub mod openai;
-pub mod placeholder;
-pub mod quarantine;
-pub mod repair;
-pub mod seams;
-pub mod shape;
-pub mod sse;
-pub mod thinking;
-pub mod tool_args;
-pub mod tool_schema;
-pub mod transcript;
+pub mod request;
+pub mod stream;
 pub mod turn;
-pub mod usage;
-pub mod watchdog;
-pub mod wire;

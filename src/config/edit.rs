@@ -11,8 +11,8 @@ use super::environment::Environment;
 use super::keys::{Reach, SCHEMA_URL, find, put};
 use super::layers::{Files, read};
 use super::legacy;
-use crate::auth::atomic::replace;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::private_file::replace;
 
 /// Which file is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,14 +26,14 @@ pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
 
 use crate::auth::Places;
 use crate::chat::dialect::Dialect;
-use crate::chat::thinking::Wishes;
-use crate::chat::watchdog::Limits;
+use crate::chat::request::thinking::Wishes;
+use crate::chat::stream::timeouts::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
 use crate::files::UploadSettings;
 use crate::http::NetworkSettings;
-use crate::identity::{Identity, custom_headers};
-use crate::retry::RetryPolicy;
+use crate::http::retry::RetryPolicy;
+use crate::http::user_agent::{Identity, custom_headers};
 
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]

@@ -4,14 +4,13 @@
 //! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: protocol reference §11,
 //! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
 
-mod for_pi;
-mod secrets;
-mod service;
+mod classify;
+mod pi_message;
 
 use std::time::Duration;
 
-pub use for_pi::Outlook;
-pub use service::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
+pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
+pub use pi_message::Outlook;
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::body_template::{Draft, Filling, Inset};
 use super::index::Key;
-use super::medium::Medium;
-use super::office::{Office, log};
+use super::media::Medium;
 use super::policy::{Choice, choose};
 use super::readable;
-use super::slots::{Draft, Filling, Inset};
-use super::stale::{Attachments, Reference};
-use super::upload::{Sender, Upload, describe};
-use crate::background::in_background;
+use super::reupload::{Attachments, Reference};
+use super::upload_request::{Sender, Upload, describe};
+use super::uploader::{Office, log};
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 
 /// From when on, and how often, a person is told that files are being uploaded.

@@ -13,28 +13,27 @@
 //! single   a file that a program uploads by itself
 //! ```
 
+mod api;
 mod attach;
-mod claim;
+mod base64_stream;
+mod body_template;
 pub mod index;
-mod medium;
-mod office;
+mod media;
+mod media_type;
 mod policy;
-mod reader;
-mod single;
-mod slots;
-mod sniff;
-mod stale;
-mod upload;
+mod reupload;
+mod upload_request;
+mod uploader;
 
+pub use api::{FileRequest, Progress, Uploaded, upload};
 pub use attach::{Desk, attach};
-pub use medium::{Digest, Medium, omitted};
+pub use base64_stream::Reader;
+pub use body_template::{Draft, Filling, Inset, Shape};
+pub use media::{Digest, Medium, omitted};
+pub use media_type::{Kind, MAX_FILE, MediaType};
 pub use policy::UploadSettings;
-pub use reader::Reader;
-pub use single::{FileRequest, Progress, Uploaded, upload};
-pub use slots::{Draft, Filling, Inset, Shape};
-pub use sniff::{Kind, MAX_FILE, MediaType};
-pub use stale::Attachments;
-pub use upload::Sender;
+pub use reupload::Attachments;
+pub use upload_request::Sender;
 
 /// `1.5 MB`, `300 KB`, `12 bytes`: sizes for people.
 pub fn readable(bytes: u64) -> String {

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::medium::Digest;
-use super::slots::Inset;
-use super::sniff::Kind;
+use super::body_template::Inset;
+use super::media::Digest;
+use super::media_type::Kind;
 
 /// Limits of uploading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,9 +111,9 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::medium::Medium;
-    use super::super::sniff::MediaType;
     use super::*;
+    use crate::files::media::Medium;
+    use crate::files::media_type::MediaType;
 
     fn inset(mime: &str, characters: usize, fill: u8) -> Inset {
         let medium = Medium::new(Bytes::from(vec![fill; characters]));

@@ -16,15 +16,15 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::excerpt::Limit;
+use super::truncate::Limit;
 use super::{datasource, fetch, search};
 use crate::auth::Credential;
-use crate::background::in_background;
+use crate::blocking::in_background;
 use crate::client::{Kimi, failed};
 use crate::config::{Config, Environment};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
-use crate::identity::{Host, ascii};
+use crate::http::user_agent::{Host, ascii};
 
 /// One tool call in all: connection, waiting, reading, the replay after a 401 (protocol reference §9).
 const TIMEOUT: Duration = Duration::from_secs(180);

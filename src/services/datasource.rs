@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::{Limit, size};
-use super::output::{Returned, take_files};
-use crate::background::in_background;
+use super::output_files::{Returned, take_files};
+use super::truncate::{Limit, size};
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip, html_title};
 
 /// Names and contents of the sources that the official plugin 3.4.0 knows (kimi-code-2.1 §8).

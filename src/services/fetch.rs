@@ -8,8 +8,8 @@ use serde_json::json;
 use url::Url;
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::Limit;
-use crate::background::in_background;
+use super::truncate::Limit;
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
 /// Longest address that is passed on, in bytes.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::Limit;
-use crate::background::in_background;
+use super::truncate::Limit;
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
 /// Longer than any question; a model that pastes a document here should be told, in characters.

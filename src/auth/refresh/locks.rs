@@ -6,13 +6,13 @@ use std::fs::OpenOptions;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::auth::account::Account;
-use crate::auth::atomic::create_private_dir;
-use crate::auth::lock::{Lock, Waiter};
-use crate::auth::store::is_forbidden;
+use crate::auth::kimi_auth_file::is_forbidden;
+use crate::auth::login_sources::Account;
 use crate::auth::token::Tokens;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::dir_lock::{Lock, Waiter};
+use crate::storage::private_file::create_private_dir;
 
 /// After this the official client's lock counts as abandoned (protocol reference §3.8).
 const KIMI_STALE: Duration = Duration::from_secs(5);

@@ -12,7 +12,8 @@
 //! busy – may interrupt it between 3 and 4. Sources: design §5, protocol reference §3.6–3.9, kimi-code-2.1 §3.2.
 
 mod locks;
-mod obtain;
+pub mod single_flight;
+mod transaction;
 
 use std::path::PathBuf;
 
@@ -20,17 +21,17 @@ use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
 use locks::Waited;
-pub(super) use obtain::TOKEN_BUDGET;
-use obtain::ours;
+pub(super) use transaction::TOKEN_BUDGET;
+use transaction::ours;
 
-use super::account::Account;
+use self::single_flight::{detached, rest, rests};
 use super::credential::remember;
-use super::lineage;
-use super::pi_auth::pi_entry;
-use super::process::{detached, rest, rests};
-use super::store::Stored;
+use super::kimi_auth_file::Stored;
+use super::login_sources::Account;
+use super::pi_auth_file::pi_entry;
 use super::token::Tokens;
-use crate::background::in_background;
+use super::token_aliases;
+use crate::blocking::in_background;
 use crate::endpoint::Slot;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -158,7 +159,7 @@ impl Account {
 
     /// `tokens` came in the place of `old`.
     fn note(&self, old: &str, tokens: &Tokens) {
-        lineage::succeed(self.places.state.as_deref(), old, &tokens.access);
+        token_aliases::succeed(self.places.state.as_deref(), old, &tokens.access);
     }
 
     /// Runs a refresh that nobody is forced to have: if it fails for no fault of the login, what still works stays in use.

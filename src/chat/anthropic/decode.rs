@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::decoder::{Emit, made_id};
-use super::super::delta::{Delta, Slot, StopReason};
-use super::super::shape::{JsonText, Object};
-use super::super::usage::{Convention, usage};
-use super::super::wire::{Count, Text};
+use crate::chat::stream::decoder::{Emit, made_id};
+use crate::chat::stream::event::{Delta, Slot, StopReason};
+use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
+use crate::json::lenient::{Count, Text};
+use crate::json::shape::{JsonText, Object};
 
 #[derive(Deserialize)]
 struct Event<'a> {

@@ -11,10 +11,11 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Answer, AnswerBlock, Conversation, Turn, is_signature};
-use super::super::tool_schema::WireTool;
-use super::super::transcript::Part;
+use crate::chat::request::normalize::{Answer, AnswerBlock, Conversation, Turn, is_signature};
+use crate::chat::request::options;
+use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::tool_schema::WireTool;
+use crate::chat::request::transcript::Part;
 use crate::files::{Inset, Kind as MediaKind};
 
 /// What a tool said that said nothing.
@@ -56,10 +57,10 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages,
         max_tokens: options.max_completion_tokens,
     };
-    body::write(
+    options::write(
         &wire,
         conversation.body_bytes,
-        body::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
+        options::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
     )
 }
 

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::decoder::{Emit, made_id};
-use super::super::delta::{Delta, Slot, StopReason};
-use super::super::shape::{JsonText, List, Object};
-use super::super::usage::{Convention, usage};
-use super::super::wire::{Count, Text};
+use crate::chat::stream::decoder::{Emit, made_id};
+use crate::chat::stream::event::{Delta, Slot, StopReason};
+use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
+use crate::json::lenient::{Count, Text};
+use crate::json::shape::{JsonText, List, Object};
 
 #[derive(Deserialize)]
 struct Chunk<'a> {

@@ -7,11 +7,12 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Conversation, Turn};
-use super::super::thinking::Thinking;
 use super::message::{Replay, WireMessage};
 use super::tools::Tools;
+use crate::chat::request::normalize::{Conversation, Turn};
+use crate::chat::request::options;
+use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::thinking::Thinking;
 
 /// The body as JSON bytes. Message `n` of the body is turn `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
@@ -37,7 +38,11 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages: Messages { turns: &conversation.turns, replay },
         max_completion_tokens: options.max_completion_tokens,
     };
-    body::write(&wire, conversation.body_bytes, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
+    options::write(
+        &wire,
+        conversation.body_bytes,
+        options::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]),
+    )
 }
 
 #[derive(Serialize)]
@@ -83,9 +88,9 @@ impl Serialize for Messages<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::repair::{Target, repair};
-    use super::super::super::transcript::Transcript;
     use super::*;
+    use crate::chat::request::normalize::{Target, repair};
+    use crate::chat::request::transcript::Transcript;
     use crate::files::{Draft, Filling, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {

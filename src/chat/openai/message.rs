@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::repair::{Answer, AnswerBlock, Turn};
-use super::super::transcript::Part;
 use super::tools::Tools;
+use crate::chat::request::normalize::{Answer, AnswerBlock, Turn};
+use crate::chat::request::transcript::Part;
 use crate::files::{Inset, Kind};
 
 /// What a tool said that said nothing; Pi's words.

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::super::tool_schema::WireTool;
+use crate::chat::request::tool_schema::WireTool;
 
 /// A list of them.
 #[derive(Clone, Copy)]

@@ -7,15 +7,15 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::opening::Opening;
 use super::prepare::Prepared;
 use super::request::TurnRequest;
-use crate::chat::blocks::Blocks;
-use crate::chat::decoder::Decoder;
-use crate::chat::delta::{Delta, StopReason};
-use crate::chat::frame::{Frames, Op, Readiness};
-use crate::chat::sse::{Event, SseDecoder};
-use crate::chat::watchdog::Watchdog;
+use super::response_kind::Opening;
+use crate::chat::stream::decoder::Decoder;
+use crate::chat::stream::event::{Delta, StopReason};
+use crate::chat::stream::message::Blocks;
+use crate::chat::stream::op_queue::{Frames, Op, Readiness};
+use crate::chat::stream::sse::{Event, SseDecoder};
+use crate::chat::stream::timeouts::Watchdog;
 use crate::client::ExtraHeaders;
 use crate::error::{Error, Phase, Result};
 

@@ -4,10 +4,10 @@
 //! come through. Whatever happens, exactly one terminal op leaves: `Done` or `Failed`.
 
 mod attempt;
-mod desk;
-mod opening;
+mod media_transfer;
 mod prepare;
 mod request;
+mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,17 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
 use self::prepare::{Prepared, Source, hook, prepare};
-use super::blocks::{Blocks, Substance};
-use super::delta::StopReason;
-use super::frame::{Frames, Op};
-use super::quarantine::{Culprit, Memory};
-use super::transcript::Media;
-use crate::background::in_background;
+use super::request::rejected::{Culprit, Memory};
+use super::request::transcript::Media;
+use super::stream::event::StopReason;
+use super::stream::message::{Blocks, Substance};
+use super::stream::op_queue::{Frames, Op};
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
-use crate::retry::{RetryPolicy, RetryState, Verdict};
-use crate::services::quota::explain;
+use crate::http::retry::{RetryPolicy, RetryState, Verdict};
+use crate::services::quota_message::explain;
 
-pub use self::desk::{Letterbox, Piece, Supplied};
+pub use self::media_transfer::{Letterbox, Piece, Supplied};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.

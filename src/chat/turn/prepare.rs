@@ -6,26 +6,26 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::TurnLine;
-use super::desk::TurnDesk;
+use super::media_transfer::TurnDesk;
 use super::request::TurnRequest;
 use crate::auth::Credential;
-use crate::background::in_background;
-use crate::catalog;
-use crate::chat::blocks::Known;
-use crate::chat::body::{BodyOptions, ToolChoice};
-use crate::chat::call_ids::CallIds;
+use crate::blocking::in_background;
 use crate::chat::dialect::Dialect;
-use crate::chat::frame::Op;
-use crate::chat::quarantine::{Culprit, Memory, Picture};
-use crate::chat::repair::{AnswerBlock, Conversation, Target, Turn, repair};
-use crate::chat::thinking::thinking;
-use crate::chat::transcript::{Block, Media, Message, Transcript};
-use crate::chat::watchdog::Limits;
-use crate::chat::wire::without_lone_surrogates;
+use crate::chat::request::normalize::{AnswerBlock, Conversation, Target, Turn, repair};
+use crate::chat::request::options::{BodyOptions, ToolChoice};
+use crate::chat::request::rejected::{Culprit, Memory, Picture};
+use crate::chat::request::thinking::thinking;
+use crate::chat::request::tool_call_ids::CallIds;
+use crate::chat::request::transcript::{Block, Media, Message, Transcript};
+use crate::chat::stream::message::Known;
+use crate::chat::stream::op_queue::Op;
+use crate::chat::stream::timeouts::Limits;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Attachments, Draft, Sender, attach};
+use crate::json::lenient::without_lone_surrogates;
+use crate::models;
 
 /// A request that is ready to leave.
 pub(super) struct Prepared {
@@ -93,7 +93,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
-            let listing = matters.then(|| catalog::known(&environment, &kimi.config, passed.as_deref()));
+            let listing = matters.then(|| models::known(&environment, &kimi.config, passed.as_deref()));
             let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
             Ok((kimi, entry.map(|entry| entry.video)))
         })

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::catalog::{Compat, Prices};
-use crate::chat::thinking::LevelMap;
+use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::identity::Host;
-use crate::retry::RetryPolicy;
+use crate::http::retry::RetryPolicy;
+use crate::http::user_agent::Host;
+use crate::models::{Compat, Prices};
 
 /// One turn. The context travels as JSON text of its own beside it.
 #[derive(Debug, Deserialize)]

@@ -19,8 +19,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::medium::Digest;
-use super::sniff::MediaType;
+use super::media::Digest;
+use super::media_type::MediaType;
 /// Whose files they are.
 pub use crate::auth::Owner as Account;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tempfile::tempdir;
 
 use super::*;
-use crate::files::medium::Medium;
+use crate::files::media::Medium;
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 
 use kimi_code::auth::Owner;
-use kimi_code::catalog::live::{parse, with_wishes};
-use kimi_code::catalog::stored::{Stored, read, write};
-use kimi_code::catalog::{Model, fallback};
 use kimi_code::config::Settings;
+use kimi_code::models::cache::{Stored, read, write};
+use kimi_code::models::list::{parse, with_wishes};
+use kimi_code::models::{Model, fallback};
 
 const ROOT: &str = "https://api.kimi.com/coding";
 const KEY: &str = "sk-kimi-fuzz";

@@ -1,7 +1,7 @@
 //! Any JSON Schema → Moonshot's subset.
 
-use kimi_code::chat::tool_schema::{WireTool, forget, problem};
-use kimi_code::chat::transcript::Tool;
+use kimi_code::chat::request::tool_schema::{WireTool, forget, problem};
+use kimi_code::chat::request::transcript::Tool;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use kimi_code::catalog::Prices;
-use kimi_code::chat::blocks::Blocks;
 use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::frame::{BlockKind, FrameQueue, Frames, Op};
-use kimi_code::chat::tool_args::{Settled, settle};
+use kimi_code::chat::stream::message::Blocks;
+use kimi_code::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
+use kimi_code::chat::stream::tool_args::{Settled, settle};
+use kimi_code::models::Prices;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -1,6 +1,6 @@
 //! Argument text in pieces → changes → value.
 
-use kimi_code::chat::tool_args::{Changes, Settled, ToolArgs, settle};
+use kimi_code::chat::stream::tool_args::{Changes, Settled, ToolArgs, settle};
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -1,9 +1,9 @@
 //! Pi's context as JSON text → a body that the service takes.
 
 use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{Conversation, Target, Turn, repair};
-use kimi_code::chat::transcript::{Part, Transcript};
-use kimi_code::chat::wire::without_lone_surrogates;
+use kimi_code::chat::request::normalize::{Conversation, Target, Turn, repair};
+use kimi_code::chat::request::transcript::{Part, Transcript};
+use kimi_code::json::lenient::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
