@@ -10,9 +10,9 @@ use super::token_aliases;
 
 /// 32 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner(String);
+pub struct AccountId(String);
 
-impl Owner {
+impl AccountId {
     /// `credential` is a static key or an access token: one that names its user, or one whose `lineage` tells. `state` is our
     /// state folder; a small file in it may be read.
     pub fn new(root: &str, credential: &str, state: Option<&Path>) -> Self {
@@ -35,8 +35,8 @@ mod tests {
     use crate::auth::samples::jwt;
     use serde_json::json;
 
-    fn owner(root: &str, credential: &str) -> Owner {
-        Owner::new(root, credential, None)
+    fn owner(root: &str, credential: &str) -> AccountId {
+        AccountId::new(root, credential, None)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::token::{Answer, CLIENT_ID, TokenEndpoint, Tokens, tokens};
+use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::user_agent::ascii;
 
@@ -95,14 +95,14 @@ async fn request_code(endpoint: &TokenEndpoint) -> Result<DeviceCode> {
     }
 }
 
-fn failure(what: &str, answer: &Answer, secrets: &[&str]) -> Error {
+fn failure(what: &str, answer: &TokenResponse, secrets: &[&str]) -> Error {
     let status = answer.status.as_u16();
     let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Server(status) };
     let message = format!("Kimi Code {what} failed: {status} {}", answer.reason(secrets));
     Error { status: Some(status), ..Error::new(kind, message) }
 }
 
-fn device_code(answer: &Answer) -> Result<DeviceCode> {
+fn device_code(answer: &TokenResponse) -> Result<DeviceCode> {
     let text =
         |name: &str| answer.body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let seconds = |name: &str| answer.body.get(name).and_then(seconds);

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::private_file;
-use crate::storage::private_file::Room;
+use crate::storage::private_file::ReservedFile;
 
 /// More than a login takes; what has to fit beside a file before a refresh token is spent.
 const ROOM: usize = 16 << 10;
@@ -76,9 +76,9 @@ pub fn is_forbidden(error: &io::Error) -> bool {
 }
 
 /// Takes room for the next content of a credential file.
-pub(super) fn reserve(path: &Path) -> Result<Option<Room>> {
+pub(super) fn reserve(path: &Path) -> Result<Option<ReservedFile>> {
     let size = fs::metadata(path).map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0)) + ROOM;
-    match Room::reserve(path, size) {
+    match ReservedFile::reserve(path, size) {
         Ok(room) => Ok(Some(room)),
         Err(error) if is_forbidden(&error) => Ok(None),
         Err(error) => Err(io_error("cannot be written", path, &error)),
@@ -145,9 +145,9 @@ impl KimiCodeFile {
 
     /// Takes room for the next login, before anything is spent for it: `None` where this user may not write at all, an error
     /// where there is no room.
-    pub fn reserve(&self) -> Result<Option<Place>> {
+    pub fn reserve(&self) -> Result<Option<ReservedAuthFile>> {
         let object = self.known();
-        Ok(reserve(&self.path)?.map(|room| Place { path: self.path.clone(), object, room }))
+        Ok(reserve(&self.path)?.map(|room| ReservedAuthFile { path: self.path.clone(), object, room }))
     }
 
     /// Writes a login, keeping members we do not know.
@@ -211,15 +211,15 @@ fn is_fresh(metadata: &fs::Metadata) -> bool {
     age.is_ok_and(|age| age < WRITING)
 }
 
-/// Room for a login that is still to come.
+/// ReservedFile for a login that is still to come.
 #[derive(Debug)]
-pub struct Place {
+pub struct ReservedAuthFile {
     path: PathBuf,
     object: Map<String, Value>,
-    room: Room,
+    room: ReservedFile,
 }
 
-impl Place {
+impl ReservedAuthFile {
     /// Writes the login, keeping members we do not know.
     pub fn fill(self, tokens: &Tokens) -> Result<()> {
         let text = pretty(&merged(self.object, tokens))? + "\n";

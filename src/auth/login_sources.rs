@@ -6,12 +6,12 @@ use super::kimi_auth_file::{KimiCodeFile, Stored};
 use super::pi_auth_file::{PiAuth, PiEntry};
 use super::token::TokenEndpoint;
 use crate::config::Environment;
-use crate::endpoint::{Endpoint, Region, Slot};
+use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The folders that hold credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct Paths {
     /// Pi's agent directory, `~/.pi/agent`.
     pub agent_dir: PathBuf,
     /// The official client's home, `~/.kimi-code`.
@@ -24,7 +24,7 @@ pub struct Places {
     pub without_kimi_lock: bool,
 }
 
-impl Places {
+impl Paths {
     /// From `HOME` (which JavaScript fills in on every system) and the variables of the programs involved.
     pub fn from_environment(environment: &Environment) -> Self {
         let home = PathBuf::from(environment.get("HOME").unwrap_or("."));
@@ -47,7 +47,7 @@ impl Places {
 #[derive(Debug, Clone)]
 pub struct Account {
     /// The folders.
-    pub places: Places,
+    pub paths: Paths,
     /// API that the tokens are for.
     pub endpoint: Endpoint,
     /// `KIMI_CODE_OAUTH_HOST`.
@@ -60,13 +60,13 @@ pub struct Account {
 
 impl Account {
     /// The slot of a login. `entry` is Pi's entry, which may say where the login came from.
-    pub fn slot(&self, entry: Option<&PiEntry>) -> Result<Slot> {
+    pub fn slot(&self, entry: Option<&PiEntry>) -> Result<CredentialScope> {
         let recorded = entry.and_then(|entry| entry.oauth_host.as_deref());
         let endpoint = match entry.and_then(|entry| entry.base_url.as_deref()) {
             Some(base) if self.region_is_open => Endpoint::from_base(base)?,
             _ => self.endpoint.clone(),
         };
-        let slot = |host: &str| Slot::new(host, &endpoint);
+        let slot = |host: &str| CredentialScope::new(host, &endpoint);
         match (self.oauth_host.as_deref(), recorded) {
             (Some(chosen), Some(recorded)) if slot(chosen)? != slot(recorded)? => Err(Error::new(
                 ErrorKind::LoginRequired,
@@ -80,20 +80,20 @@ impl Account {
 
     /// Pi's file.
     pub fn pi(&self) -> PiAuth {
-        PiAuth::new(&self.places.agent_dir)
+        PiAuth::new(&self.paths.agent_dir)
     }
 
     /// The official client's file of a slot.
-    pub fn kimi_code(&self, slot: &Slot) -> KimiCodeFile {
-        KimiCodeFile::new(&self.places.kimi_home, &slot.name())
+    pub fn kimi_code(&self, slot: &CredentialScope) -> KimiCodeFile {
+        KimiCodeFile::new(&self.paths.kimi_home, &slot.name())
     }
 
     /// What the official client left for this slot. Only where it has no file at all its predecessor's counts, and only for
     /// the one deployment the predecessor knew; a tombstone is the last word.
-    pub fn shared_login(&self, slot: &Slot) -> Result<Stored> {
+    pub fn shared_login(&self, slot: &CredentialScope) -> Result<Stored> {
         let stored = self.kimi_code(slot).read()?;
         if matches!(stored, Stored::Absent | Stored::Unusable(_)) && slot.is_default() {
-            let legacy = KimiCodeFile::new(&self.places.legacy_home, "kimi-code").read()?;
+            let legacy = KimiCodeFile::new(&self.paths.legacy_home, "kimi-code").read()?;
             if matches!(legacy, Stored::Login(_)) {
                 return Ok(legacy);
             }
@@ -102,12 +102,12 @@ impl Account {
     }
 
     /// The slots in which a login without Pi's doing may be found, best first (kimi-code-2.1 §1).
-    pub fn ambient_slots(&self) -> Result<Vec<Slot>> {
+    pub fn cli_login_scopes(&self) -> Result<Vec<CredentialScope>> {
         if !self.region_is_open {
             return Ok(vec![self.slot(None)?]);
         }
-        let mut slots = Region::ALL.map(Slot::of_region).to_vec();
-        if chosen_region(&self.places.kimi_home) == Some(Region::Global) {
+        let mut slots = Region::ALL.map(CredentialScope::of_region).to_vec();
+        if chosen_region(&self.paths.kimi_home) == Some(Region::Global) {
             slots.reverse();
         }
         Ok(slots)
@@ -115,13 +115,13 @@ impl Account {
 
     /// The region that the official client would log in to: its last login, else what its installer noted.
     pub fn preferred_region(&self, ignore_marker: bool) -> Option<Region> {
-        let home = &self.places.kimi_home;
+        let home = &self.paths.kimi_home;
         let marker = || std::fs::read_to_string(home.join("region")).ok().and_then(|text| Region::from_id(&text));
         chosen_region(home).or_else(|| if ignore_marker { None } else { marker() })
     }
 
     /// The same account with the endpoint of a slot.
-    pub fn at(&self, slot: &Slot) -> Result<Self> {
+    pub fn at(&self, slot: &CredentialScope) -> Result<Self> {
         let endpoint = Endpoint::from_base(slot.base_url())?;
         Ok(Self { endpoint, oauth_host: Some(slot.oauth_host().to_owned()), region_is_open: false, ..self.clone() })
     }
@@ -153,10 +153,10 @@ mod tests {
     fn folders_follow_the_variables_of_the_programs_they_belong_to() {
         let map = [("HOME", "/h"), ("KIMI_CODE_HOME", "~/k"), ("PI_CODING_AGENT_DIR", "/a")];
         let map = map.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect();
-        let places = Places::from_environment(&Environment::new(map));
-        assert_eq!(places.agent_dir, PathBuf::from("/a"));
-        assert_eq!(places.kimi_home, PathBuf::from("/h/k"));
-        assert_eq!(places.legacy_home, PathBuf::from("/h/.kimi"));
+        let paths = Paths::from_environment(&Environment::new(map));
+        assert_eq!(paths.agent_dir, PathBuf::from("/a"));
+        assert_eq!(paths.kimi_home, PathBuf::from("/h/k"));
+        assert_eq!(paths.legacy_home, PathBuf::from("/h/.kimi"));
     }
 
     #[test]

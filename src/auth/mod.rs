@@ -17,6 +17,6 @@ mod samples;
 pub mod token;
 mod token_aliases;
 
-pub use account_id::Owner;
-pub use credential::{Credential, Passed};
-pub use login_sources::{Account, Places};
+pub use account_id::AccountId;
+pub use credential::{Credential, SuppliedKey};
+pub use login_sources::{Account, Paths};

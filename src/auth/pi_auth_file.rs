@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::kimi_auth_file::{Stored, io_error, number, pretty, read_object, reserve, text};
 use super::token::Tokens;
-use crate::endpoint::Slot;
+use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::private_file;
 
@@ -107,7 +107,7 @@ pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
 }
 
 /// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
-pub fn to_pi_entry(tokens: &Tokens, slot: &Slot) -> Value {
+pub fn to_pi_entry(tokens: &Tokens, slot: &CredentialScope) -> Value {
     let mut entry = json!({
         "type": "oauth", "access": tokens.access, "refresh": tokens.refresh, "expires": tokens.expires_at_ms,
     });

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::read;
 use crate::auth::Account;
-use crate::auth::credential::remember;
+use crate::auth::credential::register_oauth_token;
 use crate::auth::device_flow::{Step, sign_in};
 use crate::auth::kimi_auth_file::Stored;
 use crate::auth::pi_auth_file::to_pi_entry;
@@ -20,7 +20,7 @@ use crate::auth::refresh::single_flight;
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, base_url, load};
-use crate::endpoint::{Endpoint, Region, Slot};
+use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::user_agent::Host;
 
@@ -51,7 +51,7 @@ impl AccountRequest {
         let account = Kimi::new(config, self.host.clone())?.account()?;
         match self.region.as_deref().and_then(Region::from_id) {
             Some(region) if hosts_are_ours && account.endpoint.region().is_some() => {
-                account.at(&Slot::of_region(region))
+                account.at(&CredentialScope::of_region(region))
             }
             _ => Ok(account),
         }
@@ -61,7 +61,7 @@ impl AccountRequest {
     fn account_to_sign_in(&self) -> Result<Account> {
         let account = self.account()?;
         match account.preferred_region(self.ignores_marker()) {
-            Some(region) if account.region_is_open => account.at(&Slot::of_region(region)),
+            Some(region) if account.region_is_open => account.at(&CredentialScope::of_region(region)),
             _ => Ok(account),
         }
     }
@@ -122,7 +122,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
 
 #[napi(catch_unwind)]
 pub fn remember_login(access: String) {
-    remember(&access);
+    register_oauth_token(&access);
 }
 
 #[napi(catch_unwind)]
@@ -141,7 +141,7 @@ pub async fn reuse_login(request: String) -> String {
         let account = account(request).await?;
         let current = account.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
         let used = |access: &str| current.tokens().is_some_and(|tokens| tokens.access == access);
-        match account.ambient().await? {
+        match account.cli_login().await? {
             Some((tokens, slot)) if !used(&tokens.access) => Ok(json!({ "credential": to_pi_entry(&tokens, &slot) })),
             _ => Ok(json!({})),
         }
@@ -152,9 +152,9 @@ pub async fn reuse_login(request: String) -> String {
 #[napi(catch_unwind)]
 pub async fn ambient_login(request: String) -> String {
     let ambient = async {
-        Ok(match account(request).await?.ambient().await? {
+        Ok(match account(request).await?.cli_login().await? {
             Some((tokens, slot)) => {
-                remember(&tokens.access);
+                register_oauth_token(&tokens.access);
                 json!({ "access": tokens.access, "baseUrl": slot.base_url() })
             }
             None => json!({}),
@@ -167,7 +167,7 @@ pub async fn ambient_login(request: String) -> String {
 pub fn has_ambient_login(request: String) -> bool {
     let look = || -> Result<bool> {
         let account = read::<AccountRequest>(&request)?.account()?;
-        let slots = account.ambient_slots()?;
+        let slots = account.cli_login_scopes()?;
         Ok(slots.iter().any(|slot| matches!(account.shared_login(slot), Ok(Stored::Login(_)))))
     };
     look().unwrap_or(false)
@@ -175,7 +175,7 @@ pub fn has_ambient_login(request: String) -> bool {
 
 #[napi(catch_unwind)]
 pub fn settle() {
-    single_flight::settle();
+    single_flight::shutdown();
 }
 
 /// A login that waits for a person.
@@ -244,6 +244,6 @@ async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value>
     if let Err(error) = account.share(&slot, &tokens).await {
         tracing::warn!(%error, "the login could not be shared with the kimi CLI");
     }
-    remember(&tokens.access);
+    register_oauth_token(&tokens.access);
     Ok(to_pi_entry(&tokens, &slot))
 }

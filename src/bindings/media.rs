@@ -5,31 +5,31 @@ use std::sync::Arc;
 use napi::{JsString, JsValue, check_status, sys};
 use napi_derive::napi;
 
-use crate::files::Medium;
+use crate::files::MediaItem;
 
 /// Texts up to this length are taken at once, longer ones in pieces when they are needed (see `chat::turn::desk`).
 const AT_ONCE: usize = 256 << 10;
 
 /// Keeps what is known about one image; freed with the JavaScript object.
 #[napi]
-pub struct MediumHandle {
-    medium: Arc<Medium>,
+pub struct MediaHandle {
+    medium: Arc<MediaItem>,
 }
 
-impl MediumHandle {
+impl MediaHandle {
     /// The medium behind it.
-    pub fn medium(&self) -> Arc<Medium> {
+    pub fn medium(&self) -> Arc<MediaItem> {
         Arc::clone(&self.medium)
     }
 }
 
 /// Announces the base64 text of an image or video, or its data URL.
 #[napi(catch_unwind)]
-pub fn medium(text: JsString<'_>) -> napi::Result<MediumHandle> {
+pub fn medium(text: JsString<'_>) -> napi::Result<MediaHandle> {
     let length = text.latin1_len()?;
     let medium =
-        if length > AT_ONCE { Medium::announced(length) } else { Medium::new(copy(&text, Vec::new())?.into()) };
-    Ok(MediumHandle { medium })
+        if length > AT_ONCE { MediaItem::announced(length) } else { MediaItem::new(copy(&text, Vec::new())?.into()) };
+    Ok(MediaHandle { medium })
 }
 
 /// The text, copied into `memory`, which has to have room for a final zero or grows.

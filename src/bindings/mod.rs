@@ -23,7 +23,7 @@ pub use auth::{
 };
 pub use files::{FileUpload, file_upload};
 pub use js_string::JsText;
-pub use media::{MediumHandle, medium};
+pub use media::{MediaHandle, medium};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call};
 pub use turn::{TurnHandle, start_turn};

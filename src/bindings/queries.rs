@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
-use crate::client::{Asker, Kimi};
-use crate::config::{Config, Environment, Files, KEYS, Kind, Reach, Scope, load, set};
+use crate::client::{CallerContext, Kimi};
+use crate::config::{Config, Environment, Files, KEYS, Scope, SettingScope, ValueKind, load, set};
 use crate::error::{Error, ErrorKind, Result, clip};
 use crate::models;
 use crate::services::quota_cache::{PATIENCE, quota};
@@ -21,15 +21,15 @@ const MAX_PROFILE: usize = 256 << 10;
 /// Who asks, and of which deployment.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Question {
+struct QueryRequest {
     #[serde(flatten)]
-    asker: Asker,
+    asker: CallerContext,
     /// API base that the credential belongs to.
     #[serde(default)]
     base_url: Option<String>,
 }
 
-impl Question {
+impl QueryRequest {
     fn environment(&self) -> Environment {
         Environment::new(self.asker.environment.clone())
     }
@@ -64,7 +64,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<Value> {
 /// Builds the client off the async worker, because certificates and settings are read, and finds the credential.
 async fn client(request: String) -> Result<(Kimi, Credential)> {
     let (mut kimi, key) = in_background(move || {
-        let question: Question = read(&request)?;
+        let question: QueryRequest = read(&request)?;
         Ok((Kimi::new(question.config()?, question.asker.host)?, question.asker.api_key))
     })
     .await?;
@@ -74,7 +74,7 @@ async fn client(request: String) -> Result<(Kimi, Credential)> {
 
 #[napi(catch_unwind)]
 pub fn settings(request: String) -> String {
-    answer(read(&request).and_then(|question: Question| {
+    answer(read(&request).and_then(|question: QueryRequest| {
         let environment = question.environment();
         let layers = load(&environment);
         let files = Files::of(&environment);
@@ -94,13 +94,13 @@ pub fn setting_keys() -> String {
         .filter(|key| !key.path.contains('*'))
         .map(|key| {
             let (form, choices) = match key.kind {
-                Kind::Switch => ("switch", None),
-                Kind::Choice(words) => ("choice", Some(words)),
-                Kind::Size => ("size", None),
-                Kind::Count(_) | Kind::Millis | Kind::Number(..) => ("number", None),
-                Kind::Text | Kind::Url => ("text", None),
+                ValueKind::Switch => ("switch", None),
+                ValueKind::Choice(words) => ("choice", Some(words)),
+                ValueKind::Size => ("size", None),
+                ValueKind::Count(_) | ValueKind::Millis | ValueKind::Number(..) => ("number", None),
+                ValueKind::Text | ValueKind::Url => ("text", None),
             };
-            json!({ "path": key.path, "form": form, "choices": choices, "homeOnly": key.reach == Reach::Home,
+            json!({ "path": key.path, "form": form, "choices": choices, "homeOnly": key.reach == SettingScope::Home,
                     "expected": key.kind.expected(), "help": key.help })
         })
         .collect();
@@ -109,7 +109,7 @@ pub fn setting_keys() -> String {
 
 #[napi(catch_unwind)]
 pub fn change_setting(request: String, scope: String, path: String, value: String) -> String {
-    answer(read(&request).and_then(|question: Question| {
+    answer(read(&request).and_then(|question: QueryRequest| {
         let scope = if scope == "project" { Scope::Project } else { Scope::Home };
         // What a person types need not be JSON: a bare word is text.
         let value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(clip(value.trim(), 2000)));
@@ -119,7 +119,7 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 
 #[napi(catch_unwind)]
 pub fn models(request: String) -> String {
-    answer(read(&request).and_then(|question: Question| {
+    answer(read(&request).and_then(|question: QueryRequest| {
         let config = question.config()?;
         let mut listing = to_json(&models::known(&question.environment(), &config, question.asker.api_key.as_deref()))?;
         listing["baseUrl"] = config.endpoint.root().into();

@@ -1,4 +1,4 @@
-//! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
+//! The two paths in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
 
 use super::request::normalize::Conversation;
 use super::request::options::BodyOptions;

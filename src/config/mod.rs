@@ -19,18 +19,18 @@ use std::time::Duration;
 
 pub use self::edit::{Scope, set};
 pub use self::environment::Environment;
-pub use self::keys::{KEYS, Key, Reach, schema};
-pub use self::kind::Kind;
+pub use self::keys::{KEYS, Key, SettingScope, schema};
+pub use self::kind::ValueKind;
 pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
-pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
+pub use self::settings::{ModelOverrides, Settings, Tool, Uploads};
 
-use crate::auth::Places;
+use crate::auth::Paths;
 use crate::chat::dialect::Dialect;
-use crate::chat::request::thinking::Wishes;
-use crate::chat::stream::timeouts::Limits;
+use crate::chat::request::thinking::ThinkingPreference;
+use crate::chat::stream::timeouts::TimeoutLimits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
-use crate::files::UploadSettings;
+use crate::files::UploadLimits;
 use crate::http::NetworkSettings;
 use crate::http::retry::RetryPolicy;
 use crate::http::user_agent::{Identity, custom_headers};
@@ -45,7 +45,7 @@ pub struct Config {
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// Where logins are kept.
-    pub places: Places,
+    pub paths: Paths,
     /// `oauthHost`.
     pub oauth_host: Option<String>,
     /// `region`, unless it is left open.
@@ -59,7 +59,7 @@ pub struct Config {
     /// Proxies and certificates.
     pub network: NetworkSettings,
     /// Clocks.
-    pub limits: Limits,
+    pub limits: TimeoutLimits,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
@@ -89,7 +89,7 @@ impl Config {
                 && settings.base_url.is_none()
                 && endpoint.region().is_some(),
             endpoint,
-            places: Places::from_environment(environment),
+            paths: Paths::from_environment(environment),
             oauth_host: settings.oauth_host.clone(),
             region,
             identity: if settings.identity == "kimi-code" { Identity::KimiCode } else { Identity::Honest },
@@ -120,15 +120,15 @@ impl Config {
     }
 
     /// What the person wants of this model's reasoning beyond Pi's level.
-    pub fn thinking(&self, model: &str) -> Wishes {
+    pub fn thinking(&self, model: &str) -> ThinkingPreference {
         let wishes = self.settings.wishes(model).thinking;
-        Wishes { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
+        ThinkingPreference { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
     }
 
     /// Which media are uploaded.
-    pub fn uploads(&self) -> UploadSettings {
+    pub fn uploads(&self) -> UploadLimits {
         let said = &self.settings.uploads;
-        UploadSettings {
+        UploadLimits {
             threshold: said.threshold_bytes,
             budget: said.total_bytes,
             inline_limit: said.inline_limit_bytes,
@@ -152,16 +152,16 @@ pub fn base_url<'a>(settings: &'a Settings, model_base: Option<&'a str>) -> &'a 
         .unwrap_or(DEFAULT_BASE_URL)
 }
 
-fn limits(settings: &Settings) -> Limits {
+fn limits(settings: &Settings) -> TimeoutLimits {
     let clock = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
     let said = &settings.limits;
-    let default = Limits::default();
-    Limits {
+    let default = TimeoutLimits::default();
+    TimeoutLimits {
         connect: clock(said.connect_ms),
         headers: clock(said.headers_ms),
         first: said.first_ms.map_or(default.first, clock),
         first_long: said.first_ms.map_or(default.first_long, clock),
-        gap_text: clock(said.gap_ms),
-        gap_thinking: clock(said.thinking_gap_ms),
+        idle_text: clock(said.gap_ms),
+        idle_thinking: clock(said.thinking_gap_ms),
     }
 }

@@ -10,7 +10,7 @@ mod pi_message;
 use std::time::Duration;
 
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
-pub use pi_message::Outlook;
+pub use pi_message::RetryOutcome;
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Phase {
     /// The request is out, the response head is not here yet.
     Headers,
     /// The response runs, but nothing with meaning has arrived.
-    FirstMeaning,
+    FirstToken,
     /// Between two pieces of meaning.
     Gap,
     /// Reading the body.
@@ -33,7 +33,7 @@ impl Phase {
         match self {
             Self::Connect => "while connecting",
             Self::Headers => "while waiting for the response to begin",
-            Self::FirstMeaning => "while waiting for the first words of the answer",
+            Self::FirstToken => "while waiting for the first words of the answer",
             Self::Gap => "in the middle of the answer",
             Self::Body => "while reading the response",
         }

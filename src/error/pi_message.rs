@@ -9,7 +9,7 @@ use super::{Error, ErrorKind};
 
 /// What is left to try once an error leaves the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outlook {
+pub enum RetryOutcome {
     /// We have not tried again; whoever reads the error may.
     Open,
     /// We have tried again, to the end.
@@ -57,7 +57,7 @@ const FINAL: [&str; 4] = ["out of budget", "quota exceeded", "billing", "availab
 
 impl Error {
     /// The message for Pi's `errorMessage`. The trace id stays out of it: it is full of digits.
-    pub fn message_for_pi(&self, outlook: Outlook) -> String {
+    pub fn message_for_pi(&self, retry_outcome: RetryOutcome) -> String {
         let text = match self.kind {
             ErrorKind::QuotaExhausted => format!("quota exceeded: {}", self.message),
             ErrorKind::ContextOverflow if !self.message.contains("exceeded model token limit") => {
@@ -74,16 +74,16 @@ impl Error {
                 text
             };
         }
-        match outlook {
-            Outlook::Exhausted { attempts: 2.. } | Outlook::WaitTooLong { .. } => {
-                format!("{}: {text}", outlook.verdict())
+        match retry_outcome {
+            RetryOutcome::Exhausted { attempts: 2.. } | RetryOutcome::WaitTooLong { .. } => {
+                format!("{}: {text}", retry_outcome.verdict())
             }
-            Outlook::Open | Outlook::Exhausted { .. } => text,
+            RetryOutcome::Open | RetryOutcome::Exhausted { .. } => text,
         }
     }
 }
 
-impl Outlook {
+impl RetryOutcome {
     fn verdict(self) -> String {
         match self {
             Self::Open => String::new(),
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::error::from_response;
 
-    const EXHAUSTED: Outlook = Outlook::Exhausted { attempts: 10 };
+    const EXHAUSTED: RetryOutcome = RetryOutcome::Exhausted { attempts: 10 };
 
     fn answer(status: u16, message: &str) -> Error {
         let body = serde_json::json!({ "error": { "message": message } }).to_string();
@@ -131,26 +131,26 @@ mod tests {
     fn a_used_up_retry_budget_reads_as_final() {
         let error = answer(429, "too many requests");
         assert!(error.message_for_pi(EXHAUSTED).contains("out of budget"));
-        assert!(!error.message_for_pi(Outlook::Open).contains("out of budget"));
-        assert!(!error.message_for_pi(Outlook::Exhausted { attempts: 1 }).contains("out of budget"));
-        let wait = Outlook::WaitTooLong { asked: Duration::from_secs(600), allowed: Duration::from_secs(60) };
+        assert!(!error.message_for_pi(RetryOutcome::Open).contains("out of budget"));
+        assert!(!error.message_for_pi(RetryOutcome::Exhausted { attempts: 1 }).contains("out of budget"));
+        let wait = RetryOutcome::WaitTooLong { asked: Duration::from_secs(600), allowed: Duration::from_secs(60) };
         let text = error.message_for_pi(wait);
         assert!(text.contains("wait 10 min") && text.contains("60 s are allowed") && text.contains("out of budget"));
     }
 
     #[test]
     fn a_number_in_a_final_error_does_not_make_pi_try_again() {
-        let text = answer(400, "max_tokens must be at most 65500").message_for_pi(Outlook::Open);
+        let text = answer(400, "max_tokens must be at most 65500").message_for_pi(RetryOutcome::Open);
         assert!(text.contains("out of budget"), "{text}");
-        assert_eq!(answer(404, "no such model").message_for_pi(Outlook::Open), "404 no such model");
+        assert_eq!(answer(404, "no such model").message_for_pi(RetryOutcome::Open), "404 no such model");
     }
 
     #[test]
     fn quota_and_overflow_carry_the_words_pi_acts_on() {
         let quota =
             from_response(429, r#"{"error":{"message":"x","type":"exceeded_current_quota_error"}}"#, None, None);
-        assert!(quota.message_for_pi(Outlook::Open).contains("quota exceeded"));
-        let overflow = answer(400, "maximum context reached, 65500 tokens").message_for_pi(Outlook::Open);
+        assert!(quota.message_for_pi(RetryOutcome::Open).contains("quota exceeded"));
+        let overflow = answer(400, "maximum context reached, 65500 tokens").message_for_pi(RetryOutcome::Open);
         assert!(overflow.contains("context_length_exceeded") && !overflow.contains("out of budget"));
     }
 }

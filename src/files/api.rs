@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::index::Key;
-use super::media::Facts;
+use super::media::MediaInfo;
 use super::media_type::{MAX_FILE, MediaType};
 use super::readable;
-use super::upload_request::{Sender, Upload};
-use super::uploader::Office;
+use super::upload_request::{Upload, UploadClient};
+use super::uploader::Uploader;
 use crate::blocking::in_background;
-use crate::client::{Asker, Kimi};
+use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[serde(rename_all = "camelCase")]
 pub struct FileRequest {
     #[serde(flatten)]
-    asker: Asker,
+    asker: CallerContext,
     /// Further headers; null suppresses one of ours.
     #[serde(default)]
     headers: HashMap<String, Option<String>>,
@@ -85,7 +85,8 @@ pub async fn upload(
 }
 
 async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Result<Uploaded> {
-    let FileRequest { asker: Asker { environment, host, api_key }, headers, path, purpose, mime_type, again } = request;
+    let FileRequest { asker: CallerContext { environment, host, api_key }, headers, path, purpose, mime_type, again } =
+        request;
     let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
     let (mut kimi, content, facts) = in_background(move || {
         let environment = Environment::new(environment);
@@ -94,20 +95,20 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
         if content.len() as u64 > MAX_FILE {
             return Err(too_large(content.len() as u64));
         }
-        let facts = Facts::of(&content);
+        let facts = MediaInfo::of(&content);
         Ok((kimi, Bytes::from(content), facts))
     })
     .await?;
     let media_type = media_type(&facts, purpose.as_deref(), &mime_type)?;
     let digest = facts.digest.ok_or_else(|| refused("it cannot be read"))?;
     let credential = kimi.authorize(api_key.as_deref()).await?;
-    let office = Office::new(Sender { kimi, credential, extra: headers.into_iter().collect() }).await?;
+    let office = Uploader::new(UploadClient { kimi, credential, extra: headers.into_iter().collect() }).await?;
     let key = Key { digest, media_type };
     let stale = if again { office.find(&key).await } else { None };
     let mut upload = Upload { progress: Arc::clone(&progress.sent), ..Upload::new(content, media_type) };
     upload.name = name.filter(|name| is_harmless(name, media_type)).unwrap_or(upload.name);
     progress.total.store(facts.bytes, Ordering::Relaxed);
-    let (id, fresh) = office.obtain(&key, &upload, stale.as_deref()).await?;
+    let (id, fresh) = office.file_id(&key, &upload, stale.as_deref()).await?;
     let MediaType { kind, mime, .. } = media_type;
     Ok(Uploaded {
         url: format!("ms://{id}"),
@@ -120,7 +121,7 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
     })
 }
 
-fn media_type(facts: &Facts, purpose: Option<&str>, declared: &str) -> Result<MediaType> {
+fn media_type(facts: &MediaInfo, purpose: Option<&str>, declared: &str) -> Result<MediaType> {
     let media_type = facts.media_type(declared).map_err(|why| refused(&why))?;
     match purpose {
         Some(purpose) if purpose != media_type.kind.word() => {
@@ -171,7 +172,8 @@ mod tests {
     #[test]
     fn what_is_no_picture_or_film_says_so() {
         let why = |bytes: &[u8], purpose: Option<&str>| {
-            media_type(&Facts::of(bytes), purpose, "").map_or_else(|error| error.message, |known| known.mime.to_owned())
+            media_type(&MediaInfo::of(bytes), purpose, "")
+                .map_or_else(|error| error.message, |known| known.mime.to_owned())
         };
         let png = b"\x89PNG\r\n\x1a\n";
         assert_eq!(why(png, None), "image/png");

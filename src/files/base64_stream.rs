@@ -10,7 +10,7 @@ use base64_simd::STANDARD_NO_PAD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::media::{Digest, Facts};
+use super::media::{Digest, MediaInfo};
 use super::media_type::{MediaType, sniff};
 
 /// Tolerates what is harmless at the end of a text: missing padding, and stray bits in the last character.
@@ -28,7 +28,7 @@ pub const MAX_HEAD: usize = 1024;
 const SNIFFED: usize = 96;
 
 /// A text on its way.
-pub struct Reader {
+pub struct Base64Stream {
     bytes: Vec<u8>,
     hash: Sha256,
     /// Digits that do not make up whole bytes yet; less than four.
@@ -41,7 +41,7 @@ pub struct Reader {
     declared: Option<MediaType>,
 }
 
-impl Reader {
+impl Base64Stream {
     /// For a text of about so many characters.
     pub fn new(length: usize) -> Self {
         Self {
@@ -64,12 +64,12 @@ impl Reader {
     }
 
     /// The bytes and what was found out about them; no bytes if the text is no base64.
-    pub fn finish(mut self) -> (Bytes, Facts) {
+    pub fn finish(mut self) -> (Bytes, MediaInfo) {
         let tail = LENIENT.decode(&self.carry);
-        let Some(tail) = tail.ok().filter(|_| !self.broken) else { return (Bytes::new(), Facts::unreadable()) };
+        let Some(tail) = tail.ok().filter(|_| !self.broken) else { return (Bytes::new(), MediaInfo::unreadable()) };
         self.hash.update(&tail);
         self.bytes.extend(tail);
-        let facts = Facts {
+        let facts = MediaInfo {
             digest: Some(Digest::from(self.hash)),
             bytes: self.bytes.len() as u64,
             sniffed: sniff(&self.bytes[..self.bytes.len().min(SNIFFED)]),
@@ -131,8 +131,8 @@ impl Reader {
 mod tests {
     use super::*;
 
-    fn read(text: &str, piece: usize) -> (Bytes, Facts) {
-        let mut reader = Reader::new(text.len());
+    fn read(text: &str, piece: usize) -> (Bytes, MediaInfo) {
+        let mut reader = Base64Stream::new(text.len());
         text.as_bytes().chunks(piece.max(1)).for_each(|piece| reader.feed(piece));
         reader.finish()
     }

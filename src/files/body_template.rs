@@ -1,7 +1,7 @@
 //! A body with gaps where media go.
 //!
 //! Whether an image is sent inline or as a reference is known only after the index was asked and files were uploaded, and an id
-//! that turned out to be stale is replaced later still. So the encoders write a token in place of each medium, and the body is
+//! that turned out to be stale is replaced later still. So the encoders write a token in place of each media_item, and the body is
 //! completed at the end. The token is random per process: no text of a conversation can imitate it.
 
 use std::fmt::Write as _;
@@ -12,21 +12,21 @@ use base64_simd::STANDARD;
 use memchr::memmem;
 use serde::{Serialize, Serializer};
 
-use super::media::Medium;
+use super::media::MediaItem;
 use super::media_type::MediaType;
 
-/// A medium's place in a conversation. Serialises as the token of its gap.
+/// A media_item's place in a conversation. Serialises as the token of its gap.
 #[derive(Debug, Clone)]
-pub struct Inset {
+pub struct MediaRef {
     /// The content.
-    pub medium: Arc<Medium>,
+    pub media_item: Arc<MediaItem>,
     /// What it is sent as.
     pub media_type: MediaType,
-    /// Number of the gap, in order of appearance; given by [`Draft::number`].
+    /// Number of the gap, in order of appearance; given by [`BodyTemplate::number`].
     pub gap: usize,
 }
 
-impl Serialize for Inset {
+impl Serialize for MediaRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}{}", token(), self.gap))
     }
@@ -48,7 +48,7 @@ pub enum Shape {
 
 /// What fills a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filling {
+pub enum MediaPayload {
     /// The bytes.
     Inline(bytes::Bytes),
     /// Id of an uploaded file.
@@ -57,21 +57,21 @@ pub enum Filling {
 
 /// A body whose gaps are not filled yet.
 #[derive(Debug)]
-pub struct Draft {
+pub struct BodyTemplate {
     body: Vec<u8>,
     /// What belongs into the gaps; gap `n` is `insets[n]`.
-    pub insets: Vec<Inset>,
+    pub insets: Vec<MediaRef>,
     shape: Shape,
 }
 
-impl Draft {
+impl BodyTemplate {
     /// An encoded body and the media in it.
-    pub fn new(body: Vec<u8>, insets: Vec<Inset>, shape: Shape) -> Self {
+    pub fn new(body: Vec<u8>, insets: Vec<MediaRef>, shape: Shape) -> Self {
         Self { body, insets, shape }
     }
 
     /// Numbers the insets of a conversation in the order they appear, and returns them.
-    pub fn number<'i>(insets: impl Iterator<Item = &'i mut Inset>) -> Vec<Inset> {
+    pub fn number<'i>(insets: impl Iterator<Item = &'i mut MediaRef>) -> Vec<MediaRef> {
         insets
             .enumerate()
             .map(|(gap, inset)| {
@@ -87,10 +87,10 @@ impl Draft {
     }
 
     /// The finished body; filling `n` goes into the gaps of inset `n`.
-    pub fn fill(&self, fillings: &[Filling]) -> Vec<u8> {
-        let length = |filling: &Filling| match filling {
-            Filling::Inline(bytes) => STANDARD.encoded_length(bytes.len()),
-            Filling::File(_) => 64,
+    pub fn fill(&self, fillings: &[MediaPayload]) -> Vec<u8> {
+        let length = |filling: &MediaPayload| match filling {
+            MediaPayload::Inline(bytes) => STANDARD.encoded_length(bytes.len()),
+            MediaPayload::File(_) => 64,
         };
         let room: usize = fillings.iter().map(|filling| length(filling) + 64).sum();
         let mut out = Vec::with_capacity(self.body.len() + room);
@@ -118,30 +118,30 @@ impl Draft {
     }
 }
 
-fn write(out: &mut Vec<u8>, filling: &Filling, media_type: MediaType, shape: Shape) {
+fn write(out: &mut Vec<u8>, filling: &MediaPayload, media_type: MediaType, shape: Shape) {
     let mime = media_type.mime;
     // Ids are checked against an alphabet that needs no escaping before they get here, MIME types come from our own table.
     let mut head = String::new();
     let tail = match (filling, shape) {
-        (Filling::File(id), Shape::OpenAi) => {
+        (MediaPayload::File(id), Shape::OpenAi) => {
             let _ = write!(head, r#"{{"url":"ms://{id}","id":"{id}"}}"#);
             ""
         }
-        (Filling::File(id), Shape::Anthropic) => {
+        (MediaPayload::File(id), Shape::Anthropic) => {
             let _ = write!(head, r#"{{"type":"url","url":"ms://{id}"}}"#);
             ""
         }
-        (Filling::Inline(_), Shape::OpenAi) => {
+        (MediaPayload::Inline(_), Shape::OpenAi) => {
             let _ = write!(head, r#"{{"url":"data:{mime};base64,"#);
             "\"}"
         }
-        (Filling::Inline(_), Shape::Anthropic) => {
+        (MediaPayload::Inline(_), Shape::Anthropic) => {
             let _ = write!(head, r#"{{"type":"base64","media_type":"{mime}","data":""#);
             "\"}"
         }
     };
     out.extend_from_slice(head.as_bytes());
-    if let Filling::Inline(bytes) = filling {
+    if let MediaPayload::Inline(bytes) = filling {
         STANDARD.encode_append(bytes, out);
     }
     out.extend_from_slice(tail.as_bytes());
@@ -171,17 +171,17 @@ mod tests {
 
     use super::*;
 
-    fn draft(shape: Shape) -> Draft {
-        let medium = Medium::new(Bytes::from_static(b"aGk="));
+    fn draft(shape: Shape) -> BodyTemplate {
+        let media_item = MediaItem::new(Bytes::from_static(b"aGk="));
         let media_type = MediaType::named("image/png").unwrap();
-        let mut insets = [0, 0].map(|gap| Inset { medium: Arc::clone(&medium), media_type, gap });
-        let numbered = Draft::number(insets.iter_mut());
+        let mut insets = [0, 0].map(|gap| MediaRef { media_item: Arc::clone(&media_item), media_type, gap });
+        let numbered = BodyTemplate::number(insets.iter_mut());
         let body = serde_json::to_vec(&json!({ "a": insets[0], "text": "gap-0 \"quoted\"", "b": insets[1] })).unwrap();
-        Draft::new(body, numbered, shape)
+        BodyTemplate::new(body, numbered, shape)
     }
 
     fn filled(shape: Shape) -> Value {
-        let fillings = [Filling::File("f1".into()), Filling::Inline(Bytes::from_static(b"hi"))];
+        let fillings = [MediaPayload::File("f1".into()), MediaPayload::Inline(Bytes::from_static(b"hi"))];
         serde_json::from_slice(&draft(shape).fill(&fillings)).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! One image or video: its bytes and what was found out about them.
 //!
-//! Decoding and hashing megabytes is done once per content, not once per turn: JavaScript keeps a handle to a [`Medium`]
+//! Decoding and hashing megabytes is done once per content, not once per turn: JavaScript keeps a handle to a [`MediaItem`]
 //! beside its image and passes only that from the second turn on. Once the service holds the content, our copy is
 //! dropped; should it be needed again, JavaScript passes it again, and the digest says whether it is the same.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::base64_stream::Reader;
-use super::media_type::{Kind, MAX_FILE, MediaType, Sniffed, sniff};
+use super::base64_stream::Base64Stream;
+use super::media_type::{MAX_FILE, MediaKind, MediaType, Sniffed, sniff};
 use super::readable;
 
 /// Texts longer than this are too large whatever is in them: a tenth more than base64 needs, for line breaks.
@@ -42,7 +42,7 @@ impl fmt::Debug for Digest {
 
 /// What is known about a content for good.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct MediaInfo {
     /// Identity of the content; `None` if the text is no base64, or far too long to look at.
     pub digest: Option<Digest>,
     /// Size.
@@ -52,7 +52,7 @@ pub struct Facts {
     pub(super) declared: Option<MediaType>,
 }
 
-impl Facts {
+impl MediaInfo {
     /// Of a file.
     pub fn of(bytes: &[u8]) -> Self {
         let digest = Digest::from(Sha256::new().chain_update(bytes));
@@ -81,7 +81,7 @@ impl Facts {
             return Err("it has no data".to_owned());
         }
         match self.sniffed {
-            Sniffed::Known(known) => Ok(known),
+            Sniffed::RequestContext(known) => Ok(known),
             Sniffed::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
             Sniffed::Unknown => MediaType::named(declared).or(self.declared).ok_or_else(|| match declared.trim() {
                 "" => "nothing tells its type".to_owned(),
@@ -92,11 +92,11 @@ impl Facts {
 }
 
 /// An image or video that JavaScript has handed over.
-pub struct Medium {
+pub struct MediaItem {
     /// Characters that JavaScript has.
     length: usize,
     content: Mutex<Content>,
-    facts: OnceLock<Facts>,
+    facts: OnceLock<MediaInfo>,
 }
 
 enum Content {
@@ -107,24 +107,24 @@ enum Content {
     Read(Bytes),
 }
 
-impl fmt::Debug for Medium {
+impl fmt::Debug for MediaItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Medium").field("facts", &self.facts.get()).finish_non_exhaustive()
     }
 }
 
-impl Medium {
+impl MediaItem {
     /// Takes base64 text, or a whole data URL.
     pub fn new(text: Bytes) -> Arc<Self> {
         Arc::new(Self { length: text.len(), content: Mutex::new(Content::Text(text)), facts: OnceLock::new() })
     }
 
-    /// A medium whose text of so many characters has yet to be fetched; nothing may be asked of it while
+    /// A media_item whose text of so many characters has yet to be fetched; nothing may be asked of it while
     /// [`Self::is_awaited`].
     pub fn announced(length: usize) -> Arc<Self> {
         let facts = OnceLock::new();
         if length > HOPELESS {
-            let _ = facts.set(Facts { bytes: length as u64 / 4 * 3, ..Facts::unreadable() });
+            let _ = facts.set(MediaInfo { bytes: length as u64 / 4 * 3, ..MediaInfo::unreadable() });
         }
         Arc::new(Self { length, content: Mutex::new(Content::Elsewhere), facts })
     }
@@ -140,7 +140,7 @@ impl Medium {
     }
 
     /// What it is. The first call may read a text of some hundred kilobytes.
-    pub fn facts(self: &Arc<Self>) -> &Facts {
+    pub fn facts(self: &Arc<Self>) -> &MediaInfo {
         if let Some(facts) = self.facts.get() {
             return facts;
         }
@@ -148,10 +148,10 @@ impl Medium {
             Content::Text(text) => text.clone(),
             Content::Elsewhere | Content::Read(_) => Bytes::new(),
         };
-        let mut reader = Reader::new(text.len());
+        let mut reader = Base64Stream::new(text.len());
         reader.feed(&text);
         self.take(reader);
-        self.facts.get_or_init(Facts::unreadable)
+        self.facts.get_or_init(MediaInfo::unreadable)
     }
 
     /// The bytes, while we have them.
@@ -161,14 +161,14 @@ impl Medium {
     }
 
     /// The service holds the content; our copy only costs memory.
-    pub fn forget(&self) {
+    pub fn release(&self) {
         if self.facts.get().is_some_and(|facts| facts.digest.is_some()) {
             *self.lock() = Content::Elsewhere;
         }
     }
 
     /// Takes a text that was read, for the first time or again. False if it is not the same content.
-    pub fn take(self: &Arc<Self>, reader: Reader) -> bool {
+    pub fn take(self: &Arc<Self>, reader: Base64Stream) -> bool {
         let (bytes, facts) = reader.finish();
         // Another turn may have fetched it meanwhile.
         let known = self.facts.get_or_init(|| facts.clone());
@@ -187,22 +187,22 @@ impl Medium {
 }
 
 /// Lets equal contents share one copy: sub-agents show the same screenshot, and Pi clones contexts.
-fn share(digest: Digest, bytes: Bytes, medium: &Arc<Medium>) -> Bytes {
-    static ALIVE: OnceLock<Mutex<HashMap<Digest, Weak<Medium>>>> = OnceLock::new();
+fn share(digest: Digest, bytes: Bytes, media_item: &Arc<MediaItem>) -> Bytes {
+    static ALIVE: OnceLock<Mutex<HashMap<Digest, Weak<MediaItem>>>> = OnceLock::new();
     let mut alive = ALIVE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(other) = alive.get(&digest).and_then(Weak::upgrade)
-        && !Arc::ptr_eq(&other, medium)
+        && !Arc::ptr_eq(&other, media_item)
         && let Content::Read(content) = &*other.lock()
     {
         return content.clone();
     }
-    alive.retain(|_, medium| medium.strong_count() > 0);
-    alive.insert(digest, Arc::downgrade(medium));
+    alive.retain(|_, media_item| media_item.strong_count() > 0);
+    alive.insert(digest, Arc::downgrade(media_item));
     bytes
 }
 
-/// What a kind of medium without usable content is replaced by.
-pub fn omitted(kind: Kind, why: &str) -> String {
+/// What a kind of media_item without usable content is replaced by.
+pub fn omitted(kind: MediaKind, why: &str) -> String {
     format!("({} omitted: {why})", kind.word())
 }
 
@@ -210,8 +210,8 @@ pub fn omitted(kind: Kind, why: &str) -> String {
 mod tests {
     use super::*;
 
-    fn facts(text: &str) -> Facts {
-        Medium::new(Bytes::copy_from_slice(text.as_bytes())).facts().clone()
+    fn facts(text: &str) -> MediaInfo {
+        MediaItem::new(Bytes::copy_from_slice(text.as_bytes())).facts().clone()
     }
 
     const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
@@ -249,46 +249,46 @@ mod tests {
         assert_eq!(why("AAAA"), "Kimi does not take \"application/x-thing\"");
     }
 
-    fn read(text: &'static str) -> Reader {
-        let mut reader = Reader::new(text.len());
+    fn read(text: &'static str) -> Base64Stream {
+        let mut reader = Base64Stream::new(text.len());
         reader.feed(text.as_bytes());
         reader
     }
 
     #[test]
     fn a_forgotten_content_comes_back_only_as_itself() {
-        let medium = Medium::new(Bytes::from_static(PNG.as_bytes()));
-        let before = medium.content().unwrap();
-        medium.forget();
-        assert_eq!(medium.content(), None);
-        assert!(!medium.take(read("AAAA")));
-        assert!(!medium.take(read("no base64!")));
-        assert_eq!(medium.content(), None);
-        assert!(medium.take(read(PNG)));
-        assert_eq!(medium.content(), Some(before));
+        let media_item = MediaItem::new(Bytes::from_static(PNG.as_bytes()));
+        let before = media_item.content().unwrap();
+        media_item.release();
+        assert_eq!(media_item.content(), None);
+        assert!(!media_item.take(read("AAAA")));
+        assert!(!media_item.take(read("no base64!")));
+        assert_eq!(media_item.content(), None);
+        assert!(media_item.take(read(PNG)));
+        assert_eq!(media_item.content(), Some(before));
     }
 
     #[test]
     fn an_announced_content_is_what_arrives_first() {
-        let medium = Medium::announced(PNG.len());
-        assert!(medium.is_awaited());
-        assert!(medium.take(read(PNG)));
-        assert!(!medium.is_awaited());
-        assert_eq!(medium.facts().digest, facts(PNG).digest);
-        assert!(!medium.take(read("AAAA")));
+        let media_item = MediaItem::announced(PNG.len());
+        assert!(media_item.is_awaited());
+        assert!(media_item.take(read(PNG)));
+        assert!(!media_item.is_awaited());
+        assert_eq!(media_item.facts().digest, facts(PNG).digest);
+        assert!(!media_item.take(read("AAAA")));
     }
 
     #[test]
     fn what_is_far_too_long_is_never_fetched() {
-        let medium = Medium::announced(300_000_000);
-        assert!(!medium.is_awaited());
-        assert!(medium.facts().media_type("video/mp4").unwrap_err().contains("it has 225.0 MB"));
+        let media_item = MediaItem::announced(300_000_000);
+        assert!(!media_item.is_awaited());
+        assert!(media_item.facts().media_type("video/mp4").unwrap_err().contains("it has 225.0 MB"));
     }
 
     #[test]
     fn equal_contents_share_one_copy() {
-        let medium = || Medium::new(Bytes::from(b"iVBORw0KGgoAAAANSUhEUshared00".to_vec()));
-        let (first, second) = (medium(), medium());
+        let media_item = || MediaItem::new(Bytes::from(b"iVBORw0KGgoAAAANSUhEUshared00".to_vec()));
+        let (first, second) = (media_item(), media_item());
         first.facts();
         second.facts();
         assert_eq!(first.content().unwrap().as_ptr(), second.content().unwrap().as_ptr());

@@ -8,14 +8,14 @@ pub const MAX_FILE: u64 = 100 << 20;
 
 /// What a file is for the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum MediaKind {
     /// A picture.
     Image,
     /// A film.
     Video,
 }
 
-impl Kind {
+impl MediaKind {
     /// The word of the Files API and of our notes.
     pub fn word(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MediaType {
     /// Image or video.
-    pub kind: Kind,
+    pub kind: MediaKind,
     /// `image/png` …
     pub mime: &'static str,
     /// The name under which it is uploaded (protocol reference §8.1).
@@ -37,11 +37,11 @@ pub struct MediaType {
 }
 
 const fn image(mime: &'static str, file_name: &'static str) -> MediaType {
-    MediaType { kind: Kind::Image, mime, file_name }
+    MediaType { kind: MediaKind::Image, mime, file_name }
 }
 
 const fn video(mime: &'static str, file_name: &'static str) -> MediaType {
-    MediaType { kind: Kind::Video, mime, file_name }
+    MediaType { kind: MediaKind::Video, mime, file_name }
 }
 
 const PNG: MediaType = image("image/png", "upload.png");
@@ -83,7 +83,7 @@ impl MediaType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
     /// A type that Kimi takes.
-    Known(MediaType),
+    RequestContext(MediaType),
     /// Recognised, and not acceptable.
     Foreign(&'static str),
     /// Nothing.
@@ -93,23 +93,23 @@ pub enum Sniffed {
 /// Looks at the beginning of a file; 64 bytes are enough.
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Sniffed::Known(PNG),
-        [0xFF, 0xD8, 0xFF, ..] => Sniffed::Known(JPEG),
-        [b'G', b'I', b'F', b'8', ..] => Sniffed::Known(GIF),
+        [0x89, b'P', b'N', b'G', ..] => Sniffed::RequestContext(PNG),
+        [0xFF, 0xD8, 0xFF, ..] => Sniffed::RequestContext(JPEG),
+        [b'G', b'I', b'F', b'8', ..] => Sniffed::RequestContext(GIF),
         [b'R', b'I', b'F', b'F', _, _, _, _, form @ ..] => match form.get(..4) {
-            Some(b"WEBP") => Sniffed::Known(WEBP),
-            Some(b"AVI ") => Sniffed::Known(AVI),
+            Some(b"WEBP") => Sniffed::RequestContext(WEBP),
+            Some(b"AVI ") => Sniffed::RequestContext(AVI),
             Some(b"WAVE") => Sniffed::Foreign("WAVE audio"),
             _ => Sniffed::Unknown,
         },
-        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Sniffed::Known(BMP),
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Sniffed::RequestContext(BMP),
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => brand_type(brand),
         [0x1A, 0x45, 0xDF, 0xA3, header @ ..] => {
             let webm = header.windows(4).any(|window| window == b"webm");
-            Sniffed::Known(if webm { WEBM } else { MATROSKA })
+            Sniffed::RequestContext(if webm { WEBM } else { MATROSKA })
         }
-        [b'F', b'L', b'V', 1, ..] => Sniffed::Known(FLV),
-        [0, 0, 1, 0xBA | 0xB3, ..] => Sniffed::Known(MPEG),
+        [b'F', b'L', b'V', 1, ..] => Sniffed::RequestContext(FLV),
+        [0, 0, 1, 0xBA | 0xB3, ..] => Sniffed::RequestContext(MPEG),
         [b'%', b'P', b'D', b'F', ..] => Sniffed::Foreign("a PDF"),
         [b'I', b'I', 0x2A, 0, ..] | [b'M', b'M', 0, 0x2A, ..] => Sniffed::Foreign("TIFF"),
         [b'P', b'K', 3, 4, ..] => Sniffed::Foreign("a ZIP archive"),
@@ -120,14 +120,14 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
 /// The brand of an ISO media file.
 fn brand_type(brand: &[u8]) -> Sniffed {
     match brand.get(..4) {
-        Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis") => Sniffed::Known(HEIC),
-        Some(b"mif1" | b"msf1" | b"heif") => Sniffed::Known(HEIF),
+        Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis") => Sniffed::RequestContext(HEIC),
+        Some(b"mif1" | b"msf1" | b"heif") => Sniffed::RequestContext(HEIF),
         Some(b"avif" | b"avis") => Sniffed::Foreign("AVIF"),
-        Some(b"qt  ") => Sniffed::Known(QUICKTIME),
-        Some([b'3', b'g', ..]) => Sniffed::Known(THREE_GPP),
+        Some(b"qt  ") => Sniffed::RequestContext(QUICKTIME),
+        Some([b'3', b'g', ..]) => Sniffed::RequestContext(THREE_GPP),
         Some(b"M4A " | b"M4B ") => Sniffed::Foreign("MPEG-4 audio"),
         Some([b'i', b's', b'o', _] | [b'm', b'p', b'4', _] | [b'M', b'4', b'V', _] | b"avc1" | b"dash" | b"MSNV") => {
-            Sniffed::Known(MP4)
+            Sniffed::RequestContext(MP4)
         }
         _ => Sniffed::Unknown,
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_bytes_tell_the_type() {
         let known = |bytes: &[u8]| match sniff(bytes) {
-            Sniffed::Known(known) => known.mime,
+            Sniffed::RequestContext(known) => known.mime,
             Sniffed::Foreign(what) => what,
             Sniffed::Unknown => "unknown",
         };

@@ -6,7 +6,7 @@
 //! works never changes, because it is part of the prompt prefix that the service caches (protocol reference §12, row 16).
 //!
 //! ```text
-//! medium   one image or video: its bytes, seen once, and what was found out about it · reader  base64 → bytes · sniff  bytes → type
+//! media_item   one image or video: its bytes, seen once, and what was found out about it · reader  base64 → bytes · sniff  bytes → type
 //! slots    a body with gaps where media go, so that uploading and encoding need not wait for each other
 //! policy   which media become references · attach  the step of a turn: known, uploaded or inline · stale  ids that died
 //! office   one upload per content · index  content → file id · claim  one upload per machine · upload  the request
@@ -26,14 +26,14 @@ mod upload_request;
 mod uploader;
 
 pub use api::{FileRequest, Progress, Uploaded, upload};
-pub use attach::{Desk, attach};
-pub use base64_stream::Reader;
-pub use body_template::{Draft, Filling, Inset, Shape};
-pub use media::{Digest, Medium, omitted};
-pub use media_type::{Kind, MAX_FILE, MediaType};
-pub use policy::UploadSettings;
+pub use attach::{MediaSource, attach};
+pub use base64_stream::Base64Stream;
+pub use body_template::{BodyTemplate, MediaPayload, MediaRef, Shape};
+pub use media::{Digest, MediaItem, omitted};
+pub use media_type::{MAX_FILE, MediaKind, MediaType};
+pub use policy::UploadLimits;
 pub use reupload::Attachments;
-pub use upload_request::Sender;
+pub use upload_request::UploadClient;
 
 /// `1.5 MB`, `300 KB`, `12 bytes`: sizes for people.
 pub fn readable(bytes: u64) -> String {

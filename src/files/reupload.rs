@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::attach::{Desk, content, named};
+use super::attach::{MediaSource, content, named};
 use super::body_template::replace_id;
 use super::index::Key;
-use super::media::Medium;
+use super::media::MediaItem;
 use super::upload_request::Upload;
-use super::uploader::{Office, log};
+use super::uploader::{Uploader, log};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The references of a body, for the case that the service does not know one of them any more.
 #[derive(Debug)]
 pub struct Attachments {
-    pub(super) office: Office,
+    pub(super) office: Uploader,
     pub(super) files: Vec<Reference>,
 }
 
 #[derive(Debug)]
 pub(super) struct Reference {
     pub key: Key,
-    pub medium: Arc<Medium>,
+    pub media_item: Arc<MediaItem>,
     pub id: String,
     /// Uploaded by this very turn.
     pub fresh: bool,
@@ -36,24 +36,24 @@ pub(super) struct Reference {
 impl Attachments {
     /// If `error` says that the service does not know a file of `body` any more: the body with a new id. Each file
     /// is replaced once per turn at most, and only those that the service blames: ids that work never change.
-    pub async fn heal(&mut self, error: &Error, body: &[u8], desk: &mut impl Desk) -> Result<Option<Bytes>> {
+    pub async fn reupload(&mut self, error: &Error, body: &[u8], desk: &mut impl MediaSource) -> Result<Option<Bytes>> {
         let suspects = self.suspects(error);
         if suspects.is_empty() {
             return Ok(None);
         }
         let mut body = body.to_vec();
         for position in suspects {
-            let Reference { key, medium, id, name, .. } = &self.files[position];
+            let Reference { key, media_item, id, name, .. } = &self.files[position];
             let (index, lost, dead) = (self.office.index.clone(), *key, id.clone());
-            log(key, medium.facts().bytes, "stale", id);
-            let newer = in_background(move || Ok(index.forget(&lost, &dead))).await?;
+            log(key, media_item.facts().bytes, "stale", id);
+            let newer = in_background(move || Ok(index.remove(&lost, &dead))).await?;
             let new = match newer {
                 Some(newer) => newer,
                 None => {
-                    let upload = Upload::new(content(medium, desk).await?, key.media_type);
-                    let obtained = self.office.obtain(key, &upload, Some(id)).await;
-                    if desk.holds(medium) {
-                        medium.forget();
+                    let upload = Upload::new(content(media_item, desk).await?, key.media_type);
+                    let obtained = self.office.file_id(key, &upload, Some(id)).await;
+                    if desk.holds(media_item) {
+                        media_item.release();
                     }
                     obtained.map_err(|error| named(name, "could not be uploaded again", &error))?.0
                 }

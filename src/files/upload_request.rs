@@ -20,7 +20,7 @@ use super::readable;
 use crate::auth::Credential;
 use crate::client::{ExtraHeaders, Kimi};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::http::retry::{RetryPolicy, RetryState, Verdict};
+use crate::http::retry::{RetryDecision, RetryPolicy, RetryState};
 
 /// Bytes handed to the connection at once; progress is told this finely.
 const PIECE: usize = 256 << 10;
@@ -61,7 +61,7 @@ impl Upload {
 
 /// Who uploads.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub struct UploadClient {
     /// The client.
     pub kimi: Kimi,
     /// Heals itself where the service refuses it.
@@ -71,12 +71,12 @@ pub struct Sender {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct UploadResponse {
     #[serde(default)]
     id: String,
 }
 
-impl Sender {
+impl UploadClient {
     /// Uploads and returns the id. Transient errors are tried again.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
         let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
@@ -86,9 +86,9 @@ impl Sender {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
-                Err(error) => self.kimi.discreet(error, &self.credential.token(), &self.extra),
+                Err(error) => self.kimi.redact_error(error, &self.credential.token(), &self.extra),
             };
-            let Verdict::Again(delay) = retries.verdict(&error, &policy) else { return Err(error) };
+            let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");
             tokio::time::sleep(delay).await;
         }
@@ -106,7 +106,7 @@ impl Sender {
                 break;
             }
         }
-        match serde_json::from_slice::<Answer>(&body) {
+        match serde_json::from_slice::<UploadResponse>(&body) {
             Ok(answer) if is_file_id(&answer.id) => Ok(answer.id),
             _ => Err(Error::protocol("the answer to an upload names no file", &String::from_utf8_lossy(&body))),
         }

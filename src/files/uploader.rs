@@ -9,11 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::index::{Account, Index, Key};
-use super::policy::UploadSettings;
-use super::upload_request::{Sender, Upload};
+use super::policy::UploadLimits;
+use super::upload_request::{Upload, UploadClient};
 use crate::blocking::in_background;
 use crate::error::Result;
-use crate::storage::lease::Claim;
+use crate::storage::lease::Lease;
 
 /// Uploads under way at once, over all turns of the process.
 static PARALLEL: Semaphore = Semaphore::const_new(4);
@@ -23,15 +23,15 @@ const PEEK: Duration = Duration::from_millis(100);
 
 /// Uploads for one account.
 #[derive(Debug, Clone)]
-pub(super) struct Office {
-    sender: Sender,
+pub(super) struct Uploader {
+    sender: UploadClient,
     pub index: Index,
-    pub settings: UploadSettings,
+    pub settings: UploadLimits,
 }
 
-impl Office {
+impl Uploader {
     /// Finds out whose files these are.
-    pub async fn new(sender: Sender) -> Result<Self> {
+    pub async fn new(sender: UploadClient) -> Result<Self> {
         let settings = sender.kimi.config.uploads();
         let (config, credential) = (&sender.kimi.config, credential(&sender));
         let (root, state) = (config.endpoint.root().to_owned(), config.state_directory.clone());
@@ -44,7 +44,7 @@ impl Office {
     }
 
     /// The id of a content: from whoever has it by now, or by uploading it. `stale` is an id that does not work any more.
-    pub async fn obtain(&self, key: &Key, upload: &Upload, stale: Option<&str>) -> Result<(String, bool)> {
+    pub async fn file_id(&self, key: &Key, upload: &Upload, stale: Option<&str>) -> Result<(String, bool)> {
         let turn = queue(&self.index, key);
         let _only_one = turn.lock().await;
         let started = Instant::now();
@@ -85,7 +85,7 @@ impl Office {
     async fn claim(&self, key: &Key) -> Claimed {
         let Some(path) = self.index.claim_path(key) else { return Claimed::Ours(None) };
         let index = self.index.clone();
-        match in_background(move || Ok(index.prepare().and_then(|()| Claim::attempt(&path)))).await {
+        match in_background(move || Ok(index.prepare().and_then(|()| Lease::attempt(&path)))).await {
             Ok(Ok(Some(claim))) => Claimed::Ours(Some(claim)),
             Ok(Ok(None)) => Claimed::Elsewhere,
             // A directory that cannot be written keeps nobody from uploading.
@@ -95,7 +95,7 @@ impl Office {
 }
 
 /// The credential that will really be sent.
-fn credential(sender: &Sender) -> String {
+fn credential(sender: &UploadClient) -> String {
     let theirs = sender.extra.iter().find(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
     match theirs {
         Some((_, Some(value))) => value.strip_prefix("Bearer ").unwrap_or(value).to_owned(),
@@ -104,7 +104,7 @@ fn credential(sender: &Sender) -> String {
 }
 
 enum Claimed {
-    Ours(Option<Claim>),
+    Ours(Option<Lease>),
     Elsewhere,
 }
 

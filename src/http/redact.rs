@@ -12,7 +12,7 @@ const BLANK: &str = "[redacted]";
 
 impl Error {
     /// The same without `secrets`, and without what is left of one where a text was cut.
-    pub fn without<'s>(mut self, secrets: impl IntoIterator<Item = &'s str>) -> Self {
+    pub fn redact<'s>(mut self, secrets: impl IntoIterator<Item = &'s str>) -> Self {
         let mut secrets: Vec<&str> =
             secrets.into_iter().map(str::trim).filter(|secret| secret.len() >= SHORTEST).collect();
         // One that begins like a longer one would leave the other's end behind.
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn short_words_stay_and_long_secrets_come_first() {
         let error = |text: &str| Error::new(ErrorKind::Config, text);
-        assert_eq!(error("a test that failed").without(["test"]).message, "a test that failed");
-        let message = error("key sk-corp-0123456789-more").without(["sk-corp-0123456789", " sk-corp-0123456789-more "]);
+        assert_eq!(error("a test that failed").redact(["test"]).message, "a test that failed");
+        let message = error("key sk-corp-0123456789-more").redact(["sk-corp-0123456789", " sk-corp-0123456789-more "]);
         assert_eq!(message.message, "key [redacted]");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, ErrorKind, Outlook};
+use crate::error::{Error, ErrorKind, RetryOutcome};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(32);
@@ -36,20 +36,20 @@ pub struct RetryState {
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// Send the request again after this time.
     Again(Duration),
-    /// Give up; the outlook says what that means for whoever might try again.
-    Final(Outlook),
+    /// Give up; the retry_outcome says what that means for whoever might try again.
+    Final(RetryOutcome),
 }
 
 impl RetryState {
     /// Judges the error of the attempt that was counted last.
-    pub fn verdict(&mut self, error: &Error, policy: &RetryPolicy) -> Verdict {
+    pub fn decide(&mut self, error: &Error, policy: &RetryPolicy) -> RetryDecision {
         if !error.kind.retryable() {
-            return Verdict::Final(Outlook::Open);
+            return RetryDecision::Final(RetryOutcome::Open);
         }
-        let exhausted = Verdict::Final(Outlook::Exhausted { attempts: self.attempts });
+        let exhausted = RetryDecision::Final(RetryOutcome::Exhausted { attempts: self.attempts });
         if self.attempts >= policy.attempts {
             return exhausted;
         }
@@ -61,14 +61,14 @@ impl RetryState {
         };
         if let Some(count) = limited {
             *count += 1;
-            return if *count == 1 { Verdict::Again(Duration::ZERO) } else { exhausted };
+            return if *count == 1 { RetryDecision::Again(Duration::ZERO) } else { exhausted };
         }
         match error.retry_after {
             Some(asked) if !policy.max_delay.is_zero() && asked > policy.max_delay => {
-                Verdict::Final(Outlook::WaitTooLong { asked, allowed: policy.max_delay })
+                RetryDecision::Final(RetryOutcome::WaitTooLong { asked, allowed: policy.max_delay })
             }
-            Some(asked) if !asked.is_zero() => Verdict::Again(asked),
-            _ => Verdict::Again(backoff(self.attempts)),
+            Some(asked) if !asked.is_zero() => RetryDecision::Again(asked),
+            _ => RetryDecision::Again(backoff(self.attempts)),
         }
     }
 }
@@ -113,10 +113,10 @@ mod tests {
     fn the_budget_ends() {
         let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
         let mut state = RetryState { attempts: 2, ..RetryState::default() };
-        assert!(matches!(state.verdict(&error(ErrorKind::Overloaded, None), &policy), Verdict::Again(_)));
+        assert!(matches!(state.decide(&error(ErrorKind::Overloaded, None), &policy), RetryDecision::Again(_)));
         state.attempts = 3;
-        let exhausted = Verdict::Final(Outlook::Exhausted { attempts: 3 });
-        assert_eq!(state.verdict(&error(ErrorKind::Overloaded, None), &policy), exhausted);
+        let exhausted = RetryDecision::Final(RetryOutcome::Exhausted { attempts: 3 });
+        assert_eq!(state.decide(&error(ErrorKind::Overloaded, None), &policy), exhausted);
     }
 
     #[test]
@@ -130,8 +130,8 @@ mod tests {
             ErrorKind::Cancelled,
             ErrorKind::Unauthorized,
         ] {
-            let verdict = state.verdict(&error(kind, None), &RetryPolicy::default());
-            assert_eq!(verdict, Verdict::Final(Outlook::Open));
+            let decide = state.decide(&error(kind, None), &RetryPolicy::default());
+            assert_eq!(decide, RetryDecision::Final(RetryOutcome::Open));
         }
     }
 
@@ -140,10 +140,10 @@ mod tests {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         for kind in [ErrorKind::EmptyAnswer, ErrorKind::Timeout(Phase::Gap)] {
             let error = error(kind, None);
-            assert_eq!(state.verdict(&error, &RetryPolicy::default()), Verdict::Again(Duration::ZERO));
+            assert_eq!(state.decide(&error, &RetryPolicy::default()), RetryDecision::Again(Duration::ZERO));
             assert!(matches!(
-                state.verdict(&error, &RetryPolicy::default()),
-                Verdict::Final(Outlook::Exhausted { .. })
+                state.decide(&error, &RetryPolicy::default()),
+                RetryDecision::Final(RetryOutcome::Exhausted { .. })
             ));
         }
     }
@@ -153,10 +153,10 @@ mod tests {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         let policy = RetryPolicy::default();
         let asked = |seconds| error(ErrorKind::RateLimited, Some(seconds));
-        assert_eq!(state.verdict(&asked(8), &policy), Verdict::Again(Duration::from_secs(8)));
-        assert!(matches!(state.verdict(&asked(61), &policy), Verdict::Final(Outlook::WaitTooLong { .. })));
+        assert_eq!(state.decide(&asked(8), &policy), RetryDecision::Again(Duration::from_secs(8)));
+        assert!(matches!(state.decide(&asked(61), &policy), RetryDecision::Final(RetryOutcome::WaitTooLong { .. })));
         let unlimited = RetryPolicy { max_delay: Duration::ZERO, ..policy };
-        assert_eq!(state.verdict(&asked(61), &unlimited), Verdict::Again(Duration::from_secs(61)));
+        assert_eq!(state.decide(&asked(61), &unlimited), RetryDecision::Again(Duration::from_secs(61)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::list::Entry;
-use crate::auth::Owner;
+use crate::auth::AccountId;
 use crate::storage::private_file::replace;
 
 /// File name in our state folder.
@@ -49,7 +49,7 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
         let stored: Stored = serde_json::from_value(stored).ok()?;
         (stored.root == root && !stored.models.is_empty()).then_some(stored)
     };
-    let owner = credential.map(|credential| Owner::new(root, credential, Some(state)));
+    let owner = credential.map(|credential| AccountId::new(root, credential, Some(state)));
     let written = match &owner {
         Some(owner) => all.remove(owner.name()).and_then(usable),
         None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
@@ -64,7 +64,7 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
 
 /// Keeps a catalog, if only for this process.
 pub fn keep(state: &Path, credential: &str, stored: Stored) {
-    let owner = Owner::new(&stored.root, credential, Some(state));
+    let owner = AccountId::new(&stored.root, credential, Some(state));
     let written = write(state, &owner, &stored);
     let place = (state.to_owned(), owner.name().to_owned());
     let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ pub fn keep(state: &Path, credential: &str, stored: Stored) {
 }
 
 /// Writes a catalog. Two processes that write at once lose one of two lists that are equally new.
-pub fn write(state: &Path, owner: &Owner, stored: &Stored) -> std::io::Result<()> {
+pub fn write(state: &Path, owner: &AccountId, stored: &Stored) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
     all.remove(owner.name());
     while all.len() >= MAX_ACCOUNTS {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
-        super::write(state, &Owner::new(&stored.root, credential, Some(state)), stored)
+        super::write(state, &AccountId::new(&stored.root, credential, Some(state)), stored)
     }
 
     #[test]

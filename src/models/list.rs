@@ -176,7 +176,7 @@ fn prices_by_name(name: &str) -> Prices {
 }
 
 /// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (protocol reference §1.3).
-pub fn with_wishes(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
+pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
         let wishes = settings.wishes(&model.id);
         model.context_window = wishes.context_window.unwrap_or(model.context_window);
@@ -275,7 +275,7 @@ mod tests {
             json!({"model": {"maxTokens": 50_000}, "models": {"k3": {"contextWindow": 20_000}}}),
         )
         .unwrap();
-        let models = with_wishes(fallback(), &settings, Some("Image_In"));
+        let models = with_overrides(fallback(), &settings, Some("Image_In"));
         let k3 = models.iter().find(|model| model.id == "k3").unwrap();
         assert_eq!((k3.context_window, k3.max_tokens, k3.reasoning), (20_000, 20_000, false));
         let other = models.iter().find(|model| model.id == "kimi-for-coding").unwrap();

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use self::cache::Stored;
-use self::list::{Entry, with_wishes};
-use crate::auth::{Credential, Passed};
+use self::list::{Entry, with_overrides};
+use crate::auth::{Credential, SuppliedKey};
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
@@ -95,9 +95,9 @@ pub struct Listing {
 /// The list as known without a network: the last one of this account, else the fallback table. Reads two small files.
 /// `credential` is what Pi or a caller passed.
 pub fn known(environment: &Environment, config: &Config, credential: Option<&str>) -> Listing {
-    let credential = match Passed::new(credential) {
-        Passed::Token(token) => Some(token),
-        Passed::Variable | Passed::Nothing => config.api_key.as_deref(),
+    let credential = match SuppliedKey::new(credential) {
+        SuppliedKey::Token(token) => Some(token),
+        SuppliedKey::Variable | SuppliedKey::Nothing => config.api_key.as_deref(),
     };
     let stored = |state| cache::read(state, config.endpoint.root(), credential);
     let stored = config.state_directory.as_deref().and_then(stored);
@@ -105,7 +105,7 @@ pub fn known(environment: &Environment, config: &Config, credential: Option<&str
         Some(stored) => (stored.models.iter().map(Entry::model).collect(), stored.fetched_at),
         None => (fallback(), 0),
     };
-    let models = with_wishes(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
+    let models = with_overrides(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
     Listing { models, fetched_at }
 }
 

@@ -142,8 +142,8 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
         Task::Fetch(fetch) => fetch.run(&service, limit).await,
         Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
-    let discreet = |error| service.kimi.discreet(error, &service.credential.token(), &Vec::new());
-    let mut outcome = outcome.map_err(discreet)?;
+    let redact_error = |error| service.kimi.redact_error(error, &service.credential.token(), &Vec::new());
+    let mut outcome = outcome.map_err(redact_error)?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
@@ -199,7 +199,7 @@ impl Service {
     pub async fn post(&self, url: &str, body: &Value, accept: &str) -> Result<Reply> {
         let body = Bytes::from(body.to_string());
         self.credential
-            .spend(|token| {
+            .send_with_reauth(|token| {
                 let body = body.clone();
                 async move { self.post_once(url, &token, body, accept).await }
             })

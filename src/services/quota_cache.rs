@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::usage::{self, Usage};
-use crate::auth::{Credential, Owner};
+use crate::auth::{AccountId, Credential};
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::error::Result;
@@ -70,12 +70,12 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     }
     let turn = {
         let file = file.clone();
-        in_background(move || Ok(file.map(|file| Turn::take(&file, max_age)))).await?
+        in_background(move || Ok(file.map(|file| FetchRole::take(&file, max_age)))).await?
     };
     let (claim, known) = match (turn, &file) {
-        (Some(Turn::Answered(record)), _) => return Ok(record.snapshot()),
-        (Some(Turn::Ours(claim, record)), _) => (Some(claim), record),
-        (Some(Turn::Theirs), Some(file)) if !max_age.is_zero() => {
+        (Some(FetchRole::Answered(record)), _) => return Ok(record.snapshot()),
+        (Some(FetchRole::Ours(claim, record)), _) => (Some(claim), record),
+        (Some(FetchRole::Theirs), Some(file)) if !max_age.is_zero() => {
             return Ok(wait_for_another(file, known).await?.snapshot());
         }
         _ => (None, known),
@@ -105,17 +105,17 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
 }
 
 /// Whose turn it is to ask.
-enum Turn {
-    Ours(Claim, Record),
+enum FetchRole {
+    Ours(Lease, Record),
     Theirs,
     /// Nobody's any more: another process asked while we were looking.
     Answered(Record),
 }
 
-impl Turn {
+impl FetchRole {
     /// What was read before the claim was won may be older than what its last holder wrote, so it is read again.
     fn take(file: &Path, max_age: Duration) -> Self {
-        let Some(claim) = Claim::take(file) else { return Self::Theirs };
+        let Some(claim) = Lease::take(file) else { return Self::Theirs };
         let record = read(file);
         if !max_age.is_zero() && age(record.checked_at) < max_age {
             return Self::Answered(record);
@@ -140,7 +140,7 @@ async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
 
 /// Per deployment and account.
 fn file(state: &Path, root: &str, token: &str) -> PathBuf {
-    state.join(format!("usage-{}.json", &Owner::new(root, token, Some(state)).name()[..16]))
+    state.join(format!("usage-{}.json", &AccountId::new(root, token, Some(state)).name()[..16]))
 }
 
 fn read(file: &Path) -> Record {
@@ -155,9 +155,9 @@ fn write(file: &Path, record: &Record) {
 }
 
 /// The right to ask, held by one process at a time.
-struct Claim(PathBuf);
+struct Lease(PathBuf);
 
-impl Claim {
+impl Lease {
     fn take(file: &Path) -> Option<Self> {
         let claim = file.with_extension("asking");
         let _ = crate::storage::private_file::create_private_dir(file.parent()?);
@@ -173,7 +173,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for Lease {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -196,13 +196,13 @@ mod tests {
     fn one_process_asks_and_a_dead_ones_claim_expires() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
-        let claim = Claim::take(&file).unwrap();
-        assert!(Claim::take(&file).is_none());
+        let claim = Lease::take(&file).unwrap();
+        assert!(Lease::take(&file).is_none());
         drop(claim);
-        let left = Claim::take(&file).unwrap();
+        let left = Lease::take(&file).unwrap();
         let old = SystemTime::now() - CLAIM_EXPIRES - Duration::from_secs(5);
         fs::File::options().write(true).open(&left.0).unwrap().set_modified(old).unwrap();
-        assert!(Claim::take(&file).is_some());
+        assert!(Lease::take(&file).is_some());
     }
 
     #[test]
@@ -210,11 +210,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
         let minute = Duration::from_secs(60);
-        assert!(matches!(Turn::take(&file, minute), Turn::Ours(..)));
+        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Ours(..)));
         write(&file, &Record { checked_at: now(), ..Record::default() });
-        assert!(matches!(Turn::take(&file, minute), Turn::Answered(record) if record.checked_at > 0));
-        let Turn::Ours(_claim, _) = Turn::take(&file, Duration::ZERO) else { panic!("the claim is free again") };
-        assert!(matches!(Turn::take(&file, minute), Turn::Theirs));
+        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Answered(record) if record.checked_at > 0));
+        let FetchRole::Ours(_claim, _) = FetchRole::take(&file, Duration::ZERO) else {
+            panic!("the claim is free again")
+        };
+        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Theirs));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> 
 
 /// "5-hour window is used up, opens 14:32 (in 1 h 12 min)."
 fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
-    if let Some(window) = culprit(usage, &error.message) {
+    if let Some(window) = rejected_item(usage, &error.message) {
         let opens = window.resets_at.and_then(|at| opening(at, now));
         return Some(match opens {
             Some(opens) => format!("{} is used up, {opens}", window.label),
@@ -50,7 +50,7 @@ fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
 }
 
 /// The window that keeps the person waiting longest. Where none reads as full, the one that the text speaks of.
-fn culprit<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
+fn rejected_item<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
     let full = usage.windows.iter().filter(|window| window.exhausted()).max_by_key(|window| window.resets_at);
     let text = text.to_ascii_lowercase();
     let named = || {

@@ -21,13 +21,13 @@ const STALE: Duration = Duration::from_secs(10);
 
 /// The right to upload, given back when dropped.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Lease {
     path: PathBuf,
     mark: String,
     heartbeat: JoinHandle<()>,
 }
 
-impl Claim {
+impl Lease {
     /// `Ok(None)`: somebody else is at it. Blocks for the time of a few file operations; needs a Tokio context.
     pub fn attempt(path: &Path) -> io::Result<Option<Self>> {
         if is_stale(path) {
@@ -51,7 +51,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.heartbeat.abort();
         // Two calls on a file of fifty bytes; leaving them to another thread would lose them when the process exits.
@@ -90,19 +90,19 @@ mod tests {
     #[tokio::test]
     async fn only_one_holds_it_and_giving_back_frees_it() {
         let path = scratch();
-        let first = Claim::attempt(&path).unwrap().unwrap();
-        assert!(Claim::attempt(&path).unwrap().is_none());
+        let first = Lease::attempt(&path).unwrap().unwrap();
+        assert!(Lease::attempt(&path).unwrap().is_none());
         drop(first);
         assert!(!path.exists());
-        drop(Claim::attempt(&path).unwrap().unwrap());
+        drop(Lease::attempt(&path).unwrap().unwrap());
     }
 
     #[tokio::test]
     async fn what_a_dead_process_left_is_taken_over_and_its_late_end_harms_nobody() {
         let path = scratch();
-        let dead = Claim::attempt(&path).unwrap().unwrap();
+        let dead = Lease::attempt(&path).unwrap().unwrap();
         File::options().append(true).open(&path).unwrap().set_modified(SystemTime::now() - STALE * 2).unwrap();
-        let taken = Claim::attempt(&path).unwrap().unwrap();
+        let taken = Lease::attempt(&path).unwrap().unwrap();
         drop(dead);
         assert!(path.exists(), "it belongs to somebody else now");
         drop(taken);
@@ -111,6 +111,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_cannot_be_written_says_so() {
-        assert!(Claim::attempt(Path::new("/nonexistent/x.lock")).is_err());
+        assert!(Lease::attempt(Path::new("/nonexistent/x.lock")).is_err());
     }
 }

@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 /// Writes `content` to `path`. The file is created 0600 in a 0700 directory; an existing file keeps its mode and a symbolic
 /// link keeps pointing where it points.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    Room::reserve(path, 0)?.fill(content)
+    ReservedFile::reserve(path, 0)?.fill(content)
 }
 
-/// Room on disk for the next content of a file, taken before that content exists. Whoever spends something whose successor has
+/// ReservedFile on disk for the next content of a file, taken before that content exists. Whoever spends something whose successor has
 /// to be stored takes it first: then the disk cannot be full any more, and one write is all that is left to do.
 #[derive(Debug)]
-pub struct Room {
+pub struct ReservedFile {
     target: PathBuf,
     temporary: PathBuf,
     /// Closed before the file is put in place; Windows insists.
     file: Option<File>,
 }
 
-impl Room {
+impl ReservedFile {
     /// Takes room for `size` bytes beside `path`, without touching the file there.
     pub fn reserve(path: &Path, size: usize) -> io::Result<Self> {
         // A link whose target does not exist yet cannot be resolved; then its own place is the right one.
@@ -65,7 +65,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for ReservedFile {
     fn drop(&mut self) {
         // Closed first, for Windows. Once the file is in its place, nothing of that name is left.
         self.file = None;

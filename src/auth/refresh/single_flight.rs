@@ -13,7 +13,7 @@ use super::TOKEN_BUDGET;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A refresh that failed for no fault of the token is not tried again sooner, as long as the old token still works.
-const REST_AFTER_FAILURE: Duration = Duration::from_secs(30);
+const COOLDOWN_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
 /// Runs a transaction on its own thread, to its end even if nobody waits for it any more.
 pub async fn detached<T: Send + 'static>(work: impl FnOnce(&Handle) -> Result<T> + Send + 'static) -> Result<T> {
@@ -31,7 +31,7 @@ pub async fn detached<T: Send + 'static>(work: impl FnOnce(&Handle) -> Result<T>
 }
 
 /// One transaction per slot and process, also where the official client's lock is switched off.
-pub fn flight(key: &Path) -> Arc<Mutex<()>> {
+pub fn single_flight(key: &Path) -> Arc<Mutex<()>> {
     static FLIGHTS: OnceLock<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>> = OnceLock::new();
     let flights = FLIGHTS.get_or_init(Mutex::default);
     Arc::clone(flights.lock().unwrap_or_else(PoisonError::into_inner).entry(key.to_owned()).or_default())
@@ -43,25 +43,25 @@ fn failures() -> &'static Mutex<HashMap<PathBuf, Instant>> {
 }
 
 /// Notes a failure.
-pub fn rest(key: PathBuf) {
+pub fn start_cooldown(key: PathBuf) {
     failures().lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
 }
 
 /// Whether it is too early for another attempt.
-pub fn rests(key: &Path) -> bool {
+pub fn in_cooldown(key: &Path) -> bool {
     let failures = failures().lock().unwrap_or_else(PoisonError::into_inner);
-    failures.get(key).is_some_and(|since| since.elapsed() < REST_AFTER_FAILURE)
+    failures.get(key).is_some_and(|since| since.elapsed() < COOLDOWN_AFTER_FAILURE)
 }
 
 /// A refresh token is on its way and its successor is not on disk yet.
-pub struct Spending;
+pub struct InFlightRefresh;
 
 fn spendings() -> &'static (Mutex<usize>, Condvar) {
     static SPENDINGS: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
     &SPENDINGS
 }
 
-impl Spending {
+impl InFlightRefresh {
     /// From now on the process' end waits, until this is dropped.
     pub fn begin() -> Self {
         *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -69,7 +69,7 @@ impl Spending {
     }
 }
 
-impl Drop for Spending {
+impl Drop for InFlightRefresh {
     fn drop(&mut self) {
         *spendings().0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         spendings().1.notify_all();
@@ -78,7 +78,7 @@ impl Drop for Spending {
 
 /// For the end of the process: waits until no refresh token is on its way any more, then releases all locks. Returns at once
 /// if there is nothing to wait for.
-pub fn settle() {
+pub fn shutdown() {
     let (count, done) = spendings();
     let running = count.lock().unwrap_or_else(PoisonError::into_inner);
     drop(done.wait_timeout_while(running, TOKEN_BUDGET + Duration::from_secs(1), |running| *running > 0));

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::locks::Waited;
-use super::single_flight::{Spending, flight};
-use super::{Wish, login_again};
-use crate::auth::credential::remember;
+use super::single_flight::{InFlightRefresh, single_flight};
+use super::{TokenRequirement, login_again};
+use crate::auth::credential::register_oauth_token;
 use crate::auth::kimi_auth_file::Stored;
 use crate::auth::login_sources::Account;
 use crate::auth::token::{TokenEndpoint, Tokens};
-use crate::endpoint::Slot;
+use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
 
 /// All attempts of one token call together.
@@ -23,14 +23,20 @@ const PEER_GRACE: Duration = Duration::from_secs(2);
 
 impl Account {
     /// A token that fulfils the wish, under the official client's lock: adopted if there is one, else newly issued.
-    pub(super) fn obtain(&self, slot: &Slot, wish: &Wish, pi: Option<&Tokens>, runtime: &Handle) -> Result<Tokens> {
+    pub(super) fn adopt_or_refresh(
+        &self,
+        slot: &CredentialScope,
+        wish: &TokenRequirement,
+        pi: Option<&Tokens>,
+        runtime: &Handle,
+    ) -> Result<Tokens> {
         let file = self.kimi_code(slot);
         let adoptable = || -> Result<Option<Tokens>> {
             let shared = self.shared_login(slot)?;
-            Ok(shared.tokens().filter(|tokens| ours(pi, tokens) && wish.is_met_by(tokens)).cloned())
+            Ok(shared.tokens().filter(|tokens| same_account_as(pi, tokens) && wish.is_met_by(tokens)).cloned())
         };
-        let flight = flight(&self.key(slot));
-        let _flight = flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let single_flight = single_flight(&self.key(slot));
+        let _flight = single_flight.lock().unwrap_or_else(PoisonError::into_inner);
         let locks = match self.lock_kimi(slot, pi.is_some(), &adoptable)? {
             Waited::Found(tokens) => return Ok(tokens),
             Waited::Locked(locks) => locks,
@@ -43,7 +49,7 @@ impl Account {
         }
         let shared = self.shared_login(slot)?;
         // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
-        let mut place = file.reserve()?.filter(|_| shared.tokens().is_none_or(|tokens| ours(pi, tokens)));
+        let mut place = file.reserve()?.filter(|_| shared.tokens().is_none_or(|tokens| same_account_as(pi, tokens)));
         let may_write = place.is_some();
         let nowhere = match pi {
             _ if may_write => None,
@@ -55,7 +61,7 @@ impl Account {
             let message = format!("{} cannot be written, so the login in it cannot be refreshed", path.display());
             return Err(Error::new(ErrorKind::Io, message));
         }
-        let candidates = candidates(shared.tokens().filter(|tokens| ours(pi, tokens)), pi);
+        let candidates = candidates(shared.tokens().filter(|tokens| same_account_as(pi, tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
                 Stored::Revoked => "the service has ended this login",
@@ -68,7 +74,7 @@ impl Account {
             if locks.iter().any(|lock| !lock.is_held()) {
                 return Err(Error::new(ErrorKind::Io, "the login's lock was taken over by another program; try again"));
             }
-            let spending = Spending::begin();
+            let spending = InFlightRefresh::begin();
             match runtime.block_on(endpoint.refresh(&candidate.refresh, TOKEN_BUDGET)) {
                 Ok(tokens) => {
                     if let Some(Err(error)) = place.take().map(|place| place.fill(&tokens)) {
@@ -79,7 +85,7 @@ impl Account {
                         }
                     }
                     drop(spending);
-                    remember(&tokens.access);
+                    register_oauth_token(&tokens.access);
                     return Ok(tokens);
                 }
                 Err(error) if error.kind == ErrorKind::LoginRequired => refused = Some(error),
@@ -102,7 +108,7 @@ impl Account {
     /// A peer without our locks may have been faster and still be writing.
     fn late_answer_of_a_peer(
         &self,
-        wish: &Wish,
+        wish: &TokenRequirement,
         pi: Option<&Tokens>,
         adoptable: impl Fn() -> Result<Option<Tokens>>,
     ) -> Result<Option<Tokens>> {
@@ -122,7 +128,7 @@ impl Account {
 }
 
 /// The shared login belongs to the account that Pi uses, as far as the tokens tell.
-pub(super) fn ours(pi: Option<&Tokens>, shared: &Tokens) -> bool {
+pub(super) fn same_account_as(pi: Option<&Tokens>, shared: &Tokens) -> bool {
     pi.is_none_or(|pi| pi.same_account(shared))
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::chat::stream::decoder::{Emit, made_id};
-use crate::chat::stream::event::{Delta, Slot, StopReason};
+use crate::chat::stream::event::{BlockId, Delta, StopReason};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 use crate::json::lenient::{Count, Text};
@@ -78,8 +78,8 @@ struct Call {
     index: Option<u64>,
     /// As the service says it, which may be never.
     id: String,
-    /// Known once the name is.
-    slot: Option<Slot>,
+    /// RequestContext once the name is.
+    slot: Option<BlockId>,
     /// Argument text that arrived before the name.
     early: String,
 }
@@ -95,11 +95,11 @@ struct Detail {
 /// Decoder of one stream.
 #[derive(Debug, Default)]
 pub struct OpenAiDecoder {
-    next_slot: Slot,
-    text: Option<Slot>,
-    thinking: Option<Slot>,
+    next_slot: BlockId,
+    text: Option<BlockId>,
+    thinking: Option<BlockId>,
     /// The first thinking block of the answer: reasoning entries are kept with it.
-    first_thinking: Option<Slot>,
+    first_thinking: Option<BlockId>,
     /// Field names through which reasoning came.
     saw_reasoning_content: bool,
     calls: Vec<Call>,
@@ -204,7 +204,7 @@ impl OpenAiDecoder {
         emit(Delta::Thinking(slot, text));
     }
 
-    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> Slot {
+    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> BlockId {
         if let Some(slot) = self.thinking {
             return slot;
         }
@@ -216,7 +216,7 @@ impl OpenAiDecoder {
         slot
     }
 
-    fn open_text(&mut self, emit: &mut Emit<'_>) -> Slot {
+    fn open_text(&mut self, emit: &mut Emit<'_>) -> BlockId {
         if let Some(slot) = self.text {
             return slot;
         }
@@ -343,7 +343,7 @@ impl OpenAiDecoder {
         }
     }
 
-    fn claim(&mut self) -> Slot {
+    fn claim(&mut self) -> BlockId {
         let slot = self.next_slot;
         self.next_slot += 1;
         slot

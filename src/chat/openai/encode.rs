@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::message::{Replay, WireMessage};
 use super::tools::Tools;
-use crate::chat::request::normalize::{Conversation, Turn};
+use crate::chat::request::normalize::{Conversation, Item};
 use crate::chat::request::options;
 use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
 use crate::chat::request::thinking::Thinking;
@@ -41,7 +41,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
     options::write(
         &wire,
         conversation.body_bytes,
-        options::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]),
+        options::flatten_extra_body(&options.extra, "max_completion_tokens", &["max_tokens"]),
     )
 }
 
@@ -72,7 +72,7 @@ struct StreamOptions {
 }
 
 struct Messages<'a> {
-    turns: &'a [Turn<'a>],
+    turns: &'a [Item<'a>],
     replay: Replay,
 }
 
@@ -91,15 +91,15 @@ mod tests {
     use super::*;
     use crate::chat::request::normalize::{Target, repair};
     use crate::chat::request::transcript::Transcript;
-    use crate::files::{Draft, Filling, Shape};
+    use crate::files::{BodyTemplate, MediaPayload, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
         let target = Target { images: true, ..Target::default() };
         let mut conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
-        let insets = Draft::number(conversation.insets_mut());
-        let inline: Vec<Filling> =
-            insets.iter().map(|inset| Filling::Inline(inset.medium.content().unwrap())).collect();
-        let draft = Draft::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
+        let insets = BodyTemplate::number(conversation.insets_mut());
+        let inline: Vec<MediaPayload> =
+            insets.iter().map(|inset| MediaPayload::Inline(inset.media_item.content().unwrap())).collect();
+        let draft = BodyTemplate::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
         serde_json::from_slice(&draft.fill(&inline)).unwrap()
     }
 

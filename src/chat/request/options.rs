@@ -144,7 +144,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 /// `extra_body` is an idea of client libraries: its members belong to the top level, where members that are already there
 /// win; inside it they would be ignored without a word. `reasoning_effort` is refused or ignored (protocol reference §6.2).
 /// `own` are our names for the output cap and for what the other dialect calls it.
-pub fn hoisted(wanted: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> Map<String, Value> {
+pub fn flatten_extra_body(wanted: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> Map<String, Value> {
     let mut extra = wanted.clone();
     for nest in ["extra_body", "extraBody"] {
         if let Some(Value::Object(inner)) = extra.shift_remove(nest) {

@@ -38,7 +38,7 @@ pub type LevelMap = HashMap<String, Option<String>>;
 
 /// What the person wants beyond Pi's level.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub struct ThinkingPreference {
     /// `KIMI_MODEL_THINKING_KEEP`: `all` unless changed; `None` leaves the field out.
     pub keep: Option<String>,
     /// `KIMI_MODEL_THINKING_EFFORT`: overrides the effort while thinking is on.
@@ -46,7 +46,12 @@ pub struct Wishes {
 }
 
 /// The thinking field of a request; `None` for a model that does not reason.
-pub fn thinking(level: Option<&str>, reasons: bool, map: Option<&LevelMap>, wishes: &Wishes) -> Option<Thinking> {
+pub fn thinking(
+    level: Option<&str>,
+    reasons: bool,
+    map: Option<&LevelMap>,
+    wishes: &ThinkingPreference,
+) -> Option<Thinking> {
     if !reasons {
         return None;
     }
@@ -76,8 +81,8 @@ mod tests {
         entries.iter().map(|(level, wire)| ((*level).to_owned(), wire.map(str::to_owned))).collect()
     }
 
-    fn keep_all() -> Wishes {
-        Wishes { keep: Some("all".into()), effort: None }
+    fn keep_all() -> ThinkingPreference {
+        ThinkingPreference { keep: Some("all".into()), effort: None }
     }
 
     fn json(thinking: Option<Thinking>) -> String {
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_environment_may_insist_on_an_effort_while_thinking_is_on() {
-        let wishes = Wishes { keep: None, effort: Some("ultra".into()) };
+        let wishes = ThinkingPreference { keep: None, effort: Some("ultra".into()) };
         assert_eq!(json(thinking(Some("low"), true, None, &wishes)), r#"{"type":"enabled","effort":"ultra"}"#);
         assert_eq!(json(thinking(None, true, None, &wishes)), r#"{"type":"disabled"}"#);
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::event::{Delta, StopReason};
-use super::surrogate_joiner::{Seams, marked};
+use super::surrogate_joiner::{SurrogateJoiner, marked};
 use crate::chat::anthropic::AnthropicDecoder;
 use crate::chat::openai::OpenAiDecoder;
 use crate::error::{Error, Result, from_stream, reported};
@@ -15,7 +15,7 @@ pub type Emit<'e> = dyn FnMut(Delta<'_>) + 'e;
 #[derive(Debug)]
 pub struct Decoder {
     dialect: Reading,
-    seams: Seams,
+    surrogate_joiner: SurrogateJoiner,
 }
 
 #[derive(Debug)]
@@ -29,12 +29,12 @@ enum Reading {
 impl Decoder {
     /// For an answer of the OpenAI dialect.
     pub fn openai() -> Self {
-        Self { dialect: Reading::OpenAi(OpenAiDecoder::default()), seams: Seams::default() }
+        Self { dialect: Reading::OpenAi(OpenAiDecoder::default()), surrogate_joiner: SurrogateJoiner::default() }
     }
 
     /// For an answer of the Anthropic dialect.
     pub fn anthropic() -> Self {
-        Self { dialect: Reading::Anthropic(AnthropicDecoder::default()), seams: Seams::default() }
+        Self { dialect: Reading::Anthropic(AnthropicDecoder::default()), surrogate_joiner: SurrogateJoiner::default() }
     }
 
     /// Decodes one event: its name, which may be empty, and its data. True when the stream says that it is over.
@@ -77,8 +77,8 @@ impl Decoder {
 
     /// The outer error means that the event is not JSON of the dialect, and that nothing was emitted.
     fn read(&mut self, name: &str, json: &str, marked: bool, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Self { dialect, seams } = self;
-        let mut mending = |delta: Delta<'_>| seams.pass(delta, marked, emit);
+        let Self { dialect, surrogate_joiner } = self;
+        let mut mending = |delta: Delta<'_>| surrogate_joiner.pass(delta, marked, emit);
         let emit: &mut Emit<'_> = &mut mending;
         match dialect {
             // A stream of this dialect ends with `[DONE]` and nothing else.
@@ -108,8 +108,8 @@ impl Decoder {
 
     /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
-        let Self { dialect, seams } = self;
-        let mut mending = |delta: Delta<'_>| seams.pass(delta, false, emit);
+        let Self { dialect, surrogate_joiner } = self;
+        let mut mending = |delta: Delta<'_>| surrogate_joiner.pass(delta, false, emit);
         match dialect {
             Reading::OpenAi(decoder) => decoder.finish(&mut mending),
             Reading::Anthropic(decoder) => decoder.finish(&mut mending),

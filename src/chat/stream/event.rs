@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Name of a block within one answer.
-pub type Slot = usize;
+pub type BlockId = usize;
 
 /// The smallest piece of meaning.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,37 +20,37 @@ pub enum Delta<'a> {
         model: &'a str,
     },
     /// A text block begins.
-    TextStart(Slot),
+    TextStart(BlockId),
     /// More text.
-    Text(Slot, &'a str),
+    Text(BlockId, &'a str),
     /// A thinking block begins. `signature` is what Pi stores as `thinkingSignature`.
     ThinkingStart {
         /// Its slot.
-        slot: Slot,
+        slot: BlockId,
         /// Name of the field the reasoning came in, or a signature of the service.
         signature: String,
         /// The service hides the text and sent an opaque payload as signature.
         redacted: bool,
     },
     /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (protocol reference §6.6).
-    Thinking(Slot, &'a str),
+    Thinking(BlockId, &'a str),
     /// Opaque reasoning entries that have to be replayed, all of them (kimi-code-2.1 §6.3).
-    ThinkingDetails(Slot, Vec<Value>),
+    ThinkingDetails(BlockId, Vec<Value>),
     /// A signature that arrived after the thinking text.
-    Signature(Slot, &'a str),
+    Signature(BlockId, &'a str),
     /// A tool call begins; id and name are final.
     ToolStart {
         /// Its slot.
-        slot: Slot,
+        slot: BlockId,
         /// Never empty.
         id: String,
         /// Never empty.
         name: &'a str,
     },
     /// More argument text.
-    ToolArguments(Slot, &'a str),
+    ToolArguments(BlockId, &'a str),
     /// The block is complete.
-    End(Slot),
+    End(BlockId),
     /// Token counts so far; later ones replace earlier ones member by member.
     Usage(Usage),
     /// The service's reason for stopping.
@@ -59,7 +59,7 @@ pub enum Delta<'a> {
 
 impl Delta<'_> {
     /// Whether this proves that the model is at work, as opposed to the socket being alive.
-    pub fn is_meaning(&self) -> bool {
+    pub fn is_content(&self) -> bool {
         !matches!(self, Self::Meta { .. } | Self::Usage(_))
     }
 }

@@ -178,7 +178,7 @@ impl FrameQueue {
 }
 
 /// Tells JavaScript that there is something to take; false once nobody listens any more.
-pub type Bell = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type WakeFn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How JavaScript keeps up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,7 @@ pub enum Readiness {
 /// The writing end: collects ops and decides when the bell is rung.
 pub struct Frames {
     queue: Arc<FrameQueue>,
-    bell: Bell,
+    bell: WakeFn,
     last: Option<Instant>,
     dirty: bool,
     alive: bool,
@@ -202,7 +202,7 @@ pub struct Frames {
 
 impl Frames {
     /// A writing end for `queue`.
-    pub fn new(queue: Arc<FrameQueue>, bell: Bell) -> Self {
+    pub fn new(queue: Arc<FrameQueue>, bell: WakeFn) -> Self {
         Self { queue, bell, last: None, dirty: false, alive: true }
     }
 
@@ -240,7 +240,7 @@ impl Frames {
     }
 
     /// Call after each batch of pushes: hands over at once if nothing was handed over during the last interval.
-    pub fn settle(&mut self) {
+    pub fn flush_if_due(&mut self) {
         if self.dirty && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
             self.flush();
         }
@@ -309,16 +309,16 @@ mod tests {
     async fn the_first_meaning_goes_at_once_and_then_one_frame_per_interval() {
         let (mut frames, queue, rings) = frames();
         frames.append(0, BlockKind::Text, "a");
-        frames.settle();
+        frames.flush_if_due();
         assert_eq!(rings.load(Ordering::Relaxed), 1);
         for _ in 0..100 {
             frames.append(0, BlockKind::Text, "b");
-            frames.settle();
+            frames.flush_if_due();
         }
         assert_eq!(rings.load(Ordering::Relaxed), 1, "merged until the interval is over");
         let due = frames.due().unwrap();
         tokio::time::sleep_until(due).await;
-        frames.settle();
+        frames.flush_if_due();
         assert_eq!(rings.load(Ordering::Relaxed), 2);
         assert_eq!(queue.take(), [text(&format!("a{}", "b".repeat(100)))]);
         assert!(frames.due().is_none());
@@ -352,7 +352,7 @@ mod tests {
         let (mut frames, _, rings) = frames();
         frames.send(Op::Response("{}".to_owned()));
         frames.append(0, BlockKind::Text, "a");
-        frames.settle();
+        frames.flush_if_due();
         assert_eq!(rings.load(Ordering::Relaxed), 2);
     }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Upper bound for one event, in bytes.
 pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// Memory that stays for the next event, in bytes: one huge event must not pin its own for the rest of the stream.
+/// RejectionCache that stays for the next event, in bytes: one huge event must not pin its own for the rest of the stream.
 const KEPT: usize = 64 << 10;
 
 /// One event of the stream.
@@ -347,10 +347,10 @@ mod tests {
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
             let bytes = pieces.concat().into_bytes();
-            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            places.extend([0, bytes.len()]);
-            places.sort_unstable();
-            let chunks: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let mut paths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            paths.extend([0, bytes.len()]);
+            paths.sort_unstable();
+            let chunks: Vec<&[u8]> = paths.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
             prop_assert_eq!(decode(&chunks), naive(&bytes));
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             prop_assert_eq!(decode(&single), naive(&bytes));

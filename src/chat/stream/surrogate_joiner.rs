@@ -5,7 +5,7 @@
 //! alone becomes U+FFFD.
 
 use super::decoder::Emit;
-use super::event::{Delta, Slot};
+use super::event::{BlockId, Delta};
 use crate::json::lenient::replace_lone_surrogates;
 
 /// Marks are code points for private use: nobody else's text is looked at for them.
@@ -21,7 +21,7 @@ pub fn marked(json: &str) -> Option<String> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TextKind {
     Text,
     Thinking,
     Arguments,
@@ -29,20 +29,20 @@ enum Kind {
 
 /// The halves that wait for their other one, at most one per block.
 #[derive(Debug, Default)]
-pub struct Seams {
-    waiting: Vec<(Slot, Kind, u32)>,
+pub struct SurrogateJoiner {
+    waiting: Vec<(BlockId, TextKind, u32)>,
 }
 
-impl Seams {
+impl SurrogateJoiner {
     /// Passes a delta on with its halves joined. `marked`: it comes from an event with marks.
     pub fn pass(&mut self, delta: Delta<'_>, marked: bool, emit: &mut Emit<'_>) {
         if !marked && self.waiting.is_empty() {
             return emit(delta);
         }
         match delta {
-            Delta::Text(slot, text) => self.join(slot, Kind::Text, text, marked, emit),
-            Delta::Thinking(slot, text) => self.join(slot, Kind::Thinking, text, marked, emit),
-            Delta::ToolArguments(slot, text) => self.join(slot, Kind::Arguments, text, marked, emit),
+            Delta::Text(slot, text) => self.join(slot, TextKind::Text, text, marked, emit),
+            Delta::Thinking(slot, text) => self.join(slot, TextKind::Thinking, text, marked, emit),
+            Delta::ToolArguments(slot, text) => self.join(slot, TextKind::Arguments, text, marked, emit),
             Delta::End(slot) => {
                 while let Some(at) = self.waiting.iter().position(|(known, ..)| *known == slot) {
                     let (_, kind, _) = self.waiting.swap_remove(at);
@@ -55,7 +55,7 @@ impl Seams {
         }
     }
 
-    fn join(&mut self, slot: Slot, kind: Kind, text: &str, marked: bool, emit: &mut Emit<'_>) {
+    fn join(&mut self, slot: BlockId, kind: TextKind, text: &str, marked: bool, emit: &mut Emit<'_>) {
         if text.is_empty() {
             return emit(kind.delta(slot, text));
         }
@@ -87,8 +87,8 @@ impl Seams {
     }
 }
 
-impl Kind {
-    fn delta(self, slot: Slot, text: &str) -> Delta<'_> {
+impl TextKind {
+    fn delta(self, slot: BlockId, text: &str) -> Delta<'_> {
         match self {
             Self::Text => Delta::Text(slot, text),
             Self::Thinking => Delta::Thinking(slot, text),
@@ -103,7 +103,7 @@ mod tests {
 
     /// The text of block 0 after these pieces, each a JSON string.
     fn joined(pieces: &[&str]) -> String {
-        let mut seams = Seams::default();
+        let mut surrogate_joiner = SurrogateJoiner::default();
         let mut out = String::new();
         let mut collect = |delta: Delta<'_>| {
             if let Delta::Text(0, text) = delta {
@@ -113,9 +113,9 @@ mod tests {
         for piece in pieces {
             let repaired = marked(piece);
             let text: String = serde_json::from_str(repaired.as_deref().unwrap_or(piece)).unwrap();
-            seams.pass(Delta::Text(0, &text), repaired.is_some(), &mut collect);
+            surrogate_joiner.pass(Delta::Text(0, &text), repaired.is_some(), &mut collect);
         }
-        seams.pass(Delta::End(0), false, &mut collect);
+        surrogate_joiner.pass(Delta::End(0), false, &mut collect);
         out
     }
 

@@ -19,9 +19,9 @@ const LONG_PROMPT_TOKENS: u64 = 200_000;
 /// Once the service has said why it stopped, only usage and the end mark are due; they come within milliseconds or never.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// Limits; `None` switches a clock off.
+/// TimeoutLimits; `None` switches a clock off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct TimeoutLimits {
     /// DNS, TCP, proxy and TLS.
     pub connect: Option<Duration>,
     /// Until the response head.
@@ -31,12 +31,12 @@ pub struct Limits {
     /// The same for maximal effort and very long prompts.
     pub first_long: Option<Duration>,
     /// Between two pieces of text or a tool call.
-    pub gap_text: Option<Duration>,
+    pub idle_text: Option<Duration>,
     /// Between two pieces of reasoning.
-    pub gap_thinking: Option<Duration>,
+    pub idle_thinking: Option<Duration>,
 }
 
-impl Default for Limits {
+impl Default for TimeoutLimits {
     fn default() -> Self {
         let seconds = |n| Some(Duration::from_secs(n));
         Self {
@@ -44,18 +44,18 @@ impl Default for Limits {
             headers: seconds(300),
             first: seconds(300),
             first_long: seconds(600),
-            gap_text: seconds(120),
-            gap_thinking: seconds(300),
+            idle_text: seconds(120),
+            idle_thinking: seconds(300),
         }
     }
 }
 
-impl Limits {
+impl TimeoutLimits {
     /// Applies Pi's `timeoutMs`: a value other than Pi's default caps every clock of the answer, zero switches them off.
     pub fn capped(mut self, pi_timeout: Option<Duration>) -> Self {
         let Some(wish) = pi_timeout.filter(|wish| *wish != PI_DEFAULT_TIMEOUT) else { return self };
         for clock in
-            [&mut self.headers, &mut self.first, &mut self.first_long, &mut self.gap_text, &mut self.gap_thinking]
+            [&mut self.headers, &mut self.first, &mut self.first_long, &mut self.idle_text, &mut self.idle_thinking]
         {
             *clock = if wish.is_zero() { None } else { Some(clock.map_or(wish, |limit| limit.min(wish))) };
         }
@@ -70,29 +70,29 @@ impl Limits {
 
 /// The clock that runs now.
 #[derive(Debug)]
-pub struct Watchdog {
-    limits: Limits,
+pub struct Timeouts {
+    limits: TimeoutLimits,
     phase: Phase,
     limit: Option<Duration>,
     deadline: Option<Instant>,
 }
 
-impl Watchdog {
+impl Timeouts {
     /// Starts with the wait for the response head.
-    pub fn headers(limits: Limits) -> Self {
-        let mut watchdog = Self { limits, phase: Phase::Headers, limit: None, deadline: None };
-        watchdog.start(Phase::Headers, limits.headers);
-        watchdog
+    pub fn headers(limits: TimeoutLimits) -> Self {
+        let mut timeouts = Self { limits, phase: Phase::Headers, limit: None, deadline: None };
+        timeouts.start(Phase::Headers, limits.headers);
+        timeouts
     }
 
     /// The head is here: wait for the first meaning.
     pub fn first(&mut self, limit: Option<Duration>) {
-        self.start(Phase::FirstMeaning, limit);
+        self.start(Phase::FirstToken, limit);
     }
 
     /// Meaning arrived; `thinking` tells which gap is allowed now.
-    pub fn meaning(&mut self, thinking: bool) {
-        self.start(Phase::Gap, if thinking { self.limits.gap_thinking } else { self.limits.gap_text });
+    pub fn content(&mut self, thinking: bool) {
+        self.start(Phase::Gap, if thinking { self.limits.idle_thinking } else { self.limits.idle_text });
     }
 
     /// The answer is complete; only the end of the stream is missing.
@@ -101,7 +101,7 @@ impl Watchdog {
     }
 
     /// Time that JavaScript needed to catch up is not the service's silence.
-    pub fn excuse(&mut self) {
+    pub fn reset(&mut self) {
         self.start(self.phase, self.limit);
     }
 
@@ -138,18 +138,18 @@ mod tests {
     #[test]
     fn pis_default_is_not_a_wish() {
         let seconds = Duration::from_secs;
-        assert_eq!(Limits::default().capped(Some(seconds(300))), Limits::default());
-        assert_eq!(Limits::default().capped(None), Limits::default());
-        let capped = Limits::default().capped(Some(seconds(60)));
+        assert_eq!(TimeoutLimits::default().capped(Some(seconds(300))), TimeoutLimits::default());
+        assert_eq!(TimeoutLimits::default().capped(None), TimeoutLimits::default());
+        let capped = TimeoutLimits::default().capped(Some(seconds(60)));
         assert_eq!(capped.headers, Some(seconds(60)));
         assert_eq!(capped.first_long, Some(seconds(60)));
         assert_eq!(capped.connect, Some(seconds(15)));
-        assert_eq!(Limits::default().capped(Some(Duration::ZERO)).gap_text, None);
+        assert_eq!(TimeoutLimits::default().capped(Some(Duration::ZERO)).idle_text, None);
     }
 
     #[test]
     fn long_thinkers_get_longer() {
-        let limits = Limits::default();
+        let limits = TimeoutLimits::default();
         assert_eq!(limits.first_for(Some("high"), 1000), limits.first);
         assert_eq!(limits.first_for(Some("max"), 1000), limits.first_long);
         assert_eq!(limits.first_for(None, 200_001), limits.first_long);

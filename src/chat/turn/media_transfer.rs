@@ -13,20 +13,20 @@ use crate::blocking::in_background;
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{Frames, Op};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Desk, Medium, Reader};
+use crate::files::{Base64Stream, MediaItem, MediaSource};
 
 /// Characters of a piece: a quarter of a millisecond for the JavaScript thread. A multiple of four, so that pieces end with
 /// whole bytes.
-const PIECE: usize = 1 << 20;
+const CHUNK_CHARS: usize = 1 << 20;
 
 /// Pieces asked for at once: one is read, one is copied, one waits.
 const AHEAD: usize = 3;
 
-/// A piece of a medium's text.
+/// A piece of a media_item's text.
 #[derive(Debug)]
-pub struct Piece {
+pub struct Chunk {
     /// Position among the media of the turn.
-    pub medium: usize,
+    pub media_item: usize,
     /// Where in the text it begins.
     pub from: usize,
     /// Its characters.
@@ -34,45 +34,45 @@ pub struct Piece {
 }
 
 /// Pieces that JavaScript passes.
-pub type Supplied = UnboundedReceiver<Piece>;
+pub type ChunkReceiver = UnboundedReceiver<Chunk>;
 
-/// Memory that waits for pieces; each one byte longer than a piece.
+/// RejectionCache that waits for pieces; each one byte longer than a piece.
 #[derive(Debug, Clone, Default)]
-pub struct Letterbox(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
-impl Letterbox {
+impl BufferPool {
     fn put(&self, memory: Vec<u8>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 
-    /// Memory for a piece, if there is some.
+    /// RejectionCache for a piece, if there is some.
     pub fn take(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
 /// The desk of one turn.
-pub(super) struct TurnDesk<'l> {
+pub(super) struct TurnMediaSource<'l> {
     pub frames: &'l mut Frames,
-    pub supplied: &'l mut Supplied,
-    pub letterbox: &'l Letterbox,
+    pub chunks: &'l mut ChunkReceiver,
+    pub buffer_pool: &'l BufferPool,
     /// As JavaScript passed them.
     pub media: &'l [Media],
 }
 
-impl TurnDesk<'_> {
-    fn position(&self, medium: &Arc<Medium>) -> Option<usize> {
-        self.media.iter().position(|known| Arc::ptr_eq(known, medium))
+impl TurnMediaSource<'_> {
+    fn position(&self, media_item: &Arc<MediaItem>) -> Option<usize> {
+        self.media.iter().position(|known| Arc::ptr_eq(known, media_item))
     }
 
     /// Fetches all contents that were only announced.
     pub async fn collect(&mut self) -> Result<()> {
-        let first = |(position, medium): &(usize, &Media)| self.position(medium) == Some(*position);
+        let first = |(position, media_item): &(usize, &Media)| self.position(media_item) == Some(*position);
         let awaited: Vec<usize> = self
             .media
             .iter()
             .enumerate()
-            .filter(|(_, medium)| medium.is_awaited())
+            .filter(|(_, media_item)| media_item.is_awaited())
             .filter(first)
             .map(|(position, _)| position)
             .collect();
@@ -82,9 +82,10 @@ impl TurnDesk<'_> {
     async fn fetch(&mut self, positions: &[usize]) -> Result<()> {
         let length = |position: usize| self.media[position].length();
         // An empty text has one piece as well.
-        let pieces = |position: usize| (0..length(position).max(1)).step_by(PIECE).map(move |from| (position, from));
+        let pieces =
+            |position: usize| (0..length(position).max(1)).step_by(CHUNK_CHARS).map(move |from| (position, from));
         let pieces: Vec<(usize, usize)> = positions.iter().flat_map(|position| pieces(*position)).collect();
-        let longest = positions.iter().map(|position| length(*position).min(PIECE)).max().unwrap_or_default();
+        let longest = positions.iter().map(|position| length(*position).min(CHUNK_CHARS)).max().unwrap_or_default();
         let count = pieces.len().min(AHEAD);
         // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
         let memory = in_background(move || Ok(vec![vec![1_u8; longest + 1]; count])).await?;
@@ -95,24 +96,24 @@ impl TurnDesk<'_> {
         let mut reader = None;
         for (position, from) in &pieces {
             let piece = loop {
-                let piece = self.supplied.recv().await.ok_or_else(lost)?;
-                if (piece.medium, piece.from) == (*position, *from) {
+                let piece = self.chunks.recv().await.ok_or_else(lost)?;
+                if (piece.media_item, piece.from) == (*position, *from) {
                     break piece.text;
                 }
             };
-            let mut text = reader.take().unwrap_or_else(|| Reader::new(length(*position)));
+            let mut text = reader.take().unwrap_or_else(|| Base64Stream::new(length(*position)));
             let (text, memory) = in_background(move || {
                 text.feed(&piece);
                 Ok((text, piece))
             })
             .await?;
             self.ask(memory, ahead.next());
-            if from + PIECE < length(*position) {
+            if from + CHUNK_CHARS < length(*position) {
                 reader = Some(text);
                 continue;
             }
-            let medium = Arc::clone(&self.media[*position]);
-            if !in_background(move || Ok(medium.take(text))).await? {
+            let media_item = Arc::clone(&self.media[*position]);
+            if !in_background(move || Ok(media_item.take(text))).await? {
                 return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
             }
         }
@@ -121,28 +122,28 @@ impl TurnDesk<'_> {
 
     /// Asks JavaScript for a piece.
     fn ask(&mut self, memory: Vec<u8>, piece: Option<&(usize, usize)>) {
-        if let Some((medium, from)) = piece {
-            self.letterbox.put(memory);
-            let to = (from + PIECE).min(self.media[*medium].length());
-            self.frames.push(Op::Media { index: *medium, from: *from, to });
+        if let Some((media_item, from)) = piece {
+            self.buffer_pool.put(memory);
+            let to = (from + CHUNK_CHARS).min(self.media[*media_item].length());
+            self.frames.push(Op::Media { index: *media_item, from: *from, to });
             self.frames.flush();
         }
     }
 }
 
-impl Desk for TurnDesk<'_> {
+impl MediaSource for TurnMediaSource<'_> {
     fn notice(&mut self, notice: Value) {
         self.frames.send(Op::Notice(notice.to_string()));
     }
 
-    fn holds(&self, medium: &Arc<Medium>) -> bool {
-        self.position(medium).is_some()
+    fn holds(&self, media_item: &Arc<MediaItem>) -> bool {
+        self.position(media_item).is_some()
     }
 
-    async fn content(&mut self, medium: &Arc<Medium>) -> Result<Bytes> {
-        let position = self.position(medium).ok_or_else(lost)?;
+    async fn content(&mut self, media_item: &Arc<MediaItem>) -> Result<Bytes> {
+        let position = self.position(media_item).ok_or_else(lost)?;
         self.fetch(&[position]).await?;
-        medium.content().ok_or_else(lost)
+        media_item.content().ok_or_else(lost)
     }
 }
 

@@ -107,7 +107,7 @@ pub struct TurnOptions {
     pub headers: Option<HashMap<String, Option<String>>>,
     /// Thinking level; absent means off.
     pub reasoning: Option<String>,
-    /// Wish for the output cap.
+    /// TokenRequirement for the output cap.
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,

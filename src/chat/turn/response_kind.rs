@@ -20,14 +20,14 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// The beginning of a body, until it is clear what it is.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(super) struct ResponseKind {
     content_type: String,
     /// The type is one that no stream has.
     odd: bool,
     decided: bool,
 }
 
-impl Opening {
+impl ResponseKind {
     pub fn new(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let content_type = content_type.to_ascii_lowercase();
@@ -78,10 +78,10 @@ impl Opening {
 mod tests {
     use super::*;
 
-    fn opening(content_type: &str) -> Opening {
+    fn opening(content_type: &str) -> ResponseKind {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-        Opening::new(&headers)
+        ResponseKind::new(&headers)
     }
 
     #[test]

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::media::Digest;
 use super::media_type::MediaType;
 /// Whose files they are.
-pub use crate::auth::Owner as Account;
+pub use crate::auth::AccountId as Account;
 
 /// Entries per account; the service documents 1,000 files per account (users.md §1.12).
 const MAX_ENTRIES: usize = 1000;
@@ -111,7 +111,7 @@ impl Index {
     }
 
     /// The service does not know `stale` any more. Returns the id that another process has put in its place.
-    pub fn forget(&self, key: &Key, stale: &str) -> Option<String> {
+    pub fn remove(&self, key: &Key, stale: &str) -> Option<String> {
         remembered().retain(|(account, known), id| (account, known) != (&self.account, key) || id != stale);
         self.find(key).filter(|id| id != stale).or_else(|| {
             remembered().remove(&(self.account.clone(), *key));

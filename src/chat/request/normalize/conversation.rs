@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::is_signature;
 use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
-use crate::files::Inset;
+use crate::files::MediaRef;
 
 /// An acceptable conversation, not yet in any dialect.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Conversation<'a> {
     /// Tools for the top level of the body.
     pub tools: Vec<WireTool<'a>>,
     /// Turns in order.
-    pub turns: Vec<Turn<'a>>,
+    pub turns: Vec<Item<'a>>,
     /// Tool names that had to be changed: name on the wire → Pi's name.
     pub renamed: HashMap<String, String>,
     /// What the person should know about changes that cost meaning, one sentence each.
@@ -29,18 +29,18 @@ pub struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// The images and videos, in order.
-    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut Inset> + use<'_, 'a> {
+    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut MediaRef> + use<'_, 'a> {
         let parts = self.turns.iter_mut().flat_map(|turn| match turn {
-            Turn::User(parts) | Turn::ToolResult { parts, .. } => parts.as_mut_slice(),
+            Item::User(parts) | Item::ToolResult { parts, .. } => parts.as_mut_slice(),
             _ => &mut [],
         });
-        parts.filter_map(|part| if let Part::Inset(inset) = part { Some(inset) } else { None })
+        parts.filter_map(|part| if let Part::MediaRef(inset) = part { Some(inset) } else { None })
     }
 }
 
 /// One message of the request.
 #[derive(Debug)]
-pub enum Turn<'a> {
+pub enum Item<'a> {
     /// Instructions; never blank.
     System(Cow<'a, str>),
     /// Tools that join here; never empty.
@@ -48,7 +48,7 @@ pub enum Turn<'a> {
     /// The person; never empty.
     User(Vec<Part<'a>>),
     /// An earlier answer; has something in it.
-    Assistant(Answer<'a>),
+    Assistant(AssistantItem<'a>),
     /// Result of the call with this id; follows its call directly.
     ToolResult {
         /// The id that the call was given in this request.
@@ -62,14 +62,14 @@ pub enum Turn<'a> {
 
 /// An earlier answer.
 #[derive(Debug, Default)]
-pub struct Answer<'a> {
+pub struct AssistantItem<'a> {
     /// In the order they came in.
-    pub blocks: Vec<AnswerBlock<'a>>,
+    pub blocks: Vec<AssistantBlock<'a>>,
 }
 
 /// A piece of an earlier answer.
 #[derive(Debug)]
-pub enum AnswerBlock<'a> {
+pub enum AssistantBlock<'a> {
     /// Never blank.
     Text(Cow<'a, str>),
     /// Reasoning to be replayed.
@@ -94,16 +94,16 @@ pub enum AnswerBlock<'a> {
     },
 }
 
-impl Answer<'_> {
+impl AssistantItem<'_> {
     /// Whether it calls tools.
     pub fn has_calls(&self) -> bool {
-        self.blocks.iter().any(|block| matches!(block, AnswerBlock::Call { .. }))
+        self.blocks.iter().any(|block| matches!(block, AssistantBlock::Call { .. }))
     }
 
     /// An answer of blank reasoning alone is none; the service calls it empty. Where signatures count, a signed one is some.
     pub(super) fn is_empty(&self, signatures: bool) -> bool {
         self.blocks.iter().all(|block| {
-            matches!(block, AnswerBlock::Thinking { text, signature, .. }
+            matches!(block, AssistantBlock::Thinking { text, signature, .. }
                 if text.trim().is_empty() && !(signatures && is_signature(signature)))
         })
     }

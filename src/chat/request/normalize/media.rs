@@ -4,12 +4,12 @@
 //! bytes tell the type; what stays unusable becomes a word about it, in its place and the same in every request.
 
 use crate::chat::request::transcript::{Media, Part};
-use crate::files::{Inset, Kind, omitted};
+use crate::files::{MediaKind, MediaRef, omitted};
 
-/// The medium as it can be sent, or a text in its place.
-pub fn usable(kind: Kind, mime: &str, medium: Media) -> Part<'static> {
-    match medium.facts().media_type(mime) {
-        Ok(media_type) => Part::Inset(Inset { medium, media_type, gap: 0 }),
+/// The media_item as it can be sent, or a text in its place.
+pub fn usable(kind: MediaKind, mime: &str, media_item: Media) -> Part<'static> {
+    match media_item.facts().media_type(mime) {
+        Ok(media_type) => Part::MediaRef(MediaRef { media_item, media_type, gap: 0 }),
         Err(why) => Part::Text(omitted(kind, &why).into()),
     }
 }
@@ -17,13 +17,13 @@ pub fn usable(kind: Kind, mime: &str, medium: Media) -> Part<'static> {
 /// Whether it is a video that can be sent, whatever Pi called it.
 pub fn is_video(part: &Part<'_>) -> bool {
     match part {
-        Part::Inset(inset) => inset.media_type.kind == Kind::Video,
-        Part::Link { kind, .. } => *kind == Kind::Video,
+        Part::MediaRef(inset) => inset.media_type.kind == MediaKind::Video,
+        Part::Link { kind, .. } => *kind == MediaKind::Video,
         _ => false,
     }
 }
 
 /// Stands in place of a video where the model takes none.
 pub fn no_video() -> Part<'static> {
-    Part::Text(omitted(Kind::Video, "model does not support videos").into())
+    Part::Text(omitted(MediaKind::Video, "model does not support videos").into())
 }

@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 use super::tool_call_ids::CallIds;
 use super::tool_schema::WireTool;
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
-use crate::chat::stream::tool_args::{Settled, settle};
-pub use conversation::{Answer, AnswerBlock, Conversation, Turn};
+use crate::chat::stream::tool_args::{FinalArguments, finalize};
+pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
 use names::ToolNames;
 
 /// What Pi says in place of a result that never came.
@@ -89,7 +89,7 @@ struct Repairer<'a> {
     /// Calls of the last answer that have no result yet: recorded id → id in this request.
     open: Vec<(Cow<'a, str>, String)>,
     /// What arrived between a call and its results.
-    held_back: Vec<Turn<'a>>,
+    held_back: Vec<Item<'a>>,
     /// Anything but instructions has been said.
     begun: bool,
 }
@@ -101,7 +101,7 @@ impl<'a> Repairer<'a> {
                 self.tools(tools_added, &tools_removed, folded);
                 if !text.trim().is_empty() {
                     self.count(text.len());
-                    self.place(Turn::System(text));
+                    self.place(Item::System(text));
                 }
             }
             Message::User(parts) => {
@@ -112,7 +112,7 @@ impl<'a> Repairer<'a> {
                 if !parts.is_empty() {
                     self.count(parts.iter().map(weight).sum());
                     self.begun = true;
-                    self.place(Turn::User(parts));
+                    self.place(Item::User(parts));
                 }
             }
             Message::Assistant(assistant) => {
@@ -128,7 +128,7 @@ impl<'a> Repairer<'a> {
                 let (_, call_id) = self.open.remove(at);
                 let parts = self.parts(parts, "(tool image omitted: model does not support images)", false);
                 self.count(parts.iter().map(weight).sum());
-                self.out.turns.push(Turn::ToolResult { call_id, parts, is_error });
+                self.out.turns.push(Item::ToolResult { call_id, parts, is_error });
                 self.release();
             }
         }
@@ -161,43 +161,43 @@ impl<'a> Repairer<'a> {
             }
         }
         if !anchored.is_empty() {
-            self.place(Turn::Tools(anchored));
+            self.place(Item::Tools(anchored));
         }
     }
 
     fn assistant(&mut self, assistant: Assistant<'a>) {
         let ours = assistant.provider == crate::models::PROVIDER_ID;
-        let mut answer = Answer::default();
+        let mut answer = AssistantItem::default();
         let mut calls = Vec::new();
         let mut characters = 0;
         for block in assistant.blocks {
             let block = match block {
                 Block::Text(text) if text.trim().is_empty() => continue,
-                Block::Text(text) => AnswerBlock::Text(text),
+                Block::Text(text) => AssistantBlock::Text(text),
                 Block::Thinking { redacted: true, signature, .. } => {
                     if !ours || !self.target.anthropic || signature.is_empty() {
                         continue;
                     }
-                    AnswerBlock::Redacted(signature)
+                    AssistantBlock::Redacted(signature)
                 }
                 Block::Thinking { text, signature, details, .. } if ours => {
-                    AnswerBlock::Thinking { text, signature, details: without_index(details) }
+                    AssistantBlock::Thinking { text, signature, details: without_index(details) }
                 }
                 // Reasoning of another model is no reasoning to this one; as text it keeps what was thought.
                 Block::Thinking { text, .. } if text.trim().is_empty() => continue,
-                Block::Thinking { text, .. } => AnswerBlock::Text(text),
+                Block::Thinking { text, .. } => AssistantBlock::Text(text),
                 Block::Call { id, name, arguments } => {
                     let sent = self.ids.assign(&id);
                     calls.push((id, sent.clone()));
                     let name = self.names.wire(&name, !self.target.anthropic);
-                    AnswerBlock::Call { id: sent, name, arguments: object(arguments) }
+                    AssistantBlock::Call { id: sent, name, arguments: object(arguments) }
                 }
             };
             characters += match &block {
-                AnswerBlock::Text(text) | AnswerBlock::Thinking { text, .. } | AnswerBlock::Redacted(text) => {
+                AssistantBlock::Text(text) | AssistantBlock::Thinking { text, .. } | AssistantBlock::Redacted(text) => {
                     text.len()
                 }
-                AnswerBlock::Call { arguments, .. } => arguments.len(),
+                AssistantBlock::Call { arguments, .. } => arguments.len(),
             };
             answer.blocks.push(block);
         }
@@ -211,7 +211,7 @@ impl<'a> Repairer<'a> {
         }
         self.begun = true;
         self.open = calls;
-        self.out.turns.push(Turn::Assistant(answer));
+        self.out.turns.push(Item::Assistant(answer));
     }
 
     /// Whether one of the open calls is answered before the next answer begins.
@@ -230,13 +230,13 @@ impl<'a> Repairer<'a> {
     fn answer_open_calls(&mut self) {
         for (_, call_id) in std::mem::take(&mut self.open) {
             let parts = vec![Part::Text(NO_RESULT.into())];
-            self.out.turns.push(Turn::ToolResult { call_id, parts, is_error: true });
+            self.out.turns.push(Item::ToolResult { call_id, parts, is_error: true });
         }
         self.release();
     }
 
     /// Only results may stand between a call and its results; everything else waits.
-    fn place(&mut self, turn: Turn<'a>) {
+    fn place(&mut self, turn: Item<'a>) {
         if self.open.is_empty() { self.out.turns.push(turn) } else { self.held_back.push(turn) }
     }
 
@@ -260,7 +260,7 @@ impl<'a> Repairer<'a> {
                     kept.push(Part::Text(omitted.to_owned().into()));
                     continue;
                 }
-                Part::Media { kind, mime, medium } => media::usable(kind, &mime, medium),
+                Part::Media { kind, mime, media_item } => media::usable(kind, &mime, media_item),
                 part => part,
             };
             let part = if media::is_video(&part) && !self.target.videos { media::no_video() } else { part };
@@ -286,7 +286,7 @@ impl<'a> Repairer<'a> {
 
     fn finish(mut self) -> Conversation<'a> {
         if !self.begun {
-            self.out.turns.push(Turn::User(vec![Part::Text(NO_CONTENT.into())]));
+            self.out.turns.push(Item::User(vec![Part::Text(NO_CONTENT.into())]));
         }
         self.out.renamed = self.names.renamed();
         self.out
@@ -297,7 +297,7 @@ impl<'a> Repairer<'a> {
 fn weight(part: &Part<'_>) -> usize {
     match part {
         Part::Text(text) => text.len(),
-        Part::Media { .. } | Part::Inset(_) | Part::Link { .. } => 4800,
+        Part::Media { .. } | Part::MediaRef(_) | Part::Link { .. } => 4800,
     }
 }
 
@@ -328,10 +328,10 @@ fn object<'a>(recorded: Option<&'a RawValue>) -> Cow<'a, str> {
         return Cow::Borrowed(text);
     }
     if let Ok(inner) = serde_json::from_str::<String>(text) {
-        match settle(&inner) {
-            Settled::AsIs => return Cow::Owned(inner),
-            Settled::Repaired(inner) => return Cow::Owned(inner),
-            Settled::Unusable(_) => {}
+        match finalize(&inner) {
+            FinalArguments::AsIs => return Cow::Owned(inner),
+            FinalArguments::Repaired(inner) => return Cow::Owned(inner),
+            FinalArguments::Unusable(_) => {}
         }
     }
     Cow::Owned(format!("{{\"input\":{text}}}"))

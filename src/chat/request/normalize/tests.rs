@@ -15,20 +15,22 @@ fn shape(conversation: &Conversation<'_>) -> Vec<String> {
         .turns
         .iter()
         .map(|turn| match turn {
-            Turn::System(text) => format!("system:{text}"),
-            Turn::User(parts) => format!("user:{}", parts.len()),
-            Turn::Tools(tools) => format!("tools:{}", tools.len()),
-            Turn::Assistant(answer) => {
+            Item::System(text) => format!("system:{text}"),
+            Item::User(parts) => format!("user:{}", parts.len()),
+            Item::Tools(tools) => format!("tools:{}", tools.len()),
+            Item::Assistant(answer) => {
                 let texts =
-                    answer.blocks.iter().map(|block| if let AnswerBlock::Text(text) = block { text } else { "" });
+                    answer.blocks.iter().map(|block| if let AssistantBlock::Text(text) = block { text } else { "" });
                 let ids: Vec<&str> = answer
                     .blocks
                     .iter()
-                    .filter_map(|block| if let AnswerBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
+                    .filter_map(
+                        |block| if let AssistantBlock::Call { id, .. } = block { Some(id.as_str()) } else { None },
+                    )
                     .collect();
                 format!("assistant:{}[{}]", texts.collect::<String>(), ids.join(","))
             }
-            Turn::ToolResult { call_id, is_error, .. } => format!("result:{call_id}:{is_error}"),
+            Item::ToolResult { call_id, is_error, .. } => format!("result:{call_id}:{is_error}"),
         })
         .collect()
 }
@@ -117,8 +119,8 @@ fn arguments_of_any_kind_become_an_object() {
     let arguments = |recorded: &str| {
         let json = CALL.replace(r#""arguments":{}"#, &format!(r#""arguments":{recorded}"#));
         let conversation = repaired(&format!(r#"{{"messages":[{json}]}}"#));
-        let Turn::Assistant(answer) = &conversation.turns[0] else { panic!("no answer") };
-        let AnswerBlock::Call { arguments, .. } = &answer.blocks[0] else { panic!("no call") };
+        let Item::Assistant(answer) = &conversation.turns[0] else { panic!("no answer") };
+        let AssistantBlock::Call { arguments, .. } = &answer.blocks[0] else { panic!("no call") };
         arguments.to_string()
     };
     assert_eq!(arguments(r#"{"a":1}"#), r#"{"a":1}"#);
@@ -162,10 +164,10 @@ fn images_are_sent_as_what_they_are_or_not_at_all() {
             r#"{{"messages":[{{"role":"user","content":[{{"type":"image","mimeType":"{mime}","data":"{data}"}}]}}]}}"#
         );
         let conversation = repaired(&json);
-        let Turn::User(parts) = &conversation.turns[0] else { panic!("no user message") };
+        let Item::User(parts) = &conversation.turns[0] else { panic!("no user message") };
         match &parts[0] {
-            Part::Inset(inset) => {
-                let content = inset.medium.content().unwrap();
+            Part::MediaRef(inset) => {
+                let content = inset.media_item.content().unwrap();
                 format!("{} {}", inset.media_type.mime, STANDARD_NO_PAD.encode(&content))
             }
             Part::Text(text) => text.to_string(),

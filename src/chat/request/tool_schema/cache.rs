@@ -53,6 +53,6 @@ pub fn normalised(text: &str) -> Arc<Normalised> {
 }
 
 /// Forgets everything. Changes nothing but the time that the next request takes.
-pub fn forget() {
+pub fn clear() {
     *CACHE.lock().unwrap_or_else(PoisonError::into_inner) = Cache::default();
 }

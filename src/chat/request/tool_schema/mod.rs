@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 
 use super::transcript::Tool;
 
-pub use cache::{Normalised, forget};
+pub use cache::{Normalised, clear};
 pub use validate::{Problem, problem};
 
 /// Longest schema of one tool, in bytes of JSON. Observed until June 2026; 120,000 are reported since (kimi-code-2.1 §6.4),

@@ -39,9 +39,9 @@ pub fn misfit(schema: &Value) -> Option<Problem> {
     walk.whole().err()
 }
 
-type Verdict = std::result::Result<(), Problem>;
+type Validity = std::result::Result<(), Problem>;
 
-fn refuse(path: &str, message: impl Into<String>) -> Verdict {
+fn refuse(path: &str, message: impl Into<String>) -> Validity {
     Err(Problem { path: path.to_owned(), message: message.into() })
 }
 
@@ -51,7 +51,7 @@ struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    fn whole(&mut self) -> Verdict {
+    fn whole(&mut self) -> Validity {
         if self.root.get("type").and_then(Value::as_str) != Some("object") {
             return refuse("root", "type must be \"object\"");
         }
@@ -75,7 +75,7 @@ impl<'s> Walk<'s> {
     }
 
     /// A schema in a place where its type has to be known.
-    fn typed(&mut self, schema: &'s Value, path: &str, depth: usize) -> Verdict {
+    fn typed(&mut self, schema: &'s Value, path: &str, depth: usize) -> Validity {
         let Some(node) = schema.as_object() else { return refuse(path, "schema must be an object") };
         if !["type", "anyOf", "$ref"].iter().any(|word| node.contains_key(*word)) {
             return refuse(path, "type is not defined");
@@ -83,7 +83,7 @@ impl<'s> Walk<'s> {
         self.node(node, path, depth)
     }
 
-    fn node(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Verdict {
+    fn node(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Validity {
         if depth > MAX_DEPTH {
             return refuse(path, format!("nesting is deeper than {MAX_DEPTH} levels"));
         }
@@ -130,7 +130,7 @@ impl<'s> Walk<'s> {
         Ok(types)
     }
 
-    fn reference(&self, node: &Map<String, Value>, path: &str) -> Verdict {
+    fn reference(&self, node: &Map<String, Value>, path: &str) -> Validity {
         let Some(reference) = node.get("$ref") else { return Ok(()) };
         let target = reference.as_str().and_then(|reference| definition(self.root, reference));
         if target.is_none() {
@@ -139,7 +139,7 @@ impl<'s> Walk<'s> {
         if node.len() > 1 { refuse(path, "nothing can stand beside $ref") } else { Ok(()) }
     }
 
-    fn enumeration(&self, node: &Map<String, Value>, types: &[&str], path: &str) -> Verdict {
+    fn enumeration(&self, node: &Map<String, Value>, types: &[&str], path: &str) -> Validity {
         let Some(values) = node.get("enum") else { return Ok(()) };
         let Some(values) = values.as_array().filter(|values| (1..=MAX_VALUES).contains(&values.len())) else {
             return refuse(path, format!("enum must be a list of 1 to {MAX_VALUES} values"));
@@ -158,7 +158,7 @@ impl<'s> Walk<'s> {
         Ok(())
     }
 
-    fn object(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Verdict {
+    fn object(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Validity {
         let none = Map::new();
         let properties = match node.get("properties") {
             None => &none,
@@ -191,7 +191,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn branches(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Verdict {
+    fn branches(&mut self, node: &'s Map<String, Value>, path: &str, depth: usize) -> Validity {
         let Some(branches) = node.get("anyOf") else { return Ok(()) };
         let Some(branches) = branches.as_array().filter(|all| (1..=MAX_BRANCHES).contains(&all.len())) else {
             return refuse(path, format!("anyOf must have 1 to {MAX_BRANCHES} branches"));

@@ -16,12 +16,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Inset, Kind, Medium, omitted};
+use crate::files::{MediaItem, MediaKind, MediaRef, omitted};
 use crate::json::lenient::Text;
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
 /// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript (napi-stack §3.4).
-pub type Media = Arc<Medium>;
+pub type Media = Arc<MediaItem>;
 
 /// A tool as Pi describes it.
 #[derive(Debug, Clone)]
@@ -109,19 +109,19 @@ pub enum Part<'a> {
     /// An image or video as Pi has it; repair makes an inset or a text of it.
     Media {
         /// What Pi calls it.
-        kind: Kind,
+        kind: MediaKind,
         /// `image/png` …, as Pi says.
         mime: Cow<'a, str>,
         /// Base64 or a data URL.
-        medium: Media,
+        media_item: Media,
     },
     /// An image or video that can be sent.
-    Inset(Inset),
+    MediaRef(MediaRef),
     /// An image or video that the service has or fetches itself: `ms://…`, `https://…`
     Link {
         /// What Pi calls it.
-        kind: Kind,
-        /// Passed on untouched.
+        kind: MediaKind,
+        /// SuppliedKey on untouched.
         url: Cow<'a, str>,
     },
 }
@@ -161,13 +161,14 @@ fn at_message(position: usize, what: &str) -> Error {
 
 /// Says which message it was that could not be read, where that can be found out.
 fn unreadable(json: &str, error: &serde_json::Error) -> Error {
-    let culprit = serde_json::from_str::<UnreadContext<'_>>(json).ok().and_then(|context| {
+    let rejected_item = serde_json::from_str::<UnreadContext<'_>>(json).ok().and_then(|context| {
         context.messages.iter().enumerate().find_map(|(position, message)| {
             let error = serde_json::from_str::<RawMessage<'_>>(message.get()).err()?;
             Some(at_message(position, &error.to_string()))
         })
     });
-    culprit.unwrap_or_else(|| Error::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))
+    rejected_item
+        .unwrap_or_else(|| Error::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))
 }
 
 fn understand<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
@@ -249,32 +250,32 @@ fn parts<'a>(content: RawContent<'a>, media: &'a [Media]) -> Result<Vec<Part<'a>
 fn understand_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
     match raw.kind.as_str() {
         "text" => Ok(Part::Text(owned(raw.text))),
-        "image" => medium(Kind::Image, raw, media),
-        "video" => medium(Kind::Video, raw, media),
-        "image_url" => link(Kind::Image, raw, media),
-        "video_url" => link(Kind::Video, raw, media),
+        "image" => media_item(MediaKind::Image, raw, media),
+        "video" => media_item(MediaKind::Video, raw, media),
+        "image_url" => link(MediaKind::Image, raw, media),
+        "video_url" => link(MediaKind::Video, raw, media),
         // A session must not die of one part that nobody knows (users.md §1.8); the model is told that it is missing.
         other => Ok(Part::Text(format!("(content of unknown type {other:?} omitted)").into())),
     }
 }
 
 /// Pi's own form.
-fn medium<'a>(kind: Kind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
-    let medium = match raw.media {
-        None => Medium::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
+fn media_item<'a>(kind: MediaKind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    let media_item = match raw.media {
+        None => MediaItem::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
         Some(index) => {
             let lost = || Error::new(ErrorKind::Internal, format!("an {} got lost on its way", kind.word()));
             Arc::clone(media.get(index).ok_or_else(lost)?)
         }
     };
-    Ok(Part::Media { kind, mime: owned(raw.mime_type), medium })
+    Ok(Part::Media { kind, mime: owned(raw.mime_type), media_item })
 }
 
 /// The form of the service, which other programs than Pi may use.
-fn link<'a>(kind: Kind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
     let url = match kind {
-        Kind::Image => raw.image_url.take(),
-        Kind::Video => raw.video_url.take(),
+        MediaKind::Image => raw.image_url.take(),
+        MediaKind::Video => raw.video_url.take(),
     };
     let url = owned(url.unwrap_or_default().0);
     if raw.media.is_none() && !url.starts_with("data:") {
@@ -286,7 +287,7 @@ fn link<'a>(kind: Kind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a
         });
     }
     raw.data = Text(Some(url));
-    medium(kind, raw, media)
+    media_item(kind, raw, media)
 }
 
 fn blocks(content: RawContent<'_>) -> Vec<Block<'_>> {
@@ -383,11 +384,11 @@ mod tests {
     fn images_come_from_beside_the_text_or_from_within() {
         let json = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","media":0},
             {"type":"image","mimeType":"image/gif","data":"R0lG"}]}]}"#;
-        let media = vec![Medium::new(Bytes::from_static(b"aGk="))];
+        let media = vec![MediaItem::new(Bytes::from_static(b"aGk="))];
         let transcript = Transcript::parse(json, &media).unwrap();
         let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
-        assert!(matches!(&parts[0], Part::Media { medium, .. } if medium.content().unwrap() == "hi"));
-        assert!(matches!(&parts[1], Part::Media { medium, mime, .. }
-            if medium.content().unwrap() == "GIF" && mime == "image/gif"));
+        assert!(matches!(&parts[0], Part::Media { media_item, .. } if media_item.content().unwrap() == "hi"));
+        assert!(matches!(&parts[1], Part::Media { media_item, mime, .. }
+            if media_item.content().unwrap() == "GIF" && mime == "image/gif"));
     }
 }

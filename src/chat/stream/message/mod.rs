@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::empty_response::Placeholder;
-use super::event::{Delta, Slot, Usage};
+use super::event::{BlockId, Delta, Usage};
 use super::op_queue::{BlockKind, Frames, Op};
-use super::tool_args::{Settled, ToolArgs, settle};
+use super::tool_args::{FinalArguments, ToolArgs, finalize};
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::models::Prices;
 
@@ -44,7 +44,7 @@ enum Open {
 
 /// What an answer amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Substance {
+pub enum ContentState {
     /// Nothing at all.
     Nothing,
     /// Reasoning, but neither text nor a call.
@@ -55,7 +55,7 @@ pub enum Substance {
 
 /// What the request says about tools that an answer to it may call.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct RequestContext {
     /// Ids of calls that the conversation already holds.
     pub calls: CallIds,
     /// Tool names that had to be changed for the service: name on the wire → Pi's name.
@@ -72,12 +72,12 @@ pub struct Blocks {
     id: String,
     model: String,
     /// Of the attempt under way.
-    substance: Substance,
+    substance: ContentState,
     /// Somebody has seen something of the attempt under way.
     visible: bool,
     /// An attempt before this one ended after reasoning: the reasoning is not shown a second time.
     hide_thinking: bool,
-    known: Known,
+    known: RequestContext,
 }
 
 impl Blocks {
@@ -90,20 +90,20 @@ impl Blocks {
             prices,
             id: String::new(),
             model: String::new(),
-            substance: Substance::Nothing,
+            substance: ContentState::Nothing,
             visible: false,
             hide_thinking: false,
-            known: Known::default(),
+            known: RequestContext::default(),
         }
     }
 
     /// Says what the request contained.
-    pub fn know(&mut self, known: Known) {
+    pub fn know(&mut self, known: RequestContext) {
         self.known = known;
     }
 
     /// What the attempt under way has brought.
-    pub fn substance(&self) -> Substance {
+    pub fn substance(&self) -> ContentState {
         self.substance
     }
 
@@ -119,7 +119,7 @@ impl Blocks {
         self.id.clear();
         self.model.clear();
         self.hide_thinking |= self.visible;
-        self.substance = Substance::Nothing;
+        self.substance = ContentState::Nothing;
         self.visible = false;
     }
 
@@ -146,7 +146,7 @@ impl Blocks {
             Delta::Signature(slot, signature) => self.amend(slot, &json!({ "thinkingSignature": signature }), frames),
             Delta::ToolStart { slot, id, name } => {
                 let index = self.claim(slot, frames);
-                self.substance = Substance::Answer;
+                self.substance = ContentState::Answer;
                 self.visible = true;
                 self.put(slot, Open::Tool { index, reader: ToolArgs::default(), text: String::new() });
                 let id = self.known.calls.fresh(&id);
@@ -173,7 +173,7 @@ impl Blocks {
         }
     }
 
-    fn put(&mut self, slot: Slot, block: Open) {
+    fn put(&mut self, slot: BlockId, block: Open) {
         while self.slots.len() <= slot {
             self.slots.push(Open::Closed { index: None });
         }
@@ -182,7 +182,7 @@ impl Blocks {
 
     /// The next position. Reasoning blocks before `slot` that have nothing to show come first: an empty one means "reasoned,
     /// but empty", and its place among the others is part of what is replayed.
-    fn claim(&mut self, slot: Slot, frames: &mut Frames) -> usize {
+    fn claim(&mut self, slot: BlockId, frames: &mut Frames) -> usize {
         for earlier in 0..slot.min(self.slots.len()) {
             self.show_thinking(earlier, frames);
         }
@@ -192,7 +192,7 @@ impl Blocks {
     }
 
     /// The position of a reasoning block, which is opened if it was not yet; `None` if the block stays hidden.
-    fn show_thinking(&mut self, slot: Slot, frames: &mut Frames) -> Option<usize> {
+    fn show_thinking(&mut self, slot: BlockId, frames: &mut Frames) -> Option<usize> {
         let Some(Open::Thinking { index, head }) = self.slots.get_mut(slot) else { return None };
         if index.is_none() && !self.hide_thinking {
             let at = self.next_index;
@@ -203,12 +203,12 @@ impl Blocks {
         *index
     }
 
-    fn think(&mut self, slot: Slot, text: &str, frames: &mut Frames) {
+    fn think(&mut self, slot: BlockId, text: &str, frames: &mut Frames) {
         if !matches!(self.slots.get(slot), Some(Open::Thinking { .. })) {
             return;
         }
-        if self.substance == Substance::Nothing {
-            self.substance = Substance::ReasoningOnly;
+        if self.substance == ContentState::Nothing {
+            self.substance = ContentState::ReasoningOnly;
         }
         if text.is_empty() {
             return;
@@ -219,7 +219,7 @@ impl Blocks {
         }
     }
 
-    fn text(&mut self, slot: Slot, piece: &str, frames: &mut Frames) {
+    fn text(&mut self, slot: BlockId, piece: &str, frames: &mut Frames) {
         let Some(Open::Text { placeholder, .. }) = self.slots.get_mut(slot) else { return };
         let [held, passed] = placeholder.push(piece);
         self.show(slot, held, frames);
@@ -227,7 +227,7 @@ impl Blocks {
     }
 
     /// Shows text, opening its block first if this is the first piece that may be seen.
-    fn show(&mut self, slot: Slot, text: &str, frames: &mut Frames) {
+    fn show(&mut self, slot: BlockId, text: &str, frames: &mut Frames) {
         let Some(Open::Text { index, .. }) = self.slots.get(slot) else { return };
         if text.is_empty() {
             return;
@@ -243,12 +243,12 @@ impl Blocks {
                 at
             }
         };
-        self.substance = Substance::Answer;
+        self.substance = ContentState::Answer;
         self.visible = true;
         frames.append(at, BlockKind::Text, text);
     }
 
-    fn amend(&mut self, slot: Slot, members: &Value, frames: &mut Frames) {
+    fn amend(&mut self, slot: BlockId, members: &Value, frames: &mut Frames) {
         let shown = self.show_thinking(slot, frames);
         let closed = match self.slots.get(slot) {
             Some(Open::Closed { index }) => *index,
@@ -259,7 +259,7 @@ impl Blocks {
         }
     }
 
-    fn end(&mut self, slot: Slot, frames: &mut Frames) {
+    fn end(&mut self, slot: BlockId, frames: &mut Frames) {
         match self.slots.get_mut(slot) {
             Some(Open::Text { placeholder, .. }) => {
                 let held = placeholder.finish();
@@ -286,10 +286,10 @@ impl Blocks {
 
 /// What JavaScript has to know about the complete argument text.
 fn verdict(text: &str) -> String {
-    match settle(text) {
-        Settled::AsIs => String::new(),
-        Settled::Repaired(text) => json!({ "text": text }).to_string(),
-        Settled::Unusable(error) => json!({ "error": error }).to_string(),
+    match finalize(text) {
+        FinalArguments::AsIs => String::new(),
+        FinalArguments::Repaired(text) => json!({ "text": text }).to_string(),
+        FinalArguments::Unusable(error) => json!({ "error": error }).to_string(),
     }
 }
 

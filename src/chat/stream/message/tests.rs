@@ -28,7 +28,7 @@ fn a_suppressed_placeholder_leaves_no_gap_in_the_positions() {
     ]);
     assert_eq!(ops[0], Op::Start { index: 0, kind: BlockKind::Text, head: String::new() });
     assert_eq!(ops.len(), 3);
-    assert_eq!(blocks.substance(), Substance::Answer);
+    assert_eq!(blocks.substance(), ContentState::Answer);
 }
 
 #[test]
@@ -40,13 +40,13 @@ fn a_second_attempt_does_not_show_its_reasoning_again() {
     blocks.apply(think(), &mut frames);
     blocks.apply(Delta::Thinking(0, "Hmm."), &mut frames);
     blocks.apply(Delta::End(0), &mut frames);
-    assert_eq!(blocks.substance(), Substance::ReasoningOnly);
+    assert_eq!(blocks.substance(), ContentState::ReasoningOnly);
     assert!(blocks.visible());
     queue.take();
     blocks.restart();
     blocks.apply(think(), &mut frames);
     blocks.apply(Delta::Thinking(0, "Hmm again."), &mut frames);
-    assert_eq!((blocks.substance(), blocks.visible()), (Substance::ReasoningOnly, false));
+    assert_eq!((blocks.substance(), blocks.visible()), (ContentState::ReasoningOnly, false));
     blocks.apply(Delta::TextStart(1), &mut frames);
     blocks.apply(Delta::Text(1, "4"), &mut frames);
     blocks.close_all(&mut frames);
@@ -71,7 +71,7 @@ fn calls_are_announced_under_an_id_that_is_new_and_a_name_that_pi_knows() {
     let queue = Arc::new(FrameQueue::default());
     let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
-    let mut known = Known::default();
+    let mut known = RequestContext::default();
     known.calls.reserve("bash:0");
     known.names.insert("bash".to_owned(), "my bash".to_owned());
     blocks.know(known);

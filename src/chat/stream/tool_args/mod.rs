@@ -3,10 +3,10 @@
 //! Pi (until 1.4) parses the whole text again for every piece, which freezes the terminal for seconds when a model writes a file
 //! (pi-extension §3.7). This reader costs time proportional to the piece and remembers only where it stands. Its changes are
 //! a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict parse
-//! of the whole text ([`settle`]).
+//! of the whole text ([`finalize`]).
 
 mod changes;
-mod settle;
+mod finalize;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +14,7 @@ use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 pub use changes::Changes;
-pub use settle::{Settled, settle};
+pub use finalize::{FinalArguments, finalize};
 
 /// Deepest nesting that is followed, the same bound that serde_json keeps for the final parse.
 const MAX_DEPTH: usize = 127;

@@ -95,8 +95,8 @@ proptest! {
     #[test]
     fn pieces_of_any_size_give_the_same_value(value in arguments(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let text = value.to_string();
-        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-        let mut ends: Vec<usize> = cuts.iter().map(|cut| places[cut.index(places.len())]).collect();
+        let paths: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| paths[cut.index(paths.len())]).collect();
         ends.extend([0, text.len()]);
         ends.sort_unstable();
         let pieces: Vec<&str> = ends.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
@@ -107,7 +107,7 @@ proptest! {
     fn garbage_never_panics(pieces in prop::collection::vec("[\\[\\]{}\",:\\\\u0-9a-f \n-]{0,8}", 0..12)) {
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
         let _ = preview(&pieces);
-        let _ = settle(&pieces.concat());
+        let _ = finalize(&pieces.concat());
     }
 }
 
@@ -124,7 +124,7 @@ fn a_million_brackets_are_refused_without_a_panic() {
     let mut changes = Changes::default();
     reader.append(&text, &mut changes);
     assert!(changes.len() < 4096);
-    assert!(matches!(settle(&text), Settled::Unusable(_)));
+    assert!(matches!(finalize(&text), FinalArguments::Unusable(_)));
 }
 
 /// Pieces that meet in one frame cost JavaScript one change.

@@ -75,7 +75,7 @@ impl Normaliser<'_> {
         if let Some(Value::Object(properties)) = node.shift_remove("properties") {
             let mut converted = Map::new();
             for (name, mut property) in properties {
-                // Draft 3 says "required" at the property itself.
+                // BodyTemplate 3 says "required" at the property itself.
                 let flag = property.as_object_mut().filter(|own| own.get("required").is_some_and(Value::is_boolean));
                 if let Some(Value::Bool(true)) = flag.and_then(|own| own.shift_remove("required"))
                     && !required.contains(&name)

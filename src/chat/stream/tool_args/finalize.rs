@@ -10,7 +10,7 @@ use super::MAX_DEPTH;
 
 /// How a call's arguments end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Settled {
+pub enum FinalArguments {
     /// The text is valid JSON as it stands.
     AsIs,
     /// This text is valid and says the same; the received one was not valid (raw control characters, lone backslashes).
@@ -21,19 +21,19 @@ pub enum Settled {
 
 /// Judges the whole text of a call's arguments: strictly first, then after the repairs that Pi makes
 /// (pi-extension §3.7). Empty text means no arguments.
-pub fn settle(text: &str) -> Settled {
+pub fn finalize(text: &str) -> FinalArguments {
     if text.trim().is_empty() {
-        return Settled::Repaired("{}".to_owned());
+        return FinalArguments::Repaired("{}".to_owned());
     }
     let first = match object(text) {
-        Ok(()) => return Settled::AsIs,
+        Ok(()) => return FinalArguments::AsIs,
         Err(reason) => reason,
     };
     let repaired = repair_strings(text);
     if *repaired != *text && object(&repaired).is_ok() {
-        return Settled::Repaired(repaired.into_owned());
+        return FinalArguments::Repaired(repaired.into_owned());
     }
-    Settled::Unusable(format!("the tool call's arguments are not a JSON object: {first}"))
+    FinalArguments::Unusable(format!("the tool call's arguments are not a JSON object: {first}"))
 }
 
 fn object(text: &str) -> std::result::Result<(), String> {
@@ -128,23 +128,23 @@ mod tests {
 
     #[test]
     fn arguments_are_repaired_as_pi_repairs_them() {
-        assert_eq!(settle("{\"a\":1}"), Settled::AsIs);
-        assert_eq!(settle(""), Settled::Repaired("{}".into()));
-        assert_eq!(settle("{\"a\":\"x\ny\"}"), Settled::Repaired("{\"a\":\"x\\ny\"}".into()));
-        assert_eq!(settle("{\"a\":\"C:\\dir\"}"), Settled::Repaired("{\"a\":\"C:\\\\dir\"}".into()));
-        assert!(matches!(settle("{\"a\":"), Settled::Unusable(_)));
-        assert!(matches!(settle("[1]"), Settled::Unusable(_)));
-        assert_eq!(settle("{\"a\":\"\\ud800\"}"), Settled::AsIs);
-        assert_eq!(settle("{\"a\":\"\\u0000\"}"), Settled::AsIs);
+        assert_eq!(finalize("{\"a\":1}"), FinalArguments::AsIs);
+        assert_eq!(finalize(""), FinalArguments::Repaired("{}".into()));
+        assert_eq!(finalize("{\"a\":\"x\ny\"}"), FinalArguments::Repaired("{\"a\":\"x\\ny\"}".into()));
+        assert_eq!(finalize("{\"a\":\"C:\\dir\"}"), FinalArguments::Repaired("{\"a\":\"C:\\\\dir\"}".into()));
+        assert!(matches!(finalize("{\"a\":"), FinalArguments::Unusable(_)));
+        assert!(matches!(finalize("[1]"), FinalArguments::Unusable(_)));
+        assert_eq!(finalize("{\"a\":\"\\ud800\"}"), FinalArguments::AsIs);
+        assert_eq!(finalize("{\"a\":\"\\u0000\"}"), FinalArguments::AsIs);
     }
 
     /// Pi clones and prints the value recursively; valid JSON of this kind would end the process.
     #[test]
     fn a_value_nested_too_deeply_is_refused_even_if_it_is_complete() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(settle(&nested(MAX_DEPTH - 1)), Settled::AsIs);
-        assert!(matches!(settle(&nested(MAX_DEPTH)), Settled::Unusable(_)));
-        assert!(matches!(settle(&nested(1_000_000)), Settled::Unusable(_)));
-        assert_eq!(settle(&format!("{{\"a\":\"{}\\\"[\"}}", "[".repeat(500))), Settled::AsIs);
+        assert_eq!(finalize(&nested(MAX_DEPTH - 1)), FinalArguments::AsIs);
+        assert!(matches!(finalize(&nested(MAX_DEPTH)), FinalArguments::Unusable(_)));
+        assert!(matches!(finalize(&nested(1_000_000)), FinalArguments::Unusable(_)));
+        assert_eq!(finalize(&format!("{{\"a\":\"{}\\\"[\"}}", "[".repeat(500))), FinalArguments::AsIs);
     }
 }
