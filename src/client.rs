@@ -12,10 +12,11 @@ use serde::Deserialize;
 use crate::auth::token::TokenEndpoint;
 use crate::auth::{Account, Credential, SuppliedKey};
 use crate::config::Config;
+use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
 use crate::http::retry::retry_after;
-use crate::http::user_agent::{Host, ascii, device_id};
+use crate::http::user_agent::{Host, device_id};
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 256 << 10;

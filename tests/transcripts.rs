@@ -7,8 +7,8 @@ mod stream;
 use std::fs;
 use std::path::Path;
 
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::dialect::Dialect::{Anthropic, OpenAi};
+use kimi_code::config::Dialect;
+use kimi_code::config::Dialect::{Anthropic, OpenAi};
 use proptest::prelude::*;
 use stream::outcome;
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
+use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::user_agent::ascii;
 
 /// A login that has not happened after this long was abandoned.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);

@@ -19,4 +19,4 @@ mod token_aliases;
 
 pub use account_id::AccountId;
 pub use credential::{Credential, SuppliedKey};
-pub use login_sources::{Account, Paths};
+pub use login_sources::Account;

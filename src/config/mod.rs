@@ -6,34 +6,42 @@
 
 mod edit;
 mod environment;
+mod identity;
 mod keys;
 mod kind;
 mod layers;
 mod legacy;
+mod network;
+mod paths;
+mod protocol;
+mod retry;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod thinking;
+mod timeouts;
+mod uploads;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::edit::{Scope, set};
 pub use self::environment::Environment;
+pub use self::identity::{Identity, ascii, custom_headers};
 pub use self::keys::{KEYS, Key, SettingScope, schema};
 pub use self::kind::ValueKind;
 pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
+pub use self::network::NetworkSettings;
+pub use self::paths::Paths;
+pub use self::protocol::Dialect;
+pub use self::retry::RetryPolicy;
 pub use self::settings::{ModelOverrides, Settings, Tool, Uploads};
+pub use self::thinking::ThinkingPreference;
+pub use self::timeouts::TimeoutLimits;
+pub use self::uploads::UploadLimits;
 
-use crate::auth::Paths;
-use crate::chat::dialect::Dialect;
-use crate::chat::request::thinking::ThinkingPreference;
-use crate::chat::stream::timeouts::TimeoutLimits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
-use crate::files::UploadLimits;
-use crate::http::NetworkSettings;
-use crate::http::retry::RetryPolicy;
-use crate::http::user_agent::{Identity, custom_headers};
 
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]

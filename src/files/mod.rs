@@ -31,7 +31,6 @@ pub use base64_stream::Base64Stream;
 pub use body_template::{BodyTemplate, MediaPayload, MediaRef, Shape};
 pub use media::{Digest, MediaItem, omitted};
 pub use media_type::{MAX_FILE, MediaKind, MediaType};
-pub use policy::UploadLimits;
 pub use reupload::Attachments;
 pub use upload_request::UploadClient;
 

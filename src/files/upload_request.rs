@@ -19,8 +19,9 @@ use super::media_type::MediaType;
 use super::readable;
 use crate::auth::Credential;
 use crate::client::{ExtraHeaders, Kimi};
+use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::http::retry::{RetryDecision, RetryPolicy, RetryState};
+use crate::http::retry::{RetryDecision, RetryState};
 
 /// Bytes handed to the connection at once; progress is told this finely.
 const PIECE: usize = 256 << 10;

@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::index::{Account, Index, Key};
-use super::policy::UploadLimits;
 use super::upload_request::{Upload, UploadClient};
 use crate::blocking::in_background;
+use crate::config::UploadLimits;
 use crate::error::Result;
 use crate::storage::lease::Lease;
 

@@ -7,8 +7,9 @@ pub mod redact;
 pub mod retry;
 pub mod user_agent;
 
+use crate::config::NetworkSettings;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -21,27 +22,6 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(600);
 
 /// Settings changes within one process are rare; more pools than this means that somebody is generating them.
 const MAX_POOLS: usize = 16;
-
-/// What decides how a connection is made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct NetworkSettings {
-    /// Proxy for `http://` URLs.
-    pub http_proxy: Option<String>,
-    /// Proxy for `https://` URLs.
-    pub https_proxy: Option<String>,
-    /// Proxy where no other one is named; also `socks5://` and `socks5h://`.
-    pub all_proxy: Option<String>,
-    /// Hosts that are reached directly.
-    pub no_proxy: Option<String>,
-    /// `NODE_EXTRA_CA_CERTS`: PEM file, added to the system's roots.
-    pub extra_ca: Option<PathBuf>,
-    /// `SSL_CERT_FILE`: PEM file, instead of the system's roots.
-    pub ca_file: Option<PathBuf>,
-    /// `SSL_CERT_DIR`: list of directories of PEM files, instead of the system's roots.
-    pub ca_directories: Option<String>,
-    /// DNS, TCP, proxy and TLS together.
-    pub connect_timeout: Option<Duration>,
-}
 
 /// The pool for these settings. Reads certificate files the first time, so it must not run on an async worker.
 pub fn client(settings: &NetworkSettings) -> Result<Client> {

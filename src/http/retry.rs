@@ -3,27 +3,13 @@
 //! Pi and the service both have opinions: the service sends `Retry-After`, Pi passes `maxRetryDelayMs`. Only requests of which
 //! nothing visible has come through are repeated; the turn sees to that. Source: kimi-code-2.1 §10.
 
+use crate::config::RetryPolicy;
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, RetryOutcome};
 
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(32);
-
-/// Limits of one turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Requests in total, the first one included.
-    pub attempts: u32,
-    /// Longest wait the service may ask for; zero means any.
-    pub max_delay: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { attempts: 10, max_delay: Duration::from_secs(60) }
-    }
-}
 
 /// Counts the attempts of one turn.
 #[derive(Debug, Default)]

@@ -21,10 +21,11 @@ use super::{datasource, fetch, search};
 use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{Kimi, failed};
+use crate::config::ascii;
 use crate::config::{Config, Environment};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
-use crate::http::user_agent::{Host, ascii};
+use crate::http::user_agent::Host;
 
 /// One tool call in all: connection, waiting, reading, the replay after a 401 (protocol reference §9).
 const TIMEOUT: Duration = Duration::from_secs(180);

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
+use super::private_file::private_file;
 use crate::blocking::in_background;
-use crate::files::index::private_file;
 
 /// How often the holder touches its file.
 const HEARTBEAT: Duration = Duration::from_secs(2);

@@ -10,12 +10,12 @@ mod yardstick;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::request::normalize::{Target, repair};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
 use kimi_code::chat::request::tool_schema::clear;
 use kimi_code::chat::request::transcript::Transcript;
+use kimi_code::config::Dialect;
 use kimi_code::json::lenient::without_lone_surrogates;
 use serde_json::Value;
 use yardstick::beside;

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::stream::event::StopReason;
 use kimi_code::chat::stream::message::Blocks;
 use kimi_code::chat::stream::op_queue::{FrameQueue, Frames, Op};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
+use kimi_code::config::Dialect;
 use kimi_code::error::Result;
 use kimi_code::models::Prices;
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::config::ThinkingPreference;
 use crate::models::ON;
 
 /// Pi's levels from least to most.
@@ -35,15 +36,6 @@ impl Thinking {
 
 /// Pi's `thinkingLevelMap`: level → wire value; null means "not supported", absent means "by its own name".
 pub type LevelMap = HashMap<String, Option<String>>;
-
-/// What the person wants beyond Pi's level.
-#[derive(Debug, Clone, Default)]
-pub struct ThinkingPreference {
-    /// `KIMI_MODEL_THINKING_KEEP`: `all` unless changed; `None` leaves the field out.
-    pub keep: Option<String>,
-    /// `KIMI_MODEL_THINKING_EFFORT`: overrides the effort while thinking is on.
-    pub effort: Option<String>,
-}
 
 /// The thinking field of a request; `None` for a model that does not reason.
 pub fn thinking(

@@ -25,8 +25,9 @@ use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
 use super::stream::op_queue::{Frames, Op};
 use crate::blocking::in_background;
+use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
-use crate::http::retry::{RetryDecision, RetryPolicy, RetryState};
+use crate::http::retry::{RetryDecision, RetryState};
 use crate::services::quota_message::explain;
 
 pub use self::media_transfer::{BufferPool, Chunk, ChunkReceiver};

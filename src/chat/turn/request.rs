@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::http::retry::RetryPolicy;
+use crate::config::RetryPolicy;
 use crate::http::user_agent::Host;
 use crate::models::{Compat, Prices};
 

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::storage::private_file::{private_directory, private_file};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -232,21 +233,4 @@ fn touch(path: &Path) {
     if used.is_ok_and(|used| now.duration_since(used).unwrap_or_default() > TOUCH) {
         let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(now));
     }
-}
-
-/// Creates a file that nobody else may read; it must not exist yet.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }

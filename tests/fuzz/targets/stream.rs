@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::stream::message::Blocks;
 use kimi_code::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
 use kimi_code::chat::stream::tool_args::{FinalArguments, finalize};
+use kimi_code::config::Dialect;
 use kimi_code::models::Prices;
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -1,8 +1,8 @@
 //! Pi's context as JSON text → a body that the service takes.
 
-use kimi_code::chat::dialect::Dialect;
 use kimi_code::chat::request::normalize::{Conversation, Item, Target, repair};
 use kimi_code::chat::request::transcript::{Part, Transcript};
+use kimi_code::config::Dialect;
 use kimi_code::json::lenient::without_lone_surrogates;
 use serde_json::Value;
 

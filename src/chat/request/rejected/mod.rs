@@ -9,7 +9,7 @@ mod memory;
 use super::normalize::{AssistantBlock, AssistantItem, Conversation, Item};
 use super::transcript::Part;
 use crate::chat::anthropic;
-use crate::chat::dialect::Dialect;
+use crate::config::Dialect;
 use crate::error::{Error, ErrorKind, clip};
 
 use self::memory::leave_out;
