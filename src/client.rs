@@ -1,6 +1,7 @@
 //! `Kimi`: one configured client. Every public operation starts here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
 use crate::http::retry::retry_after;
 use crate::http::user_agent::{Host, device_id};
+use crate::process_state::ProcessState;
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 256 << 10;
@@ -50,6 +52,8 @@ pub struct Kimi {
     /// Who we say we are: found once, because a device id is a file.
     identity: HeaderMap,
     http: Client,
+    /// What outlives this client: pools, refreshes under way, known uploads.
+    pub process: Arc<ProcessState>,
 }
 
 impl Kimi {
@@ -61,7 +65,7 @@ impl Kimi {
         for (name, value) in host.headers(config.identity, || device_id(&config.paths.kimi_home)) {
             insert(&mut identity, name, &value)?;
         }
-        Ok(Self { config, identity, http })
+        Ok(Self { config, identity, http, process: ProcessState::shared() })
     }
 
     /// The same client on connections of its own.
