@@ -73,9 +73,9 @@ impl Kimi {
         Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
     }
 
-    /// What authorises a request (design §5): what Pi or the caller passed, else the login in Pi's file, else `KIMI_API_KEY`,
-    /// else a login of the official client. A static key never turns into a login. Where nobody has chosen a region, a login
-    /// that was found decides it for this client.
+    /// What authorises a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in Pi's
+    /// file, else `KIMI_API_KEY`, else a login of the official client. A static key never turns into a login. Where nobody has
+    /// chosen a region, a login that was found decides it for this client.
     pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
         let key = self.config.api_key.as_deref();
         match SuppliedKey::new(passed) {

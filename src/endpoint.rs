@@ -2,15 +2,15 @@
 //!
 //! People configure the base with and without a final `/v1`, with and without slashes; the official client, Pi and the
 //! TypeScript extension each expect another form. Here it is reduced to its root once, and both dialects append `/v1/…`
-//! (protocol reference §1.2). A login belongs to one pair of OAuth host and API base; its [`CredentialScope`] names the file that
-//! holds it (kimi-code-2.1 §2.1), so that a test host or the other region can never touch the default login.
+//! (docs/protocol.md#base-url). A login belongs to one pair of OAuth host and API base; its [`CredentialScope`] names the file
+//! that holds it (docs/protocol.md#credential-scopes), so that a test host or the other region can never touch the default login.
 
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// API root of the mainland region, the default (protocol reference §1.1).
+/// API root of the mainland region, the default (docs/protocol.md#hosts-and-regions).
 pub const DEFAULT_BASE_URL: &str = "https://api.kimi.com/coding";
 
 /// The API root of one deployment: no trailing slash, no final `/v1`.
@@ -91,7 +91,8 @@ impl Endpoint {
     }
 }
 
-/// One of the two public deployments (kimi-code-2.1 §1). Accounts, tokens and hosts of one mean nothing to the other.
+/// One of the two public deployments (docs/protocol.md#hosts-and-regions). Accounts, tokens and hosts of one mean nothing to the
+/// other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
     /// `kimi.com`.
@@ -179,7 +180,7 @@ impl CredentialScope {
         *self == Self::of_region(Region::MainlandCn)
     }
 
-    /// Stem of the credential file and of the lock (kimi-code-2.1 §2.1).
+    /// Stem of the credential file and of the lock (docs/protocol.md#credential-scopes).
     pub fn name(&self) -> String {
         if self.is_default() {
             return "kimi-code".to_owned();
@@ -195,7 +196,7 @@ impl CredentialScope {
 mod tests {
     use super::*;
 
-    /// kimi-code-2.1 §2.1 and the capture `credentials-kimi-code-env-89494f7cfcc7062e.json`.
+    /// File names of the official client (docs/protocol.md#credential-scopes).
     #[test]
     fn slots_are_named_exactly_as_the_official_client_names_them() {
         assert_eq!(CredentialScope::of_region(Region::MainlandCn).name(), "kimi-code");

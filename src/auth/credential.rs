@@ -15,7 +15,7 @@ const MAX_REMEMBERED: usize = 64;
 pub enum SuppliedKey<'p> {
     /// Nothing, or nothing but blanks.
     Nothing,
-    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (protocol reference §1.3).
+    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (docs/pi-contract.md#key-syntax).
     Variable,
     /// A key or an access token.
     Token(&'p str),

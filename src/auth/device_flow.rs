@@ -1,4 +1,4 @@
-//! Signing in: the OAuth 2.0 device flow (RFC 8628; protocol reference §3.2, §3.3; kimi-code-2.1 §3.1).
+//! Signing in: the OAuth 2.0 device flow (docs/protocol.md#device-flow).
 //!
 //! A person looks at a code in a browser while we poll. Nothing but a refusal by that person ends it early: rate limits,
 //! server trouble and a lost network are survived, an expired code is replaced by a new one.

@@ -1,7 +1,7 @@
 //! What a token says about itself: whose it is, and when it was issued and ends.
 //!
-//! Access tokens are JWTs (kimi-code-2.1 §3.2). Nobody here verifies them: whether a claim is true is the service's business, and
-//! all that depends on it is which of two files is read, never what is allowed.
+//! Access tokens are JWTs (docs/protocol.md#token-answers). Nobody here verifies them: whether a claim is true is the service's
+//! business, and all that depends on it is which of two files is read, never what is allowed.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

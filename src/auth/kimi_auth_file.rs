@@ -1,4 +1,5 @@
-//! The file that holds a login of the official client (kimi-code-2.1 §2.2) or of its predecessor (protocol reference §4).
+//! The file that holds a login of the official client (docs/protocol.md#official-client-file) or of its predecessor
+//! (docs/protocol.md#old-client-file).
 //!
 //! Reading is tolerant: what cannot be understood counts as "no login here" together with the reason, so that a message can
 //! name it. Writing is strict: only under the file's lock, whole or not at all, and everything that is not ours – unknown
@@ -155,7 +156,7 @@ impl KimiCodeFile {
         self.save(&merged(self.known(), tokens))
     }
 
-    /// Marks the login as refused for good, as the official client does (kimi-code-2.1 §2.2).
+    /// Marks the login as refused for good, as the official client does (docs/protocol.md#revoked-login).
     pub fn write_tombstone(&self) -> Result<()> {
         let mut object = self.known();
         for name in ["access_token", "refresh_token"] {
@@ -278,7 +279,7 @@ mod tests {
         fs::remove_dir_all(home).unwrap();
     }
 
-    /// Protocol reference §4.2: the predecessor writes fractions of seconds.
+    /// The predecessor writes fractions of seconds (docs/protocol.md#old-client-file).
     #[test]
     fn dates_may_be_fractions_or_text() {
         let home = place();

@@ -67,7 +67,7 @@ impl Account {
         Ok(stored)
     }
 
-    /// The slots in which a login without Pi's doing may be found, best first (kimi-code-2.1 §1).
+    /// The slots in which a login without Pi's doing may be found, best first (docs/protocol.md#hosts-and-regions).
     pub fn cli_login_scopes(&self) -> Result<Vec<CredentialScope>> {
         if !self.region_is_open {
             return Ok(vec![self.slot(None)?]);
@@ -93,8 +93,8 @@ impl Account {
     }
 }
 
-/// The region of the login that the official client uses, from its `config.toml` (kimi-code-2.1 §2.3): the managed provider's
-/// OAuth host, or the default slot by its key.
+/// The region of the login that the official client uses, from its `config.toml` (docs/protocol.md#client-configuration): the
+/// managed provider's OAuth host, or the default slot by its key.
 fn chosen_region(home: &Path) -> Option<Region> {
     let text = std::fs::read_to_string(home.join("config.toml")).ok()?;
     let section = text

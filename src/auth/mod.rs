@@ -2,7 +2,8 @@
 //!
 //! Access tokens live 15 minutes, refresh tokens work once, and several programs of a machine share one login: Pi (many at
 //! once), the official client, editors, quota meters. Everything here serves one sentence: one refresh per machine, never a
-//! lost login. `docs/architecture.md` has the whole picture; order of sources and locks: design §5.
+//! lost login. `docs/architecture.md` has the whole picture; order of sources: docs/architecture.md#credential-order; of locks:
+//! docs/architecture.md#refresh-transaction.
 
 pub mod account_id;
 pub mod credential;

@@ -1,4 +1,5 @@
-//! Pi's `auth.json` (protocol reference §4.3), of which one entry is ours. The rules of [`super::kimi_auth_file`] hold here too.
+//! Pi's `auth.json` (docs/pi-contract.md#auth-file), of which one entry is ours. The rules of [`super::kimi_auth_file`] hold here
+//! too.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Tokens, and the one endpoint that issues them (protocol reference §3.3, §3.4).
+//! Tokens, and the one endpoint that issues them (docs/protocol.md#token-answers).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -54,7 +54,7 @@ impl Tokens {
     }
 
     /// Whether it is time to refresh before somebody needs it: less than 5 minutes or half of its life left
-    /// (kimi-code-2.1 §3.2).
+    /// (docs/protocol.md#refresh-threshold).
     pub fn is_due(&self) -> bool {
         let half = Duration::from_secs(self.expires_in / 2);
         self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
@@ -204,7 +204,7 @@ impl TokenEndpoint {
     }
 }
 
-/// What an unsuccessful refresh means (protocol reference §3.4).
+/// What an unsuccessful refresh means (docs/protocol.md#refresh-refusal).
 fn refusal(answer: &TokenResponse, refresh_token: &str) -> Error {
     let status = answer.status.as_u16();
     let reason = answer.reason(&[refresh_token]);
@@ -226,7 +226,7 @@ fn refusal(answer: &TokenResponse, refresh_token: &str) -> Error {
     Error { status: Some(status), ..Error::new(kind, message) }
 }
 
-/// A success that is none: nothing of it may be kept (protocol reference §13, case 16).
+/// A success that is none: nothing of it may be kept (docs/protocol.md#token-answers).
 fn odd(answer: &TokenResponse) -> Error {
     let what = if answer.body.is_object() { "without the expected tokens" } else { "that is not JSON" };
     let kind = ErrorKind::Server(answer.status.as_u16());
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Observed boundaries of the official client: 520 s left no, 440 s left yes (kimi-code-2.1 §3.2).
+    /// Observed boundaries of the official client: 520 s left no, 440 s left yes (docs/protocol.md#refresh-threshold).
     #[test]
     fn a_token_is_due_at_half_its_life_and_never_later_than_five_minutes_before_its_end() {
         assert!(!login("a".into(), 520, 900).is_due());

@@ -1,8 +1,8 @@
 //! Which access tokens belong to one login, where the tokens do not say whose they are.
 //!
-//! Kimi's access tokens name their user (kimi-code-2.1 §3.2). Where they do not, all that is kept per account would be lost with each
-//! rotation, so every exchange leaves a note which token came after which. A missing note (a program that knows nothing of ours
-//! exchanged the token) costs asking and uploading again. None is ever guessed: two accounts must not meet.
+//! Kimi's access tokens name their user (docs/protocol.md#token-answers). Where they do not, all that is kept per account would
+//! be lost with each rotation, so every exchange leaves a note which token came after which. A missing note (a program that knows
+//! nothing of ours exchanged the token) costs asking and uploading again. None is ever guessed: two accounts must not meet.
 
 use std::fs;
 use std::path::Path;

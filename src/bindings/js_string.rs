@@ -1,7 +1,7 @@
 //! Strings on their way to JavaScript and back.
 //!
 //! V8 decodes and encodes UTF-8 at 11 ns per non-ASCII character on the JavaScript thread; the same text as UTF-16, converted on a
-//! worker, costs a fiftieth of that (napi-stack §3.3), and Kimi answers in Chinese a lot.
+//! worker, costs a fiftieth of that (docs/architecture.md#text-as-utf-16), and Kimi answers in Chinese a lot.
 
 use encoding_rs::mem::{convert_str_to_utf16, convert_utf16_to_str_partial};
 use napi::bindgen_prelude::{ToNapiValue, TypeName, Utf16String};

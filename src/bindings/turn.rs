@@ -1,8 +1,8 @@
 //! Starting a turn from JavaScript and handing its frames over.
 //!
 //! A turn pushes: one strong, payload-free threadsafe function per stream, whose callback drains the shared queue on the JavaScript
-//! thread (napi-stack §2.4). It is strong from start to terminal op, so that the process lives as long as the stream, and is
-//! dropped with the task, so that an idle addon never keeps a process alive.
+//! thread (docs/architecture.md#one-function-per-stream). It is strong from start to terminal op, so that the process lives as
+//! long as the stream, and is dropped with the task, so that an idle addon never keeps a process alive.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -18,13 +18,14 @@ impl Dialect {
     }
 
     /// Headers beyond those of every request. The credential travels as `Authorization: Bearer` in both dialects: the
-    /// service takes it here as well as `x-api-key` (protocol reference §7.1), and one place for it is one place to renew.
+    /// service takes it here as well as `x-api-key` (docs/protocol.md#messages-headers), and one place for it is one place to
+    /// renew.
     pub fn headers(self) -> &'static [(&'static str, &'static str)] {
         // A proxy that compresses a stream holds its events back. One that does so unasked is understood all the same.
         const PLAIN: (&str, &str) = ("accept-encoding", "identity");
         match self {
             Self::OpenAi => &[PLAIN],
-            // The beta is for `context_management`, which keeps earlier reasoning (kimi-code-2.1 §6.6).
+            // The beta is for `context_management`, which keeps earlier reasoning (docs/protocol.md#messages-headers).
             Self::Anthropic => {
                 &[PLAIN, ("anthropic-version", "2023-06-01"), ("anthropic-beta", "context-management-2025-06-27")]
             }

@@ -10,8 +10,8 @@ pub enum Identity {
     KimiCode,
 }
 
-/// Names that a custom header can never set: identity, credentials and content (protocol reference §2.5), and what describes the
-/// connection, where a wrong value breaks the request.
+/// Names that a custom header can never set: identity, credentials and content (docs/protocol.md#custom-headers), and what
+/// describes the connection, where a wrong value breaks the request.
 const RESERVED: [&str; 15] = [
     "accept",
     "accept-encoding",
@@ -47,7 +47,7 @@ pub fn custom_headers(text: &str) -> Vec<(String, String)> {
     headers
 }
 
-/// Only printable ASCII survives in a header value (protocol reference §2.4, the official client's rule).
+/// Only printable ASCII survives in a header value (docs/protocol.md#header-values, the official client's rule).
 pub fn ascii(value: &str) -> String {
     value.chars().filter(|c| matches!(c, ' '..='~')).collect::<String>().trim().to_owned()
 }
@@ -60,7 +60,7 @@ fn is_header_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Protocol reference §13, case 69.
+    /// Identity and credentials cannot be overridden (docs/protocol.md#custom-headers).
     #[test]
     fn custom_headers_cannot_touch_identity_or_credentials() {
         let text = "X-Team: kernel\nAuthorization: Bearer stolen\nx-msh-platform: kimi_code_cli\nUser-Agent: me\n\

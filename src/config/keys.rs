@@ -45,7 +45,7 @@ const fn personal(key: Key) -> Key {
     Key { reach: SettingScope::Home, ..key }
 }
 
-/// All settings, in the order in which they are shown. Variables: protocol reference §1.3, kimi-code-2.1 §11.
+/// All settings, in the order in which they are shown. Variables: docs/protocol.md#environment-variables.
 pub const KEYS: &[Key] = &[
     key(
         "protocol",

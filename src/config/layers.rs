@@ -242,7 +242,7 @@ impl Merge {
     }
 }
 
-/// Zero and less have always meant "no cap" in this variable (kimi-code-2.1 §6.2).
+/// Zero and less have always meant "no cap" in this variable (docs/protocol.md#output-cap).
 fn read_variable(key: &Key, text: &str) -> Option<Value> {
     if key.path == "model.maxCompletionTokens" && text.parse::<i64>().is_ok_and(|number| number <= 0) {
         return Some(0.into());

@@ -2,7 +2,7 @@
 //!
 //! Settings come in layers ([`layers`]): defaults, the home file, the project file, variables, overrides. One table ([`keys`])
 //! says what each of them accepts. What is no setting – proxies, certificates, the API key – comes from the environment
-//! alone. Names: protocol reference §1.3, kimi-code-2.1 §11; ours are listed in docs/ENV.md and docs/settings.md.
+//! alone. Names: docs/protocol.md#environment-variables; ours are listed in docs/ENV.md and docs/settings.md.
 
 mod edit;
 mod environment;

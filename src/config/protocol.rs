@@ -21,7 +21,7 @@ impl Dialect {
     }
 
     /// The dialect of a model: what the catalog says about it wins over what is configured. The catalog knows `anthropic`
-    /// only, everything else it may say means the chat dialect (kimi-code-2.1 §5).
+    /// only, everything else it may say means the chat dialect (docs/protocol.md#model-fields).
     pub fn of_model(protocol: Option<&str>, configured: Option<Self>) -> Self {
         match protocol.map(str::trim).filter(|protocol| !protocol.is_empty()) {
             Some(protocol) => Self::named(protocol).unwrap_or_default(),
@@ -34,7 +34,7 @@ impl Dialect {
 mod tests {
     use super::*;
 
-    /// Protocol reference §13, case 22.
+    /// The protocol of a model outranks the setting (docs/protocol.md#model-fields).
     #[test]
     fn the_models_own_protocol_wins_over_the_configured_one() {
         let anthropic = Some(Dialect::Anthropic);

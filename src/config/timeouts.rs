@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Pi's default for `timeoutMs`; any other value is the person's wish (pi-extension §3.4).
+/// Pi's default for `timeoutMs`; any other value is the person's wish (docs/pi-contract.md#stream-options).
 const PI_DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Prompt size above which the first meaning may take twice as long.

@@ -68,7 +68,7 @@ pub fn html_title(body: &str) -> Option<String> {
     (!title.is_empty()).then_some(title)
 }
 
-/// Classifies an unsuccessful HTTP answer (protocol reference §11.1–11.3, kimi-code-2.1 §10).
+/// Classifies an unsuccessful HTTP answer (docs/protocol.md#error-bodies, docs/protocol.md#error-wordings).
 pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, trace_id: Option<String>) -> Error {
     let (text, label) = service_text(body);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
@@ -130,7 +130,7 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
     {
         return ErrorKind::Entitlement;
     }
-    // Inside a stream there is no status; these are the words of the service's own 401 (protocol reference §11.2).
+    // Inside a stream there is no status; these are the words of the service's own 401 (docs/protocol.md#errors-in-streams).
     let refused = label.contains("invalid_authentication") || text.contains("api key appears to be invalid");
     if status == Some(401) || (status.is_none() && refused) {
         return ErrorKind::Unauthorized;
@@ -220,7 +220,7 @@ fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
     }
 }
 
-/// `exceed(ed|s|ing)? (the )?max(imum)? token` (protocol reference §11.3).
+/// `exceed(ed|s|ing)? (the )?max(imum)? token` (docs/protocol.md#error-wordings).
 fn exceeds_tokens(text: &str) -> bool {
     text.split("exceed").skip(1).any(|rest| {
         let rest = ["ed ", "s ", "ing ", " "].iter().find_map(|ending| rest.strip_prefix(ending)).unwrap_or_default();
@@ -237,7 +237,7 @@ mod tests {
         from_response(status, body, None, None).kind
     }
 
-    /// Protocol reference §11.1 and kimi-code-2.1 §10, row by row.
+    /// Row by row: docs/protocol.md#error-bodies, docs/protocol.md#retry-guidance.
     #[test]
     fn every_known_answer_has_its_kind() {
         let invalid = r#"{"error":{"message":"The API Key appears to be invalid or may have expired. Please verify your credentials and try again.","type":"invalid_authentication_error"}}"#;

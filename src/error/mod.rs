@@ -1,8 +1,8 @@
 //! One error type for the whole core.
 //!
 //! An error is typed once, where it arises; its [`ErrorKind`] then decides whether a retry is allowed, what a person reads and
-//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: protocol reference §11,
-//! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
+//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: docs/protocol.md#error-bodies,
+//! docs/protocol.md#error-wordings (what the service says), docs/pi-contract.md#error-words (which words make Pi act).
 
 mod classify;
 mod pi_message;
@@ -124,7 +124,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same request may succeed if it is simply sent again (kimi-code-2.1 §10).
+    /// Whether the same request may succeed if it is simply sent again (docs/protocol.md#retry-guidance).
     pub fn retryable(&self) -> bool {
         match self {
             Self::Timeout(_)

@@ -1,7 +1,8 @@
 //! The wording that makes Pi do the right thing.
 //!
-//! Pi decides by matching words in `errorMessage` whether it compacts the conversation, asks again or stops (pi-extension §3.11).
-//! Its patterns include bare numbers such as `500`, which a token count or a trace id may contain by accident.
+//! Pi decides by matching words in `errorMessage` whether it compacts the conversation, asks again or stops
+//! (docs/pi-contract.md#error-words). Its patterns include bare numbers such as `500`, which a token count or a trace id may
+//! contain by accident.
 
 use std::time::Duration;
 
@@ -126,7 +127,8 @@ mod tests {
         from_response(status, &body, None, None)
     }
 
-    /// pi-extension §3.11: Pi retries by matching words, so an error that was retried to the end must be final there.
+    /// Pi retries by matching words (docs/pi-contract.md#error-words), so an error that was retried to the end must be final
+    /// there.
     #[test]
     fn a_used_up_retry_budget_reads_as_final() {
         let error = answer(429, "too many requests");

@@ -42,7 +42,7 @@ fn token() -> &'static str {
 pub enum Shape {
     /// Value of `image_url` and `video_url`: `{"url":"ms://ID","id":"ID"}`, as the official client sends it.
     OpenAi,
-    /// Value of `source`: `{"type":"url","url":"ms://ID"}` (protocol reference §8.3).
+    /// Value of `source`: `{"type":"url","url":"ms://ID"}` (docs/protocol.md#file-references).
     Anthropic,
 }
 

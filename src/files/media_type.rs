@@ -1,9 +1,9 @@
 //! The real type of a file, from its first bytes.
 //!
 //! Extensions and MIME types lie: a JPEG called `.png` is refused, and because Pi repeats the history, it makes every later
-//! request of the session fail (users.md §1.8).
+//! request of the session fail (docs/protocol.md#media-types).
 
-/// Largest file that the service documents to take (users.md §1.12, kimi-code-2.1 §7).
+/// Largest file that the service documents to take (docs/protocol.md#file-limits).
 pub const MAX_FILE: u64 = 100 << 20;
 
 /// What a file is for the service.
@@ -32,7 +32,7 @@ pub struct MediaType {
     pub kind: MediaKind,
     /// `image/png` …
     pub mime: &'static str,
-    /// The name under which it is uploaded (protocol reference §8.1).
+    /// The name under which it is uploaded (docs/protocol.md#upload-request).
     pub file_name: &'static str,
 }
 
@@ -60,7 +60,7 @@ const AVI: MediaType = video("video/x-msvideo", "upload.avi");
 const FLV: MediaType = video("video/x-flv", "upload.flv");
 const THREE_GPP: MediaType = video("video/3gpp", "upload.3gp");
 
-/// Everything Kimi takes (kimi-code-2.1 §7, protocol reference §8.1).
+/// Everything Kimi takes (docs/protocol.md#media-types).
 const ACCEPTED: [MediaType; 15] =
     [PNG, JPEG, GIF, WEBP, BMP, HEIC, HEIF, MP4, MPEG, QUICKTIME, WEBM, MATROSKA, AVI, FLV, THREE_GPP];
 

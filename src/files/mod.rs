@@ -1,9 +1,9 @@
 //! Images and videos: what they are, and how they reach the service.
 //!
 //! Pi re-sends every image of the history with every turn. Kimi's Files API takes a file once and accepts `ms://<id>` from then
-//! on (protocol reference §8). Three promises are kept here: content is uploaded once per account, whatever happens to
+//! on (docs/protocol.md#files-api). Three promises are kept here: content is uploaded once per account, whatever happens to
 //! tokens, processes and sessions; a reference always belongs to exactly the content it stands for; and an id that
-//! works never changes, because it is part of the prompt prefix that the service caches (protocol reference §12, row 16).
+//! works never changes, because it is part of the prompt prefix that the service caches (docs/protocol.md#prompt-cache).
 //!
 //! ```text
 //! media_item   one image or video: its bytes, seen once, and what was found out about it · reader  base64 → bytes · sniff  bytes → type

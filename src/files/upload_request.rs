@@ -1,7 +1,8 @@
-//! The request that uploads a file (protocol reference §8.1): two parts, `file` and `purpose`, as the official client sends them.
+//! The request that uploads a file (docs/protocol.md#upload-request): two parts, `file` and `purpose`, as the official client
+//! sends them.
 //!
 //! The request refers to the bytes that we have, so a file costs no second copy; and because they stay, it can be built anew
-//! for every attempt (protocol reference §13, case 61).
+//! for every attempt (docs/protocol.md#upload-request).
 
 use std::convert::Infallible;
 use std::sync::Arc;

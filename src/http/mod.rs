@@ -1,7 +1,8 @@
 //! The shared connection pools.
 //!
 //! One pool per set of network settings and process: turns of all sessions share connections, and two sessions behind
-//! different proxies never share any. Nothing about accounts lives here. Sources: napi-stack §4, users.md §1.16.
+//! different proxies never share any. Nothing about accounts lives here. Sources: docs/architecture.md#http-clients,
+//! docs/protocol.md#proxies-and-loopback.
 
 pub mod redact;
 pub mod retry;
@@ -78,7 +79,7 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("no HTTP client: {}", cause_chain(&error))))
 }
 
-/// The loopback is always direct, whatever the environment says (protocol reference §13, case 70).
+/// The loopback is always direct, whatever the environment says (docs/protocol.md#proxies-and-loopback).
 fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
     let direct = format!("{},localhost,127.0.0.0/8,::1", settings.no_proxy.as_deref().unwrap_or_default());
     let no_proxy = || NoProxy::from_string(&direct);

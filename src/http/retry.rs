@@ -1,7 +1,7 @@
 //! What may be tried again, how often and when.
 //!
 //! Pi and the service both have opinions: the service sends `Retry-After`, Pi passes `maxRetryDelayMs`. Only requests of which
-//! nothing visible has come through are repeated; the turn sees to that. Source: kimi-code-2.1 §10.
+//! nothing visible has come through are repeated; the turn sees to that. Source: docs/protocol.md#retry-guidance.
 
 use crate::config::RetryPolicy;
 use std::time::{Duration, SystemTime};

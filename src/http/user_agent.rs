@@ -1,7 +1,8 @@
 //! Who we say we are, and which extra headers may travel along.
 //!
 //! An honest User-Agent that begins exactly as Pi's own does, because the service is known to accept that one and clients
-//! that imitated the official CLI were banned (users.md §1.11). Header rules: protocol reference §2.4, §2.5.
+//! that imitated the official CLI were banned (docs/protocol.md#identity-gate). Header rules: docs/protocol.md#header-values,
+//! docs/protocol.md#custom-headers.
 
 use crate::config::{Identity, ascii};
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use serde::Deserialize;
 use crate::VERSION;
 use crate::storage::private_file::create_private_dir;
 
-/// Release of the official client whose headers are sent where the user has asked for its identity (kimi-code-2.1 §4).
+/// Release of the official client whose headers are sent where the user has asked for its identity
+/// (docs/protocol.md#identity-headers).
 const OFFICIAL_VERSION: &str = "2.1.0";
 
 /// The program around us, as far as it tells. All fields may be missing.
@@ -79,7 +81,7 @@ impl Host {
 }
 
 /// The id of this installation, shared with the official client: `<kimi home>/device_id`, taken as it is in any form and
-/// created as a UUID (protocol reference §2.2). Where it cannot be written, it lasts as long as the process.
+/// created as a UUID (docs/protocol.md#device-id). Where it cannot be written, it lasts as long as the process.
 pub fn device_id(kimi_home: &Path) -> String {
     let path = kimi_home.join("device_id");
     let read = || fs::read_to_string(&path).ok().map(|text| ascii(&text)).filter(|id| !id.is_empty());
@@ -129,7 +131,7 @@ mod tests {
         assert_eq!(Host::default().user_agent(), format!("pi-provider-kimi-code/{VERSION}"));
     }
 
-    /// kimi-code-2.1 §4; nothing of it is sent unless somebody asked for it.
+    /// The headers of docs/protocol.md#identity-headers; nothing of it is sent unless somebody asked for it.
     #[test]
     fn the_official_identity_is_complete_and_never_accidental() {
         let host = Host {

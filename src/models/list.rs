@@ -1,4 +1,4 @@
-//! `GET /models` → entries that make sense (protocol reference §5, kimi-code-2.1 §5).
+//! `GET /models` → entries that make sense (docs/protocol.md#model-list).
 //!
 //! The list decides what exists: unknown ids appear, vanished ones disappear. What a model can do is taken from the list where it
 //! says so and from the fallback table where it does not; an entry that makes no sense is skipped with a log line.
@@ -137,7 +137,7 @@ fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
     })
 }
 
-/// A whole number, also as `262144.0` or `"262144"`: the service writes its other numbers as text (protocol reference §10.1).
+/// A whole number, also as `262144.0` or `"262144"`: the service writes its other numbers as text (docs/protocol.md#usages).
 fn whole(value: &Value) -> Option<u64> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
     (number >= 0.0 && number <= MAX_WINDOW as f64 && number.fract() == 0.0).then_some(number as u64)
@@ -168,14 +168,14 @@ impl Entry {
     }
 }
 
-/// A model without a price of its own costs nothing, unless its name says that it is a fast one (protocol reference §5.4).
+/// A model without a price of its own costs nothing, unless its name says that it is a fast one (docs/protocol.md#known-models).
 fn prices_by_name(name: &str) -> Prices {
     let name: String = name.to_ascii_lowercase().split_whitespace().collect();
     let fast = fallback().into_iter().find(|model| model.id == "kimi-for-coding-highspeed");
     if name.contains("highspeed") { fast.map(|model| model.cost).unwrap_or_default() } else { Prices::default() }
 }
 
-/// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (protocol reference §1.3).
+/// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
 pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
         let wishes = settings.wishes(&model.id);
@@ -204,7 +204,7 @@ mod tests {
         model.thinking_level_map.iter().filter(|(_, wire)| !wire.is_null()).map(|(level, _)| level.as_str()).collect()
     }
 
-    /// Protocol reference §5.1.
+    /// Members as in docs/protocol.md#model-fields.
     #[test]
     fn a_live_answer_becomes_pis_models() {
         let entries = read(json!([

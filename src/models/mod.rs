@@ -1,7 +1,8 @@
 //! The models: what the service lists, what it listed last time, and what is known without having asked it ever.
 //!
-//! Pi's list comes from disk, at once and offline; asking the service happens behind its back and replaces the list. Sources: pi-extension §2.9 (Pi 0.87.1's
-//! table), protocol reference §5.4 (prices, informational: the plan is quota based), §5.5 (efforts).
+//! Pi's list comes from disk, at once and offline; asking the service happens behind its back and replaces the list. Sources:
+//! docs/pi-contract.md#model-table (Pi 0.87.1's table), docs/protocol.md#known-models (prices, informational: the plan is quota
+//! based), docs/protocol.md#thinking-efforts.
 
 pub mod cache;
 pub mod list;
@@ -130,8 +131,8 @@ pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
 /// "off" for such a model with a 400, while thinking where it could have been off merely costs tokens.
 type Efforts<'e> = [&'e str];
 
-/// The models that exist as far as we know without a catalog. Windows are those of every plan (protocol reference §5.4): the room
-/// for an answer follows from them, and more than a plan gives may be refused.
+/// The models that exist as far as we know without a catalog. Windows are those of every plan
+/// (docs/protocol.md#membership-levels): the room for an answer follows from them, and more than a plan gives may be refused.
 pub fn fallback() -> Vec<Model> {
     const ALL: &[&str] = &["low", "high", "max"];
     vec![
@@ -155,7 +156,7 @@ fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], e
         max_tokens,
         protocol: None,
         video: id != "k3-256k",
-        // The captured catalogue says so of this model only (kimi-code-2.1 §5).
+        // The captured catalogue says so of this model only (docs/protocol.md#model-fields).
         compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }
 }
@@ -179,7 +180,7 @@ fn level_map(efforts: &Efforts<'_>, can_be_off: bool) -> Map<String, Value> {
 mod tests {
     use super::*;
 
-    /// Protocol reference §1.3: old versions of Pi pass the name of the variable.
+    /// Old versions of Pi pass the name of the variable (docs/pi-contract.md#key-syntax).
     #[test]
     fn a_list_is_found_however_the_same_key_was_passed() {
         let home = tempfile::tempdir().unwrap();

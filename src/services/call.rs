@@ -1,4 +1,4 @@
-//! One call of one of Kimi's own tools (protocol reference §9).
+//! One call of one of Kimi's own tools (docs/protocol.md#plan-tools).
 //!
 //! A call is one `POST` with the login's bearer token and the id of the model's tool call. Everything about it that does not
 //! depend on the tool is here: who may call, the clock over the whole of it, the one replay after a 401, the size of an
@@ -27,13 +27,13 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
 use crate::http::user_agent::Host;
 
-/// One tool call in all: connection, waiting, reading, the replay after a 401 (protocol reference §9).
+/// One tool call in all: connection, waiting, reading, the replay after a 401 (docs/protocol.md#plan-tools).
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// An answer beyond this is not read to its end, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// Headers that name a request for Moonshot's support, the first non-blank one counts (protocol reference §2.6).
+/// Headers that name a request for Moonshot's support, the first non-blank one counts (docs/protocol.md#request-ids).
 const REQUEST_ID: [&str; 5] = ["x-request-id", "x-trace-id", "x-msh-request-id", "x-msh-trace-id", "request-id"];
 
 /// A call as JavaScript asks for it.
@@ -151,8 +151,8 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The services take a login's token only (protocol reference §9). A static key stays a static key, so it is refused here, in
-/// words.
+/// The services take a login's token only (docs/protocol.md#plan-tools). A static key stays a static key, so it is refused here,
+/// in words.
 async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
     let refused = |why: &str| {
         let message = format!("{why} Sign in with /login kimi-coding.");
@@ -187,7 +187,7 @@ impl Service {
         &self.kimi.config.endpoint
     }
 
-    /// Where the data sources are (protocol reference §1.3).
+    /// Where the data sources are (docs/protocol.md#environment-variables).
     pub fn datasources(&self) -> Result<String> {
         let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
         let usable =
@@ -214,7 +214,7 @@ impl Service {
         ];
         let response = self.kimi.send_json(url, token, body, &extra).await?;
         let request_id = request_id(&response);
-        // Nothing but 200 carries an answer (protocol reference §9.1).
+        // Nothing but 200 carries an answer (docs/protocol.md#plan-tools).
         if response.status() != StatusCode::OK {
             return Err(Error { trace_id: request_id, ..failed(response).await });
         }

@@ -1,4 +1,4 @@
-//! A page as Markdown, fetched by the service (protocol reference §9.2).
+//! A page as Markdown, fetched by the service (docs/protocol.md#fetch).
 //!
 //! The service does the fetching, always: nothing is ever downloaded from this machine in its place, so an address inside
 //! somebody's network is out of reach whoever names it.

@@ -3,7 +3,7 @@
 //! The names come from a server and the wish from a model, so neither is trusted: a file is written only where the model
 //! asked for one, only inside the project folder, never through a symlink or `..`, and over an existing file only if exactly
 //! that name was asked for. Everything else is listed with its size. The rule which names belong to a wish is the official
-//! plugin's (protocol reference §9.3).
+//! plugin's (docs/protocol.md#data-sources).
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};

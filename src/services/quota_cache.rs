@@ -17,7 +17,7 @@ use crate::client::Kimi;
 use crate::error::Result;
 use crate::storage::private_file::replace;
 
-/// Longest wait for an answer (kimi-code-2.1 §9).
+/// Longest wait for an answer (docs/protocol.md#usages).
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// An answer beyond this is not a quota.

@@ -1,4 +1,4 @@
-//! A quota error that says which window is used up and when it opens again (users.md §1.3).
+//! A quota error that says which window is used up and when it opens again (docs/protocol.md#quota-errors).
 //!
 //! The service's own text rarely says so; `/usages` does. Asking takes one request, a few seconds at most, and only helps: where
 //! nothing can be found out the error stays as it is.

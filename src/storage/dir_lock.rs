@@ -2,7 +2,7 @@
 //!
 //! Pi and the official client guard their credential files with it: a directory `<file>.lock` whose modification time the
 //! holder keeps fresh. They touch it from the JavaScript thread, which a long computation can stall until others take the
-//! lock for abandoned; ours is touched by a thread of its own. Protocol: reference §3.8 (steps 1–6), napi-stack §6.1.
+//! lock for abandoned; ours is touched by a thread of its own. Protocol: docs/protocol.md#lock-protocol.
 //!
 //! Additions that the npm package understands without knowing them: a holder looks once more whether the lock is still its
 //! own before it does anything that cannot be undone ([`Lock::is_held`]); a lock whose time lies in the future is abandoned

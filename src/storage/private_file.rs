@@ -86,7 +86,7 @@ pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// The official client's form of a temporary name: `<file>.tmp.<pid>.<8 hex>` (kimi-code-2.1 §2.2).
+/// The official client's form of a temporary name: `<file>.tmp.<pid>.<8 hex>` (docs/protocol.md#official-client-file).
 fn sibling(target: &Path) -> PathBuf {
     let mut name = OsString::from(target);
     name.push(format!(".tmp.{}.{:08x}", std::process::id(), rand::random::<u32>()));

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::dir_lock::{Lock, Waiter};
 use crate::storage::private_file::create_private_dir;
 
-/// After this the official client's lock counts as abandoned (protocol reference §3.8).
+/// After this the official client's lock counts as abandoned (docs/protocol.md#refresh-lock).
 const KIMI_STALE: Duration = Duration::from_secs(5);
 
 /// After this Pi's does.
@@ -67,7 +67,7 @@ impl Account {
         }
         let directory = self.paths.kimi_home.join("oauth");
         let sentinel = directory.join(slot.name());
-        // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
+        // The official client locks an empty file of this name and creates it first (docs/protocol.md#refresh-lock).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
             let mut options = OpenOptions::new();

@@ -9,7 +9,8 @@
 //! 4. the official client's file, then Pi's. If the process dies in between, the next reader adopts from the first.
 //!
 //! A transaction runs on a thread of its own: file systems block, and nothing the caller does – aborting, ending, being
-//! busy – may interrupt it between 3 and 4. Sources: design §5, protocol reference §3.6–3.9, kimi-code-2.1 §3.2.
+//! busy – may interrupt it between 3 and 4. Sources: docs/protocol.md#refresh-under-the-lock,
+//! docs/architecture.md#refresh-transaction.
 
 mod locks;
 pub mod single_flight;

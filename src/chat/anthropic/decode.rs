@@ -1,7 +1,7 @@
-//! Events of the Anthropic dialect → deltas (protocol reference §7.3).
+//! Events of the Anthropic dialect → deltas (docs/protocol.md#messages-events).
 //!
 //! Blocks are routed by `index` and may be open side by side. Kimi's compatible endpoint leaves out much of what Anthropic's own
-//! always sends: initial fields, signatures, `content_block_stop`, `stop_reason` (§13, cases 53–58).
+//! always sends: initial fields, signatures, `content_block_stop`, `stop_reason` (docs/protocol.md#messages-events).
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Conversation → request body of the Anthropic dialect (protocol reference §7.2, kimi-code-2.1 §6.6).
+//! Conversation → request body of the Anthropic dialect (docs/protocol.md#messages-body).
 //!
 //! The dialect knows two roles only. Everything between two answers becomes one user message, which also brings all results
 //! of one answer together as it demands; instructions that come later stand there as `<system>` text, where they were given,
@@ -130,7 +130,7 @@ fn assistant<'a>(answer: &'a AssistantItem<'a>, thinks: bool) -> Vec<WireBlock<'
             }
         }
     }
-    // An answer that called tools while thinking is refused without its reasoning (protocol reference §7.2).
+    // An answer that called tools while thinking is refused without its reasoning (docs/protocol.md#messages-thinking).
     if thinks && !reasoned && answer.has_calls() {
         content.insert(0, WireBlock::Thinking { thinking: "", signature: None });
     }
@@ -241,7 +241,7 @@ struct Edit<'a> {
     keep: &'a str,
 }
 
-/// The service accepts the marks and caches without them too (protocol reference §12); the official client sends them.
+/// The service accepts the marks and caches without them too (docs/protocol.md#prompt-cache); the official client sends them.
 const EPHEMERAL: TypeMember = TypeMember { kind: "ephemeral" };
 
 #[derive(Serialize)]

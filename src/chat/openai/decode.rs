@@ -1,4 +1,4 @@
-//! Events of the OpenAI dialect → deltas (protocol reference §6.6, §6.7; kimi-code-2.1 §6.5).
+//! Events of the OpenAI dialect → deltas (docs/protocol.md#chat-events).
 
 use std::borrow::Cow;
 
@@ -259,7 +259,7 @@ impl OpenAiDecoder {
         };
         let mut details = std::mem::take(&mut self.details);
         details.sort_by_key(|detail| detail.index);
-        // The index must not come back: the service answers it with a 400 (kimi-code-2.1 §6.3).
+        // The index must not come back: the service answers it with a 400 (docs/protocol.md#reasoning-details).
         let list = details
             .into_iter()
             .map(|detail| {
@@ -272,7 +272,7 @@ impl OpenAiDecoder {
         emit(Delta::ThinkingDetails(slot, list));
     }
 
-    /// One piece of a tool call; the rules are protocol reference §6.6, "fragments", 1–8.
+    /// One piece of a tool call; the rules are those of docs/protocol.md#tool-call-fragments.
     fn call(&mut self, piece: &CallPiece<'_>, emit: &mut Emit<'_>) {
         let function = piece.function.0.as_ref();
         let name = function.map_or("", |function| function.name.as_str());

@@ -1,4 +1,4 @@
-//! Conversation → request body of the OpenAI dialect (protocol reference §6.2–6.5, kimi-code-2.1 §6).
+//! Conversation → request body of the OpenAI dialect (docs/protocol.md#chat-body).
 //!
 //! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
 //! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// The captured second turn of the official client (kimi-code-2.1 §6).
+    /// The captured second turn of the official client (docs/protocol.md#openai-dialect).
     #[test]
     fn a_tool_turn_looks_like_the_official_clients() {
         let json = r#"{"messages":[{"role":"system","content":"Be brief.","toolsAdded":[{"name":"Read","description":"d","parameters":{"type":"object"}}]},

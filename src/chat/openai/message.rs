@@ -1,4 +1,4 @@
-//! One turn of the conversation → one message (protocol reference §6.4).
+//! One turn of the conversation → one message (docs/protocol.md#messages).
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::files::{MediaKind, MediaRef};
 /// What a tool said that said nothing; Pi's words.
 const NO_OUTPUT: &str = "(no tool output)";
 
-/// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).
+/// Where the service misses reasoning that is not there (docs/protocol.md#reasoning-replay).
 #[derive(Clone, Copy)]
 pub struct Replay {
     /// In every answer.

@@ -1,4 +1,4 @@
-//! Tools on the wire, at the top level and in messages alike (protocol reference §6.5).
+//! Tools on the wire, at the top level and in messages alike (docs/protocol.md#tools).
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;

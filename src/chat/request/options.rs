@@ -43,7 +43,7 @@ impl BodyOptions {
         self.thinking.as_ref().is_some_and(|thinking| thinking.enabled() && thinking.keep.as_deref() == Some("all"))
     }
 
-    /// The tool choice as the service accepts it: while the model thinks, nothing can be forced (protocol reference §6.2).
+    /// The tool choice as the service accepts it: while the model thinks, nothing can be forced (docs/protocol.md#chat-body).
     pub fn allowed_tool_choice(&self) -> Option<ToolChoice> {
         match &self.tool_choice {
             Some(ToolChoice::Required | ToolChoice::Named(_)) if self.thinks() => Some(ToolChoice::Auto),
@@ -142,7 +142,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 /// Members that a caller wants at the top level, in the form that the service takes.
 ///
 /// `extra_body` is an idea of client libraries: its members belong to the top level, where members that are already there
-/// win; inside it they would be ignored without a word. `reasoning_effort` is refused or ignored (protocol reference §6.2).
+/// win; inside it they would be ignored without a word. `reasoning_effort` is refused or ignored (docs/protocol.md#chat-body).
 /// `own` are our names for the output cap and for what the other dialect calls it.
 pub fn flatten_extra_body(wanted: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> Map<String, Value> {
     let mut extra = wanted.clone();

@@ -1,7 +1,7 @@
 //! Pi's reasoning level × what the model can → wire fields.
 //!
 //! The service thinks by default in the OpenAI dialect, so "off" has to be said explicitly; and it takes only the efforts that
-//! a model advertises (protocol reference §5.5, §6.3; kimi-code-2.1 §6.1).
+//! a model advertises (docs/protocol.md#thinking-efforts).
 
 use std::collections::HashMap;
 

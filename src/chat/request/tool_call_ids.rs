@@ -1,7 +1,7 @@
 //! Ids of tool calls, unique in a conversation.
 //!
 //! Moonshot's models count `Read:0`, `Read:1` anew in every answer, but Pi keys its rows on the id and the service refuses a request
-//! that names one twice (protocol reference §6.4, rules 6 and 7). So a repeated id gets a suffix, once and for all: before
+//! that names one twice (docs/protocol.md#tool-call-ids). So a repeated id gets a suffix, once and for all: before
 //! Pi hears of the call, and by the same rule for histories that others have recorded.
 
 use std::collections::{HashMap, HashSet};

@@ -1,8 +1,8 @@
 //! Removes the service's "(Empty response: …)" text.
 //!
 //! When a turn produced thinking only, some paths of the service wrap it into a text block that begins with exactly this marker
-//! (protocol reference §6.9). The block must not reach the user, the marker may be split over pieces, and ordinary text that
-//! merely starts alike must keep streaming.
+//! (docs/protocol.md#empty-response-text). The block must not reach the user, the marker may be split over pieces, and ordinary
+//! text that merely starts alike must keep streaming.
 
 const MARKER: &str = "(Empty response:";
 

@@ -32,9 +32,9 @@ pub enum Delta<'a> {
         /// The service hides the text and sent an opaque payload as signature.
         redacted: bool,
     },
-    /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (protocol reference §6.6).
+    /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (docs/protocol.md#chat-events).
     Thinking(BlockId, &'a str),
-    /// Opaque reasoning entries that have to be replayed, all of them (kimi-code-2.1 §6.3).
+    /// Opaque reasoning entries that have to be replayed, all of them (docs/protocol.md#reasoning-details).
     ThinkingDetails(BlockId, Vec<Value>),
     /// A signature that arrived after the thinking text.
     Signature(BlockId, &'a str),

@@ -1,9 +1,10 @@
 //! Deltas → frames at display rate.
 //!
-//! A screen shows at most sixty pictures a second and Pi lays its Markdown out anew for each event (pi-extension §3.7), so one
-//! crossing per token would be waste. The first meaning is handed over at once; after that what arrives is merged and handed
-//! over once per [`INTERVAL`]. Merging also happens while JavaScript is busy, so a slow consumer costs memory for text, never
-//! for events; beyond [`HIGH_WATER`] the socket is not read until JavaScript has caught up.
+//! A screen shows at most sixty pictures a second and Pi lays its Markdown out anew for each event
+//! (docs/pi-contract.md#cost-per-event), so one crossing per token would be waste. The first meaning is handed over at once;
+//! after that what arrives is merged and handed over once per [`INTERVAL`]. Merging also happens while JavaScript is busy, so a
+//! slow consumer costs memory for text, never for events; beyond [`HIGH_WATER`] the socket is not read until JavaScript has
+//! caught up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

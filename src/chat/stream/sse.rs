@@ -1,9 +1,9 @@
 //! Bytes → server-sent events, incremental and without copying what is already contiguous.
 //!
 //! Follows the WHATWG rules (LF, CRLF and CR line ends, BOM, comments, several `data:` lines) with two deliberate
-//! tolerances of the service's clients: an event that lacks its final blank line or newline still counts (protocol reference
-//! §6.9). Works on bytes, so a UTF-8 sequence may be split anywhere; an event over [`MAX_EVENT_BYTES`] is an error
-//! instead of an allocation.
+//! tolerances of the service's clients: an event that lacks its final blank line or newline still counts
+//! (docs/protocol.md#event-stream-format). Works on bytes, so a UTF-8 sequence may be split anywhere; an event over
+//! [`MAX_EVENT_BYTES`] is an error instead of an allocation.
 
 use memchr::{memchr, memchr2};
 

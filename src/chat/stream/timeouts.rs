@@ -1,8 +1,8 @@
 //! Three clocks that tell a healthy long think from a dead stream.
 //!
 //! They run in the reader task, where a busy JavaScript thread cannot distort them. Only *meaning* resets them: a comment line
-//! or a ping proves that the socket lives, not that the model does (users.md §1.1: streams hung silently for hours behind
-//! keep-alives, and short watchdogs killed healthy requests at every attempt).
+//! or a ping proves that the socket lives, not that the model does (docs/protocol.md#stream-errors: streams hung silently for
+//! hours behind keep-alives, and short watchdogs killed healthy requests at every attempt).
 
 use crate::config::TimeoutLimits;
 use std::time::Duration;

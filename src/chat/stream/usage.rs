@@ -1,7 +1,7 @@
 //! Token counts as the service reports them.
 //!
 //! Gateways answer in both conventions at once, with numbers as strings and details missing; nothing of that may end a turn
-//! (protocol reference §6.7, §7.3, §13 cases 37 and 57).
+//! (docs/protocol.md#chat-usage, docs/protocol.md#messages-usage).
 
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(read(json!("none")), (None, None));
     }
 
-    /// Protocol reference §7.3: the endpoint reports both conventions at once.
+    /// The endpoint reports both conventions at once (docs/protocol.md#messages-usage).
     #[test]
     fn both_conventions_at_once_agree() {
         let both = json!({"prompt_tokens": 11272, "input_tokens": 264, "output_tokens": 5,

@@ -187,7 +187,8 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
 }
 
 /// Tokens that an answer may have: what the window leaves beside the prompt and the reserve that Pi keeps as well
-/// (pi-extension §3.6). Reasoning counts, so nothing but the window limits it, as in the official client (kimi-code-2.1 §6.2).
+/// (docs/pi-contract.md#token-estimate). Reasoning counts, so nothing but the window limits it, as in the official client
+/// (docs/protocol.md#output-cap).
 fn answer_room(window: u64, prompt: u64) -> u64 {
     const RESERVE: u64 = 4096;
     match window {

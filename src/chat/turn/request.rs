@@ -79,7 +79,7 @@ pub struct TurnModel {
 
 impl TurnModel {
     /// For a model that the catalog does not list. Pi's entries have no word for videos; nearly all models that take images
-    /// take videos as well (kimi-code-2.1 §5).
+    /// take videos as well (docs/protocol.md#media-types).
     pub fn takes_videos(&self) -> bool {
         self.input.iter().any(|input| matches!(input.as_str(), "image" | "video"))
     }
@@ -87,7 +87,7 @@ impl TurnModel {
 
 impl TurnOptions {
     /// `policy` as far as this request does not say otherwise. Pi passes `maxRetries` only where its setting
-    /// `retry.provider.maxRetries` is set (pi-extension §3.4).
+    /// `retry.provider.maxRetries` is set (docs/pi-contract.md#stream-options).
     pub fn retry(&self, policy: RetryPolicy) -> RetryPolicy {
         RetryPolicy {
             // The cast saturates.
@@ -97,7 +97,7 @@ impl TurnOptions {
     }
 }
 
-/// The members of Pi's stream options that we understand (pi-extension §3.4).
+/// The members of Pi's stream options that we understand (docs/pi-contract.md#stream-options).
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TurnOptions {

@@ -3,7 +3,7 @@
 //! One small file per content under `uploads/<scope>/`, replaced atomically: concurrent processes never see half an entry, a
 //! damaged entry costs one upload, and every file may be deleted at any time. The scope is a hash of API root and account, so
 //! two logins on one machine, or two regions, never share an id; access tokens take no part, because they rotate every
-//! few minutes (protocol reference §8.4). An entry repeats its own key inside, so that a file which was copied,
+//! few minutes (docs/protocol.md#upload-index). An entry repeats its own key inside, so that a file which was copied,
 //! renamed or edited is not believed.
 
 #[cfg(test)]
@@ -25,7 +25,7 @@ use super::media_type::MediaType;
 /// Whose files they are.
 pub use crate::auth::AccountId as Account;
 
-/// Entries per account; the service documents 1,000 files per account (users.md §1.12).
+/// Entries per account; the service documents 1,000 files per account (docs/protocol.md#file-limits).
 const MAX_ENTRIES: usize = 1000;
 
 /// An entry that nobody used for this long is dropped.
@@ -214,7 +214,7 @@ fn prune(directory: &Path, max: usize) {
     }
 }
 
-/// Ids go into URLs and JSON; the official client checks the same alphabet (protocol reference §8.1).
+/// Ids go into URLs and JSON; the official client checks the same alphabet (docs/protocol.md#upload-request).
 pub fn is_file_id(id: &str) -> bool {
     id.len() <= 256
         && id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())

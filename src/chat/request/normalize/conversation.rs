@@ -78,7 +78,7 @@ pub enum AssistantBlock<'a> {
         text: Cow<'a, str>,
         /// Field name or signature it came with.
         signature: Cow<'a, str>,
-        /// Entries for `reasoning_details`, without their index (kimi-code-2.1 §6.3).
+        /// Entries for `reasoning_details`, without their index (docs/protocol.md#reasoning-details).
         details: Vec<Value>,
     },
     /// Encrypted reasoning of the Anthropic dialect.

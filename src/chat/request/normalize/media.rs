@@ -1,7 +1,8 @@
 //! Images and videos that the service would refuse.
 //!
-//! One picture whose bytes are not what its MIME type says makes every later request of a session fail (users.md §1.8). The
-//! bytes tell the type; what stays unusable becomes a word about it, in its place and the same in every request.
+//! One picture whose bytes are not what its MIME type says makes every later request of a session fail
+//! (docs/protocol.md#media-types). The bytes tell the type; what stays unusable becomes a word about it, in its place and the
+//! same in every request.
 
 use crate::chat::request::transcript::{Media, Part};
 use crate::files::{MediaKind, MediaRef, omitted};

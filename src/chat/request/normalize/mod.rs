@@ -2,8 +2,9 @@
 //!
 //! The last step before encoding, deterministic and append-only: what is repaired in message 7 looks the same in every later
 //! request, because the service caches prompts by prefix. So no decision here looks further ahead than to the end of the
-//! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript (pi-extension §3.9) and the
-//! hard rules of protocol reference §6.4; where both differ, docs/architecture.md says why.
+//! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript
+//! (docs/pi-contract.md#transcript-conversion) and the hard rules of docs/protocol.md#messages; where both differ,
+//! docs/architecture.md says why.
 
 mod conversation;
 mod media;
@@ -62,7 +63,7 @@ pub fn repair<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a
 }
 
 /// Position of the last message whose tools belong to the top level: a removed or redeclared tool cannot be expressed further
-/// down, so everything up to it is folded (pi-extension §3.10).
+/// down, so everything up to it is folded (docs/pi-contract.md#system-messages-and-tool-changes).
 fn fold_until(messages: &[Message<'_>], late_tools: bool) -> usize {
     if !late_tools {
         return messages.len();
@@ -293,7 +294,8 @@ impl<'a> Repairer<'a> {
     }
 }
 
-/// Characters that a part counts for in the token estimate; an image counts like Pi counts it (pi-extension §3.6).
+/// Characters that a part counts for in the token estimate; an image counts like Pi counts it
+/// (docs/pi-contract.md#token-estimate).
 fn weight(part: &Part<'_>) -> usize {
     match part {
         Part::Text(text) => text.len(),
@@ -308,7 +310,7 @@ pub fn is_signature(signature: &str) -> bool {
         && !signature.starts_with('[')
 }
 
-/// Entries in their order and without it: the service refuses an index in the replay (kimi-code-2.1 §6.3).
+/// Entries in their order and without it: the service refuses an index in the replay (docs/protocol.md#reasoning-details).
 fn without_index(mut details: Vec<Value>) -> Vec<Value> {
     details.retain(Value::is_object);
     details.sort_by_key(|entry| entry.get("index").and_then(Value::as_u64));

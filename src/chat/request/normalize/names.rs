@@ -1,5 +1,5 @@
 //! Tool names: the service takes a letter or underscore, then letters, digits, `_` and `-`, at most 256 in all
-//! (kimi-code-2.1 §6.4). Others get a name of their own on the wire, and the decoder maps it back.
+//! (docs/protocol.md#tools). Others get a name of their own on the wire, and the decoder maps it back.
 
 use std::collections::{HashMap, HashSet};
 
@@ -59,7 +59,7 @@ impl ToolNames {
     }
 }
 
-/// Moonshot's built-in tools are sent by name alone (protocol reference §6.5).
+/// Moonshot's built-in tools are sent by name alone (docs/protocol.md#tools).
 pub fn is_built_in(name: &str) -> bool {
     name.strip_prefix('$').is_some_and(acceptable)
 }

@@ -2,7 +2,7 @@
 //!
 //! Repair keeps out what is known to be refused. Where the service still refuses a request and says which message or that
 //! an image is at fault, the request is worth one more try without that item: otherwise the same item would fail every
-//! later request of the session (users.md §1.8). Pictures that were left out once stay out (see `memory`).
+//! later request of the session (docs/protocol.md#messages). Pictures that were left out once stay out (see `memory`).
 
 mod memory;
 

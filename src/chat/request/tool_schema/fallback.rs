@@ -4,8 +4,8 @@ use serde_json::value::RawValue;
 
 use super::cache::Normalised;
 
-/// Longest schema text that goes into a description. Descriptions of 50,000 bytes are accepted (protocol reference §6.5);
-/// beyond this length nobody would read it.
+/// Longest schema text that goes into a description. Descriptions of 50,000 bytes are accepted
+/// (docs/protocol.md#tool-schema-size); beyond this length nobody would read it.
 const MAX_QUOTED: usize = 20_000;
 
 /// Open parameters; `why` is for a person.

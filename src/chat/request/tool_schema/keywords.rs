@@ -1,4 +1,4 @@
-//! Which words of JSON Schema the subset knows (kimi-code-2.1 §6.4, users.md §1.5).
+//! Which words of JSON Schema the subset knows (docs/protocol.md#tool-schema-subset).
 
 /// Anywhere.
 const EVERYWHERE: [&str; 16] = [

@@ -1,9 +1,9 @@
 //! Tools as the service takes them.
 //!
 //! Moonshot checks every tool against its own subset of JSON Schema, and one tool that fails fails the request, and with
-//! it every later one of the session (users.md §1.5). A schema that lies within the subset is sent as it came; any other
-//! is rewritten into one that means the same as far as the subset can say it, and what it cannot say becomes text for the
-//! model. The result depends on the schema alone, so unchanged tools keep their bytes, and a lookup is all they cost.
+//! it every later one of the session (docs/protocol.md#tool-schema-subset). A schema that lies within the subset is sent as it
+//! came; any other is rewritten into one that means the same as far as the subset can say it, and what it cannot say becomes text
+//! for the model. The result depends on the schema alone, so unchanged tools keep their bytes, and a lookup is all they cost.
 
 mod cache;
 mod combine;
@@ -28,8 +28,9 @@ use super::transcript::Tool;
 pub use cache::{Normalised, clear};
 pub use validate::{Problem, problem};
 
-/// Longest schema of one tool, in bytes of JSON. Observed until June 2026; 120,000 are reported since (kimi-code-2.1 §6.4),
-/// but nothing says that every deployment follows, and a shorter schema is cheaper for everybody.
+/// Longest schema of one tool, in bytes of JSON. Observed until June 2026; 120,000 are reported since
+/// (docs/protocol.md#tool-schema-size), but nothing says that every deployment follows, and a shorter schema is cheaper for
+/// everybody.
 pub const MAX_BYTES: usize = 15_000;
 
 /// Deepest nesting of objects.

@@ -2,7 +2,7 @@
 //!
 //! What counts is the text before references are expanded, so a part that occurs often is moved to `$defs`, and a definition
 //! that is used once goes back to its place. If that is not enough, the longest descriptions move into the description of
-//! the tool, which has no limit (protocol reference §6.5).
+//! the tool, which has no limit (docs/protocol.md#tool-schema-size).
 
 use std::collections::HashMap;
 

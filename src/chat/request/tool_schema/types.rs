@@ -1,4 +1,4 @@
-//! What type a schema is about, said or unsaid (protocol reference §6.5).
+//! What type a schema is about, said or unsaid (docs/protocol.md#tool-schema-subset).
 
 use serde_json::{Map, Value};
 

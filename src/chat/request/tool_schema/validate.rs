@@ -1,5 +1,5 @@
-//! Whether a schema lies within Moonshot's subset: the service's rules as far as they are known (kimi-code-2.1 §6.4,
-//! protocol reference §6.5), the strictest reading of each, because what passes here has to pass everywhere.
+//! Whether a schema lies within Moonshot's subset: the service's rules as far as they are known
+//! (docs/protocol.md#tool-schema-subset), the strictest reading of each, because what passes here has to pass everywhere.
 
 use std::fmt;
 

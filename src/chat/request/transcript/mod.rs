@@ -1,9 +1,9 @@
 //! What Pi has said so far, as Rust types.
 //!
 //! Pi hands a conversation over in two shapes: `{systemPrompt, messages, tools}` up to 0.85, and from 0.86 `{messages}` whose
-//! system messages carry sections and tool changes (pi-extension §3.4). Both are read here; nothing further on knows the
-//! difference. Everything borrows from the JSON text where it can, and parts that are only passed on (tool parameters, call
-//! arguments) stay the text they came as, so that the same history always gives the same bytes.
+//! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both are read here; nothing further on
+//! knows the difference. Everything borrows from the JSON text where it can, and parts that are only passed on (tool parameters,
+//! call arguments) stay the text they came as, so that the same history always gives the same bytes.
 
 mod raw;
 
@@ -20,7 +20,8 @@ use crate::files::{MediaItem, MediaKind, MediaRef, omitted};
 use crate::json::lenient::Text;
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
-/// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript (napi-stack §3.4).
+/// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript
+/// (docs/architecture.md#media-beside-the-text).
 pub type Media = Arc<MediaItem>;
 
 /// A tool as Pi describes it.
@@ -173,7 +174,7 @@ fn unreadable(json: &str, error: &serde_json::Error) -> Error {
 
 fn understand<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
     match raw.role.as_str() {
-        // Kimi refuses the role "developer" (protocol reference §6.4).
+        // Kimi refuses the role "developer" (docs/protocol.md#messages).
         "system" | "developer" => Ok(Message::System {
             text: system_text(&raw, leading),
             tools_added: tools(raw.tools_added)?,
@@ -212,8 +213,8 @@ fn tools(raw: Option<Vec<RawTool<'_>>>) -> Result<Vec<Tool<'_>>> {
     Ok(understood.collect())
 }
 
-/// Text of a system message as Pi renders it (pi-extension §3.10): the leading one is its content and its sections, a later
-/// one says which section changed.
+/// Text of a system message as Pi renders it (docs/pi-contract.md#system-messages-and-tool-changes): the leading one is its
+/// content and its sections, a later one says which section changed.
 fn system_text<'a>(raw: &RawMessage<'a>, leading: bool) -> Cow<'a, str> {
     let mut pieces: Vec<Cow<'a, str>> = Vec::new();
     match &raw.content {
@@ -254,7 +255,7 @@ fn understand_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>>
         "video" => media_item(MediaKind::Video, raw, media),
         "image_url" => link(MediaKind::Image, raw, media),
         "video_url" => link(MediaKind::Video, raw, media),
-        // A session must not die of one part that nobody knows (users.md §1.8); the model is told that it is missing.
+        // A session must not die of one part that nobody knows (docs/protocol.md#messages); the model is told that it is missing.
         other => Ok(Part::Text(format!("(content of unknown type {other:?} omitted)").into())),
     }
 }

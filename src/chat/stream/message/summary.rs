@@ -32,7 +32,8 @@ impl Blocks {
         serde_json::to_value(summary).unwrap_or_default()
     }
 
-    /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum (pi-extension §3.1).
+    /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum
+    /// (docs/pi-contract.md#messages-and-usage).
     fn usage_for_pi(&self) -> Value {
         let count = |value: Option<u64>| value.unwrap_or(0);
         let Usage { output, cache_read, cache_write, reasoning, .. } = self.usage;

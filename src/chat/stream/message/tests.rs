@@ -55,7 +55,7 @@ fn a_second_attempt_does_not_show_its_reasoning_again() {
     assert_eq!(ops.len(), 3);
 }
 
-/// Protocol reference §13, case 38: nothing that a person could see, so a failure right after it may still be retried.
+/// Nothing that a person could see, so a failure right after it may still be retried (docs/protocol.md#chat-events).
 #[test]
 fn empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
     let empty = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };

@@ -20,7 +20,7 @@ pub enum FinalArguments {
 }
 
 /// Judges the whole text of a call's arguments: strictly first, then after the repairs that Pi makes
-/// (pi-extension §3.7). Empty text means no arguments.
+/// (docs/pi-contract.md#tool-arguments). Empty text means no arguments.
 pub fn finalize(text: &str) -> FinalArguments {
     if text.trim().is_empty() {
         return FinalArguments::Repaired("{}".to_owned());

@@ -1,9 +1,9 @@
 //! Tool arguments that arrive in pieces: text appended → what changed in the value.
 //!
 //! Pi (until 1.4) parses the whole text again for every piece, which freezes the terminal for seconds when a model writes a file
-//! (pi-extension §3.7). This reader costs time proportional to the piece and remembers only where it stands. Its changes are
-//! a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict parse
-//! of the whole text ([`finalize`]).
+//! (docs/pi-contract.md#tool-arguments). This reader costs time proportional to the piece and remembers only where it stands. Its
+//! changes are a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict
+//! parse of the whole text ([`finalize`]).
 
 mod changes;
 mod finalize;
