@@ -93,7 +93,7 @@ export class KimiServiceError extends Error {
     this.code = failure.code;
     this.status = failure.status ?? undefined;
     this.retryAfterMs = failure.retryAfterMs ?? undefined;
-    this.requestId = failure.requestId ?? undefined;
+    this.requestId = failure.traceId ?? undefined;
   }
 }
 
@@ -103,7 +103,7 @@ interface Failure {
   message: string;
   status?: number | null;
   retryAfterMs?: number | null;
-  requestId?: string | null;
+  traceId?: string | null;
 }
 
 export class KimiServices {
