@@ -22,5 +22,5 @@ export type {
   SearchAnswer,
   SearchResult,
 } from "./extension/services.ts";
-export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
+export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/queries.ts";
 export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";

@@ -6,8 +6,8 @@
  */
 import type { Credential, Provider } from "@earendil-works/pi-ai";
 import { environment, type Host, type Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
-import { part } from "./part.ts";
+import type { Addon } from "./native/addon.ts";
+import { part } from "./lazy.ts";
 
 type Auth = Provider["auth"];
 type ApiKeyAuth = NonNullable<Auth["apiKey"]>;

@@ -3,7 +3,7 @@
  */
 import type { Provider } from "@earendil-works/pi-ai";
 import { type OAuthCredential, parsed, request, type Who } from "./auth.ts";
-import type { Addon } from "./native.ts";
+import type { Addon } from "./native/addon.ts";
 
 type Interaction = Parameters<NonNullable<Provider["auth"]["oauth"]>["login"]>[0];
 

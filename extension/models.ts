@@ -3,7 +3,7 @@
  * (pi-extension §2.5, §2.6).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
-import type { Credential, Facts } from "./facts.ts";
+import type { Credential, Facts } from "./queries.ts";
 import { later } from "./later.ts";
 
 export const PROVIDER_ID = "kimi-coding";

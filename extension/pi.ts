@@ -11,16 +11,16 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { host, Surroundings } from "./environment.ts";
-import { Facts } from "./facts.ts";
+import { Facts } from "./queries.ts";
 import { later } from "./later.ts";
-import { loadAddon } from "./loader.ts";
+import { loadAddon } from "./native/loader.ts";
 import { ModelList, PROVIDER_ID } from "./models.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
-import { part } from "./part.ts";
+import { part } from "./lazy.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { registerSession, registerSettings, registerUsage } from "./session.ts";
-import { registerTools } from "./tools.ts";
-import { Turns } from "./turns.ts";
+import { registerTools } from "./tools/register.ts";
+import { Turns } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */

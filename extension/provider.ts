@@ -13,8 +13,8 @@ import type {
 import { kimiAuth, type OAuthCredential } from "./auth.ts";
 import type { Host, Surroundings } from "./environment.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
-import type { Addon } from "./native.ts";
-import { Turns } from "./turns.ts";
+import type { Addon } from "./native/addon.ts";
+import { Turns } from "./turn/runner.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 

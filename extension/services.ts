@@ -5,7 +5,7 @@
  * person as it stands.
  */
 import { environment, type Host, Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
+import type { Addon } from "./native/addon.ts";
 
 export interface SearchResult {
   title: string;

@@ -6,11 +6,11 @@
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { Surroundings } from "./environment.ts";
-import type { Credential, Facts } from "./facts.ts";
+import type { Credential, Facts } from "./queries.ts";
 import { later } from "./later.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
-import { part } from "./part.ts";
-import type { ScreenParts } from "./settings-screen.ts";
+import { part } from "./lazy.ts";
+import type { ScreenParts } from "./settings/screen.ts";
 import { warn } from "./warning.ts";
 
 /** What a session works with. */
@@ -48,7 +48,7 @@ export function registerSession(pi: ExtensionAPI, { facts, models, provider, sur
     begun = true;
     later(async () => models.update(await credentialOf(ctx)));
     // Opening the screen for the first time would otherwise wait for Pi to compile it.
-    later(() => part(() => import("./settings.ts")));
+    later(() => part(() => import("./settings/command.ts")));
     // An update replaces the files of a running Pi, and parts of two versions do not fit.
     later(() => part(() => import("./login.ts")));
   });
@@ -83,7 +83,7 @@ export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelLi
       return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
     },
     handler: async (args, ctx) => {
-      const { kimiSettings } = await part(() => import("./settings.ts"));
+      const { kimiSettings } = await part(() => import("./settings/command.ts"));
       await kimiSettings(args, ctx, { facts, models, parts });
     },
   });
@@ -93,13 +93,13 @@ export function registerSettings(pi: ExtensionAPI, facts: Facts, models: ModelLi
 export function registerUsage(pi: ExtensionAPI, facts: Facts): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {
-      if (ctx.hasUI) later(async () => (await part(() => import("./usage.ts"))).showQuota(facts, ctx));
+      if (ctx.hasUI) later(async () => (await part(() => import("./quota.ts"))).showQuota(facts, ctx));
     });
   }
   pi.registerCommand("kimi-usage", {
     description: "Show the quota of the Kimi plan (--json for scripts)",
     handler: async (args, ctx) => {
-      const { kimiUsage } = await part(() => import("./usage.ts"));
+      const { kimiUsage } = await part(() => import("./quota.ts"));
       await kimiUsage(args, ctx, facts);
     },
   });

@@ -3,7 +3,7 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { Addon, FileUpload } from "../native.ts";
+import type { Addon, FileUpload } from "../native/addon.ts";
 import { type Cancellable, value } from "./asking.ts";
 import { kimiError } from "./errors.ts";
 

@@ -2,9 +2,9 @@
  * Kimi Code for any Node program: the addon without Pi around it.
  */
 import { environment, host } from "../environment.ts";
-import type { Profile, Quota } from "../facts.ts";
-import { loadAddon } from "../loader.ts";
-import type { Addon } from "../native.ts";
+import type { Profile, Quota } from "../queries.ts";
+import { loadAddon } from "../native/loader.ts";
+import type { Addon } from "../native/addon.ts";
 import { API_ID, PROVIDER_ID } from "../models.ts";
 import {
   type DatasourceAnswer,

@@ -1,7 +1,7 @@
 /**
  * Signing in without Pi: the device flow, whose result the addon keeps where Pi and the official client look for it too.
  */
-import type { Addon } from "../native.ts";
+import type { Addon } from "../native/addon.ts";
 import { type KimiErrorCode, kimiError } from "./errors.ts";
 
 /** What a person has to do: open `url` and confirm `userCode`. */
