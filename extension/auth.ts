@@ -4,29 +4,23 @@
  * Pi keeps the credential and asks for a new one in good time; what that takes – locks, files, one refresh per machine – is the
  * addon's business.
  */
-import type { Credential, Provider } from "@earendil-works/pi-ai";
-import { environment, type Host, type Surroundings } from "./environment.ts";
+import type { Provider } from "@earendil-works/pi-ai";
+import type { OAuthCredential } from "./credential.ts";
 import type { Addon } from "./native/addon.ts";
+import { type Caller, parsed, request } from "./native/call.ts";
 import { part } from "./lazy.ts";
 
 type Auth = Provider["auth"];
 type ApiKeyAuth = NonNullable<Auth["apiKey"]>;
 type OAuthAuth = NonNullable<Auth["oauth"]>;
-export type OAuthCredential = Extract<Credential, { type: "oauth" }>;
-
-interface Failure {
-  error?: { code: string; message: string };
-}
 
 const KEY_VARIABLE = "KIMI_API_KEY";
 const SHARED_SOURCE = "Kimi Code login of this machine";
 
 /** For whom we sign in. */
-export interface Who {
-  host: Host;
+export interface Who extends Caller {
   /** A key that outranks everything else. */
   key?: string | undefined;
-  surroundings?: Surroundings;
   /** Called after a login and after each refresh: what the account may use can have changed. */
   renewed?: (credential: OAuthCredential) => void;
 }
@@ -34,18 +28,6 @@ export interface Who {
 /** The provider's `auth` member. */
 export function kimiAuth(addon: Addon, who: Who): Auth {
   return { apiKey: keyAuth(addon, who), oauth: loginAuth(addon, who) };
-}
-
-/** A question to the addon about this account. */
-export function request({ host, surroundings }: Who, more: { region?: string; baseUrl?: unknown } = {}): string {
-  return JSON.stringify({ environment: environment(surroundings?.variables()), host, ...more });
-}
-
-/** An answer of the addon, or its error as an exception. */
-export function parsed<T>(text: string): T {
-  const answer = JSON.parse(text) as T & Failure;
-  if (answer.error !== undefined) throw new Error(answer.error.message);
-  return answer;
 }
 
 function keyAuth(addon: Addon, who: Who): ApiKeyAuth {

@@ -13,3 +13,11 @@ export function part<T>(load: () => Promise<T>): Promise<T> {
   last = loaded.catch(() => undefined);
   return loaded;
 }
+
+/** Delay of work that nobody waits for: Pi draws first. */
+const AFTER_FIRST_FRAME_MS = 50;
+
+/** Runs `task` soon. Its failure is nobody's business, and it never keeps the process. */
+export function later(task: () => Promise<unknown>): void {
+  setTimeout(() => void task().catch(() => undefined), AFTER_FIRST_FRAME_MS).unref();
+}

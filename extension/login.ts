@@ -2,8 +2,9 @@
  * Signing in with Kimi Code inside Pi: a login that is already on the machine, or the device flow. Loaded when somebody signs in.
  */
 import type { Provider } from "@earendil-works/pi-ai";
-import { type OAuthCredential, parsed, request, type Who } from "./auth.ts";
+import type { OAuthCredential } from "./credential.ts";
 import type { Addon } from "./native/addon.ts";
+import { type Caller, parsed, request } from "./native/call.ts";
 
 type Interaction = Parameters<NonNullable<Provider["auth"]["oauth"]>["login"]>[0];
 
@@ -19,12 +20,12 @@ const REGIONS = [
 ] as const;
 
 /** Signs in; the result is for Pi to keep. */
-export async function login(addon: Addon, who: Who, interaction: Interaction): Promise<OAuthCredential> {
-  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(who)));
+export async function login(addon: Addon, caller: Caller, interaction: Interaction): Promise<OAuthCredential> {
+  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(caller)));
   const region = options.ask
     ? await interaction.prompt({ type: "select", message: "Which Kimi account is yours?", options: REGIONS })
     : (options.region ?? undefined);
-  const asked = request(who, region === undefined ? {} : { region });
+  const asked = request(caller, region === undefined ? {} : { region });
   // A login that cannot be reused is no obstacle: a new one is what was asked for.
   const reused = JSON.parse(await addon.reuseLogin(asked)) as { credential?: OAuthCredential };
   interaction.signal.throwIfAborted();

@@ -4,7 +4,7 @@
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
 import type { Credential, Facts } from "./queries.ts";
-import { later } from "./later.ts";
+import { later } from "./lazy.ts";
 
 export const PROVIDER_ID = "kimi-coding";
 export const API_ID = "kimi-code-native";

@@ -10,7 +10,8 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { kimiAuth, type OAuthCredential } from "./auth.ts";
+import { kimiAuth } from "./auth.ts";
+import type { OAuthCredential } from "./credential.ts";
 import type { Host, Surroundings } from "./environment.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { Addon } from "./native/addon.ts";

@@ -3,8 +3,9 @@
  *
  * Usable without Pi; inside Pi the credential is the one that Pi resolved, so that a login Pi refreshes is refreshed by Pi.
  */
-import { environment, type Host, Surroundings } from "./environment.ts";
+import { type Host, Surroundings } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
+import { parsed, request } from "./native/call.ts";
 
 export interface Settings {
   protocol: "openai" | "anthropic";
@@ -101,7 +102,6 @@ export interface Credential {
   baseUrl?: string;
 }
 
-/** A failure as the addon tells it. */
 export class FactsError extends Error {
   readonly code: string;
 
@@ -124,7 +124,7 @@ export class Facts {
   }
 
   settings(): SettingsReport {
-    return read(this.#addon.settings(this.#question()));
+    return parsed(this.#addon.settings(this.#question()));
   }
 
   settingKeys(): SettingKey[] {
@@ -134,7 +134,7 @@ export class Facts {
   /** Sets a key in a settings file (`undefined` takes it out), tells whoever follows, and returns what applies then. */
   change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
     const text = value === undefined ? "null" : JSON.stringify(value);
-    read(this.#addon.changeSetting(this.#question(), scope, path, text));
+    parsed(this.#addon.changeSetting(this.#question(), scope, path, text));
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);
     return report;
@@ -148,34 +148,24 @@ export class Facts {
 
   /** The models as known without a network. */
   models<M>(credential: Credential = {}): Listing<M> {
-    return read(this.#addon.models(this.#question(credential)));
+    return parsed(this.#addon.models(this.#question(credential)));
   }
 
   /** Asks the service for its models; `models` returns them from then on. */
   async refreshModels(credential: Credential = {}): Promise<void> {
-    read(await this.#addon.refreshModels(this.#question(credential)));
+    parsed(await this.#addon.refreshModels(this.#question(credential)));
   }
 
   /** The quota, at most this old. 0 asks in any case; anything else shares the answer with other processes. */
   async quota(credential: Credential = {}, maxAgeMs = 0): Promise<Quota> {
-    return read(await this.#addon.usage(this.#question(credential), maxAgeMs));
+    return parsed(await this.#addon.usage(this.#question(credential), maxAgeMs));
   }
 
   async profile(credential: Credential = {}): Promise<Profile> {
-    return read(await this.#addon.profile(this.#question(credential)));
+    return parsed(await this.#addon.profile(this.#question(credential)));
   }
 
   #question(credential: Credential = {}): string {
-    return JSON.stringify({
-      environment: environment(this.#surroundings.variables()),
-      host: this.#host,
-      ...credential,
-    });
+    return request({ host: this.#host, surroundings: this.#surroundings }, credential);
   }
-}
-
-function read<T>(text: string): T {
-  const answer = JSON.parse(text) as T & { error?: { code: string; message: string } };
-  if (answer.error !== undefined) throw new FactsError(answer.error.code, answer.error.message);
-  return answer;
 }

@@ -5,9 +5,9 @@
  */
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import { credentialOf } from "./credential.ts";
 import type { Facts, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
 import { PROVIDER_ID } from "./models.ts";
-import { credentialOf } from "./session.ts";
 
 /** Shortest time between two questions, over all processes of this person. */
 const REFRESH_MS = 90_000;

@@ -5,11 +5,11 @@
  */
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { credentialOf } from "./credential.ts";
 import type { Surroundings } from "./environment.ts";
-import type { Credential, Facts } from "./queries.ts";
-import { later } from "./later.ts";
+import type { Facts } from "./queries.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
-import { part } from "./lazy.ts";
+import { later, part } from "./lazy.ts";
 import type { ScreenParts } from "./settings/screen.ts";
 import { warn } from "./warning.ts";
 
@@ -103,16 +103,4 @@ export function registerUsage(pi: ExtensionAPI, facts: Facts): void {
       await kimiUsage(args, ctx, facts);
     },
   });
-}
-
-/** What Pi has for our provider; empty lets the addon look for itself. */
-export async function credentialOf(ctx: ExtensionContext): Promise<Credential> {
-  const registry = ctx.modelRegistry as Partial<ExtensionContext["modelRegistry"]> & object;
-  const auth = await registry.getProviderAuth?.(PROVIDER_ID);
-  if (auth === undefined) {
-    const apiKey = await registry.getApiKeyForProvider?.(PROVIDER_ID);
-    return apiKey === undefined ? {} : { apiKey };
-  }
-  const { apiKey, baseUrl } = auth.auth;
-  return { ...(apiKey === undefined ? {} : { apiKey }), ...(baseUrl === undefined ? {} : { baseUrl }) };
 }

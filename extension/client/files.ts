@@ -4,8 +4,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Addon, FileUpload } from "../native/addon.ts";
-import { type Cancellable, value } from "./asking.ts";
-import { kimiError } from "./errors.ts";
+import { type Cancellable, kimiError, value } from "./errors.ts";
 
 /** Path, `file:` URL, or the bytes themselves. */
 export type FileSource = string | URL | Uint8Array | ArrayBuffer | Blob;

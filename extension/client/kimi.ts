@@ -14,13 +14,11 @@ import {
   type SearchAnswer,
   type ServiceOptions,
 } from "../services.ts";
-import { type ServiceCallOptions, served } from "./services.ts";
 import { settingsVariable } from "../overrides.ts";
-import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
-import { KimiAddonError } from "./errors.ts";
+import { answered, type Cancellable, KimiAddonError, served, type ServiceCallOptions, value } from "./errors.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "./messages.ts";
 import type { ChatOptions, ChatRequest, KimiModel, KimiOptions } from "./options.ts";

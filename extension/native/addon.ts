@@ -1,5 +1,5 @@
 /**
- * The addon: what it offers, described for JavaScript. How it is found: loader.ts.
+ * The addon: what it offers, described for JavaScript. How it is found: loader.ts. How its answers are read: call.ts.
  */
 
 /** Codes of the ops that a turn hands over; `[code, index, text, extra]`. `index` is a position in the message's content. */
@@ -134,5 +134,3 @@ export interface Addon {
 
 /** `addon` or, in its place, why there is none. */
 export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };
-
-export { loadAddon, platformName } from "./loader.ts";

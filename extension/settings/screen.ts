@@ -7,8 +7,9 @@ import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-a
 import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
 import type { Facts, Profile, Quota, SettingKey } from "../queries.ts";
 import type { ModelList } from "../models.ts";
-import { credentialOf } from "../session.ts";
-import { modelText, type SettingsEditor } from "./command.ts";
+import { credentialOf } from "../credential.ts";
+import type { SettingsEditor } from "./editor.ts";
+import { modelText } from "./format.ts";
 import { prompt, type PromptParts } from "./prompt.ts";
 import { accountText, clock, failure, quotaRows, walletRows } from "../quota.ts";
 

@@ -1,8 +1,7 @@
 /** `kimi_datasource`: quotes, statistics, papers, law and filings. */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { DatasourceAnswer } from "../services.ts";
-import { callLine, hint, type Line, lines, modelText, oneLine, plainText } from "./render.ts";
-import type { ToolParts } from "./register.ts";
+import { callLine, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
 
 const NAME = "kimi_datasource";
 

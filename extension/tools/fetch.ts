@@ -1,8 +1,18 @@
 /** `moonshot_fetch`: a page as Markdown, fetched by Kimi and never from this machine. */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { FetchAnswer } from "../services.ts";
-import { callLine, count, hint, lines, modelText, oneLine, plainText, resultText, safe } from "./render.ts";
-import type { ToolParts } from "./register.ts";
+import {
+  callLine,
+  count,
+  hint,
+  lines,
+  modelText,
+  oneLine,
+  plainText,
+  resultText,
+  safe,
+  type ToolParts,
+} from "./render.ts";
 
 const NAME = "moonshot_fetch";
 

@@ -6,11 +6,11 @@
  * hence only a real change is passed on.
  */
 import { tmpdir } from "node:os";
-import type { ExtensionAPI, ExtensionContext, ToolDefinition } from "@earendil-works/pi-coding-agent";
+import type { ExtensionAPI, ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { Facts } from "../queries.ts";
 import { part } from "../lazy.ts";
-import type { KimiServices, ServiceOptions } from "../services.ts";
-import type { PiParts } from "./render.ts";
+import type { KimiServices } from "../services.ts";
+import type { ToolParts } from "./render.ts";
 
 export interface ToolSetting {
   enabled: boolean;
@@ -20,16 +20,6 @@ export interface ToolSetting {
 
 /** By tool name; a tool that is not named is off. */
 export type ToolSettings = Readonly<Record<string, ToolSetting | undefined>>;
-
-/** What a tool works with. */
-export interface ToolParts {
-  services: KimiServices;
-  parts: PiParts;
-  /** Whether this tool's results start as a preview. */
-  collapsed(name: string): boolean;
-  /** Call options that come from the session: the login that Pi uses for the chat, and the limits of a tool's output. */
-  session(context: ExtensionContext): Promise<Pick<ServiceOptions, "credential" | "baseUrl" | "limit">>;
-}
 
 const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
 

@@ -1,7 +1,8 @@
 /**
  * How Kimi's tools look in Pi: lines that never exceed the screen, whatever the web puts into them.
  */
-import type { AgentToolResult, Theme } from "@earendil-works/pi-coding-agent";
+import type { AgentToolResult, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import type { KimiServices, ServiceOptions } from "../services.ts";
 
 /** A component of Pi's terminal library, as far as we make our own. */
 export interface Component {
@@ -18,6 +19,16 @@ export interface PiParts {
   wrap(text: string, width: number): string[];
   truncate(text: string, width: number, ellipsis: string): string;
   markdown(text: string): Component;
+}
+
+/** What a tool works with. */
+export interface ToolParts {
+  services: KimiServices;
+  parts: PiParts;
+  /** Whether this tool's results start as a preview. */
+  collapsed(name: string): boolean;
+  /** Call options that come from the session: the login that Pi uses for the chat, and the limits of a tool's output. */
+  session(context: ExtensionContext): Promise<Pick<ServiceOptions, "credential" | "baseUrl" | "limit">>;
 }
 
 /** One paragraph. */

@@ -1,8 +1,7 @@
 /** `moonshot_search`: the web through Kimi's search. */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { SearchAnswer, SearchResult } from "../services.ts";
-import { callLine, count, hint, type Line, lines, modelText, oneLine, plainText } from "./render.ts";
-import type { ToolParts } from "./register.ts";
+import { callLine, count, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
 
 const NAME = "moonshot_search";
 

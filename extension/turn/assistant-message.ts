@@ -11,9 +11,9 @@ import type {
   ToolCall,
   Usage,
 } from "@earendil-works/pi-ai";
+import { emptyAnswer } from "./empty-message.ts";
 import { LiveArguments, type LiveCall } from "./tool-arguments.ts";
 import { type Op, OpCode } from "../native/addon.ts";
-import { emptyAnswer } from "./runner.ts";
 
 /** What a terminal op says about the whole answer. */
 export interface Summary {

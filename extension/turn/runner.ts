@@ -1,15 +1,10 @@
 /**
  * The provider's way to a turn, whose code (turn.ts) is loaded behind Pi's first frame, or by the first turn if that is earlier.
  */
-import type {
-  AssistantMessage,
-  AssistantMessageEventStream,
-  Model,
-  SimpleStreamOptions,
-  TranscriptContext,
-} from "@earendil-works/pi-ai";
+import type { AssistantMessageEventStream, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
 import type { Host, Surroundings } from "../environment.ts";
 import type { Addon } from "../native/addon.ts";
+import { emptyAnswer } from "./empty-message.ts";
 import type { Notices, StatusLine } from "./notices.ts";
 import { part } from "../lazy.ts";
 import type { runTurn } from "./turn.ts";
@@ -73,19 +68,4 @@ export class Turns {
         events.end();
       });
   }
-}
-
-/** An answer of which nothing has arrived. */
-export function emptyAnswer(model: Model<string>): AssistantMessage {
-  const cost = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 };
-  return {
-    role: "assistant",
-    content: [],
-    api: model.api,
-    provider: model.provider,
-    model: model.id,
-    usage: { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, totalTokens: 0, cost },
-    stopReason: "stop",
-    timestamp: Date.now(),
-  };
 }

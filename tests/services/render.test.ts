@@ -9,9 +9,8 @@ import { KimiServices } from "../../extension/services.ts";
 import { datasourceTool } from "../../extension/tools/datasource.ts";
 import { fetchTool } from "../../extension/tools/fetch.ts";
 import { piParts } from "../../extension/tools/pi-helpers.ts";
-import type { Component } from "../../extension/tools/render.ts";
+import type { Component, ToolParts } from "../../extension/tools/render.ts";
 import { searchTool } from "../../extension/tools/search.ts";
-import type { ToolParts } from "../../extension/tools/register.ts";
 import { addon } from "../support/turn.ts";
 
 let shared: ToolParts;

@@ -6,7 +6,8 @@ import {
   type Model,
 } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
-import { type Addon, loadAddon } from "../../extension/native/addon.ts";
+import type { Addon } from "../../extension/native/addon.ts";
+import { loadAddon } from "../../extension/native/loader.ts";
 import type { Notices } from "../../extension/turn/notices.ts";
 import { runTurn } from "../../extension/turn/turn.ts";
 import type { TurnOptions } from "../../extension/turn/request.ts";
