@@ -6,9 +6,9 @@
  */
 import type { Provider } from "@earendil-works/pi-ai";
 import type { OAuthCredential } from "./credential.ts";
+import { lazyImport } from "./lazy.ts";
 import type { Addon } from "./native/addon.ts";
-import { type Caller, parsed, request } from "./native/call.ts";
-import { part } from "./lazy.ts";
+import { type Caller, parseAnswer, requestText } from "./native/call.ts";
 
 type Auth = Provider["auth"];
 type ApiKeyAuth = NonNullable<Auth["apiKey"]>;
@@ -18,7 +18,7 @@ const KEY_VARIABLE = "KIMI_API_KEY";
 const SHARED_SOURCE = "Kimi Code login of this machine";
 
 /** For whom we sign in. */
-export interface Who extends Caller {
+export interface AuthOptions extends Caller {
   /** A key that outranks everything else. */
   key?: string | undefined;
   /** Called after a login and after each refresh: what the account may use can have changed. */
@@ -26,14 +26,14 @@ export interface Who extends Caller {
 }
 
 /** The provider's `auth` member. */
-export function kimiAuth(addon: Addon, who: Who): Auth {
-  return { apiKey: keyAuth(addon, who), oauth: loginAuth(addon, who) };
+export function kimiAuth(addon: Addon, options: AuthOptions): Auth {
+  return { apiKey: keyAuth(addon, options), oauth: loginAuth(addon, options) };
 }
 
-function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
+function keyAuth(addon: Addon, options: AuthOptions): ApiKeyAuth {
   type Input = Parameters<ApiKeyAuth["resolve"]>[0];
   const key = async ({ ctx, credential }: Pick<Input, "ctx" | "credential">): Promise<string | undefined> =>
-    who.key ||
+    options.key ||
     credential?.key?.trim() ||
     credential?.env?.[KEY_VARIABLE]?.trim() ||
     (await ctx.env(KEY_VARIABLE))?.trim() ||
@@ -45,47 +45,52 @@ function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
     },
     async check(input) {
       if ((await key(input)) !== undefined) return { type: "api_key", source: KEY_VARIABLE };
-      return addon.hasAmbientLogin(request(who)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
+      return addon.hasAmbientLogin(requestText(options)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
     },
     async resolve(input) {
       const apiKey = await key(input);
       if (apiKey !== undefined)
         return {
           auth: { apiKey },
-          source: who.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
+          source: options.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
         };
-      const { access, baseUrl } = parsed<{ access?: string; baseUrl?: string }>(await addon.ambientLogin(request(who)));
+      const { access, baseUrl } = parseAnswer<{ access?: string; baseUrl?: string }>(
+        await addon.ambientLogin(requestText(options)),
+      );
       if (access === undefined || baseUrl === undefined) return undefined;
       return { auth: { apiKey: access, baseUrl }, source: SHARED_SOURCE };
     },
   };
 }
 
-function loginAuth(addon: Addon, who: Who): OAuthAuth {
+function loginAuth(addon: Addon, options: AuthOptions): OAuthAuth {
   return {
     name: "Kimi Code (subscription)",
     isSubscription: true,
     loginLabel: "Sign in with Kimi Code",
     async login(interaction) {
-      const { login } = await part(() => import("./login.ts"));
-      const credential = await login(addon, who, interaction);
-      who.renewed?.(credential);
+      const { login } = await lazyImport(() => import("./login.ts"));
+      const credential = await login(addon, options, interaction);
+      options.renewed?.(credential);
       return credential;
     },
     // Pi holds its lock and writes what comes back. Its signal is not passed on: a refresh token that has left is spent, and
     // only the answer replaces it.
     async refresh(credential) {
       const answer = await addon.renewLogin(
-        request(who, { baseUrl: credential["baseUrl"] }),
+        requestText(options, { baseUrl: credential["baseUrl"] }),
         JSON.stringify(credential),
       );
-      const renewed = parsed<{ credential: OAuthCredential }>(answer).credential;
-      who.renewed?.(renewed);
+      const renewed = parseAnswer<{ credential: OAuthCredential }>(answer).credential;
+      options.renewed?.(renewed);
       return renewed;
     },
     async toAuth(credential) {
       addon.rememberLogin(credential.access);
-      return { apiKey: credential.access, baseUrl: addon.baseOf(request(who, { baseUrl: credential["baseUrl"] })) };
+      return {
+        apiKey: credential.access,
+        baseUrl: addon.baseOf(requestText(options, { baseUrl: credential["baseUrl"] })),
+      };
     },
   };
 }

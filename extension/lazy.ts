@@ -8,7 +8,7 @@
 let last: Promise<unknown> = Promise.resolve();
 
 /** Runs the import `load` once all earlier ones are done. */
-export function part<T>(load: () => Promise<T>): Promise<T> {
+export function lazyImport<T>(load: () => Promise<T>): Promise<T> {
   const loaded = last.then(load);
   last = loaded.catch(() => undefined);
   return loaded;
@@ -18,6 +18,6 @@ export function part<T>(load: () => Promise<T>): Promise<T> {
 const AFTER_FIRST_FRAME_MS = 50;
 
 /** Runs `task` soon. Its failure is nobody's business, and it never keeps the process. */
-export function later(task: () => Promise<unknown>): void {
+export function defer(task: () => Promise<unknown>): void {
   setTimeout(() => void task().catch(() => undefined), AFTER_FIRST_FRAME_MS).unref();
 }

@@ -12,10 +12,10 @@ import type {
 } from "@earendil-works/pi-ai";
 import { kimiAuth } from "./auth.ts";
 import type { OAuthCredential } from "./credential.ts";
-import type { Host, Surroundings } from "./environment.ts";
+import type { ExtensionEnvironment, Host } from "./environment.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
 import type { Addon } from "./native/addon.ts";
-import { Turns } from "./turn/runner.ts";
+import { TurnRunner } from "./turn/runner.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 
@@ -30,16 +30,16 @@ export interface ProviderParts {
   addon: Addon;
   piAi: PiAi;
   host: Host;
-  surroundings: Surroundings;
+  extensionEnvironment: ExtensionEnvironment;
   models: ModelList;
-  turns: Turns;
+  turnRunner: TurnRunner;
   /** Outranks every other credential. */
   key?: string | undefined;
 }
 
 /** Builds the provider object, or says why this Pi cannot take it. */
 export function kimiProvider(parts: ProviderParts): { provider: Provider } | { problem: string } {
-  const { addon, piAi, host, surroundings, models, turns, key } = parts;
+  const { addon, piAi, host, extensionEnvironment, models, turnRunner, key } = parts;
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
@@ -49,7 +49,7 @@ export function kimiProvider(parts: ProviderParts): { provider: Provider } | { p
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    turns.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
+    turnRunner.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
     return events;
   };
   const renewed = (credential: OAuthCredential): void => void models.renewed(credential);
@@ -57,7 +57,7 @@ export function kimiProvider(parts: ProviderParts): { provider: Provider } | { p
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
     baseUrl: models.baseUrl,
-    auth: kimiAuth(addon, { host, key, surroundings, renewed }),
+    auth: kimiAuth(addon, { host, key, extensionEnvironment, renewed }),
     models: [],
     api: { stream, streamSimple: stream },
   });

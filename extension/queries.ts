@@ -3,9 +3,9 @@
  *
  * Usable without Pi; inside Pi the credential is the one that Pi resolved, so that a login Pi refreshes is refreshed by Pi.
  */
-import { type Host, Surroundings } from "./environment.ts";
+import { ExtensionEnvironment, type Host } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
-import { parsed, request } from "./native/call.ts";
+import { parseAnswer, requestText } from "./native/call.ts";
 
 export interface Settings {
   protocol: "openai" | "anthropic";
@@ -111,20 +111,20 @@ export class FactsError extends Error {
   }
 }
 
-export class Facts {
+export class AddonQueries {
   readonly #addon: Addon;
   readonly #host: Host;
-  readonly #surroundings: Surroundings;
+  readonly #extensionEnvironment: ExtensionEnvironment;
   readonly #listeners = new Set<(settings: Settings) => void>();
 
-  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
+  constructor(addon: Addon, host: Host, extensionEnvironment = new ExtensionEnvironment()) {
     this.#addon = addon;
     this.#host = host;
-    this.#surroundings = surroundings;
+    this.#extensionEnvironment = extensionEnvironment;
   }
 
   settings(): SettingsReport {
-    return parsed(this.#addon.settings(this.#question()));
+    return parseAnswer(this.#addon.settings(this.#request()));
   }
 
   settingKeys(): SettingKey[] {
@@ -134,7 +134,7 @@ export class Facts {
   /** Sets a key in a settings file (`undefined` takes it out), tells whoever follows, and returns what applies then. */
   change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
     const text = value === undefined ? "null" : JSON.stringify(value);
-    parsed(this.#addon.changeSetting(this.#question(), scope, path, text));
+    parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);
     return report;
@@ -148,24 +148,24 @@ export class Facts {
 
   /** The models as known without a network. */
   models<M>(credential: Credential = {}): Listing<M> {
-    return parsed(this.#addon.models(this.#question(credential)));
+    return parseAnswer(this.#addon.models(this.#request(credential)));
   }
 
   /** Asks the service for its models; `models` returns them from then on. */
   async refreshModels(credential: Credential = {}): Promise<void> {
-    parsed(await this.#addon.refreshModels(this.#question(credential)));
+    parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
   }
 
   /** The quota, at most this old. 0 asks in any case; anything else shares the answer with other processes. */
   async quota(credential: Credential = {}, maxAgeMs = 0): Promise<Quota> {
-    return parsed(await this.#addon.usage(this.#question(credential), maxAgeMs));
+    return parseAnswer(await this.#addon.usage(this.#request(credential), maxAgeMs));
   }
 
   async profile(credential: Credential = {}): Promise<Profile> {
-    return parsed(await this.#addon.profile(this.#question(credential)));
+    return parseAnswer(await this.#addon.profile(this.#request(credential)));
   }
 
-  #question(credential: Credential = {}): string {
-    return request({ host: this.#host, surroundings: this.#surroundings }, credential);
+  #request(credential: Credential = {}): string {
+    return requestText({ host: this.#host, extensionEnvironment: this.#extensionEnvironment }, credential);
   }
 }

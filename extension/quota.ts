@@ -6,8 +6,8 @@
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import { credentialOf } from "./credential.ts";
-import type { Facts, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
 import { PROVIDER_ID } from "./models.ts";
+import type { AddonQueries, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
 
 /** Shortest time between two questions, over all processes of this person. */
 const REFRESH_MS = 90_000;
@@ -142,25 +142,25 @@ export function say(ctx: ExtensionContext, text: string): void {
 }
 
 /** Shows the quota in the footer, or takes it away. Fails where there is no credential, or a session that has ended. */
-export async function showQuota(facts: Facts, ctx: ExtensionContext): Promise<void> {
-  if (ctx.model?.provider !== PROVIDER_ID || !facts.settings().settings.statusLine) {
+export async function showQuota(queries: AddonQueries, ctx: ExtensionContext): Promise<void> {
+  if (ctx.model?.provider !== PROVIDER_ID || !queries.settings().settings.statusLine) {
     return ctx.ui.setStatus(STATUS_KEY, undefined);
   }
-  const quota = await facts.quota(await credentialOf(ctx), REFRESH_MS);
+  const quota = await queries.quota(await credentialOf(ctx), REFRESH_MS);
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
 }
 
 /** `/kimi-usage [--json]` */
-export async function kimiUsage(args: string, ctx: ExtensionCommandContext, facts: Facts): Promise<void> {
-  say(ctx, await usageText(facts, ctx, args.split(/\s+/).includes("--json")));
+export async function kimiUsage(args: string, ctx: ExtensionCommandContext, queries: AddonQueries): Promise<void> {
+  say(ctx, await usageText(queries, ctx, args.split(/\s+/).includes("--json")));
 }
 
-async function usageText(facts: Facts, ctx: ExtensionCommandContext, json: boolean): Promise<string> {
+async function usageText(queries: AddonQueries, ctx: ExtensionCommandContext, json: boolean): Promise<string> {
   const credential = await credentialOf(ctx).catch(() => ({}));
   const [quota, profile] = await Promise.all([
-    facts.quota(credential).catch(failure),
-    facts.profile(credential).catch(failure),
+    queries.quota(credential).catch(failure),
+    queries.profile(credential).catch(failure),
   ]);
   if (json) return JSON.stringify({ account: profile, quota });
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;

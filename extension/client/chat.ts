@@ -12,8 +12,8 @@ import type {
 } from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
 import { type Addon, type Op, OpCode } from "../native/addon.ts";
-import { runTurn } from "../turn/turn.ts";
 import type { TurnOptions } from "../turn/request.ts";
+import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
 import { type Failure, kimiError } from "./errors.ts";
 import type { AssistantMessage, ToolCall } from "./messages.ts";

@@ -4,7 +4,7 @@
  * `code` is the stable name. Classes group codes by what a program would do about them; two copies of this package in one process
  * have two sets of classes, but the same codes.
  */
-import { parsed } from "../native/call.ts";
+import { parseAnswer } from "../native/call.ts";
 import { KimiServiceError } from "../services.ts";
 import type { AssistantMessage } from "./messages.ts";
 
@@ -145,12 +145,12 @@ export interface Cancellable {
 }
 
 /** The value of an answer (JSON text), or its error. */
-export function value<T>(text: string): T {
-  return parsed<T>(text, (failure) => kimiError(failure as Failure));
+export function answerValue<T>(text: string): T {
+  return parseAnswer<T>(text, (failure) => kimiError(failure as Failure));
 }
 
 /** Waits for an answer. */
-export async function answered<T>(answer: Promise<string>, { signal }: Cancellable): Promise<T> {
+export async function awaitAnswer<T>(answer: Promise<string>, { signal }: Cancellable): Promise<T> {
   const stopped = new Promise<never>((_resolve, reject) => {
     const stop = (): void => {
       reject(kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal?.reason }));
@@ -160,7 +160,7 @@ export async function answered<T>(answer: Promise<string>, { signal }: Cancellab
     const forget = (): void => signal?.removeEventListener("abort", stop);
     return void answer.then(forget, forget);
   });
-  return value<T>(await Promise.race([answer, stopped]));
+  return answerValue<T>(await Promise.race([answer, stopped]));
 }
 
 export interface ServiceCallOptions extends Cancellable {
@@ -169,7 +169,7 @@ export interface ServiceCallOptions extends Cancellable {
 }
 
 /** Waits for a call; its failure becomes a `KimiError`. */
-export async function served<T>(call: Promise<T>, { signal }: Cancellable): Promise<T> {
+export async function awaitServiceCall<T>(call: Promise<T>, { signal }: Cancellable): Promise<T> {
   try {
     return await call;
   } catch (error) {

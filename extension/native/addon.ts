@@ -47,8 +47,8 @@ export interface TurnHandle {
 }
 
 /** What the addon knows about an image or video; freed with this object. */
-export interface MediumHandle {
-  readonly __medium?: never;
+export interface MediaHandle {
+  readonly __media?: never;
 }
 
 export interface ServiceCall {
@@ -121,9 +121,9 @@ export interface Addon {
   /** For the exit of the process: waits for a refresh token that is on its way, releases all locks. */
   settle(): void;
   /** Starts a turn. Never throws for a failed request: the last op says what happened. */
-  startTurn(request: string, context: string, media: MediumHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  startTurn(request: string, context: string, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
   /** Announces an image or video (base64 or data URL); small ones cross at once, others when a Media op asks for them. */
-  medium(data: string): MediumHandle;
+  medium(data: string): MediaHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */

@@ -1,7 +1,7 @@
 /**
  * Writes requests to the addon and reads its answers, both JSON texts.
  */
-import { environment, type Host, type Surroundings } from "../environment.ts";
+import { environment, type ExtensionEnvironment, type Host } from "../environment.ts";
 
 /** A failure as the addon reports it. */
 export interface AddonFailure {
@@ -22,16 +22,16 @@ export class AddonError extends Error {
 /** Who asks: sent with every request. */
 export interface Caller {
   host: Host;
-  surroundings?: Surroundings | undefined;
+  extensionEnvironment?: ExtensionEnvironment | undefined;
 }
 
 /** Writes a request about the caller's account. */
-export function request({ host, surroundings }: Caller, more: object = {}): string {
-  return JSON.stringify({ environment: environment(surroundings?.variables()), host, ...more });
+export function requestText({ host, extensionEnvironment }: Caller, more: object = {}): string {
+  return JSON.stringify({ environment: environment(extensionEnvironment?.variables()), host, ...more });
 }
 
 /** Returns the value of an answer, or throws its error. */
-export function parsed<T>(text: string, toError = (failure: AddonFailure): Error => new AddonError(failure)): T {
+export function parseAnswer<T>(text: string, toError = (failure: AddonFailure): Error => new AddonError(failure)): T {
   const answer = JSON.parse(text) as T & { error?: AddonFailure };
   if (answer.error !== undefined) throw toError(answer.error);
   return answer;

@@ -77,7 +77,7 @@ export function loadAddon(): Loaded {
     const require = createRequire(join(root, "index.ts"));
     for (const candidate of candidates(root, platform)) {
       const found = attempt(require, candidate, version);
-      if (typeof found !== "string") return { addon: settledOnExit(found) };
+      if (typeof found !== "string") return { addon: shutDownOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
@@ -134,7 +134,7 @@ const LOADED = Symbol.for("pi-provider-kimi-code.addons");
  * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
  * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
  */
-function settledOnExit(addon: Addon): Addon {
+function shutDownOnExit(addon: Addon): Addon {
   const shared = process as typeof process & { [LOADED]?: Set<Addon> };
   if (shared[LOADED] === undefined) {
     const addons = (shared[LOADED] = new Set<Addon>());

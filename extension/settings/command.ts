@@ -5,7 +5,7 @@
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { credentialOf } from "../credential.ts";
 import type { ModelList } from "../models.ts";
-import type { Facts } from "../queries.ts";
+import type { AddonQueries } from "../queries.ts";
 import { accountText, failure, quotaRows, say, walletRows } from "../quota.ts";
 import { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
@@ -13,7 +13,7 @@ import { type ScreenParts, settingsScreen } from "./screen.ts";
 
 /** What the command works with. */
 export interface SettingsTools {
-  facts: Facts;
+  queries: AddonQueries;
   models: ModelList;
   parts: ScreenParts;
 }
@@ -22,12 +22,12 @@ export interface SettingsTools {
 export async function kimiSettings(
   args: string,
   ctx: ExtensionCommandContext,
-  { facts, models, parts }: SettingsTools,
+  { queries, models, parts }: SettingsTools,
 ): Promise<void> {
-  const editor = new SettingsEditor(facts);
+  const editor = new SettingsEditor(queries);
   if (args.trim() !== "") return say(ctx, changed(editor, args));
-  if (ctx.mode !== "tui") return say(ctx, await overview(facts, editor, models, ctx));
-  await settingsScreen(parts, facts, editor, models, ctx);
+  if (ctx.mode !== "tui") return say(ctx, await overview(queries, editor, models, ctx));
+  await settingsScreen(parts, queries, editor, models, ctx);
 }
 
 /** `key`, `key value`, `key value --project`. */
@@ -49,15 +49,15 @@ function changed(editor: SettingsEditor, args: string): string {
 
 /** Everything as text. */
 async function overview(
-  facts: Facts,
+  queries: AddonQueries,
   editor: SettingsEditor,
   models: ModelList,
   ctx: ExtensionCommandContext,
 ): Promise<string> {
   const credential = await credentialOf(ctx).catch(() => ({}));
   const [profile, quota] = await Promise.all([
-    facts.profile(credential).catch(failure),
-    facts.quota(credential).catch(failure),
+    queries.profile(credential).catch(failure),
+    queries.quota(credential).catch(failure),
     models.update(credential),
   ]);
   const rows = ["Kimi settings", "error" in profile ? `Account: ${profile.error}` : accountText(profile)];

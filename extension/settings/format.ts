@@ -11,14 +11,14 @@ export function valueAt(settings: object, path: string): unknown {
 }
 
 /** A value as people read it. */
-export function shown(key: SettingKey, value: unknown): string {
+export function formatValue(key: SettingKey, value: unknown): string {
   if (value === null || value === undefined) return "not set";
   if (key.form === "switch") return value === true ? "on" : "off";
-  if (key.form === "size" && typeof value === "number") return size(value);
+  if (key.form === "size" && typeof value === "number") return formatBytes(value);
   return String(value);
 }
 
-function size(bytes: number): string {
+function formatBytes(bytes: number): string {
   for (const [unit, factor] of [
     ["GiB", 2 ** 30],
     ["MiB", 2 ** 20],
@@ -30,7 +30,7 @@ function size(bytes: number): string {
 }
 
 /** Text that a person typed as the value that a file holds; `undefined` takes the key out. */
-export function typed(key: SettingKey, text: string): unknown {
+export function parseValue(key: SettingKey, text: string): unknown {
   const trimmed = text.trim();
   if (trimmed === "" || trimmed === "not set" || trimmed === "default") return undefined;
   if (key.form === "switch") return { on: true, true: true, off: false, false: false }[trimmed] ?? trimmed;
@@ -41,12 +41,12 @@ export function typed(key: SettingKey, text: string): unknown {
 /** `k3 · 1,048,576 tokens · 4 models · https://api.kimi.com/coding` */
 export function modelText(ctx: ExtensionContext, models: ModelList, report: SettingsReport): string {
   const model = ctx.model?.provider === PROVIDER_ID ? ctx.model : undefined;
-  const window = model === undefined ? undefined : `${grouped(model.contextWindow)} tokens`;
+  const window = model === undefined ? undefined : `${groupThousands(model.contextWindow)} tokens`;
   const list = `${models.models.length} models${models.fetchedAt === 0 ? " (built-in list)" : ""}`;
   return [model?.name, window, list, report.apiRoot ?? models.baseUrl].filter((part) => part).join(" · ");
 }
 
 /** `1,048,576` */
-function grouped(number: number): string {
+function groupThousands(number: number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }

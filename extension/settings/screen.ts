@@ -5,13 +5,13 @@
  */
 import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
-import type { Facts, Profile, Quota, SettingKey } from "../queries.ts";
-import type { ModelList } from "../models.ts";
 import { credentialOf } from "../credential.ts";
+import type { ModelList } from "../models.ts";
+import type { AddonQueries, Profile, Quota, SettingKey } from "../queries.ts";
+import { accountText, clock, failure, quotaRows, walletRows } from "../quota.ts";
 import type { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
 import { prompt, type PromptParts } from "./prompt.ts";
-import { accountText, clock, failure, quotaRows, walletRows } from "../quota.ts";
 
 /** What we need of Pi's packages; imported by pi.ts, because plain Node programs have none of them. */
 export interface ScreenParts extends PromptParts {
@@ -21,7 +21,7 @@ export interface ScreenParts extends PromptParts {
   listTheme(): SettingsListTheme;
 }
 
-type Answer<T> = T | { error: string } | undefined;
+type Loadable<T> = T | { error: string } | undefined;
 
 const SCOPE = "scope";
 const VISIBLE_ROWS = 12;
@@ -29,7 +29,7 @@ const VISIBLE_ROWS = 12;
 /** Shows the screen until the person leaves it. */
 export async function settingsScreen(
   parts: ScreenParts,
-  facts: Facts,
+  queries: AddonQueries,
   editor: SettingsEditor,
   models: ModelList,
   ctx: ExtensionCommandContext,
@@ -44,11 +44,11 @@ export async function settingsScreen(
       .catch(() => ({}))
       .then((credential) =>
         Promise.all([
-          facts.profile(credential).then(
+          queries.profile(credential).then(
             (profile) => arrived(() => (screen.profile = profile)),
             (error: unknown) => arrived(() => (screen.profile = failure(error))),
           ),
-          facts.quota(credential).then(
+          queries.quota(credential).then(
             (quota) => arrived(() => (screen.quota = quota)),
             (error: unknown) => arrived(() => (screen.quota = failure(error))),
           ),
@@ -67,8 +67,8 @@ export async function settingsScreen(
 }
 
 class Screen {
-  profile: Answer<Profile>;
-  quota: Answer<Quota>;
+  profile: Loadable<Profile>;
+  quota: Loadable<Quota>;
   readonly list: SettingsList;
   readonly #parts: ScreenParts;
   readonly #editor: SettingsEditor;

@@ -7,8 +7,8 @@
  */
 import { tmpdir } from "node:os";
 import type { ExtensionAPI, ToolDefinition } from "@earendil-works/pi-coding-agent";
-import type { Facts } from "../queries.ts";
-import { part } from "../lazy.ts";
+import { lazyImport } from "../lazy.ts";
+import type { AddonQueries } from "../queries.ts";
 import type { KimiServices } from "../services.ts";
 import type { ToolParts } from "./render.ts";
 
@@ -69,10 +69,10 @@ export class KimiTools {
 
   async #define(): Promise<ToolDefinition[]> {
     const services = await this.#services();
-    const { piParts } = await part(() => import("./pi-helpers.ts"));
-    const { searchTool } = await part(() => import("./search.ts"));
-    const { fetchTool } = await part(() => import("./fetch.ts"));
-    const { datasourceTool } = await part(() => import("./datasource.ts"));
+    const { piParts } = await lazyImport(() => import("./pi-helpers.ts"));
+    const { searchTool } = await lazyImport(() => import("./search.ts"));
+    const { fetchTool } = await lazyImport(() => import("./fetch.ts"));
+    const { datasourceTool } = await lazyImport(() => import("./datasource.ts"));
     const parts = await piParts();
     const shared: ToolParts = {
       services,
@@ -92,14 +92,14 @@ export class KimiTools {
 /** The tools follow the settings from the start of a session to its end. */
 export function registerTools(
   pi: ExtensionAPI,
-  facts: Facts,
+  queries: AddonQueries,
   services: () => Promise<KimiServices>,
   providerId: string,
 ): void {
   const tools = new KimiTools(pi, services, providerId);
   let leave = (): void => undefined;
   pi.on("session_start", async (_event, context) => {
-    const follow = async (settings = (): ToolSettings => facts.settings().settings.tools): Promise<void> => {
+    const follow = async (settings = (): ToolSettings => queries.settings().settings.tools): Promise<void> => {
       try {
         await tools.apply(settings());
       } catch (error) {
@@ -108,7 +108,7 @@ export function registerTools(
       }
     };
     leave();
-    leave = facts.onChange((settings) => void follow(() => settings.tools));
+    leave = queries.onChange((settings) => void follow(() => settings.tools));
     await follow();
   });
   // Pi's objects of a session that is over refuse to be used.

@@ -11,9 +11,9 @@ import type {
   ToolCall,
   Usage,
 } from "@earendil-works/pi-ai";
-import { emptyAnswer } from "./empty-message.ts";
-import { LiveArguments, type LiveCall } from "./tool-arguments.ts";
 import { type Op, OpCode } from "../native/addon.ts";
+import { emptyMessage } from "./empty-message.ts";
+import { LiveArguments, type LiveCall } from "./tool-arguments.ts";
 
 /** What a terminal op says about the whole answer. */
 export interface Summary {
@@ -23,13 +23,13 @@ export interface Summary {
   rawStopReason?: string;
 }
 
-export class LiveAnswer {
+export class LiveMessage {
   readonly message: AssistantMessage;
   readonly #push: (event: AssistantMessageEvent) => void;
   readonly #calls = new Map<number, LiveArguments>();
 
   constructor(model: Model<string>, push: (event: AssistantMessageEvent) => void) {
-    this.message = emptyAnswer(model);
+    this.message = emptyMessage(model);
     this.#push = push;
   }
 

@@ -2,7 +2,7 @@
 import type { AssistantMessage, Model } from "@earendil-works/pi-ai";
 
 /** An answer of which nothing has arrived. */
-export function emptyAnswer(model: Model<string>): AssistantMessage {
+export function emptyMessage(model: Model<string>): AssistantMessage {
   const cost = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 };
   return {
     role: "assistant",

@@ -6,15 +6,15 @@
  * A handle belongs to one object of the history and to the very text that this object held.
  */
 import type { TranscriptContext } from "@earendil-works/pi-ai";
-import type { Addon, MediumHandle } from "../native/addon.ts";
+import type { Addon, MediaHandle } from "../native/addon.ts";
 
 /** An image or video: its base64 text or data URL, and what the addon calls it. */
-export interface Medium {
+export interface MediaItem {
   data: string;
-  handle: MediumHandle;
+  handle: MediaHandle;
 }
 
-const known = new WeakMap<object, Medium>();
+const known = new WeakMap<object, MediaItem>();
 
 /** Members of a part that may hold megabytes, by the part's type. */
 const PAYLOADS: Record<string, string> = {
@@ -37,17 +37,17 @@ function payload(part: unknown): string | undefined {
 }
 
 /** The context with `media: <index>` in place of each payload, and the media by index. */
-export function withoutMedia(addon: Addon, context: TranscriptContext): { context: object; media: Medium[] } {
-  const media: Medium[] = [];
+export function extractMedia(addon: Addon, context: TranscriptContext): { context: object; media: MediaItem[] } {
+  const media: MediaItem[] = [];
   const slim = (part: object, data: string): object => {
-    let medium = known.get(part);
+    let item = known.get(part);
     // Equal strings are usually the same string, which costs nothing to find out.
-    if (medium?.data !== data) {
-      medium = { data, handle: addon.medium(data) };
-      known.set(part, medium);
+    if (item?.data !== data) {
+      item = { data, handle: addon.medium(data) };
+      known.set(part, item);
     }
     const { type, mimeType } = part as { type: string; mimeType?: unknown };
-    return { type, mimeType, media: media.push(medium) - 1 };
+    return { type, mimeType, media: media.push(item) - 1 };
   };
   const messages = context.messages.map((message) => {
     const { content } = message as { content?: unknown };

@@ -2,29 +2,29 @@
  * The provider's way to a turn, whose code (turn.ts) is loaded behind Pi's first frame, or by the first turn if that is earlier.
  */
 import type { AssistantMessageEventStream, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
-import type { Host, Surroundings } from "../environment.ts";
+import type { ExtensionEnvironment, Host } from "../environment.ts";
+import { lazyImport } from "../lazy.ts";
 import type { Addon } from "../native/addon.ts";
-import { emptyAnswer } from "./empty-message.ts";
+import { emptyMessage } from "./empty-message.ts";
 import type { Notices, StatusLine } from "./notices.ts";
-import { part } from "../lazy.ts";
 import type { runTurn } from "./turn.ts";
 
-interface Loaded {
+interface LoadedTurn {
   runTurn: typeof runTurn;
   notices: Notices;
 }
 
-export class Turns {
+export class TurnRunner {
   readonly #addon: Addon;
   readonly #host: Host;
-  readonly #surroundings: Surroundings;
-  #loaded: Loaded | undefined;
+  readonly #extensionEnvironment: ExtensionEnvironment;
+  #loaded: LoadedTurn | undefined;
   #line: StatusLine | undefined;
 
-  constructor(addon: Addon, host: Host, surroundings: Surroundings) {
+  constructor(addon: Addon, host: Host, extensionEnvironment: ExtensionEnvironment) {
     this.#addon = addon;
     this.#host = host;
-    this.#surroundings = surroundings;
+    this.#extensionEnvironment = extensionEnvironment;
   }
 
   /** Where turns say what they wait for; Pi hands it out anew for every session. */
@@ -34,10 +34,10 @@ export class Turns {
   }
 
   /** Loads what turns need. */
-  async load(): Promise<Loaded> {
+  async load(): Promise<LoadedTurn> {
     if (this.#loaded === undefined) {
-      const { runTurn } = await part(() => import("./turn.ts"));
-      const { Notices } = await part(() => import("./notices.ts"));
+      const { runTurn } = await lazyImport(() => import("./turn.ts"));
+      const { Notices } = await lazyImport(() => import("./notices.ts"));
       this.#loaded ??= { runTurn, notices: new Notices() };
       if (this.#line !== undefined) this.#loaded.notices.attach(this.#line);
     }
@@ -51,8 +51,8 @@ export class Turns {
     context: TranscriptContext,
     options: SimpleStreamOptions = {},
   ): void {
-    const given = { ...options, env: this.#surroundings.variables(options.env) as Record<string, string> };
-    const start = ({ runTurn, notices }: Loaded): void =>
+    const given = { ...options, env: this.#extensionEnvironment.variables(options.env) as Record<string, string> };
+    const start = ({ runTurn, notices }: LoadedTurn): void =>
       runTurn(this.#addon, this.#host, events, model, context, given, notices);
     if (this.#loaded !== undefined) return start(this.#loaded);
     this.load()
@@ -63,7 +63,7 @@ export class Turns {
         events.push({
           type: "error",
           reason: "error",
-          error: { ...emptyAnswer(model), stopReason: "error", errorMessage },
+          error: { ...emptyMessage(model), stopReason: "error", errorMessage },
         });
         events.end();
       });

@@ -10,11 +10,11 @@ import type {
   Model,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { LiveAnswer, type Summary } from "./assistant-message.ts";
-import { contextText } from "./context.ts";
 import type { Host } from "../environment.ts";
-import { type Medium, withoutMedia } from "./media.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "../native/addon.ts";
+import { LiveMessage, type Summary } from "./assistant-message.ts";
+import { contextText } from "./context.ts";
+import { extractMedia, type MediaItem } from "./media.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
 import { type TurnOptions, turnRequest } from "./request.ts";
 
@@ -43,10 +43,10 @@ class Turn {
   readonly #stream: AssistantMessageEventStream;
   readonly #model: Model<string>;
   readonly #options: TurnOptions;
-  readonly #answer: LiveAnswer;
+  readonly #live: LiveMessage;
   readonly #notice: TurnNotice;
   #handle: TurnHandle | undefined;
-  #media: Medium[] = [];
+  #media: MediaItem[] = [];
   /** Ops that wait for a hook to finish. */
   #waiting: Op[] = [];
   #hookRunning = false;
@@ -58,13 +58,13 @@ class Turn {
     this.#notice = notice;
     this.#model = model;
     this.#options = options;
-    this.#answer = new LiveAnswer(model, (event) => stream.push(event));
+    this.#live = new LiveMessage(model, (event) => stream.push(event));
   }
 
   begin(addon: Addon, host: Host, context: TranscriptContext): void {
     const { signal } = this.#options;
     if (signal?.aborted) return this.#abort();
-    const { context: slim, media } = withoutMedia(addon, context);
+    const { context: slim, media } = extractMedia(addon, context);
     this.#media = media;
     this.#handle = addon.startTurn(
       turnRequest(host, this.#model, this.#options),
@@ -85,7 +85,7 @@ class Turn {
   #fail(errorMessage: string): void {
     if (this.#over) return;
     this.#handle?.cancel();
-    const error = Object.assign(this.#answer.message, { stopReason: "error" as const, errorMessage });
+    const error = Object.assign(this.#live.message, { stopReason: "error" as const, errorMessage });
     this.#end({ type: "error", reason: "error", error });
   }
 
@@ -99,7 +99,7 @@ class Turn {
   #abort(): void {
     if (this.#over) return;
     const errorMessage = "Request was aborted";
-    const error = Object.assign(this.#answer.message, { stopReason: "aborted" as const, errorMessage });
+    const error = Object.assign(this.#live.message, { stopReason: "aborted" as const, errorMessage });
     this.#end({ type: "error", reason: "aborted", error });
   }
 
@@ -157,9 +157,9 @@ class Turn {
       case OpCode.Raw:
         return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
       case OpCode.Media: {
-        const medium = this.#media[index];
+        const item = this.#media[index];
         const [from, to] = JSON.parse(text) as [number, number];
-        if (medium !== undefined) this.#handle?.sendMedium(index, from, medium.data.slice(from, to));
+        if (item !== undefined) this.#handle?.sendMedium(index, from, item.data.slice(from, to));
         break;
       }
       case OpCode.Done:
@@ -169,7 +169,7 @@ class Turn {
         this.#failed(JSON.parse(text) as Summary & { code: string; message: string });
         break;
       default:
-        this.#answer.apply(op);
+        this.#live.apply(op);
     }
     return undefined;
   }
@@ -187,17 +187,17 @@ class Turn {
       await onResponse(JSON.parse(text) as { status: number; headers: Record<string, string> }, this.#model);
     if (this.#started || this.#over) return;
     this.#started = true;
-    this.#stream.push({ type: "start", partial: this.#answer.message });
+    this.#stream.push({ type: "start", partial: this.#live.message });
   }
 
   #done({ reason, ...summary }: Summary & { reason: "stop" | "length" | "toolUse" }): void {
-    this.#answer.summarise(summary);
-    const message = Object.assign(this.#answer.message, { stopReason: reason });
+    this.#live.summarise(summary);
+    const message = Object.assign(this.#live.message, { stopReason: reason });
     this.#end({ type: "done", reason, message });
   }
 
   #failed({ code, message, usage, responseId, responseModel }: Summary & { code: string; message: string }): void {
-    this.#answer.summarise({
+    this.#live.summarise({
       ...(usage ? { usage } : {}),
       ...(responseId ? { responseId } : {}),
       ...(responseModel ? { responseModel } : {}),

@@ -4,8 +4,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
-import { host, Surroundings } from "../../extension/environment.ts";
-import type { Turns } from "../../extension/turn/runner.ts";
+import { ExtensionEnvironment, host } from "../../extension/environment.ts";
+import type { TurnRunner } from "../../extension/turn/runner.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { PI_CLI, ROOT } from "../support/pi.ts";
 import { addon, model, QUESTION } from "../support/turn.ts";
@@ -20,8 +20,10 @@ test("two turns that start before their code is loaded are both answered", async
   try {
     const { createJiti } = createRequire(PI_CLI)("jiti") as Jiti;
     const jiti = createJiti(import.meta.filename, { moduleCache: false, tryNative: false });
-    const loaded = (await jiti.import(join(ROOT, "extension", "turn", "runner.ts"))) as { Turns: typeof Turns };
-    const turns = new loaded.Turns(addon(), host("0.87.1"), new Surroundings());
+    const loaded = (await jiti.import(join(ROOT, "extension", "turn", "runner.ts"))) as {
+      TurnRunner: typeof TurnRunner;
+    };
+    const turns = new loaded.TurnRunner(addon(), host("0.87.1"), new ExtensionEnvironment());
     const streams = [createAssistantMessageEventStream(), createAssistantMessageEventStream()];
     const entry = model(addon(), simulator.baseUrl);
     for (const stream of streams) turns.run(stream, entry, QUESTION as never, { apiKey: simulator.apiKey });

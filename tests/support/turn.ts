@@ -9,8 +9,8 @@ import { host } from "../../extension/environment.ts";
 import type { Addon } from "../../extension/native/addon.ts";
 import { loadAddon } from "../../extension/native/loader.ts";
 import type { Notices } from "../../extension/turn/notices.ts";
-import { runTurn } from "../../extension/turn/turn.ts";
 import type { TurnOptions } from "../../extension/turn/request.ts";
+import { runTurn } from "../../extension/turn/turn.ts";
 
 export const DIALECTS = ["openai", "anthropic"] as const;
 export type Dialect = (typeof DIALECTS)[number];
