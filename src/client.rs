@@ -1,6 +1,7 @@
 //! `Kimi`: one configured client. Every public operation starts here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -10,12 +11,14 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
 use crate::auth::token::TokenEndpoint;
-use crate::auth::{Account, Credential, Passed};
+use crate::auth::{Account, Credential, SuppliedKey};
 use crate::config::Config;
+use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
-use crate::identity::{Host, ascii, device_id};
-use crate::retry::retry_after;
+use crate::http::retry::retry_after;
+use crate::http::user_agent::{Host, device_id};
+use crate::process_state::ProcessState;
 
 /// Longest error body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 256 << 10;
@@ -29,7 +32,7 @@ pub type ExtraHeaders = Vec<(String, Option<String>)>;
 /// Who asks, as every question of JavaScript says it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Asker {
+pub struct CallerContext {
     /// Environment variables as JavaScript sees them now.
     #[serde(default)]
     pub environment: HashMap<String, String>,
@@ -49,6 +52,8 @@ pub struct Kimi {
     /// Who we say we are: found once, because a device id is a file.
     identity: HeaderMap,
     http: Client,
+    /// What outlives this client: pools, refreshes under way, known uploads.
+    pub process: Arc<ProcessState>,
 }
 
 impl Kimi {
@@ -57,10 +62,10 @@ impl Kimi {
     pub fn new(config: Config, host: Host) -> Result<Self> {
         let http = http::client(&config.network)?;
         let mut identity = HeaderMap::new();
-        for (name, value) in host.headers(config.identity, || device_id(&config.places.kimi_home)) {
+        for (name, value) in host.headers(config.identity, || device_id(&config.paths.kimi_home)) {
             insert(&mut identity, name, &value)?;
         }
-        Ok(Self { config, identity, http })
+        Ok(Self { config, identity, http, process: ProcessState::shared() })
     }
 
     /// The same client on connections of its own.
@@ -68,20 +73,20 @@ impl Kimi {
         Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
     }
 
-    /// What authorises a request (design §5): what Pi or the caller passed, else the login in Pi's file, else `KIMI_API_KEY`,
-    /// else a login of the official client. A static key never turns into a login. Where nobody has chosen a region, a login
-    /// that was found decides it for this client.
+    /// What authorises a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in Pi's
+    /// file, else `KIMI_API_KEY`, else a login of the official client. A static key never turns into a login. Where nobody has
+    /// chosen a region, a login that was found decides it for this client.
     pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
         let key = self.config.api_key.as_deref();
-        match Passed::new(passed) {
-            Passed::Variable => key.map(Credential::key).ok_or_else(Error::login_required),
-            Passed::Token(token) => Ok(Credential::passed(token, self.account()?)),
-            Passed::Nothing => {
+        match SuppliedKey::new(passed) {
+            SuppliedKey::Variable => key.map(Credential::key).ok_or_else(Error::login_required),
+            SuppliedKey::Token(token) => Ok(Credential::passed(token, self.account()?)),
+            SuppliedKey::Nothing => {
                 let account = self.account()?;
                 let (tokens, slot) = match (account.stored_in_pi().await?, key) {
                     (Some(found), _) => found,
                     (None, Some(key)) => return Ok(Credential::key(key)),
-                    (None, None) => account.ambient().await?.ok_or_else(Error::login_required)?,
+                    (None, None) => account.cli_login().await?.ok_or_else(Error::login_required)?,
                 };
                 let account = account.at(&slot)?;
                 self.config.endpoint = account.endpoint.clone();
@@ -94,7 +99,7 @@ impl Kimi {
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
         Ok(Account {
-            places: config.places.clone(),
+            paths: config.paths.clone(),
             endpoint: config.endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
@@ -110,7 +115,7 @@ impl Kimi {
         body: Bytes,
         extra: &ExtraHeaders,
     ) -> Result<Response> {
-        self.healing(credential, extra, |token| {
+        self.with_reauth(credential, extra, |token| {
             let request =
                 self.headers(&token, extra).map(|headers| self.http.post(url).headers(headers).body(body.clone()));
             async { sent(request?).await }
@@ -127,7 +132,7 @@ impl Kimi {
         form: impl Fn() -> Result<Form>,
         extra: &ExtraHeaders,
     ) -> Result<Response> {
-        self.healing(credential, extra, |token| {
+        self.with_reauth(credential, extra, |token| {
             let request = self.headers(&token, extra).and_then(|mut headers| {
                 headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
                 headers.remove(CONTENT_TYPE);
@@ -140,29 +145,29 @@ impl Kimi {
     }
 
     /// Headers of the caller that authorise the request themselves are neither healed nor explained.
-    async fn healing<F: Future<Output = Result<Response>>>(
+    async fn with_reauth<F: Future<Output = Result<Response>>>(
         &self,
         credential: &Credential,
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        let discreet = |token: String| {
+        let redact_error = |token: String| {
             let sending = send(token.clone());
-            async move { sending.await.map_err(|error| self.discreet(error, &token, extra)) }
+            async move { sending.await.map_err(|error| self.redact_error(error, &token, extra)) }
         };
         if has(extra, AUTHORIZATION.as_str()) {
-            discreet(String::new()).await
+            redact_error(String::new()).await
         } else {
-            credential.spend(discreet).await
+            credential.send_with_reauth(redact_error).await
         }
     }
 
     /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough
     /// to be a key and no name.
-    pub fn discreet(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
+    pub fn redact_error(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
         let own = self.config.custom_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let callers = extra.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
-        error.without(std::iter::once(token).chain(own.chain(callers).filter_map(|(name, value)| secret(name, value))))
+        error.redact(std::iter::once(token).chain(own.chain(callers).filter_map(|(name, value)| secret(name, value))))
     }
 
     /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
@@ -174,7 +179,7 @@ impl Kimi {
 
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
-        let work = credential.spend(|token| async move { self.get_once(url, &token, max).await });
+        let work = credential.send_with_reauth(|token| async move { self.get_once(url, &token, max).await });
         let late = |_| {
             let seconds = patience.as_secs();
             Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
@@ -187,7 +192,7 @@ impl Kimi {
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
         let request = self.http.get(url).headers(headers);
-        let mut response = sent(request).await.map_err(|error| self.discreet(error, token, &Vec::new()))?;
+        let mut response = sent(request).await.map_err(|error| self.redact_error(error, token, &Vec::new()))?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
             if body.len() + chunk.len() > max {
@@ -201,7 +206,7 @@ impl Kimi {
     /// The error for something else in place of a document; where it is a page, its title tells whose.
     pub fn no_document(&self, what: &str, body: &[u8], credential: &Credential) -> Error {
         let title = html_title(&String::from_utf8_lossy(body)).unwrap_or_default();
-        self.discreet(Error::protocol(what, &title), &credential.token(), &Vec::new())
+        self.redact_error(Error::protocol(what, &title), &credential.token(), &Vec::new())
     }
 
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {

@@ -2,15 +2,15 @@
 //!
 //! People configure the base with and without a final `/v1`, with and without slashes; the official client, Pi and the
 //! TypeScript extension each expect another form. Here it is reduced to its root once, and both dialects append `/v1/…`
-//! (protocol reference §1.2). A login belongs to one pair of OAuth host and API base; its [`Slot`] names the file that
-//! holds it (kimi-code-2.1 §2.1), so that a test host or the other region can never touch the default login.
+//! (docs/protocol.md#base-url). A login belongs to one pair of OAuth host and API base; its [`CredentialScope`] names the file
+//! that holds it (docs/protocol.md#credential-scopes), so that a test host or the other region can never touch the default login.
 
 use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// API root of the mainland region, the default (protocol reference §1.1).
+/// API root of the mainland region, the default (docs/protocol.md#hosts-and-regions).
 pub const DEFAULT_BASE_URL: &str = "https://api.kimi.com/coding";
 
 /// The API root of one deployment: no trailing slash, no final `/v1`.
@@ -91,7 +91,8 @@ impl Endpoint {
     }
 }
 
-/// One of the two public deployments (kimi-code-2.1 §1). Accounts, tokens and hosts of one mean nothing to the other.
+/// One of the two public deployments (docs/protocol.md#hosts-and-regions). Accounts, tokens and hosts of one mean nothing to the
+/// other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
     /// `kimi.com`.
@@ -136,12 +137,12 @@ impl Region {
 
 /// The credential scope of one pair of OAuth host and API base.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct CredentialScope {
     oauth_host: String,
     base_url: String,
 }
 
-impl Slot {
+impl CredentialScope {
     /// The scope of these two. Only http(s) hosts without user names are taken: tokens are posted there.
     pub fn new(oauth_host: &str, endpoint: &Endpoint) -> Result<Self> {
         let invalid = || {
@@ -179,7 +180,7 @@ impl Slot {
         *self == Self::of_region(Region::MainlandCn)
     }
 
-    /// Stem of the credential file and of the lock (kimi-code-2.1 §2.1).
+    /// Stem of the credential file and of the lock (docs/protocol.md#credential-scopes).
     pub fn name(&self) -> String {
         if self.is_default() {
             return "kimi-code".to_owned();
@@ -195,26 +196,26 @@ impl Slot {
 mod tests {
     use super::*;
 
-    /// kimi-code-2.1 §2.1 and the capture `credentials-kimi-code-env-89494f7cfcc7062e.json`.
+    /// File names of the official client (docs/protocol.md#credential-scopes).
     #[test]
     fn slots_are_named_exactly_as_the_official_client_names_them() {
-        assert_eq!(Slot::of_region(Region::MainlandCn).name(), "kimi-code");
-        assert_eq!(Slot::of_region(Region::Global).name(), "kimi-code-env-0e4f99c69cc27850");
+        assert_eq!(CredentialScope::of_region(Region::MainlandCn).name(), "kimi-code");
+        assert_eq!(CredentialScope::of_region(Region::Global).name(), "kimi-code-env-0e4f99c69cc27850");
         let local = Endpoint::from_base("http://127.0.0.1:18787/coding").unwrap();
-        let slot = Slot::new("http://127.0.0.1:18787/", &local).unwrap();
+        let slot = CredentialScope::new("http://127.0.0.1:18787/", &local).unwrap();
         assert_eq!(slot.name(), "kimi-code-env-89494f7cfcc7062e");
         let default = Endpoint::from_base("https://api.kimi.com/coding/v1/").unwrap();
-        assert!(Slot::new(" https://auth.kimi.com/ ", &default).unwrap().is_default());
+        assert!(CredentialScope::new(" https://auth.kimi.com/ ", &default).unwrap().is_default());
     }
 
     #[test]
     fn a_custom_host_never_shares_the_default_slot() {
         let default = Endpoint::from_base(DEFAULT_BASE_URL).unwrap();
-        assert_ne!(Slot::new("http://127.0.0.1:1", &default).unwrap().name(), "kimi-code");
+        assert_ne!(CredentialScope::new("http://127.0.0.1:1", &default).unwrap().name(), "kimi-code");
         let local = Endpoint::from_base("http://127.0.0.1:1/coding").unwrap();
-        assert_ne!(Slot::new("https://auth.kimi.com", &local).unwrap().name(), "kimi-code");
-        assert!(Slot::new("https://user:pw@auth.kimi.com", &default).is_err());
-        assert!(Slot::new("file:///etc", &default).is_err());
+        assert_ne!(CredentialScope::new("https://auth.kimi.com", &local).unwrap().name(), "kimi-code");
+        assert!(CredentialScope::new("https://user:pw@auth.kimi.com", &default).is_err());
+        assert!(CredentialScope::new("file:///etc", &default).is_err());
     }
 
     #[test]

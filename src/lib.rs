@@ -20,12 +20,10 @@
 //! computes for longer than half a millisecond goes to `background`.
 #[forbid(unsafe_code)]
 pub mod auth;
-#[forbid(unsafe_code)]
-pub mod background;
 #[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]
 pub mod bindings;
 #[forbid(unsafe_code)]
-pub mod catalog;
+pub mod blocking;
 #[forbid(unsafe_code)]
 pub mod chat;
 #[forbid(unsafe_code)]
@@ -41,11 +39,17 @@ pub mod files;
 #[forbid(unsafe_code)]
 pub mod http;
 #[forbid(unsafe_code)]
-pub mod identity;
+pub mod json;
 #[forbid(unsafe_code)]
-pub mod retry;
+pub mod logging;
+#[forbid(unsafe_code)]
+pub mod models;
+#[forbid(unsafe_code)]
+pub mod process_state;
 #[forbid(unsafe_code)]
 pub mod services;
+#[forbid(unsafe_code)]
+pub mod storage;
 
 /// Version of the crate and of the npm package; `index.ts` refuses an addon that says another one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

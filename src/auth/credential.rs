@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::account::Account;
+use super::login_sources::Account;
 use super::token::Tokens;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -12,16 +12,16 @@ const MAX_REMEMBERED: usize = 64;
 /// What Pi or a caller passed as the credential. Who asks for what an account was told last time has to understand it as who
 /// sends it, or never finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passed<'p> {
+pub enum SuppliedKey<'p> {
     /// Nothing, or nothing but blanks.
     Nothing,
-    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (protocol reference §1.3).
+    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (docs/pi-contract.md#key-syntax).
     Variable,
     /// A key or an access token.
     Token(&'p str),
 }
 
-impl<'p> Passed<'p> {
+impl<'p> SuppliedKey<'p> {
     /// Understands it.
     pub fn new(passed: Option<&'p str>) -> Self {
         match passed.map(str::trim) {
@@ -32,13 +32,13 @@ impl<'p> Passed<'p> {
     }
 }
 
-/// What authorises a request: a static key, or the current access token of a login that can heal itself.
+/// What authorises a request: a static key, or the current access token of a login that can reauthenticate itself.
 #[derive(Debug, Clone)]
 pub struct Credential {
     token: Arc<Mutex<Secret>>,
     /// The login behind the token.
     account: Option<Arc<Account>>,
-    /// Known to come from a login, and not merely to look like it.
+    /// RequestContext to come from a login, and not merely to look like it.
     from_login: bool,
 }
 
@@ -64,7 +64,7 @@ impl Credential {
 
     /// The access token of a login.
     pub fn login(tokens: &Tokens, account: Account) -> Self {
-        remember(&tokens.access);
+        register_oauth_token(&tokens.access);
         Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
     }
 
@@ -80,14 +80,14 @@ impl Credential {
 
     /// Sends with the token. A 401 is answered once by healing the login and sending again; that happens before anything of
     /// an answer exists, so nothing can be said twice. A 401 that stays says what to do about this kind of credential.
-    pub async fn spend<T, F: Future<Output = Result<T>>>(&self, send: impl Fn(String) -> F) -> Result<T> {
+    pub async fn send_with_reauth<T, F: Future<Output = Result<T>>>(&self, send: impl Fn(String) -> F) -> Result<T> {
         let token = self.token();
         let error = match send(token.clone()).await {
             Err(error) if error.kind == ErrorKind::Unauthorized => error,
             result => return result,
         };
         tracing::debug!("the service refused the access token");
-        let result = match self.heal(&token).await? {
+        let result = match self.reauthenticate(&token).await? {
             Some(token) => send(token).await,
             None => Err(error),
         };
@@ -96,15 +96,15 @@ impl Credential {
 
     /// The service refused `rejected` with 401. `Some` is another token, worth one more request; `None` means that this
     /// is a static key, or that there is nothing newer.
-    async fn heal(&self, rejected: &str) -> Result<Option<String>> {
+    async fn reauthenticate(&self, rejected: &str) -> Result<Option<String>> {
         let current = self.token();
         if current != rejected {
             return Ok(Some(current));
         }
         let Some(account) = &self.account else { return Ok(None) };
-        let healed = account.heal(rejected, self.from_login).await?;
+        let healed = account.reauthenticate(rejected, self.from_login).await?;
         if let Some(token) = healed.as_deref().filter(|token| *token != rejected) {
-            remember(token);
+            register_oauth_token(token);
             token.clone_into(&mut self.token.lock().unwrap_or_else(PoisonError::into_inner).0);
             return Ok(Some(token.to_owned()));
         }
@@ -132,7 +132,7 @@ fn remembered() -> &'static Mutex<Vec<String>> {
 }
 
 /// Notes that this is the access token of a login.
-pub fn remember(access: &str) {
+pub fn register_oauth_token(access: &str) {
     let mut tokens = remembered().lock().unwrap_or_else(PoisonError::into_inner);
     if !access.is_empty() && !tokens.iter().any(|known| known == access) {
         if tokens.len() == MAX_REMEMBERED {

@@ -1,4 +1,4 @@
-//! Signing in: the OAuth 2.0 device flow (RFC 8628; protocol reference §3.2, §3.3; kimi-code-2.1 §3.1).
+//! Signing in: the OAuth 2.0 device flow (docs/protocol.md#device-flow).
 //!
 //! A person looks at a code in a browser while we poll. Nothing but a refusal by that person ends it early: rate limits,
 //! server trouble and a lost network are survived, an expired code is replaced by a new one.
@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::token::{Answer, CLIENT_ID, TokenEndpoint, Tokens, tokens};
+use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
+use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Result};
-use crate::identity::ascii;
 
 /// A login that has not happened after this long was abandoned.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -95,14 +95,14 @@ async fn request_code(endpoint: &TokenEndpoint) -> Result<DeviceCode> {
     }
 }
 
-fn failure(what: &str, answer: &Answer, secrets: &[&str]) -> Error {
+fn failure(what: &str, answer: &TokenResponse, secrets: &[&str]) -> Error {
     let status = answer.status.as_u16();
     let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Server(status) };
     let message = format!("Kimi Code {what} failed: {status} {}", answer.reason(secrets));
     Error { status: Some(status), ..Error::new(kind, message) }
 }
 
-fn device_code(answer: &Answer) -> Result<DeviceCode> {
+fn device_code(answer: &TokenResponse) -> Result<DeviceCode> {
     let text =
         |name: &str| answer.body.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let seconds = |name: &str| answer.body.get(name).and_then(seconds);

@@ -2,24 +2,22 @@
 //!
 //! Access tokens live 15 minutes, refresh tokens work once, and several programs of a machine share one login: Pi (many at
 //! once), the official client, editors, quota meters. Everything here serves one sentence: one refresh per machine, never a
-//! lost login. `docs/architecture.md` has the whole picture; order of sources and locks: design §5.
+//! lost login. `docs/architecture.md` has the whole picture; order of sources: docs/architecture.md#credential-order; of locks:
+//! docs/architecture.md#refresh-transaction.
 
-pub mod account;
-pub mod atomic;
-pub mod claims;
+pub mod account_id;
 pub mod credential;
 pub mod device_flow;
-mod lineage;
-pub mod lock;
-pub mod owner;
-pub mod pi_auth;
-pub mod process;
+pub mod jwt;
+pub mod kimi_auth_file;
+pub mod login_sources;
+pub mod pi_auth_file;
 pub mod refresh;
 #[cfg(test)]
 mod samples;
-pub mod store;
 pub mod token;
+mod token_aliases;
 
-pub use account::{Account, Places};
-pub use credential::{Credential, Passed};
-pub use owner::Owner;
+pub use account_id::AccountId;
+pub use credential::{Credential, SuppliedKey};
+pub use login_sources::Account;

@@ -1,4 +1,4 @@
-//! Tokens, and the one endpoint that issues them (protocol reference §3.3, §3.4).
+//! Tokens, and the one endpoint that issues them (docs/protocol.md#token-answers).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::claims::Claims;
+use super::jwt::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
 
 /// The client id that the service knows; the same in both regions.
@@ -54,7 +54,7 @@ impl Tokens {
     }
 
     /// Whether it is time to refresh before somebody needs it: less than 5 minutes or half of its life left
-    /// (kimi-code-2.1 §3.2).
+    /// (docs/protocol.md#refresh-threshold).
     pub fn is_due(&self) -> bool {
         let half = Duration::from_secs(self.expires_in / 2);
         self.access.is_empty() || (self.expires_at_ms != 0 && self.remaining() < half.max(Duration::from_secs(300)))
@@ -124,13 +124,13 @@ pub struct TokenEndpoint {
 }
 
 /// An answer of the OAuth host, whatever its status.
-pub(super) struct Answer {
+pub(super) struct TokenResponse {
     pub status: StatusCode,
     pub body: Value,
     text: String,
 }
 
-impl Answer {
+impl TokenResponse {
     /// The OAuth error code, or an empty text. The service's other endpoints wrap theirs in an object.
     pub fn error(&self) -> &str {
         let error = self.body.get("error").unwrap_or(&Value::Null);
@@ -151,7 +151,7 @@ impl Answer {
 
 impl TokenEndpoint {
     /// Posts a form and reads the whole answer.
-    pub(super) async fn post(&self, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<Answer> {
+    pub(super) async fn post(&self, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<TokenResponse> {
         let url = format!("{}{path}", self.host);
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let exchange = async {
@@ -173,7 +173,7 @@ impl TokenEndpoint {
                 }
             }
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
+            Ok(TokenResponse { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout(Phase::Headers), format!("{} did not answer in time", self.host)))
@@ -204,8 +204,8 @@ impl TokenEndpoint {
     }
 }
 
-/// What an unsuccessful refresh means (protocol reference §3.4).
-fn refusal(answer: &Answer, refresh_token: &str) -> Error {
+/// What an unsuccessful refresh means (docs/protocol.md#refresh-refusal).
+fn refusal(answer: &TokenResponse, refresh_token: &str) -> Error {
     let status = answer.status.as_u16();
     let reason = answer.reason(&[refresh_token]);
     let (kind, message) = match status {
@@ -226,8 +226,8 @@ fn refusal(answer: &Answer, refresh_token: &str) -> Error {
     Error { status: Some(status), ..Error::new(kind, message) }
 }
 
-/// A success that is none: nothing of it may be kept (protocol reference §13, case 16).
-fn odd(answer: &Answer) -> Error {
+/// A success that is none: nothing of it may be kept (docs/protocol.md#token-answers).
+fn odd(answer: &TokenResponse) -> Error {
     let what = if answer.body.is_object() { "without the expected tokens" } else { "that is not JSON" };
     let kind = ErrorKind::Server(answer.status.as_u16());
     Error::new(kind, format!("the OAuth host answered {} {what}", answer.status.as_u16()))
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Observed boundaries of the official client: 520 s left no, 440 s left yes (kimi-code-2.1 §3.2).
+    /// Observed boundaries of the official client: 520 s left no, 440 s left yes (docs/protocol.md#refresh-threshold).
     #[test]
     fn a_token_is_due_at_half_its_life_and_never_later_than_five_minutes_before_its_end() {
         assert!(!login("a".into(), 520, 900).is_due());
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_refusal_never_quotes_the_token() {
         let text = r#"{"error":"invalid_grant","error_description":"token secret-token is spent"}"#;
-        let answer = Answer {
+        let answer = TokenResponse {
             status: StatusCode::BAD_REQUEST,
             body: serde_json::from_str(text).unwrap(),
             text: text.to_owned(),

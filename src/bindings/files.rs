@@ -10,7 +10,7 @@ use napi_derive::napi;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::background::in_background;
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_FILE, Progress, Uploaded, upload};
 

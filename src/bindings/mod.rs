@@ -2,13 +2,12 @@
 //!
 //! Everything here is described for its users in `extension/native.ts`.
 
-mod facts;
+mod auth;
 mod files;
-mod logging;
-mod login;
-mod medium;
+mod js_string;
+mod media;
+mod queries;
 mod services;
-mod text;
 mod turn;
 
 use napi_derive::napi;
@@ -18,15 +17,15 @@ use crate::config::{Environment, base_url, load};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 
-pub use facts::*;
-pub use files::{FileUpload, file_upload};
-pub use login::{
+pub use auth::{
     LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
     settle, start_login,
 };
-pub use medium::{MediumHandle, medium};
+pub use files::{FileUpload, file_upload};
+pub use js_string::JsText;
+pub use media::{MediaHandle, medium};
+pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call};
-pub use text::JsText;
 pub use turn::{TurnHandle, start_turn};
 
 /// Tokio with one worker: a client that waits on sockets needs no more, and every thread would be paid for at `require` time.
@@ -58,7 +57,7 @@ pub fn version() -> &'static str {
 /// Models known without a network, as JSON.
 #[napi(catch_unwind)]
 pub fn fallback_models() -> napi::Result<String> {
-    serde_json::to_string(&crate::catalog::fallback()).map_err(|error| napi::Error::from_reason(error.to_string()))
+    serde_json::to_string(&crate::models::fallback()).map_err(|error| napi::Error::from_reason(error.to_string()))
 }
 
 /// The API root for this environment (JSON object of variables).
@@ -74,5 +73,5 @@ pub fn api_root(environment: String) -> napi::Result<String> {
 /// Writes diagnostics to `file` from now on. A second call changes nothing.
 #[napi(catch_unwind)]
 pub fn log_to(file: String) -> napi::Result<()> {
-    logging::log_to(file.as_ref()).map_err(|error| napi::Error::from_reason(error.to_string()))
+    crate::logging::log_to(file.as_ref()).map_err(|error| napi::Error::from_reason(error.to_string()))
 }

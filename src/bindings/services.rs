@@ -1,4 +1,4 @@
-//! Kimi's own tools for JavaScript: one call, one promise of data. A failure is data too (napi-stack §2.5).
+//! Kimi's own tools for JavaScript: one call, one promise of data. A failure is data too (docs/architecture.md#failures-as-data).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Starting a turn from JavaScript and handing its frames over.
 //!
 //! A turn pushes: one strong, payload-free threadsafe function per stream, whose callback drains the shared queue on the JavaScript
-//! thread (napi-stack §2.4). It is strong from start to terminal op, so that the process lives as long as the stream, and is
-//! dropped with the task, so that an idle addon never keeps a process alive.
+//! thread (docs/architecture.md#one-function-per-stream). It is strong from start to terminal op, so that the process lives as
+//! long as the stream, and is dropped with the task, so that an idle addon never keeps a process alive.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,12 +16,13 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::medium::{self, MediumHandle};
-use super::text::utf8;
+use super::js_string::utf8;
+use super::media;
+use super::media::MediaHandle;
 use super::{JsText, read};
-use crate::chat::frame::{BlockKind, FrameQueue, Frames, Op};
-use crate::chat::transcript::Media;
-use crate::chat::turn::{Letterbox, Piece, TurnLine, TurnRequest, failure, run};
+use crate::chat::request::transcript::Media;
+use crate::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
+use crate::chat::turn::{BufferPool, Chunk, TurnChannels, TurnRequest, failure, run};
 use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, see `extension/native.ts`.
@@ -32,8 +33,8 @@ pub type JsOp = (u32, u32, JsText, Option<JsText>);
 pub struct TurnHandle {
     cancel: CancellationToken,
     body: mpsc::UnboundedSender<String>,
-    media: mpsc::UnboundedSender<Piece>,
-    letterbox: Letterbox,
+    media: mpsc::UnboundedSender<Chunk>,
+    buffer_pool: BufferPool,
 }
 
 #[napi]
@@ -60,9 +61,9 @@ impl TurnHandle {
     /// Answers a `Media` op with a piece of base64 text.
     #[napi(catch_unwind)]
     pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
-        let text = medium::copy(&text, self.letterbox.take().unwrap_or_default())?;
+        let text = media::copy(&text, self.buffer_pool.take().unwrap_or_default())?;
         // As above.
-        let _ = self.media.send(Piece { medium: index as usize, from: from as usize, text });
+        let _ = self.media.send(Chunk { media_item: index as usize, from: from as usize, text });
         Ok(())
     }
 }
@@ -72,7 +73,7 @@ impl TurnHandle {
 pub fn start_turn(
     request: String,
     context: Utf16String,
-    media: Vec<ClassInstance<'_, MediumHandle>>,
+    media: Vec<ClassInstance<'_, MediaHandle>>,
     on_frame: Function<'_, Vec<JsOp>, ()>,
 ) -> napi::Result<TurnHandle> {
     let queue = Arc::new(FrameQueue::default());
@@ -89,22 +90,22 @@ pub fn start_turn(
     });
     let cancel = CancellationToken::new();
     let (body, hooked_bodies) = mpsc::unbounded_channel();
-    let letterbox = Letterbox::default();
-    let (media_sender, supplied) = mpsc::unbounded_channel();
-    let line = TurnLine {
+    let buffer_pool = BufferPool::default();
+    let (media_sender, chunks) = mpsc::unbounded_channel();
+    let line = TurnChannels {
         frames: Frames::new(queue, bell),
         cancel: cancel.clone(),
         hooked_bodies,
-        supplied,
-        letterbox: letterbox.clone(),
+        chunks,
+        buffer_pool: buffer_pool.clone(),
     };
     let media = media.iter().map(|handle| handle.medium()).collect();
     spawn(guarded(request, context, media, line));
-    Ok(TurnHandle { cancel, body, media: media_sender, letterbox })
+    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }
 
 /// A panic anywhere ends the turn with an error op and nothing else.
-async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnLine) {
+async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnChannels) {
     let request: TurnRequest = match read(&request) {
         Ok(request) => request,
         Err(error) => return line.frames.send(failure(&error)),

@@ -1,41 +1,14 @@
-//! The two places in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
+//! The two paths in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
 
-use super::body::BodyOptions;
-use super::decoder::Decoder;
-use super::repair::Conversation;
+use super::request::normalize::Conversation;
+use super::request::options::BodyOptions;
+use super::stream::decoder::Decoder;
 use super::{anthropic, openai};
+use crate::config::Dialect;
 use crate::endpoint::Endpoint;
 use crate::files::Shape;
 
-/// A dialect of the service.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// `POST {root}/v1/chat/completions`.
-    #[default]
-    OpenAi,
-    /// `POST {root}/v1/messages`.
-    Anthropic,
-}
-
 impl Dialect {
-    /// Reads a configured name; `None` if there is no such dialect.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "openai" => Some(Self::OpenAi),
-            "anthropic" => Some(Self::Anthropic),
-            _ => None,
-        }
-    }
-
-    /// The dialect of a model: what the catalog says about it wins over what is configured. The catalog knows `anthropic`
-    /// only, everything else it may say means the chat dialect (kimi-code-2.1 §5).
-    pub fn of_model(protocol: Option<&str>, configured: Option<Self>) -> Self {
-        match protocol.map(str::trim).filter(|protocol| !protocol.is_empty()) {
-            Some(protocol) => Self::named(protocol).unwrap_or_default(),
-            None => configured.unwrap_or_default(),
-        }
-    }
-
     /// Where requests go.
     pub fn url(self, endpoint: &Endpoint) -> String {
         match self {
@@ -45,13 +18,14 @@ impl Dialect {
     }
 
     /// Headers beyond those of every request. The credential travels as `Authorization: Bearer` in both dialects: the
-    /// service takes it here as well as `x-api-key` (protocol reference §7.1), and one place for it is one place to renew.
+    /// service takes it here as well as `x-api-key` (docs/protocol.md#messages-headers), and one place for it is one place to
+    /// renew.
     pub fn headers(self) -> &'static [(&'static str, &'static str)] {
         // A proxy that compresses a stream holds its events back. One that does so unasked is understood all the same.
         const PLAIN: (&str, &str) = ("accept-encoding", "identity");
         match self {
             Self::OpenAi => &[PLAIN],
-            // The beta is for `context_management`, which keeps earlier reasoning (kimi-code-2.1 §6.6).
+            // The beta is for `context_management`, which keeps earlier reasoning (docs/protocol.md#messages-headers).
             Self::Anthropic => {
                 &[PLAIN, ("anthropic-version", "2023-06-01"), ("anthropic-beta", "context-management-2025-06-27")]
             }
@@ -80,21 +54,5 @@ impl Dialect {
             Self::OpenAi => Decoder::openai(),
             Self::Anthropic => Decoder::anthropic(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Protocol reference §13, case 22.
-    #[test]
-    fn the_models_own_protocol_wins_over_the_configured_one() {
-        let anthropic = Some(Dialect::Anthropic);
-        assert_eq!(Dialect::of_model(Some("openai"), anthropic), Dialect::OpenAi);
-        assert_eq!(Dialect::of_model(Some("response"), anthropic), Dialect::OpenAi);
-        assert_eq!(Dialect::of_model(Some("anthropic"), None), Dialect::Anthropic);
-        assert_eq!(Dialect::of_model(Some(" "), anthropic), Dialect::Anthropic);
-        assert_eq!(Dialect::of_model(None, None), Dialect::OpenAi);
     }
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
-use super::keys::{Reach, SCHEMA_URL, find, put};
+use super::keys::{SCHEMA_URL, SettingScope, find, put};
 use super::layers::{Files, read};
 use super::legacy;
-use crate::auth::atomic::replace;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::private_file::replace;
 
 /// Which file is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -
     let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
     let parts: Vec<&str> = path.split('.').collect();
     let Some(key) = find(&parts) else { return refuse(format!("{path} is not a setting")) };
-    if scope == Scope::Project && key.reach == Reach::Home {
+    if scope == Scope::Project && key.reach == SettingScope::Home {
         return refuse(format!("{path} counts only in the home file"));
     }
     if !value.is_null() && key.kind.read(value).is_none() {

@@ -1,7 +1,8 @@
 //! The variables that JavaScript handed over.
 //!
 //! A snapshot instead of the process environment: a change of `process.env` counts from the next request on, worker threads
-//! have environments of their own, and reading it from another thread is a data race in libc (napi-stack §4.3).
+//! have environments of their own, and reading it from another thread is a data race in libc
+//! (docs/architecture.md#environment-from-javascript).
 
 use std::collections::HashMap;
 use std::path::PathBuf;

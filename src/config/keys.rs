@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::Kind;
+use super::kind::ValueKind;
 
 /// Which files may hold a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum SettingScope {
     /// The person's own file only: hosts, identity, credentials. A cloned repository must not choose where tokens go.
     Home,
     /// The file of a trusted project as well.
@@ -20,9 +20,9 @@ pub struct Key {
     /// Dotted path; `*` stands for a model id.
     pub path: &'static str,
     /// What its value may be.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Which files may hold it.
-    pub reach: Reach,
+    pub reach: SettingScope,
     /// Variables that outrank the files, strongest first.
     pub variables: &'static [&'static str],
     /// Default as JSON; `null` means "not set".
@@ -33,215 +33,221 @@ pub struct Key {
 
 const fn key(
     path: &'static str,
-    kind: Kind,
+    kind: ValueKind,
     variables: &'static [&'static str],
     default: &'static str,
     help: &'static str,
 ) -> Key {
-    Key { path, kind, reach: Reach::Project, variables, default, help }
+    Key { path, kind, reach: SettingScope::Project, variables, default, help }
 }
 
 const fn personal(key: Key) -> Key {
-    Key { reach: Reach::Home, ..key }
+    Key { reach: SettingScope::Home, ..key }
 }
 
-/// All settings, in the order in which they are shown. Variables: protocol reference §1.3, kimi-code-2.1 §11.
+/// All settings, in the order in which they are shown. Variables: docs/protocol.md#environment-variables.
 pub const KEYS: &[Key] = &[
     key(
         "protocol",
-        Kind::Choice(&["openai", "anthropic"]),
+        ValueKind::Choice(&["openai", "anthropic"]),
         &["KIMI_CODE_PROTOCOL"],
         "\"openai\"",
         "Dialect for the models for which the live catalog names none.",
     ),
     personal(key(
         "region",
-        Kind::Choice(&["auto", "mainland-cn", "global"]),
+        ValueKind::Choice(&["auto", "mainland-cn", "global"]),
         &["KIMI_CODE_REGION"],
         "\"auto\"",
         "Which of the two services is used: kimi.com (mainland-cn) or kimi.ai (global).",
     )),
     personal(key(
         "identity",
-        Kind::Choice(&["honest", "kimi-code"]),
+        ValueKind::Choice(&["honest", "kimi-code"]),
         &["KIMI_CODE_IDENTITY"],
         "\"honest\"",
         "Who we say we are; \"kimi-code\" imitates the official client, which has led to bans.",
     )),
     personal(key(
         "baseUrl",
-        Kind::Url,
+        ValueKind::Url,
         &["KIMI_CODE_BASE_URL", "KIMI_BASE_URL"],
         "null",
         "API base of another deployment, with or without a final /v1.",
     )),
     personal(key(
         "oauthHost",
-        Kind::Url,
+        ValueKind::Url,
         &["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"],
         "null",
         "Where to sign in to another deployment.",
     )),
-    key("tools.moonshot_search.enabled", Kind::Switch, &[], "false", "Web search by Kimi as a tool of the model."),
+    key("tools.moonshot_search.enabled", ValueKind::Switch, &[], "false", "Web search by Kimi as a tool of the model."),
     key(
         "tools.moonshot_search.default_collapsed",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "true",
         "Search results start collapsed on the screen.",
     ),
     key(
         "tools.moonshot_fetch.enabled",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "false",
         "Reading web pages through Kimi as a tool of the model.",
     ),
     key(
         "tools.moonshot_fetch.default_collapsed",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "true",
         "Fetched pages start collapsed on the screen.",
     ),
     key(
         "tools.kimi_datasource.enabled",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "false",
         "Finance, science, law and statistics sources of Kimi as a tool of the model.",
     ),
     key(
         "tools.kimi_datasource.default_collapsed",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "true",
         "Answers of data sources start collapsed on the screen.",
     ),
     key(
         "uploads.thresholdBytes",
-        Kind::Size,
+        ValueKind::Size,
         &["KIMI_CODE_UPLOAD_THRESHOLD_BYTES"],
         "1048576",
         "Images larger than this are uploaded instead of sent inline.",
     ),
     key(
         "uploads.totalBytes",
-        Kind::Size,
+        ValueKind::Size,
         &[],
         "8388608",
         "The largest images are uploaded until a request is below this size.",
     ),
     key(
         "uploads.inlineLimitBytes",
-        Kind::Size,
+        ValueKind::Size,
         &["KIMI_CODE_INLINE_LIMIT_BYTES"],
         "52428800",
         "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
     ),
     key(
         "uploads.timeoutMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_UPLOAD_TIMEOUT_MS"],
         "300000",
         "Longest time for one attempt to upload one file; small files get 30 s and 16 s per MiB.",
     ),
     key(
         "statusLine",
-        Kind::Switch,
+        ValueKind::Switch,
         &[],
         "true",
         "The plan's quota in Pi's footer, refreshed at most every 90 seconds.",
     ),
     key(
         "model.contextWindow",
-        Kind::Count(1024),
+        ValueKind::Count(1024),
         &["KIMI_MODEL_MAX_CONTEXT_SIZE"],
         "null",
         "Tokens of prompt and answer together, instead of what the catalog says.",
     ),
-    key("model.maxTokens", Kind::Count(1), &[], "null", "Longest answer in tokens."),
+    key("model.maxTokens", ValueKind::Count(1), &[], "null", "Longest answer in tokens."),
     key(
         "model.temperature",
-        Kind::Number(0.0, 2.0),
+        ValueKind::Number(0.0, 2.0),
         &["KIMI_MODEL_TEMPERATURE"],
         "null",
         "Sampling temperature; sent only if set, and some models accept one value only.",
     ),
-    key("model.topP", Kind::Number(0.0, 1.0), &["KIMI_MODEL_TOP_P"], "null", "Nucleus sampling; sent only if set."),
+    key(
+        "model.topP",
+        ValueKind::Number(0.0, 1.0),
+        &["KIMI_MODEL_TOP_P"],
+        "null",
+        "Nucleus sampling; sent only if set.",
+    ),
     key(
         "model.maxCompletionTokens",
-        Kind::Count(0),
+        ValueKind::Count(0),
         &["KIMI_MODEL_MAX_COMPLETION_TOKENS", "KIMI_MODEL_MAX_TOKENS"],
         "null",
         "Upper bound of the output cap that is sent; 0 means none.",
     ),
     key(
         "model.thinking.keep",
-        Kind::Choice(&["all", "last", "none"]),
+        ValueKind::Choice(&["all", "last", "none"]),
         &["KIMI_MODEL_THINKING_KEEP"],
         "\"all\"",
         "Whether the service keeps earlier reasoning.",
     ),
     key(
         "model.thinking.effort",
-        Kind::Text,
+        ValueKind::Text,
         &["KIMI_MODEL_THINKING_EFFORT"],
         "null",
         "Effort to send while thinking is on, whatever the level.",
     ),
-    key("models.*.contextWindow", Kind::Count(1024), &[], "null", "The same for one model."),
-    key("models.*.maxTokens", Kind::Count(1), &[], "null", "The same for one model."),
-    key("models.*.temperature", Kind::Number(0.0, 2.0), &[], "null", "The same for one model."),
-    key("models.*.topP", Kind::Number(0.0, 1.0), &[], "null", "The same for one model."),
-    key("models.*.maxCompletionTokens", Kind::Count(0), &[], "null", "The same for one model."),
-    key("models.*.thinking.keep", Kind::Choice(&["all", "last", "none"]), &[], "null", "The same for one model."),
-    key("models.*.thinking.effort", Kind::Text, &[], "null", "The same for one model."),
+    key("models.*.contextWindow", ValueKind::Count(1024), &[], "null", "The same for one model."),
+    key("models.*.maxTokens", ValueKind::Count(1), &[], "null", "The same for one model."),
+    key("models.*.temperature", ValueKind::Number(0.0, 2.0), &[], "null", "The same for one model."),
+    key("models.*.topP", ValueKind::Number(0.0, 1.0), &[], "null", "The same for one model."),
+    key("models.*.maxCompletionTokens", ValueKind::Count(0), &[], "null", "The same for one model."),
+    key("models.*.thinking.keep", ValueKind::Choice(&["all", "last", "none"]), &[], "null", "The same for one model."),
+    key("models.*.thinking.effort", ValueKind::Text, &[], "null", "The same for one model."),
     key(
         "limits.connectMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_CONNECT_TIMEOUT_MS"],
         "15000",
         "Longest wait for DNS, TCP, proxy and TLS.",
     ),
     key(
         "limits.headersMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_HEADERS_TIMEOUT_MS"],
         "300000",
         "Longest wait for the response to begin.",
     ),
     key(
         "limits.firstMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_FIRST_TIMEOUT_MS"],
         "null",
         "Longest wait for the first meaning; 300000, or 600000 at effort max or above 200,000 prompt tokens.",
     ),
     key(
         "limits.gapMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_GAP_TIMEOUT_MS"],
         "120000",
         "Longest silence within text or a tool call.",
     ),
     key(
         "limits.thinkingGapMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &["KIMI_CODE_THINKING_GAP_TIMEOUT_MS"],
         "300000",
         "Longest silence within reasoning.",
     ),
     key(
         "retry.attempts",
-        Kind::Count(1),
+        ValueKind::Count(1),
         &["KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "KIMI_LOOP_MAX_RETRIES_PER_STEP"],
         "10",
         "Requests per turn in total.",
     ),
     key(
         "retry.maxDelayMs",
-        Kind::Millis,
+        ValueKind::Millis,
         &[],
         "60000",
         "Longest wait that the service may ask for; Pi's own setting wins.",
@@ -319,7 +325,7 @@ pub fn schema() -> Value {
             }
         }
         let mut entry = key.kind.schema();
-        let home_only = if key.reach == Reach::Home { " Only in the home file." } else { "" };
+        let home_only = if key.reach == SettingScope::Home { " Only in the home file." } else { "" };
         entry["description"] = format!("{}{home_only}", key.help).into();
         let default: Value = serde_json::from_str(key.default).unwrap_or(Value::Null);
         if !default.is_null() {

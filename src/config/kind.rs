@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-/// The form of a value. What comes out of [`Kind::read`] is normalised: sizes are bytes, switches are booleans.
+/// The form of a value. What comes out of [`ValueKind::read`] is normalised: sizes are bytes, switches are booleans.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum ValueKind {
     /// On or off.
     Switch,
     /// Any text that is not blank.
@@ -26,7 +26,7 @@ pub enum Kind {
 /// Above this a number has lost its exactness in JavaScript, and no setting of ours has a use for it.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
-impl Kind {
+impl ValueKind {
     /// The normalised value, or `None` if this is not one.
     pub fn read(self, value: &Value) -> Option<Value> {
         match self {
@@ -139,30 +139,30 @@ mod tests {
         for (text, size) in
             [("2 MiB", 2 << 20), ("1.5KB", 1500), (" 512 ", 512), ("1 GiB", 1 << 30), ("0", 0), ("3m", 3_000_000)]
         {
-            assert_eq!(Kind::Size.read(&json!(text)), Some(json!(size)), "{text}");
+            assert_eq!(ValueKind::Size.read(&json!(text)), Some(json!(size)), "{text}");
         }
         for value in [json!("-1"), json!("two"), json!("2 TB"), json!(-5), json!(1.5), json!("1e99 GB"), json!(1e300)] {
-            assert_eq!(Kind::Size.read(&value), None, "{value}");
+            assert_eq!(ValueKind::Size.read(&value), None, "{value}");
         }
     }
 
     #[test]
     fn negative_and_foreign_values_are_refused() {
-        assert_eq!(Kind::Count(1).read(&json!(0)), None);
-        assert_eq!(Kind::Count(1).read(&json!("3")), None);
-        assert_eq!(Kind::Count(1).read(&json!(2.0)), Some(json!(2)));
-        assert_eq!(Kind::Number(0.0, 2.0).read(&json!(2.5)), None);
-        assert_eq!(Kind::Number(0.0, 2.0).read_text("NaN"), None);
-        assert_eq!(Kind::Switch.read(&json!("true")), None);
-        assert_eq!(Kind::Url.read(&json!("https://me:secret@kimi.com")), None);
-        assert_eq!(Kind::Choice(&["openai", "anthropic"]).read(&json!("grpc")), None);
+        assert_eq!(ValueKind::Count(1).read(&json!(0)), None);
+        assert_eq!(ValueKind::Count(1).read(&json!("3")), None);
+        assert_eq!(ValueKind::Count(1).read(&json!(2.0)), Some(json!(2)));
+        assert_eq!(ValueKind::Number(0.0, 2.0).read(&json!(2.5)), None);
+        assert_eq!(ValueKind::Number(0.0, 2.0).read_text("NaN"), None);
+        assert_eq!(ValueKind::Switch.read(&json!("true")), None);
+        assert_eq!(ValueKind::Url.read(&json!("https://me:secret@kimi.com")), None);
+        assert_eq!(ValueKind::Choice(&["openai", "anthropic"]).read(&json!("grpc")), None);
     }
 
     #[test]
     fn variables_may_spell_off_in_every_usual_way() {
-        assert_eq!(Kind::Choice(&["all", "none"]).read_text("OFF"), Some(json!("none")));
-        assert_eq!(Kind::Switch.read_text("0"), Some(json!(false)));
-        assert_eq!(Kind::Switch.read_text("maybe"), None);
-        assert_eq!(Kind::Millis.read_text("-1"), None);
+        assert_eq!(ValueKind::Choice(&["all", "none"]).read_text("OFF"), Some(json!("none")));
+        assert_eq!(ValueKind::Switch.read_text("0"), Some(json!(false)));
+        assert_eq!(ValueKind::Switch.read_text("maybe"), None);
+        assert_eq!(ValueKind::Millis.read_text("-1"), None);
     }
 }

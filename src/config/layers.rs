@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::environment::Environment;
-use super::keys::{self, KEYS, Key, Reach, children, find, put};
+use super::keys::{self, KEYS, Key, SettingScope, children, find, put};
 use super::legacy;
 use super::settings::Settings;
 
@@ -81,7 +81,7 @@ pub fn load(environment: &Environment) -> Layers {
     let mut merge = Merge { root: keys::defaults(), ..Merge::default() };
     if let Some(home) = &files.home {
         match read(home) {
-            Ok(Some(value)) => merge.object(&home.display().to_string(), Reach::Home, &value),
+            Ok(Some(value)) => merge.object(&home.display().to_string(), SettingScope::Home, &value),
             Ok(None) => merge.legacy(environment),
             Err(message) => merge.problem(&home.display().to_string(), &[], message),
         }
@@ -89,7 +89,7 @@ pub fn load(environment: &Environment) -> Layers {
     if let Some((file, trusted)) = &files.project {
         let source = file.display().to_string();
         match read(file) {
-            Ok(Some(value)) if *trusted => merge.object(&source, Reach::Project, &value),
+            Ok(Some(value)) if *trusted => merge.object(&source, SettingScope::Project, &value),
             Ok(Some(_)) => merge.problem(&source, &[], "is ignored, because Pi does not trust this project".to_owned()),
             Ok(None) => {}
             Err(message) if *trusted => merge.problem(&source, &[], message),
@@ -99,7 +99,7 @@ pub fn load(environment: &Environment) -> Layers {
     merge.variables(environment);
     if let Some(text) = environment.get("KIMI_CODE_SETTINGS") {
         match serde_json::from_str(text) {
-            Ok(value) => merge.object("KIMI_CODE_SETTINGS", Reach::Home, &value),
+            Ok(value) => merge.object("KIMI_CODE_SETTINGS", SettingScope::Home, &value),
             Err(error) => merge.problem("KIMI_CODE_SETTINGS", &[], format!("is not JSON: {error}")),
         }
     }
@@ -144,14 +144,20 @@ impl Merge {
         self.problems.push(Problem { source: source.to_owned(), path: path.join("."), message });
     }
 
-    fn object(&mut self, source: &str, reach: Reach, value: &Value) {
+    fn object(&mut self, source: &str, reach: SettingScope, value: &Value) {
         match value.as_object() {
             Some(object) => self.group(source, reach, &mut Vec::new(), object),
             None => self.problem(source, &[], "is not a JSON object".to_owned()),
         }
     }
 
-    fn group<'v>(&mut self, source: &str, reach: Reach, path: &mut Vec<&'v str>, object: &'v Map<String, Value>) {
+    fn group<'v>(
+        &mut self,
+        source: &str,
+        reach: SettingScope,
+        path: &mut Vec<&'v str>,
+        object: &'v Map<String, Value>,
+    ) {
         for (name, value) in object {
             if path.is_empty() && name == "$schema" {
                 continue;
@@ -162,9 +168,9 @@ impl Merge {
         }
     }
 
-    fn entry<'v>(&mut self, source: &str, reach: Reach, path: &mut Vec<&'v str>, value: &'v Value) {
+    fn entry<'v>(&mut self, source: &str, reach: SettingScope, path: &mut Vec<&'v str>, value: &'v Value) {
         if let Some(key) = find(path) {
-            if key.reach == Reach::Home && reach == Reach::Project {
+            if key.reach == SettingScope::Home && reach == SettingScope::Project {
                 return self.problem(source, path, "counts only in the home file, not in a project's".to_owned());
             }
             // null: "as if it were not here".
@@ -201,7 +207,7 @@ impl Merge {
         let Some(file) = environment.home().map(|home| legacy::file(&home)) else { return };
         let source = file.display().to_string();
         match read(&file) {
-            Ok(Some(value)) => self.object(&source, Reach::Home, &legacy::translate(&value)),
+            Ok(Some(value)) => self.object(&source, SettingScope::Home, &legacy::translate(&value)),
             Ok(None) => {}
             Err(message) => self.problem(&source, &[], message),
         }
@@ -236,7 +242,7 @@ impl Merge {
     }
 }
 
-/// Zero and less have always meant "no cap" in this variable (kimi-code-2.1 §6.2).
+/// Zero and less have always meant "no cap" in this variable (docs/protocol.md#output-cap).
 fn read_variable(key: &Key, text: &str) -> Option<Value> {
     if key.path == "model.maxCompletionTokens" && text.parse::<i64>().is_ok_and(|number| number <= 0) {
         return Some(0.into());

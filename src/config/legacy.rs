@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::keys::put;
 
-/// `~/.pi/providers/kimi-coding/config.json` (protocol reference §1.3).
+/// `~/.pi/providers/kimi-coding/config.json` (docs/protocol.md#environment-variables).
 pub fn file(home: &Path) -> PathBuf {
     home.join(".pi").join("providers").join("kimi-coding").join("config.json")
 }

@@ -2,38 +2,46 @@
 //!
 //! Settings come in layers ([`layers`]): defaults, the home file, the project file, variables, overrides. One table ([`keys`])
 //! says what each of them accepts. What is no setting – proxies, certificates, the API key – comes from the environment
-//! alone. Names: protocol reference §1.3, kimi-code-2.1 §11; ours are listed in docs/ENV.md and docs/settings.md.
+//! alone. Names: docs/protocol.md#environment-variables; ours are listed in docs/ENV.md and docs/settings.md.
 
 mod edit;
 mod environment;
+mod identity;
 mod keys;
 mod kind;
 mod layers;
 mod legacy;
+mod network;
+mod paths;
+mod protocol;
+mod retry;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod thinking;
+mod timeouts;
+mod uploads;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::edit::{Scope, set};
 pub use self::environment::Environment;
-pub use self::keys::{KEYS, Key, Reach, schema};
-pub use self::kind::Kind;
+pub use self::identity::{Identity, ascii, custom_headers};
+pub use self::keys::{KEYS, Key, SettingScope, schema};
+pub use self::kind::ValueKind;
 pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
-pub use self::settings::{ModelWishes, Settings, Tool, Uploads};
+pub use self::network::NetworkSettings;
+pub use self::paths::Paths;
+pub use self::protocol::Dialect;
+pub use self::retry::RetryPolicy;
+pub use self::settings::{ModelOverrides, Settings, Tool, Uploads};
+pub use self::thinking::ThinkingPreference;
+pub use self::timeouts::TimeoutLimits;
+pub use self::uploads::UploadLimits;
 
-use crate::auth::Places;
-use crate::chat::dialect::Dialect;
-use crate::chat::thinking::Wishes;
-use crate::chat::watchdog::Limits;
 use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::Result;
-use crate::files::UploadSettings;
-use crate::http::NetworkSettings;
-use crate::identity::{Identity, custom_headers};
-use crate::retry::RetryPolicy;
 
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
@@ -45,7 +53,7 @@ pub struct Config {
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// Where logins are kept.
-    pub places: Places,
+    pub paths: Paths,
     /// `oauthHost`.
     pub oauth_host: Option<String>,
     /// `region`, unless it is left open.
@@ -59,7 +67,7 @@ pub struct Config {
     /// Proxies and certificates.
     pub network: NetworkSettings,
     /// Clocks.
-    pub limits: Limits,
+    pub limits: TimeoutLimits,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
@@ -89,7 +97,7 @@ impl Config {
                 && settings.base_url.is_none()
                 && endpoint.region().is_some(),
             endpoint,
-            places: Places::from_environment(environment),
+            paths: Paths::from_environment(environment),
             oauth_host: settings.oauth_host.clone(),
             region,
             identity: if settings.identity == "kimi-code" { Identity::KimiCode } else { Identity::Honest },
@@ -120,15 +128,15 @@ impl Config {
     }
 
     /// What the person wants of this model's reasoning beyond Pi's level.
-    pub fn thinking(&self, model: &str) -> Wishes {
+    pub fn thinking(&self, model: &str) -> ThinkingPreference {
         let wishes = self.settings.wishes(model).thinking;
-        Wishes { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
+        ThinkingPreference { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
     }
 
     /// Which media are uploaded.
-    pub fn uploads(&self) -> UploadSettings {
+    pub fn uploads(&self) -> UploadLimits {
         let said = &self.settings.uploads;
-        UploadSettings {
+        UploadLimits {
             threshold: said.threshold_bytes,
             budget: said.total_bytes,
             inline_limit: said.inline_limit_bytes,
@@ -152,16 +160,16 @@ pub fn base_url<'a>(settings: &'a Settings, model_base: Option<&'a str>) -> &'a 
         .unwrap_or(DEFAULT_BASE_URL)
 }
 
-fn limits(settings: &Settings) -> Limits {
+fn limits(settings: &Settings) -> TimeoutLimits {
     let clock = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
     let said = &settings.limits;
-    let default = Limits::default();
-    Limits {
+    let default = TimeoutLimits::default();
+    TimeoutLimits {
         connect: clock(said.connect_ms),
         headers: clock(said.headers_ms),
         first: said.first_ms.map_or(default.first, clock),
         first_long: said.first_ms.map_or(default.first_long, clock),
-        gap_text: clock(said.gap_ms),
-        gap_thinking: clock(said.thinking_gap_ms),
+        idle_text: clock(said.gap_ms),
+        idle_thinking: clock(said.thinking_gap_ms),
     }
 }

@@ -24,10 +24,10 @@ pub struct Settings {
     pub tools: BTreeMap<String, Tool>,
     /// The quota in Pi's footer.
     pub status_line: bool,
-    /// Wishes for all models.
-    pub model: ModelWishes,
-    /// Wishes for one model, by id.
-    pub models: BTreeMap<String, ModelWishes>,
+    /// ThinkingPreference for all models.
+    pub model: ModelOverrides,
+    /// ThinkingPreference for one model, by id.
+    pub models: BTreeMap<String, ModelOverrides>,
     /// Clocks in milliseconds; 0 means no limit.
     pub limits: Limits,
     /// Repetition.
@@ -61,7 +61,7 @@ pub struct Tool {
 /// What a person wants of a model; `None` where nothing was said.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ModelWishes {
+pub struct ModelOverrides {
     /// Tokens of prompt and answer together.
     pub context_window: Option<u64>,
     /// Longest answer in tokens.
@@ -73,13 +73,13 @@ pub struct ModelWishes {
     /// Upper bound of the output cap; 0 means none.
     pub max_completion_tokens: Option<u64>,
     /// Reasoning.
-    pub thinking: ThinkingWishes,
+    pub thinking: ThinkingOverrides,
 }
 
 /// What a person wants of reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ThinkingWishes {
+pub struct ThinkingOverrides {
     /// `all`, `last` or `none`.
     pub keep: Option<String>,
     /// Effort, whatever the level.
@@ -114,16 +114,16 @@ pub struct Retry {
 
 impl Settings {
     /// What applies to this model: its own wishes where there are any, else those for all models.
-    pub fn wishes(&self, model: &str) -> ModelWishes {
+    pub fn wishes(&self, model: &str) -> ModelOverrides {
         let all = self.model.clone();
         let Some(own) = self.models.get(model).cloned() else { return all };
-        ModelWishes {
+        ModelOverrides {
             context_window: own.context_window.or(all.context_window),
             max_tokens: own.max_tokens.or(all.max_tokens),
             temperature: own.temperature.or(all.temperature),
             top_p: own.top_p.or(all.top_p),
             max_completion_tokens: own.max_completion_tokens.or(all.max_completion_tokens),
-            thinking: ThinkingWishes {
+            thinking: ThinkingOverrides {
                 keep: own.thinking.keep.or(all.thinking.keep),
                 effort: own.thinking.effort.or(all.thinking.effort),
             },

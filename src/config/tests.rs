@@ -252,14 +252,14 @@ fn proxies_are_found_in_either_case() {
 #[test]
 fn clocks_and_retries_default_to_what_their_own_modules_say() {
     let config = config(&[]).unwrap();
-    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.limits, TimeoutLimits::default());
     assert_eq!(config.retry, RetryPolicy::default());
 }
 
 #[test]
 fn clocks_are_set_in_milliseconds_and_switched_off_with_zero() {
     let limits = config(&[("KIMI_CODE_GAP_TIMEOUT_MS", "0"), ("KIMI_CODE_FIRST_TIMEOUT_MS", "1500")]).unwrap().limits;
-    assert_eq!(limits.gap_text, None);
+    assert_eq!(limits.idle_text, None);
     assert_eq!(limits.first_long, Some(Duration::from_millis(1500)));
 }
 

@@ -1,17 +1,16 @@
 //! One error type for the whole core.
 //!
 //! An error is typed once, where it arises; its [`ErrorKind`] then decides whether a retry is allowed, what a person reads and
-//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: protocol reference §11,
-//! kimi-code-2.1 §10 (what the service says), pi-extension §3.11 (which words make Pi act).
+//! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: docs/protocol.md#error-bodies,
+//! docs/protocol.md#error-wordings (what the service says), docs/pi-contract.md#error-words (which words make Pi act).
 
-mod for_pi;
-mod secrets;
-mod service;
+mod classify;
+mod pi_message;
 
 use std::time::Duration;
 
-pub use for_pi::Outlook;
-pub use service::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
+pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
+pub use pi_message::RetryOutcome;
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub enum Phase {
     /// The request is out, the response head is not here yet.
     Headers,
     /// The response runs, but nothing with meaning has arrived.
-    FirstMeaning,
+    FirstToken,
     /// Between two pieces of meaning.
     Gap,
     /// Reading the body.
@@ -34,7 +33,7 @@ impl Phase {
         match self {
             Self::Connect => "while connecting",
             Self::Headers => "while waiting for the response to begin",
-            Self::FirstMeaning => "while waiting for the first words of the answer",
+            Self::FirstToken => "while waiting for the first words of the answer",
             Self::Gap => "in the middle of the answer",
             Self::Body => "while reading the response",
         }
@@ -125,7 +124,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same request may succeed if it is simply sent again (kimi-code-2.1 §10).
+    /// Whether the same request may succeed if it is simply sent again (docs/protocol.md#retry-guidance).
     pub fn retryable(&self) -> bool {
         match self {
             Self::Timeout(_)

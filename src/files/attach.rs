@@ -1,4 +1,4 @@
-//! The step of a turn between encoding and sending: every medium becomes a known reference, a fresh upload or inline data.
+//! The step of a turn between encoding and sending: every media_item becomes a known reference, a fresh upload or inline data.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,41 +9,45 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::body_template::{BodyTemplate, MediaPayload, MediaRef};
 use super::index::Key;
-use super::medium::Medium;
-use super::office::{Office, log};
+use super::media::MediaItem;
 use super::policy::{Choice, choose};
 use super::readable;
-use super::slots::{Draft, Filling, Inset};
-use super::stale::{Attachments, Reference};
-use super::upload::{Sender, Upload, describe};
-use crate::background::in_background;
+use super::reupload::{Attachments, Reference};
+use super::upload_request::{Upload, UploadClient, describe};
+use super::uploader::{Uploader, log};
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 
 /// From when on, and how often, a person is told that files are being uploaded.
 const NOTICE: Duration = Duration::from_secs(1);
 
 /// A turn's line to JavaScript, as far as media need it.
-pub trait Desk {
+pub trait MediaSource {
     /// Tells a person something.
     fn notice(&mut self, notice: Value);
     /// Whether this content can be asked for again.
-    fn holds(&self, medium: &Arc<Medium>) -> bool;
+    fn holds(&self, media_item: &Arc<MediaItem>) -> bool;
     /// Asks for a content again that was dropped.
-    fn content(&mut self, medium: &Arc<Medium>) -> impl Future<Output = Result<Bytes>> + Send;
+    fn content(&mut self, media_item: &Arc<MediaItem>) -> impl Future<Output = Result<Bytes>> + Send;
 }
 
 /// A content that shall become a reference.
-struct Wanted {
+struct PendingUpload {
     key: Key,
-    inset: Inset,
+    inset: MediaRef,
     name: String,
     outcome: Option<Result<(String, bool)>>,
 }
 
 /// Completes a body.
-pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Result<(Bytes, Attachments)> {
-    let office = Office::new(sender).await?;
+pub async fn attach(
+    sender: UploadClient,
+    draft: BodyTemplate,
+    desk: &mut impl MediaSource,
+) -> Result<(Bytes, Attachments)> {
+    let office = Uploader::new(sender).await?;
     let choices = choose(&draft.insets, draft.text_length(), &office.settings);
     let mut wanted = wanted(&draft.insets, &choices);
     office.look_up(&mut wanted).await?;
@@ -51,14 +55,14 @@ pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Resul
     let fillings = office.fillings(&draft, &choices, &wanted, desk).await?;
     // All insets, not only one of each content: every one keeps the bytes alive.
     for (inset, filling) in draft.insets.iter().zip(&fillings) {
-        if matches!(filling, Filling::File(_)) && desk.holds(&inset.medium) {
-            inset.medium.forget();
+        if matches!(filling, MediaPayload::File(_)) && desk.holds(&inset.media_item) {
+            inset.media_item.release();
         }
     }
     let mut files = Vec::new();
-    for Wanted { key, inset, name, outcome } in wanted {
+    for PendingUpload { key, inset, name, outcome } in wanted {
         if let Some(Ok((id, fresh))) = outcome {
-            files.push(Reference { key, medium: inset.medium, id, fresh, renewed: false, name });
+            files.push(Reference { key, media_item: inset.media_item, id, fresh, renewed: false, name });
         }
     }
     let body = in_background(move || Ok(draft.fill(&fillings))).await?;
@@ -66,10 +70,10 @@ pub async fn attach(sender: Sender, draft: Draft, desk: &mut impl Desk) -> Resul
 }
 
 /// The contents that shall become references, each once.
-fn wanted(insets: &[Inset], choices: &[Choice]) -> Vec<Wanted> {
-    let mut list: Vec<Wanted> = Vec::new();
+fn wanted(insets: &[MediaRef], choices: &[Choice]) -> Vec<PendingUpload> {
+    let mut list: Vec<PendingUpload> = Vec::new();
     for (position, (inset, choice)) in insets.iter().zip(choices).enumerate() {
-        let facts = inset.medium.facts();
+        let facts = inset.media_item.facts();
         let name = describe(position + 1, insets.len(), inset.media_type, facts.bytes);
         let known = |key: &Key| list.iter().any(|wanted| wanted.key == *key);
         let Some(digest) = facts.digest else { continue };
@@ -77,15 +81,15 @@ fn wanted(insets: &[Inset], choices: &[Choice]) -> Vec<Wanted> {
         if !choice.is_reference() {
             log(&key, facts.bytes, "inline", choice.why());
         } else if !known(&key) {
-            list.push(Wanted { key, inset: inset.clone(), name, outcome: None });
+            list.push(PendingUpload { key, inset: inset.clone(), name, outcome: None });
         }
     }
     list
 }
 
-impl Office {
+impl Uploader {
     /// Takes what the index knows.
-    async fn look_up(&self, wanted: &mut [Wanted]) -> Result<()> {
+    async fn look_up(&self, wanted: &mut [PendingUpload]) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -93,7 +97,7 @@ impl Office {
         let found = in_background(move || Ok(keys.iter().map(|key| index.find(key)).collect::<Vec<_>>())).await?;
         for (wanted, id) in wanted.iter_mut().zip(found) {
             if let Some(id) = id {
-                log(&wanted.key, wanted.inset.medium.facts().bytes, "known", &id);
+                log(&wanted.key, wanted.inset.media_item.facts().bytes, "known", &id);
                 wanted.outcome = Some(Ok((id, false)));
             }
         }
@@ -101,14 +105,14 @@ impl Office {
     }
 
     /// Uploads the rest side by side. Ends early where going on cannot help.
-    async fn upload(&self, wanted: &mut [Wanted], desk: &mut impl Desk) -> Result<()> {
+    async fn upload(&self, wanted: &mut [PendingUpload], desk: &mut impl MediaSource) -> Result<()> {
         let mut tasks = JoinSet::new();
         let mut progress = Vec::new();
         for (position, wanted) in wanted.iter().enumerate().filter(|(_, wanted)| wanted.outcome.is_none()) {
-            let upload = Upload::new(content(&wanted.inset.medium, desk).await?, wanted.inset.media_type);
-            progress.push((Arc::clone(&upload.progress), wanted.inset.medium.facts().bytes));
+            let upload = Upload::new(content(&wanted.inset.media_item, desk).await?, wanted.inset.media_type);
+            progress.push((Arc::clone(&upload.progress), wanted.inset.media_item.facts().bytes));
             let (office, key) = (self.clone(), wanted.key);
-            tasks.spawn(async move { (position, office.obtain(&key, &upload, None).await) });
+            tasks.spawn(async move { (position, office.file_id(&key, &upload, None).await) });
         }
         let mut told = false;
         let mut due = Instant::now() + NOTICE;
@@ -142,15 +146,15 @@ impl Office {
     /// What goes into the gaps; media whose upload failed go inline where the body may grow that long.
     async fn fillings(
         &self,
-        draft: &Draft,
+        draft: &BodyTemplate,
         choices: &[Choice],
-        wanted: &[Wanted],
-        desk: &mut impl Desk,
-    ) -> Result<Vec<Filling>> {
+        wanted: &[PendingUpload],
+        desk: &mut impl MediaSource,
+    ) -> Result<Vec<MediaPayload>> {
         let mut fillings = Vec::with_capacity(draft.insets.len());
         let mut total = draft.text_length();
         for (inset, choice) in draft.insets.iter().zip(choices) {
-            let facts = inset.medium.facts();
+            let facts = inset.media_item.facts();
             let outcome = facts
                 .digest
                 .filter(|_| choice.is_reference())
@@ -160,7 +164,7 @@ impl Office {
                 })
                 .and_then(|wanted| Some((wanted, wanted.outcome.as_ref()?)));
             if let Some((_, Ok((id, _)))) = outcome {
-                fillings.push(Filling::File(id.clone()));
+                fillings.push(MediaPayload::File(id.clone()));
                 continue;
             }
             total += facts.text();
@@ -170,7 +174,7 @@ impl Office {
                 }
                 log(&wanted.key, facts.bytes, "inline", &error.message);
             }
-            fillings.push(Filling::Inline(content(&inset.medium, desk).await?));
+            fillings.push(MediaPayload::Inline(content(&inset.media_item, desk).await?));
         }
         Ok(fillings)
     }
@@ -201,10 +205,10 @@ pub(super) fn named(name: &str, what: &str, error: &Error) -> Error {
 }
 
 /// The content, from JavaScript if we have dropped it.
-pub(super) async fn content(medium: &Arc<Medium>, desk: &mut impl Desk) -> Result<Bytes> {
-    match medium.content() {
+pub(super) async fn content(media_item: &Arc<MediaItem>, desk: &mut impl MediaSource) -> Result<Bytes> {
+    match media_item.content() {
         Some(content) => Ok(content),
-        None => desk.content(medium).await,
+        None => desk.content(media_item).await,
     }
 }
 

@@ -3,44 +3,14 @@
 //! By size alone: the same history gives the same choice in every session, whatever happens to be known already, because
 //! inline bytes and a reference are different prompts to the service's cache.
 
+use crate::config::UploadLimits;
 use std::collections::HashMap;
-use std::time::Duration;
 
-use super::medium::Digest;
-use super::slots::Inset;
-use super::sniff::Kind;
+use super::body_template::MediaRef;
+use super::media::Digest;
+use super::media_type::MediaKind;
 
-/// Limits of uploading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadSettings {
-    /// Images of more decoded bytes than this are uploaded.
-    pub threshold: u64,
-    /// Bodies longer than this lose their largest inline images to uploads.
-    pub budget: u64,
-    /// Longest body that is sent when uploading fails.
-    pub inline_limit: u64,
-    /// Longest time for one file, however large; `None` for no limit.
-    pub timeout: Option<Duration>,
-}
-
-/// What every upload may take, and the slowest line that is worth waiting for beyond that, in bytes per second.
-const PATIENCE: (Duration, u64) = (Duration::from_secs(30), 64 << 10);
-
-impl UploadSettings {
-    /// How long one attempt to upload so many bytes may take.
-    pub fn time_for(&self, bytes: u64) -> Option<Duration> {
-        let (start, pace) = PATIENCE;
-        self.timeout.map(|limit| limit.min(start + Duration::from_secs(bytes / pace)))
-    }
-}
-
-impl Default for UploadSettings {
-    fn default() -> Self {
-        Self { threshold: 1 << 20, budget: 8 << 20, inline_limit: 50 << 20, timeout: Some(Duration::from_secs(300)) }
-    }
-}
-
-/// Why a medium is sent the way it is.
+/// Why a media_item is sent the way it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// A video.
@@ -71,34 +41,34 @@ impl Choice {
 }
 
 /// Chooses for each inset of a body that has `text` bytes besides.
-pub fn choose(insets: &[Inset], text: u64, settings: &UploadSettings) -> Vec<Choice> {
+pub fn choose(insets: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Choice> {
     let mut choices: Vec<Choice> = insets
         .iter()
         .map(|inset| match inset.media_type.kind {
-            Kind::Video => Choice::Video,
-            Kind::Image if inset.medium.facts().bytes > settings.threshold => Choice::Large,
-            Kind::Image => Choice::Inline,
+            MediaKind::Video => Choice::Video,
+            MediaKind::Image if inset.media_item.facts().bytes > settings.threshold => Choice::Large,
+            MediaKind::Image => Choice::Inline,
         })
         .collect();
-    // One content may stand in several places; it goes or stays as a whole.
+    // One content may stand in several paths; it goes or stays as a whole.
     let mut inline: HashMap<Digest, Vec<usize>> = HashMap::new();
     let mut total = text;
     for (gap, inset) in insets.iter().enumerate().filter(|(gap, _)| !choices[*gap].is_reference()) {
-        let facts = inset.medium.facts();
+        let facts = inset.media_item.facts();
         total += facts.text();
         inline.extend(facts.digest.filter(|digest| !inline.contains_key(digest)).map(|digest| (digest, Vec::new())));
-        if let Some(places) = facts.digest.and_then(|digest| inline.get_mut(&digest)) {
-            places.push(gap);
+        if let Some(paths) = facts.digest.and_then(|digest| inline.get_mut(&digest)) {
+            paths.push(gap);
         }
     }
     let mut order: Vec<Vec<usize>> = inline.into_values().collect();
-    order.sort_by_key(|places| (std::cmp::Reverse(insets[places[0]].medium.facts().bytes), places[0]));
-    for places in order {
+    order.sort_by_key(|paths| (std::cmp::Reverse(insets[paths[0]].media_item.facts().bytes), paths[0]));
+    for paths in order {
         if total <= settings.budget {
             break;
         }
-        for gap in places {
-            total -= insets[gap].medium.facts().text();
+        for gap in paths {
+            total -= insets[gap].media_item.facts().text();
             choices[gap] = Choice::Budget;
         }
     }
@@ -111,30 +81,32 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::medium::Medium;
-    use super::super::sniff::MediaType;
-    use super::*;
+    use std::time::Duration;
 
-    fn inset(mime: &str, characters: usize, fill: u8) -> Inset {
-        let medium = Medium::new(Bytes::from(vec![fill; characters]));
-        Inset { medium, media_type: MediaType::named(mime).unwrap(), gap: 0 }
+    use super::*;
+    use crate::files::media::MediaItem;
+    use crate::files::media_type::MediaType;
+
+    fn inset(mime: &str, characters: usize, fill: u8) -> MediaRef {
+        let media_item = MediaItem::new(Bytes::from(vec![fill; characters]));
+        MediaRef { media_item, media_type: MediaType::named(mime).unwrap(), gap: 0 }
     }
 
-    const SETTINGS: UploadSettings =
-        UploadSettings { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, timeout: None };
+    const SETTINGS: UploadLimits =
+        UploadLimits { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, timeout: None };
 
     #[test]
     fn a_small_file_is_given_up_sooner_than_a_large_one() {
-        let settings = UploadSettings::default();
+        let settings = UploadLimits::default();
         assert_eq!(settings.time_for(1 << 20), Some(Duration::from_secs(46)));
         assert_eq!(settings.time_for(100 << 20), settings.timeout);
-        assert_eq!(UploadSettings { timeout: None, ..settings }.time_for(1), None);
+        assert_eq!(UploadLimits { timeout: None, ..settings }.time_for(1), None);
     }
 
     #[test]
     fn exactly_the_threshold_stays_inline_and_a_video_never_does() {
         let insets = [inset("image/png", 4000, b'a'), inset("image/png", 4002, b'a'), inset("video/mp4", 4, b'a')];
-        assert_eq!(insets[0].medium.facts().bytes, 3000);
+        assert_eq!(insets[0].media_item.facts().bytes, 3000);
         assert_eq!(choose(&insets, 0, &SETTINGS), [Choice::Inline, Choice::Large, Choice::Video]);
     }
 
@@ -154,7 +126,7 @@ mod tests {
     #[test]
     fn a_repeated_content_counts_each_time_and_goes_as_a_whole() {
         let first = inset("image/png", 4000, b'a');
-        let second = Inset { medium: Arc::clone(&first.medium), ..first.clone() };
+        let second = MediaRef { media_item: Arc::clone(&first.media_item), ..first.clone() };
         let other = inset("image/png", 3996, b'b');
         assert_eq!(choose(&[first, other, second], 0, &SETTINGS), [Choice::Budget, Choice::Inline, Choice::Budget]);
     }

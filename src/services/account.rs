@@ -1,4 +1,4 @@
-//! Who is signed in: `GET /me` (protocol reference §10.2).
+//! Who is signed in: `GET /me` (docs/protocol.md#account).
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! One call of one of Kimi's own tools (protocol reference §9).
+//! One call of one of Kimi's own tools (docs/protocol.md#plan-tools).
 //!
 //! A call is one `POST` with the login's bearer token and the id of the model's tool call. Everything about it that does not
 //! depend on the tool is here: who may call, the clock over the whole of it, the one replay after a 401, the size of an
@@ -16,23 +16,24 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::excerpt::Limit;
+use super::truncate::Limit;
 use super::{datasource, fetch, search};
 use crate::auth::Credential;
-use crate::background::in_background;
+use crate::blocking::in_background;
 use crate::client::{Kimi, failed};
+use crate::config::ascii;
 use crate::config::{Config, Environment};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
-use crate::identity::{Host, ascii};
+use crate::http::user_agent::Host;
 
-/// One tool call in all: connection, waiting, reading, the replay after a 401 (protocol reference §9).
+/// One tool call in all: connection, waiting, reading, the replay after a 401 (docs/protocol.md#plan-tools).
 const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// An answer beyond this is not read to its end, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// Headers that name a request for Moonshot's support, the first non-blank one counts (protocol reference §2.6).
+/// Headers that name a request for Moonshot's support, the first non-blank one counts (docs/protocol.md#request-ids).
 const REQUEST_ID: [&str; 5] = ["x-request-id", "x-trace-id", "x-msh-request-id", "x-msh-trace-id", "request-id"];
 
 /// A call as JavaScript asks for it.
@@ -142,16 +143,16 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
         Task::Fetch(fetch) => fetch.run(&service, limit).await,
         Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
-    let discreet = |error| service.kimi.discreet(error, &service.credential.token(), &Vec::new());
-    let mut outcome = outcome.map_err(discreet)?;
+    let redact_error = |error| service.kimi.redact_error(error, &service.credential.token(), &Vec::new());
+    let mut outcome = outcome.map_err(redact_error)?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
     Ok(outcome)
 }
 
-/// The services take a login's token only (protocol reference §9). A static key stays a static key, so it is refused here, in
-/// words.
+/// The services take a login's token only (docs/protocol.md#plan-tools). A static key stays a static key, so it is refused here,
+/// in words.
 async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
     let refused = |why: &str| {
         let message = format!("{why} Sign in with /login kimi-coding.");
@@ -186,7 +187,7 @@ impl Service {
         &self.kimi.config.endpoint
     }
 
-    /// Where the data sources are (protocol reference §1.3).
+    /// Where the data sources are (docs/protocol.md#environment-variables).
     pub fn datasources(&self) -> Result<String> {
         let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
         let usable =
@@ -199,7 +200,7 @@ impl Service {
     pub async fn post(&self, url: &str, body: &Value, accept: &str) -> Result<Reply> {
         let body = Bytes::from(body.to_string());
         self.credential
-            .spend(|token| {
+            .send_with_reauth(|token| {
                 let body = body.clone();
                 async move { self.post_once(url, &token, body, accept).await }
             })
@@ -213,7 +214,7 @@ impl Service {
         ];
         let response = self.kimi.send_json(url, token, body, &extra).await?;
         let request_id = request_id(&response);
-        // Nothing but 200 carries an answer (protocol reference §9.1).
+        // Nothing but 200 carries an answer (docs/protocol.md#plan-tools).
         if response.status() != StatusCode::OK {
             return Err(Error { trace_id: request_id, ..failed(response).await });
         }

@@ -1,4 +1,4 @@
-//! Data sources: quotes, statistics, papers, law, filings, behind one endpoint (protocol reference §9.3).
+//! Data sources: quotes, statistics, papers, law, filings, behind one endpoint (docs/protocol.md#data-sources).
 //!
 //! Without an API name the call asks for the documentation of a source, with one it runs that API. What may be asked of a
 //! source is known to the service alone, so parameters are passed on as they are.
@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::{Limit, size};
-use super::output::{Returned, take_files};
-use crate::background::in_background;
+use super::output_files::{Returned, take_files};
+use super::truncate::{Limit, size};
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip, html_title};
 
-/// Names and contents of the sources that the official plugin 3.4.0 knows (kimi-code-2.1 §8).
+/// Names and contents of the sources that the official plugin 3.4.0 knows (docs/protocol.md#data-sources).
 pub const SOURCES: [(&str, &str); 25] = [
     ("stock_finance_data", "stocks in China, Hong Kong and the US: quotes, reports, shareholders"),
     ("yahoo_finance", "quotes worldwide, analyst ratings, options, exchange rates of about two years"),
@@ -94,7 +94,7 @@ impl Datasource {
         let params = self.params().unwrap_or_default();
         let wanted = ["file_path", "filepath"].iter().find_map(|name| params.get(*name)?.as_str().map(str::to_owned));
         let body = match self.api() {
-            // The key is `name` here and nowhere else; another one gives empty documentation (protocol reference §9.3).
+            // The key is `name` here and nowhere else; another one gives empty documentation (docs/protocol.md#data-sources).
             None => json!({"method": "get_data_source_desc", "params": {"name": self.source}}),
             Some(api) => json!({
                 "method": "call_data_source_tool",
@@ -122,7 +122,7 @@ impl Datasource {
     }
 }
 
-/// What support asks for (protocol reference §9.3).
+/// What support asks for (docs/protocol.md#request-ids).
 fn trace(request_id: Option<&str>, call_id: &str) -> String {
     let request = request_id.map(|id| format!("request-id: {id} \u{b7} ")).unwrap_or_default();
     format!("[kimi-datasource] {request}tool-call-id: {call_id}")
@@ -202,7 +202,7 @@ fn channels(result: &Value) -> String {
     texts.join("\n\n")
 }
 
-/// An error is a text, a record with a message, or the two channels again (protocol reference §9.3).
+/// An error is a text, a record with a message, or the two channels again (docs/protocol.md#data-sources).
 fn reason(error: &Value) -> String {
     let text = match error {
         Value::Null => String::new(),
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(answered(single.to_string()).unwrap().text, "only");
     }
 
-    /// Protocol reference §13, case 66.
+    /// A success may hold no text (docs/protocol.md#data-sources).
     #[test]
     fn a_success_without_text_shows_what_came_instead() {
         let text = answered(r#"{"is_success":true,"result":{"rows":[1]}}"#).unwrap().text;

@@ -1,4 +1,4 @@
-//! A page as Markdown, fetched by the service (protocol reference §9.2).
+//! A page as Markdown, fetched by the service (docs/protocol.md#fetch).
 //!
 //! The service does the fetching, always: nothing is ever downloaded from this machine in its place, so an address inside
 //! somebody's network is out of reach whoever names it.
@@ -8,8 +8,8 @@ use serde_json::json;
 use url::Url;
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::Limit;
-use crate::background::in_background;
+use super::truncate::Limit;
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
 /// Longest address that is passed on, in bytes.

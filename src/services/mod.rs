@@ -4,13 +4,13 @@
 pub mod account;
 pub mod call;
 pub mod datasource;
-pub mod excerpt;
 pub mod fetch;
 pub mod money;
-pub mod output;
-pub mod quota;
+pub mod output_files;
+pub mod quota_cache;
+pub mod quota_message;
 pub mod search;
-pub mod shared;
+pub mod truncate;
 pub mod usage;
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Sums of money from the wallet, in whole cents: no floating point, whatever the size (protocol reference §10.1).
+//! Sums of money from the wallet, in whole cents: no floating point, whatever the size (docs/protocol.md#wallet).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -47,7 +47,7 @@ pub struct Wallet {
     pub used_ratio: Option<f64>,
 }
 
-/// Reads `boosterWallet`; only one that holds bought credit counts (kimi-code-2.1 §9).
+/// Reads `boosterWallet`; only one that holds bought credit counts (docs/protocol.md#wallet).
 pub fn wallet(value: &Value) -> Option<Wallet> {
     let balance = &value["balance"];
     if balance["type"].as_str() != Some("BOOSTER") || integer(balance.get("amount"))? <= 0 {

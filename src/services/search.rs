@@ -1,11 +1,11 @@
-//! Web search: one query in, a list of pages out (protocol reference §9.1).
+//! Web search: one query in, a list of pages out (docs/protocol.md#search).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::call::{Outcome, Reply, Service};
-use super::excerpt::Limit;
-use crate::background::in_background;
+use super::truncate::Limit;
+use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
 /// Longer than any question; a model that pastes a document here should be told, in characters.
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(outcome.details["results"][1]["title"], "月之暗面");
     }
 
-    /// Protocol reference §9.1: anything but an array means no results.
+    /// Anything but an array means no results (docs/protocol.md#search).
     #[test]
     fn missing_members_mean_nothing_was_found() {
         for body in ["{}", r#"{"search_results":null}"#, r#"{"search_results":{}}"#, r#"{"search_results":[]}"#] {

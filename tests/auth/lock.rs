@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kimi_code::auth::lock::Waiter;
+use kimi_code::storage::dir_lock::Waiter;
 
 const STALE: Duration = Duration::from_secs(5);
 const ROUNDS: u32 = 150;

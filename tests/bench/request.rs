@@ -10,13 +10,13 @@ mod yardstick;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kimi_code::chat::body::BodyOptions;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{Target, repair};
-use kimi_code::chat::thinking::Thinking;
-use kimi_code::chat::tool_schema::forget;
-use kimi_code::chat::transcript::Transcript;
-use kimi_code::chat::wire::without_lone_surrogates;
+use kimi_code::chat::request::normalize::{Target, repair};
+use kimi_code::chat::request::options::BodyOptions;
+use kimi_code::chat::request::thinking::Thinking;
+use kimi_code::chat::request::tool_schema::clear;
+use kimi_code::chat::request::transcript::Transcript;
+use kimi_code::config::Dialect;
+use kimi_code::json::lenient::without_lone_surrogates;
 use serde_json::Value;
 use yardstick::beside;
 
@@ -55,7 +55,7 @@ fn bench(c: &mut Criterion) {
     let size = tools.len() as u64;
     beside(c, "60 tools, seen before", size, || body(black_box(&tools), Dialect::OpenAi, &options), || read(&tools));
     let anew = || {
-        forget();
+        clear();
         body(black_box(&tools), Dialect::OpenAi, &options)
     };
     beside(c, "60 tools, new", size, anew, || read(&tools));

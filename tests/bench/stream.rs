@@ -8,12 +8,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kimi_code::catalog::Prices;
-use kimi_code::chat::blocks::Blocks;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::frame::{FrameQueue, Frames};
-use kimi_code::chat::sse::{Event, SseDecoder};
-use kimi_code::chat::tool_args::{Changes, ToolArgs};
+use kimi_code::chat::stream::message::Blocks;
+use kimi_code::chat::stream::op_queue::{FrameQueue, Frames};
+use kimi_code::chat::stream::sse::{Event, SseDecoder};
+use kimi_code::chat::stream::tool_args::{Changes, ToolArgs};
+use kimi_code::config::Dialect;
+use kimi_code::models::Prices;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use yardstick::beside;

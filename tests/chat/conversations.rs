@@ -8,9 +8,9 @@ mod conversation;
 
 use acceptable::refusal;
 use conversation::{body, capable, options, recorded, until_boundary};
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{Conversation, repair};
-use kimi_code::chat::transcript::Transcript;
+use kimi_code::chat::request::normalize::{Conversation, repair};
+use kimi_code::chat::request::transcript::Transcript;
+use kimi_code::config::Dialect;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

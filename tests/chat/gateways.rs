@@ -4,8 +4,8 @@
 #[path = "../support/stream.rs"]
 mod stream;
 
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::dialect::Dialect::{Anthropic, OpenAi};
+use kimi_code::config::Dialect;
+use kimi_code::config::Dialect::{Anthropic, OpenAi};
 use stream::outcome;
 
 /// The outcome of events with these data lines.

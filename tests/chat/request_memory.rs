@@ -3,10 +3,10 @@
 #[path = "../support/transcript.rs"]
 mod transcript;
 
-use kimi_code::chat::body::BodyOptions;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{Target, repair};
-use kimi_code::chat::transcript::Transcript;
+use kimi_code::chat::request::normalize::{Target, repair};
+use kimi_code::chat::request::options::BodyOptions;
+use kimi_code::chat::request::transcript::Transcript;
+use kimi_code::config::Dialect;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]

@@ -7,8 +7,8 @@ mod stream;
 use std::fs;
 use std::path::Path;
 
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::dialect::Dialect::{Anthropic, OpenAi};
+use kimi_code::config::Dialect;
+use kimi_code::config::Dialect::{Anthropic, OpenAi};
 use proptest::prelude::*;
 use stream::outcome;
 
@@ -595,10 +595,10 @@ mod garbage {
         ) {
             let bytes = file(&format!("simulator/transcripts/{name}.sse"));
             let dialect = if name.starts_with('A') { OpenAi } else { Anthropic };
-            let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            places.extend([0, bytes.len()]);
-            places.sort_unstable();
-            let chunks: Vec<&[u8]> = places.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let mut paths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            paths.extend([0, bytes.len()]);
+            paths.sort_unstable();
+            let chunks: Vec<&[u8]> = paths.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
             prop_assert_eq!(outcome(dialect, &chunks), outcome(dialect, &[&bytes]));
         }
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::tool_schema::problem;
+use kimi_code::chat::request::tool_schema::problem;
+use kimi_code::config::Dialect;
 use serde_json::Value;
 
 type Verdict = Result<(), String>;

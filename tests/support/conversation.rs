@@ -2,13 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kimi_code::chat::body::BodyOptions;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{AnswerBlock, Conversation, Target, Turn};
-use kimi_code::chat::thinking::Thinking;
-use kimi_code::chat::tool_schema::WireTool;
-use kimi_code::chat::transcript::Part;
-use kimi_code::files::{Draft, Filling, Kind};
+use kimi_code::chat::request::normalize::{AssistantBlock, Conversation, Item, Target};
+use kimi_code::chat::request::options::BodyOptions;
+use kimi_code::chat::request::thinking::Thinking;
+use kimi_code::chat::request::tool_schema::WireTool;
+use kimi_code::chat::request::transcript::Part;
+use kimi_code::config::Dialect;
+use kimi_code::files::{BodyTemplate, MediaKind, MediaPayload};
 use serde_json::Value;
 
 /// A model of this dialect that takes everything.
@@ -29,11 +29,13 @@ pub fn options() -> BodyOptions {
 
 /// The body with all media inline.
 pub fn body(conversation: &mut Conversation<'_>, dialect: Dialect, options: &BodyOptions) -> String {
-    let insets = Draft::number(conversation.insets_mut());
-    let inline: Vec<Filling> =
-        insets.iter().map(|inset| Filling::Inline(inset.medium.content().expect("nobody forgot it"))).collect();
+    let insets = BodyTemplate::number(conversation.insets_mut());
+    let inline: Vec<MediaPayload> = insets
+        .iter()
+        .map(|inset| MediaPayload::Inline(inset.media_item.content().expect("nobody forgot it")))
+        .collect();
     let encoded = dialect.encode(conversation, options).expect("a repaired conversation can be encoded");
-    String::from_utf8(Draft::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
+    String::from_utf8(BodyTemplate::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
 }
 
 /// Everything up to the end of the messages.
@@ -49,17 +51,17 @@ pub fn recorded(conversation: &Conversation<'_>) -> String {
     format!(r#"{{"messages":[{}]}}"#, messages.join(","))
 }
 
-fn message(turn: &Turn<'_>) -> String {
+fn message(turn: &Item<'_>) -> String {
     match turn {
-        Turn::System(text) => format!(r#"{{"role":"system","content":{}}}"#, quoted(text)),
-        Turn::Tools(tools) => declaration(tools),
-        Turn::User(own) => format!(r#"{{"role":"user","content":{}}}"#, parts(own)),
-        Turn::ToolResult { call_id, parts: own, is_error } => format!(
+        Item::System(text) => format!(r#"{{"role":"system","content":{}}}"#, quoted(text)),
+        Item::Tools(tools) => declaration(tools),
+        Item::User(own) => format!(r#"{{"role":"user","content":{}}}"#, parts(own)),
+        Item::ToolResult { call_id, parts: own, is_error } => format!(
             r#"{{"role":"toolResult","toolCallId":{},"content":{},"isError":{is_error}}}"#,
             quoted(call_id),
             parts(own)
         ),
-        Turn::Assistant(answer) => {
+        Item::Assistant(answer) => {
             let blocks: Vec<String> = answer.blocks.iter().map(block).collect();
             format!(
                 r#"{{"role":"assistant","provider":"kimi-coding","stopReason":"stop","content":[{}]}}"#,
@@ -81,19 +83,19 @@ fn declaration(tools: &[WireTool<'_>]) -> String {
     format!(r#"{{"role":"system","content":"","toolsAdded":[{}]}}"#, tools.join(","))
 }
 
-fn block(block: &AnswerBlock<'_>) -> String {
+fn block(block: &AssistantBlock<'_>) -> String {
     match block {
-        AnswerBlock::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
-        AnswerBlock::Thinking { text, signature, details } => format!(
+        AssistantBlock::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
+        AssistantBlock::Thinking { text, signature, details } => format!(
             r#"{{"type":"thinking","thinking":{},"thinkingSignature":{},"reasoningDetails":{}}}"#,
             quoted(text),
             quoted(signature),
             Value::from(details.clone())
         ),
-        AnswerBlock::Redacted(data) => {
+        AssistantBlock::Redacted(data) => {
             format!(r#"{{"type":"thinking","thinking":"","redacted":true,"thinkingSignature":{}}}"#, quoted(data))
         }
-        AnswerBlock::Call { id, name, arguments } => {
+        AssistantBlock::Call { id, name, arguments } => {
             format!(r#"{{"type":"toolCall","id":{},"name":{},"arguments":{arguments}}}"#, quoted(id), quoted(name))
         }
     }
@@ -104,8 +106,8 @@ fn parts(parts: &[Part<'_>]) -> String {
         .iter()
         .map(|part| match part {
             Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
-            Part::Inset(inset) => {
-                let data = STANDARD.encode(inset.medium.content().expect("nobody forgot it"));
+            Part::MediaRef(inset) => {
+                let data = STANDARD.encode(inset.media_item.content().expect("nobody forgot it"));
                 format!(
                     r#"{{"type":"{}","mimeType":"{}","data":{}}}"#,
                     inset.media_type.kind.word(),
@@ -113,8 +115,12 @@ fn parts(parts: &[Part<'_>]) -> String {
                     quoted(&data)
                 )
             }
-            Part::Link { kind: Kind::Image, url } => format!(r#"{{"type":"image_url","image_url":{}}}"#, quoted(url)),
-            Part::Link { kind: Kind::Video, url } => format!(r#"{{"type":"video_url","video_url":{}}}"#, quoted(url)),
+            Part::Link { kind: MediaKind::Image, url } => {
+                format!(r#"{{"type":"image_url","image_url":{}}}"#, quoted(url))
+            }
+            Part::Link { kind: MediaKind::Video, url } => {
+                format!(r#"{{"type":"video_url","video_url":{}}}"#, quoted(url))
+            }
             Part::Media { .. } => panic!("{part:?} is left"),
         })
         .collect();

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use kimi_code::catalog::Prices;
-use kimi_code::chat::blocks::Blocks;
-use kimi_code::chat::delta::StopReason;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::frame::{FrameQueue, Frames, Op};
-use kimi_code::chat::sse::{Event, SseDecoder};
+use kimi_code::chat::stream::event::StopReason;
+use kimi_code::chat::stream::message::Blocks;
+use kimi_code::chat::stream::op_queue::{FrameQueue, Frames, Op};
+use kimi_code::chat::stream::sse::{Event, SseDecoder};
+use kimi_code::config::Dialect;
 use kimi_code::error::Result;
+use kimi_code::models::Prices;
 
 /// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {

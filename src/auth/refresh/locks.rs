@@ -6,15 +6,15 @@ use std::fs::OpenOptions;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::auth::account::Account;
-use crate::auth::atomic::create_private_dir;
-use crate::auth::lock::{Lock, Waiter};
-use crate::auth::store::is_forbidden;
+use crate::auth::kimi_auth_file::is_forbidden;
+use crate::auth::login_sources::Account;
 use crate::auth::token::Tokens;
-use crate::endpoint::Slot;
+use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::dir_lock::{Lock, Waiter};
+use crate::storage::private_file::create_private_dir;
 
-/// After this the official client's lock counts as abandoned (protocol reference §3.8).
+/// After this the official client's lock counts as abandoned (docs/protocol.md#refresh-lock).
 const KIMI_STALE: Duration = Duration::from_secs(5);
 
 /// After this Pi's does.
@@ -58,16 +58,16 @@ impl Account {
     /// the official client's home – where nobody else of this user can refresh either – it works without.
     pub(super) fn lock_kimi(
         &self,
-        slot: &Slot,
+        slot: &CredentialScope,
         optional: bool,
         adoptable: &dyn Fn() -> Result<Option<Tokens>>,
     ) -> Result<Waited<Tokens>> {
-        if self.places.without_kimi_lock {
+        if self.paths.without_kimi_lock {
             return Ok(Waited::Locked(Vec::new()));
         }
-        let directory = self.places.kimi_home.join("oauth");
+        let directory = self.paths.kimi_home.join("oauth");
         let sentinel = directory.join(slot.name());
-        // The official client locks an empty file of this name and creates it first (protocol reference §3.8).
+        // The official client locks an empty file of this name and creates it first (docs/protocol.md#refresh-lock).
         let create = || -> io::Result<()> {
             create_private_dir(&directory)?;
             let mut options = OpenOptions::new();

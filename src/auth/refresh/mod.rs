@@ -9,10 +9,12 @@
 //! 4. the official client's file, then Pi's. If the process dies in between, the next reader adopts from the first.
 //!
 //! A transaction runs on a thread of its own: file systems block, and nothing the caller does – aborting, ending, being
-//! busy – may interrupt it between 3 and 4. Sources: design §5, protocol reference §3.6–3.9, kimi-code-2.1 §3.2.
+//! busy – may interrupt it between 3 and 4. Sources: docs/protocol.md#refresh-under-the-lock,
+//! docs/architecture.md#refresh-transaction.
 
 mod locks;
-mod obtain;
+pub mod single_flight;
+mod transaction;
 
 use std::path::PathBuf;
 
@@ -20,30 +22,30 @@ use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
 use locks::Waited;
-pub(super) use obtain::TOKEN_BUDGET;
-use obtain::ours;
+pub(super) use transaction::TOKEN_BUDGET;
+use transaction::same_account_as;
 
-use super::account::Account;
-use super::credential::remember;
-use super::lineage;
-use super::pi_auth::pi_entry;
-use super::process::{detached, rest, rests};
-use super::store::Stored;
+use self::single_flight::{detached, in_cooldown, start_cooldown};
+use super::credential::register_oauth_token;
+use super::kimi_auth_file::Stored;
+use super::login_sources::Account;
+use super::pi_auth_file::pi_entry;
 use super::token::Tokens;
-use crate::background::in_background;
-use crate::endpoint::Slot;
+use super::token_aliases;
+use crate::blocking::in_background;
+use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which token would do.
 #[derive(Debug, Clone)]
-struct Wish {
+struct TokenRequirement {
     /// Not this one.
     not: Option<String>,
     /// With enough life left to start something with it.
     fresh: bool,
 }
 
-impl Wish {
+impl TokenRequirement {
     fn is_met_by(&self, tokens: &Tokens) -> bool {
         self.not.as_deref() != Some(tokens.access.as_str())
             && if self.fresh { !tokens.is_due() } else { tokens.is_valid() }
@@ -59,9 +61,9 @@ impl Account {
             let parsed = pi_entry(&entry);
             let slot = account.slot(Some(&parsed))?;
             let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
-            let wish = Wish { not: Some(known.access.clone()), fresh: true };
-            let tokens =
-                account.or_keep(&slot, &known, |account| account.obtain(&slot, &wish, Some(&known), runtime))?;
+            let wish = TokenRequirement { not: Some(known.access.clone()), fresh: true };
+            let tokens = account
+                .or_keep(&slot, &known, |account| account.adopt_or_refresh(&slot, &wish, Some(&known), runtime))?;
             account.note(&known.access, &tokens);
             let mut entry = entry;
             entry.insert("access".to_owned(), tokens.access.as_str().into());
@@ -74,7 +76,7 @@ impl Account {
 
     /// The service refused `rejected` although nobody expected it. Returns another access token, found or newly issued, or
     /// `None` if the token is not that of a login (then it is a static key, and those are never replaced).
-    pub async fn heal(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
+    pub async fn reauthenticate(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
         let account = self.clone();
         let rejected = rejected.to_owned();
         detached(move |runtime| {
@@ -86,10 +88,10 @@ impl Account {
     }
 
     /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
-    pub async fn ambient(&self) -> Result<Option<(Tokens, Slot)>> {
+    pub async fn cli_login(&self) -> Result<Option<(Tokens, CredentialScope)>> {
         let account = self.clone();
         let found = in_background(move || {
-            for slot in account.ambient_slots()? {
+            for slot in account.cli_login_scopes()? {
                 if let Stored::Login(known) = account.shared_login(&slot)? {
                     return Ok(Some((known, slot)));
                 }
@@ -107,12 +109,12 @@ impl Account {
     }
 
     /// Puts a login that has just been made where the official client finds it too, unless another account lives there.
-    pub async fn share(&self, slot: &Slot, tokens: &Tokens) -> Result<()> {
+    pub async fn share(&self, slot: &CredentialScope, tokens: &Tokens) -> Result<()> {
         let (account, slot, tokens) = (self.clone(), slot.clone(), tokens.clone());
         detached(move |_| {
             let Waited::Locked(_locks) = account.lock_kimi(&slot, false, &|| Ok(None))? else { return Ok(()) };
             let stored = account.kimi_code(&slot).read()?;
-            if stored.tokens().is_none_or(|theirs| ours(Some(&tokens), theirs)) {
+            if stored.tokens().is_none_or(|theirs| same_account_as(Some(&tokens), theirs)) {
                 account.kimi_code(&slot).write(&tokens)?;
             }
             Ok(())
@@ -121,7 +123,7 @@ impl Account {
     }
 
     /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
-    pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, Slot)>> {
+    pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, CredentialScope)>> {
         let account = self.clone();
         let found = in_background(move || {
             let entry = account.pi().read()?;
@@ -146,31 +148,36 @@ impl Account {
     }
 
     /// The login of one slot, refreshed if its time has come.
-    fn current(&self, slot: &Slot, known: &Tokens, runtime: &Handle) -> Result<Tokens> {
-        let wish = Wish { not: None, fresh: true };
+    fn current(&self, slot: &CredentialScope, known: &Tokens, runtime: &Handle) -> Result<Tokens> {
+        let wish = TokenRequirement { not: None, fresh: true };
         if wish.is_met_by(known) {
             return Ok(known.clone());
         }
-        let tokens = self.or_keep(slot, known, |account| account.obtain(slot, &wish, None, runtime))?;
+        let tokens = self.or_keep(slot, known, |account| account.adopt_or_refresh(slot, &wish, None, runtime))?;
         self.note(&known.access, &tokens);
         Ok(tokens)
     }
 
     /// `tokens` came in the place of `old`.
     fn note(&self, old: &str, tokens: &Tokens) {
-        lineage::succeed(self.places.state.as_deref(), old, &tokens.access);
+        token_aliases::succeed(self.paths.state.as_deref(), old, &tokens.access);
     }
 
     /// Runs a refresh that nobody is forced to have: if it fails for no fault of the login, what still works stays in use.
-    fn or_keep(&self, slot: &Slot, known: &Tokens, refresh: impl FnOnce(&Self) -> Result<Tokens>) -> Result<Tokens> {
+    fn or_keep(
+        &self,
+        slot: &CredentialScope,
+        known: &Tokens,
+        refresh: impl FnOnce(&Self) -> Result<Tokens>,
+    ) -> Result<Tokens> {
         let key = self.key(slot);
-        if known.is_valid() && rests(&key) {
+        if known.is_valid() && in_cooldown(&key) {
             return Ok(known.clone());
         }
         match refresh(self) {
             Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => {
                 tracing::debug!(%error, "the refresh failed; the old token still works");
-                rest(key);
+                start_cooldown(key);
                 Ok(known.clone())
             }
             result => result,
@@ -185,9 +192,9 @@ impl Account {
         if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&slot)?) {
             return Ok(None);
         }
-        let wish = Wish { not: Some(rejected.to_owned()), fresh: false };
+        let wish = TokenRequirement { not: Some(rejected.to_owned()), fresh: false };
         if entry.stored.tokens().is_none() {
-            return self.obtain(&slot, &wish, None, runtime).map(Some);
+            return self.adopt_or_refresh(&slot, &wish, None, runtime).map(Some);
         }
         let mut known = entry.stored;
         let found = |known: &Stored| known.tokens().filter(|tokens| wish.is_met_by(tokens)).cloned();
@@ -202,8 +209,8 @@ impl Account {
         if let Some(tokens) = found(&known) {
             return Ok(Some(tokens));
         }
-        let tokens = self.obtain(&slot, &wish, known.tokens(), runtime)?;
-        remember(&tokens.access);
+        let tokens = self.adopt_or_refresh(&slot, &wish, known.tokens(), runtime)?;
+        register_oauth_token(&tokens.access);
         if known.tokens().is_some_and(|known| known.same_account(&tokens))
             && let Err(error) = pi.write(&tokens)
         {
@@ -213,8 +220,8 @@ impl Account {
         Ok(Some(tokens))
     }
 
-    fn key(&self, slot: &Slot) -> PathBuf {
-        self.places.kimi_home.join(slot.name())
+    fn key(&self, slot: &CredentialScope) -> PathBuf {
+        self.paths.kimi_home.join(slot.name())
     }
 }
 

@@ -1,18 +1,18 @@
-//! Events of the Anthropic dialect → deltas (protocol reference §7.3).
+//! Events of the Anthropic dialect → deltas (docs/protocol.md#messages-events).
 //!
 //! Blocks are routed by `index` and may be open side by side. Kimi's compatible endpoint leaves out much of what Anthropic's own
-//! always sends: initial fields, signatures, `content_block_stop`, `stop_reason` (§13, cases 53–58).
+//! always sends: initial fields, signatures, `content_block_stop`, `stop_reason` (docs/protocol.md#messages-events).
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::decoder::{Emit, made_id};
-use super::super::delta::{Delta, Slot, StopReason};
-use super::super::shape::{JsonText, Object};
-use super::super::usage::{Convention, usage};
-use super::super::wire::{Count, Text};
+use crate::chat::stream::decoder::{Emit, made_id};
+use crate::chat::stream::event::{BlockId, Delta, StopReason};
+use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
+use crate::json::lenient::{Count, Text};
+use crate::json::shape::{JsonText, Object};
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -25,7 +25,7 @@ struct Event<'a> {
     #[serde(default, borrow)]
     content_block: Object<Block<'a>>,
     #[serde(default, borrow)]
-    delta: Object<Piece<'a>>,
+    delta: Object<RawDelta<'a>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -63,7 +63,7 @@ struct Block<'a> {
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct RawDelta<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -77,7 +77,7 @@ struct Piece<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RawBlockKind {
     Text,
     Thinking,
     Tool,
@@ -89,8 +89,8 @@ enum Kind {
 #[derive(Debug)]
 struct Open {
     index: Option<u64>,
-    kind: Kind,
-    slot: Slot,
+    kind: RawBlockKind,
+    slot: BlockId,
     /// Signature so far.
     signature: String,
     /// Arguments that came whole with the start; used if no piece follows.
@@ -100,7 +100,7 @@ struct Open {
 /// Decoder of one stream.
 #[derive(Debug, Default)]
 pub struct AnthropicDecoder {
-    next_slot: Slot,
+    next_slot: BlockId,
     open: Vec<Open>,
     has_calls: bool,
     stop_reason: String,
@@ -192,7 +192,7 @@ impl AnthropicDecoder {
     fn start(&mut self, index: Option<u64>, block: &Block<'_>, emit: &mut Emit<'_>) {
         match block.kind.as_str() {
             "text" => {
-                let slot = self.open(index, Kind::Text, emit);
+                let slot = self.open(index, RawBlockKind::Text, emit);
                 text(slot, block.text.as_str(), emit);
             }
             "thinking" => {
@@ -206,7 +206,7 @@ impl AnthropicDecoder {
             // A call without a name cannot be run, and none ever follows.
             "tool_use" if !block.name.as_str().is_empty() => {
                 self.has_calls = true;
-                let slot = self.claim(index, Kind::Tool);
+                let slot = self.claim(index, RawBlockKind::Tool);
                 let id = block.id.as_str();
                 let id = if id.is_empty() { made_id() } else { id.to_owned() };
                 emit(Delta::ToolStart { slot, id, name: block.name.as_str() });
@@ -217,19 +217,19 @@ impl AnthropicDecoder {
             // Kimi leaves out much, so pieces may still say what a block without a kind is.
             "" => {}
             _ => {
-                self.claim(index, Kind::Foreign);
+                self.claim(index, RawBlockKind::Foreign);
             }
         }
     }
 
     /// A piece goes to its block. One whose block was never started starts it.
-    fn piece(&mut self, index: Option<u64>, piece: &Piece<'_>, emit: &mut Emit<'_>) {
+    fn piece(&mut self, index: Option<u64>, piece: &RawDelta<'_>, emit: &mut Emit<'_>) {
         let known = self.find(index);
-        if known.is_some_and(|at| self.open[at].kind == Kind::Foreign) {
+        if known.is_some_and(|at| self.open[at].kind == RawBlockKind::Foreign) {
             return;
         }
         if let Some(json) = &piece.partial_json.0 {
-            if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == Kind::Tool)
+            if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == RawBlockKind::Tool)
                 && !json.is_empty()
             {
                 block.input.clear();
@@ -238,15 +238,15 @@ impl AnthropicDecoder {
             return;
         }
         if let Some(piece) = &piece.text.0 {
-            let slot = match self.slot(known, Kind::Text) {
+            let slot = match self.slot(known, RawBlockKind::Text) {
                 Some(slot) => slot,
                 None if piece.is_empty() => return,
-                None => self.open(index, Kind::Text, emit),
+                None => self.open(index, RawBlockKind::Text, emit),
             };
             return text(slot, piece, emit);
         }
         if let Some(text) = &piece.thinking.0 {
-            let slot = match self.slot(known, Kind::Thinking) {
+            let slot = match self.slot(known, RawBlockKind::Thinking) {
                 Some(slot) => slot,
                 None if text.is_empty() => return,
                 None => self.open_thinking(index, "", false, emit),
@@ -257,7 +257,7 @@ impl AnthropicDecoder {
             return;
         }
         let signature = piece.signature.as_str();
-        if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == Kind::Thinking)
+        if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == RawBlockKind::Thinking)
             && !signature.is_empty()
         {
             block.signature.push_str(signature);
@@ -265,14 +265,14 @@ impl AnthropicDecoder {
         }
     }
 
-    fn open(&mut self, index: Option<u64>, kind: Kind, emit: &mut Emit<'_>) -> Slot {
+    fn open(&mut self, index: Option<u64>, kind: RawBlockKind, emit: &mut Emit<'_>) -> BlockId {
         let slot = self.claim(index, kind);
         emit(Delta::TextStart(slot));
         slot
     }
 
-    fn open_thinking(&mut self, index: Option<u64>, signature: &str, redacted: bool, emit: &mut Emit<'_>) -> Slot {
-        let slot = self.claim(index, Kind::Thinking);
+    fn open_thinking(&mut self, index: Option<u64>, signature: &str, redacted: bool, emit: &mut Emit<'_>) -> BlockId {
+        let slot = self.claim(index, RawBlockKind::Thinking);
         if let Some(block) = self.open.last_mut() {
             signature.clone_into(&mut block.signature);
         }
@@ -280,7 +280,7 @@ impl AnthropicDecoder {
         slot
     }
 
-    fn claim(&mut self, index: Option<u64>, kind: Kind) -> Slot {
+    fn claim(&mut self, index: Option<u64>, kind: RawBlockKind) -> BlockId {
         let slot = self.next_slot;
         self.next_slot += 1;
         self.open.push(Open { index, kind, slot, signature: String::new(), input: String::new() });
@@ -295,12 +295,12 @@ impl AnthropicDecoder {
         }
     }
 
-    fn slot(&self, at: Option<usize>, kind: Kind) -> Option<Slot> {
+    fn slot(&self, at: Option<usize>, kind: RawBlockKind) -> Option<BlockId> {
         at.map(|at| &self.open[at]).filter(|block| block.kind == kind).map(|block| block.slot)
     }
 }
 
-fn text(slot: Slot, text: &str, emit: &mut Emit<'_>) {
+fn text(slot: BlockId, text: &str, emit: &mut Emit<'_>) {
     if !text.is_empty() {
         emit(Delta::Text(slot, text));
     }

@@ -1,4 +1,4 @@
-//! Conversation → request body of the Anthropic dialect (protocol reference §7.2, kimi-code-2.1 §6.6).
+//! Conversation → request body of the Anthropic dialect (docs/protocol.md#messages-body).
 //!
 //! The dialect knows two roles only. Everything between two answers becomes one user message, which also brings all results
 //! of one answer together as it demands; instructions that come later stand there as `<system>` text, where they were given,
@@ -11,11 +11,12 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Answer, AnswerBlock, Conversation, Turn, is_signature};
-use super::super::tool_schema::WireTool;
-use super::super::transcript::Part;
-use crate::files::{Inset, Kind as MediaKind};
+use crate::chat::request::normalize::{AssistantBlock, AssistantItem, Conversation, Item, is_signature};
+use crate::chat::request::options;
+use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::tool_schema::WireTool;
+use crate::chat::request::transcript::Part;
+use crate::files::{MediaKind, MediaRef};
 
 /// What a tool said that said nothing.
 const NO_OUTPUT: &str = "(no tool output)";
@@ -24,7 +25,7 @@ const NO_OUTPUT: &str = "(no tool output)";
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
     let marks = options.prompt_cache_key.is_some();
     let (system, turns) = match conversation.turns.as_slice() {
-        [Turn::System(text), rest @ ..] => (Some(text.as_ref()), rest),
+        [Item::System(text), rest @ ..] => (Some(text.as_ref()), rest),
         turns => (None, turns),
     };
     let thinking = options.thinking.as_ref();
@@ -39,7 +40,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         model: &options.model,
         stream: true,
         metadata: options.prompt_cache_key.as_deref().map(|user_id| Metadata { user_id }),
-        thinking: thinking.map(|thinking| Kind { kind: thinking.kind }),
+        thinking: thinking.map(|thinking| TypeMember { kind: thinking.kind }),
         output_config: thinking.and_then(|thinking| thinking.effort.as_deref()).map(|effort| OutputConfig { effort }),
         context_management: keep
             .map(|keep| ContextManagement { edits: [Edit { kind: "clear_thinking_20251015", keep }] }),
@@ -56,28 +57,28 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages,
         max_tokens: options.max_completion_tokens,
     };
-    body::write(
+    options::write(
         &wire,
         conversation.body_bytes,
-        body::hoisted(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
+        options::flatten_extra_body(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
     )
 }
 
 /// The turns behind each message of the body, as ranges of the conversation's turns.
-pub fn turns_of_messages<'t>(turns: &'t [Turn<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
-    let head = usize::from(matches!(turns.first(), Some(Turn::System(_))));
+pub fn turns_of_messages<'t>(turns: &'t [Item<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
+    let head = usize::from(matches!(turns.first(), Some(Item::System(_))));
     runs(&turns[head..]).map(move |run| run.start + head..run.end + head)
 }
 
 /// An answer is a message of its own; what lies between two answers is one.
-fn runs<'t>(turns: &'t [Turn<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
+fn runs<'t>(turns: &'t [Item<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
     let mut at = 0;
     std::iter::from_fn(move || {
         let first = turns.get(at)?;
         let start = at;
         at += 1;
-        if !matches!(first, Turn::Assistant(_)) {
-            while turns.get(at).is_some_and(|turn| !matches!(turn, Turn::Assistant(_))) {
+        if !matches!(first, Item::Assistant(_)) {
+            while turns.get(at).is_some_and(|turn| !matches!(turn, Item::Assistant(_))) {
                 at += 1;
             }
         }
@@ -85,34 +86,34 @@ fn runs<'t>(turns: &'t [Turn<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
     })
 }
 
-fn message<'a>(run: &'a [Turn<'a>], thinks: bool) -> WireMessage<'a> {
-    if let [Turn::Assistant(answer)] = run {
+fn message<'a>(run: &'a [Item<'a>], thinks: bool) -> WireMessage<'a> {
+    if let [Item::Assistant(answer)] = run {
         return WireMessage { role: "assistant", content: assistant(answer, thinks) };
     }
     let mut content = Vec::with_capacity(run.len());
     for turn in run {
         match turn {
-            Turn::System(text) => content.push(text_block(format!("<system>\n{text}\n</system>").into())),
-            Turn::User(parts) => content.extend(parts.iter().map(block)),
-            Turn::ToolResult { call_id, parts, is_error } => content.push(WireBlock::ToolResult {
+            Item::System(text) => content.push(text_block(format!("<system>\n{text}\n</system>").into())),
+            Item::User(parts) => content.extend(parts.iter().map(block)),
+            Item::ToolResult { call_id, parts, is_error } => content.push(WireBlock::ToolResult {
                 tool_use_id: call_id,
                 content: result(parts),
                 is_error: is_error.then_some(true),
                 cache_control: None,
             }),
-            Turn::Tools(_) | Turn::Assistant(_) => {}
+            Item::Tools(_) | Item::Assistant(_) => {}
         }
     }
     WireMessage { role: "user", content }
 }
 
-fn assistant<'a>(answer: &'a Answer<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
+fn assistant<'a>(answer: &'a AssistantItem<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
     let mut content: Vec<WireBlock<'a>> = Vec::with_capacity(answer.blocks.len() + 1);
     let mut reasoned = false;
     for block in &answer.blocks {
         match block {
-            AnswerBlock::Text(text) => content.push(text_block(text.as_ref().into())),
-            AnswerBlock::Thinking { text, signature, .. } => {
+            AssistantBlock::Text(text) => content.push(text_block(text.as_ref().into())),
+            AssistantBlock::Thinking { text, signature, .. } => {
                 let signature = Some(signature.as_ref()).filter(|signature| is_signature(signature));
                 if text.trim().is_empty() && signature.is_none() {
                     continue;
@@ -120,16 +121,16 @@ fn assistant<'a>(answer: &'a Answer<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
                 reasoned = true;
                 content.push(WireBlock::Thinking { thinking: text, signature });
             }
-            AnswerBlock::Redacted(data) => {
+            AssistantBlock::Redacted(data) => {
                 reasoned = true;
                 content.push(WireBlock::RedactedThinking { data });
             }
-            AnswerBlock::Call { id, name, arguments } => {
+            AssistantBlock::Call { id, name, arguments } => {
                 content.push(WireBlock::ToolUse { id, name, input: Verbatim(arguments) });
             }
         }
     }
-    // An answer that called tools while thinking is refused without its reasoning (protocol reference §7.2).
+    // An answer that called tools while thinking is refused without its reasoning (docs/protocol.md#messages-thinking).
     if thinks && !reasoned && answer.has_calls() {
         content.insert(0, WireBlock::Thinking { thinking: "", signature: None });
     }
@@ -152,7 +153,7 @@ fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
 fn block<'a>(part: &'a Part<'a>) -> WireBlock<'a> {
     match part {
         Part::Text(text) => text_block(text.as_ref().into()),
-        Part::Inset(inset) => media_block(inset.media_type.kind, Source::Gap(inset)),
+        Part::MediaRef(inset) => media_block(inset.media_type.kind, Source::Gap(inset)),
         Part::Link { kind, url } => media_block(*kind, Source::Link { kind: "url", url }),
         // Repair leaves none.
         Part::Media { kind, .. } => text_block(kind.word().into()),
@@ -193,7 +194,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<Kind>,
+    thinking: Option<TypeMember>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +219,7 @@ struct Metadata<'a> {
 }
 
 #[derive(Serialize)]
-struct Kind {
+struct TypeMember {
     #[serde(rename = "type")]
     kind: &'static str,
 }
@@ -240,8 +241,8 @@ struct Edit<'a> {
     keep: &'a str,
 }
 
-/// The service accepts the marks and caches without them too (protocol reference §12); the official client sends them.
-const EPHEMERAL: Kind = Kind { kind: "ephemeral" };
+/// The service accepts the marks and caches without them too (docs/protocol.md#prompt-cache); the official client sends them.
+const EPHEMERAL: TypeMember = TypeMember { kind: "ephemeral" };
 
 #[derive(Serialize)]
 struct WireToolEntry<'a> {
@@ -249,7 +250,7 @@ struct WireToolEntry<'a> {
     description: &'a str,
     input_schema: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cache_control: Option<Kind>,
+    cache_control: Option<TypeMember>,
 }
 
 #[derive(Serialize)]
@@ -279,17 +280,17 @@ enum WireBlock<'a> {
     Text {
         text: Cow<'a, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<Kind>,
+        cache_control: Option<TypeMember>,
     },
     Image {
         source: Source<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<Kind>,
+        cache_control: Option<TypeMember>,
     },
     Video {
         source: Source<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<Kind>,
+        cache_control: Option<TypeMember>,
     },
     /// Kimi streams reasoning without a signature and takes it back without one.
     Thinking {
@@ -311,7 +312,7 @@ enum WireBlock<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<Kind>,
+        cache_control: Option<TypeMember>,
     },
 }
 
@@ -319,7 +320,7 @@ enum WireBlock<'a> {
 #[serde(untagged)]
 enum Source<'a> {
     /// Filled once it is known whether it is a reference.
-    Gap(&'a Inset),
+    Gap(&'a MediaRef),
     Link {
         #[serde(rename = "type")]
         kind: &'static str,

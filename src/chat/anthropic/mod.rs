@@ -1,4 +1,4 @@
-//! The Anthropic dialect: `POST {root}/v1/messages` (protocol reference §7).
+//! The Anthropic dialect: `POST {root}/v1/messages` (docs/protocol.md#anthropic-dialect).
 
 mod decode;
 mod encode;

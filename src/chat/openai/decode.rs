@@ -1,16 +1,16 @@
-//! Events of the OpenAI dialect → deltas (protocol reference §6.6, §6.7; kimi-code-2.1 §6.5).
+//! Events of the OpenAI dialect → deltas (docs/protocol.md#chat-events).
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::decoder::{Emit, made_id};
-use super::super::delta::{Delta, Slot, StopReason};
-use super::super::shape::{JsonText, List, Object};
-use super::super::usage::{Convention, usage};
-use super::super::wire::{Count, Text};
+use crate::chat::stream::decoder::{Emit, made_id};
+use crate::chat::stream::event::{BlockId, Delta, StopReason};
+use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
+use crate::json::lenient::{Count, Text};
+use crate::json::shape::{JsonText, List, Object};
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -78,8 +78,8 @@ struct Call {
     index: Option<u64>,
     /// As the service says it, which may be never.
     id: String,
-    /// Known once the name is.
-    slot: Option<Slot>,
+    /// RequestContext once the name is.
+    slot: Option<BlockId>,
     /// Argument text that arrived before the name.
     early: String,
 }
@@ -95,11 +95,11 @@ struct Detail {
 /// Decoder of one stream.
 #[derive(Debug, Default)]
 pub struct OpenAiDecoder {
-    next_slot: Slot,
-    text: Option<Slot>,
-    thinking: Option<Slot>,
+    next_slot: BlockId,
+    text: Option<BlockId>,
+    thinking: Option<BlockId>,
     /// The first thinking block of the answer: reasoning entries are kept with it.
-    first_thinking: Option<Slot>,
+    first_thinking: Option<BlockId>,
     /// Field names through which reasoning came.
     saw_reasoning_content: bool,
     calls: Vec<Call>,
@@ -204,7 +204,7 @@ impl OpenAiDecoder {
         emit(Delta::Thinking(slot, text));
     }
 
-    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> Slot {
+    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> BlockId {
         if let Some(slot) = self.thinking {
             return slot;
         }
@@ -216,7 +216,7 @@ impl OpenAiDecoder {
         slot
     }
 
-    fn open_text(&mut self, emit: &mut Emit<'_>) -> Slot {
+    fn open_text(&mut self, emit: &mut Emit<'_>) -> BlockId {
         if let Some(slot) = self.text {
             return slot;
         }
@@ -259,7 +259,7 @@ impl OpenAiDecoder {
         };
         let mut details = std::mem::take(&mut self.details);
         details.sort_by_key(|detail| detail.index);
-        // The index must not come back: the service answers it with a 400 (kimi-code-2.1 §6.3).
+        // The index must not come back: the service answers it with a 400 (docs/protocol.md#reasoning-details).
         let list = details
             .into_iter()
             .map(|detail| {
@@ -272,7 +272,7 @@ impl OpenAiDecoder {
         emit(Delta::ThinkingDetails(slot, list));
     }
 
-    /// One piece of a tool call; the rules are protocol reference §6.6, "fragments", 1–8.
+    /// One piece of a tool call; the rules are those of docs/protocol.md#tool-call-fragments.
     fn call(&mut self, piece: &CallPiece<'_>, emit: &mut Emit<'_>) {
         let function = piece.function.0.as_ref();
         let name = function.map_or("", |function| function.name.as_str());
@@ -343,7 +343,7 @@ impl OpenAiDecoder {
         }
     }
 
-    fn claim(&mut self) -> Slot {
+    fn claim(&mut self) -> BlockId {
         let slot = self.next_slot;
         self.next_slot += 1;
         slot

@@ -1,4 +1,4 @@
-//! Conversation → request body of the OpenAI dialect (protocol reference §6.2–6.5, kimi-code-2.1 §6).
+//! Conversation → request body of the OpenAI dialect (docs/protocol.md#chat-body).
 //!
 //! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
 //! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
@@ -7,11 +7,12 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::super::body::{self, BodyOptions, ToolChoice, wire_name};
-use super::super::repair::{Conversation, Turn};
-use super::super::thinking::Thinking;
 use super::message::{Replay, WireMessage};
 use super::tools::Tools;
+use crate::chat::request::normalize::{Conversation, Item};
+use crate::chat::request::options;
+use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::thinking::Thinking;
 
 /// The body as JSON bytes. Message `n` of the body is turn `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
@@ -37,7 +38,11 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages: Messages { turns: &conversation.turns, replay },
         max_completion_tokens: options.max_completion_tokens,
     };
-    body::write(&wire, conversation.body_bytes, body::hoisted(&options.extra, "max_completion_tokens", &["max_tokens"]))
+    options::write(
+        &wire,
+        conversation.body_bytes,
+        options::flatten_extra_body(&options.extra, "max_completion_tokens", &["max_tokens"]),
+    )
 }
 
 #[derive(Serialize)]
@@ -67,7 +72,7 @@ struct StreamOptions {
 }
 
 struct Messages<'a> {
-    turns: &'a [Turn<'a>],
+    turns: &'a [Item<'a>],
     replay: Replay,
 }
 
@@ -83,18 +88,18 @@ impl Serialize for Messages<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::repair::{Target, repair};
-    use super::super::super::transcript::Transcript;
     use super::*;
-    use crate::files::{Draft, Filling, Shape};
+    use crate::chat::request::normalize::{Target, repair};
+    use crate::chat::request::transcript::Transcript;
+    use crate::files::{BodyTemplate, MediaPayload, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
         let target = Target { images: true, ..Target::default() };
         let mut conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
-        let insets = Draft::number(conversation.insets_mut());
-        let inline: Vec<Filling> =
-            insets.iter().map(|inset| Filling::Inline(inset.medium.content().unwrap())).collect();
-        let draft = Draft::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
+        let insets = BodyTemplate::number(conversation.insets_mut());
+        let inline: Vec<MediaPayload> =
+            insets.iter().map(|inset| MediaPayload::Inline(inset.media_item.content().unwrap())).collect();
+        let draft = BodyTemplate::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
         serde_json::from_slice(&draft.fill(&inline)).unwrap()
     }
 
@@ -108,7 +113,7 @@ mod tests {
         }
     }
 
-    /// The captured second turn of the official client (kimi-code-2.1 §6).
+    /// The captured second turn of the official client (docs/protocol.md#openai-dialect).
     #[test]
     fn a_tool_turn_looks_like_the_official_clients() {
         let json = r#"{"messages":[{"role":"system","content":"Be brief.","toolsAdded":[{"name":"Read","description":"d","parameters":{"type":"object"}}]},

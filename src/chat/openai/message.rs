@@ -1,19 +1,19 @@
-//! One turn of the conversation → one message (protocol reference §6.4).
+//! One turn of the conversation → one message (docs/protocol.md#messages).
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::repair::{Answer, AnswerBlock, Turn};
-use super::super::transcript::Part;
 use super::tools::Tools;
-use crate::files::{Inset, Kind};
+use crate::chat::request::normalize::{AssistantBlock, AssistantItem, Item};
+use crate::chat::request::transcript::Part;
+use crate::files::{MediaKind, MediaRef};
 
 /// What a tool said that said nothing; Pi's words.
 const NO_OUTPUT: &str = "(no tool output)";
 
-/// Where the service misses reasoning that is not there (protocol reference §6.4, rule 4).
+/// Where the service misses reasoning that is not there (docs/protocol.md#reasoning-replay).
 #[derive(Clone, Copy)]
 pub struct Replay {
     /// In every answer.
@@ -44,29 +44,29 @@ pub struct WireMessage<'a> {
 
 impl<'a> WireMessage<'a> {
     /// The message of a turn.
-    pub fn from(turn: &'a Turn<'a>, replay: Replay) -> Self {
+    pub fn from(turn: &'a Item<'a>, replay: Replay) -> Self {
         match turn {
-            Turn::System(text) => {
+            Item::System(text) => {
                 Self { role: "system", content: Some(WireContent::Text(text.as_ref().into())), ..Self::default() }
             }
-            Turn::Tools(tools) => Self { role: "system", tools: Some(Tools(tools)), ..Self::default() },
-            Turn::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
-            Turn::ToolResult { call_id, parts, .. } => {
+            Item::Tools(tools) => Self { role: "system", tools: Some(Tools(tools)), ..Self::default() },
+            Item::User(parts) => Self { role: "user", content: Some(content(parts)), ..Self::default() },
+            Item::ToolResult { call_id, parts, .. } => {
                 Self { role: "tool", tool_call_id: Some(call_id), content: Some(result(parts)), ..Self::default() }
             }
-            Turn::Assistant(answer) => Self::assistant(answer, replay),
+            Item::Assistant(answer) => Self::assistant(answer, replay),
         }
     }
 
-    fn assistant(answer: &'a Answer<'a>, replay: Replay) -> Self {
+    fn assistant(answer: &'a AssistantItem<'a>, replay: Replay) -> Self {
         let mut message = Self { role: "assistant", ..Self::default() };
         let mut texts: Vec<&str> = Vec::new();
         let mut thoughts: Vec<&str> = Vec::new();
         let mut field: Option<&str> = None;
         for block in &answer.blocks {
             match block {
-                AnswerBlock::Text(text) => texts.push(text),
-                AnswerBlock::Thinking { text, signature, details } => {
+                AssistantBlock::Text(text) => texts.push(text),
+                AssistantBlock::Thinking { text, signature, details } => {
                     if !text.trim().is_empty() {
                         field = field.or(Some(signature));
                         thoughts.push(text);
@@ -74,8 +74,8 @@ impl<'a> WireMessage<'a> {
                     field = field.or(if text.trim().is_empty() { Some("") } else { None });
                     message.reasoning_details.extend(details);
                 }
-                AnswerBlock::Redacted(_) => {}
-                AnswerBlock::Call { id, name, arguments } => {
+                AssistantBlock::Redacted(_) => {}
+                AssistantBlock::Call { id, name, arguments } => {
                     message.tool_calls.push(WireCall {
                         id,
                         kind: "function",
@@ -136,7 +136,7 @@ enum WirePart<'a> {
 #[serde(untagged)]
 enum MediaUrl<'a> {
     /// Filled once it is known whether it is a reference.
-    Gap(&'a Inset),
+    Gap(&'a MediaRef),
     Link {
         url: &'a str,
     },
@@ -176,16 +176,16 @@ fn is_blank(part: &Part<'_>) -> bool {
 fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
     match part {
         Part::Text(text) => WirePart::Text { text },
-        Part::Inset(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
+        Part::MediaRef(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
         Part::Link { kind, url } => media_part(*kind, MediaUrl::Link { url }),
         // Repair leaves none.
         Part::Media { kind, .. } => WirePart::Text { text: kind.word() },
     }
 }
 
-fn media_part(kind: Kind, url: MediaUrl<'_>) -> WirePart<'_> {
+fn media_part(kind: MediaKind, url: MediaUrl<'_>) -> WirePart<'_> {
     match kind {
-        Kind::Image => WirePart::ImageUrl { image_url: url },
-        Kind::Video => WirePart::VideoUrl { video_url: url },
+        MediaKind::Image => WirePart::ImageUrl { image_url: url },
+        MediaKind::Video => WirePart::VideoUrl { video_url: url },
     }
 }

@@ -1,4 +1,4 @@
-//! The OpenAI dialect: `POST {root}/v1/chat/completions` (protocol reference §6).
+//! The OpenAI dialect: `POST {root}/v1/chat/completions` (docs/protocol.md#openai-dialect).
 
 mod decode;
 mod encode;

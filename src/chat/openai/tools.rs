@@ -1,9 +1,9 @@
-//! Tools on the wire, at the top level and in messages alike (protocol reference §6.5).
+//! Tools on the wire, at the top level and in messages alike (docs/protocol.md#tools).
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::super::tool_schema::WireTool;
+use crate::chat::request::tool_schema::WireTool;
 
 /// A list of them.
 #[derive(Clone, Copy)]

@@ -7,15 +7,15 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::opening::Opening;
 use super::prepare::Prepared;
 use super::request::TurnRequest;
-use crate::chat::blocks::Blocks;
-use crate::chat::decoder::Decoder;
-use crate::chat::delta::{Delta, StopReason};
-use crate::chat::frame::{Frames, Op, Readiness};
-use crate::chat::sse::{Event, SseDecoder};
-use crate::chat::watchdog::Watchdog;
+use super::response_kind::ResponseKind;
+use crate::chat::stream::decoder::Decoder;
+use crate::chat::stream::event::{Delta, StopReason};
+use crate::chat::stream::message::Blocks;
+use crate::chat::stream::op_queue::{Frames, Op, Readiness};
+use crate::chat::stream::sse::{Event, SseDecoder};
+use crate::chat::stream::timeouts::Timeouts;
 use crate::client::ExtraHeaders;
 use crate::error::{Error, Phase, Result};
 
@@ -39,27 +39,27 @@ pub(super) async fn attempt(
     blocks: &mut Blocks,
     frames: &mut Frames,
 ) -> Result<Finished> {
-    let mut watchdog = Watchdog::headers(prepared.limits);
+    let mut timeouts = Timeouts::headers(prepared.limits);
     let url = prepared.dialect.url(&prepared.kimi.config.endpoint);
     let headers = headers(prepared, request);
     let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &headers);
     let response = tokio::select! {
         response = sending => response?,
-        () = until(watchdog.deadline()) => return Err(watchdog.expired()),
+        () = until(timeouts.deadline()) => return Err(timeouts.expired()),
     };
     tracing::debug!(status = response.status().as_u16(), "response");
     if let Some(encoding) = foreign_compression(response.headers()) {
         return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
     }
     frames.send(Op::Response(response_head(&response)));
-    watchdog.first(prepared.first);
-    let mut reader = Reader {
-        opening: Opening::new(response.headers()),
+    timeouts.first(prepared.first);
+    let mut reader = ResponseReader {
+        opening: ResponseKind::new(response.headers()),
         sse: SseDecoder::default(),
         decoder: prepared.dialect.decoder(),
         raw: request.raw_events,
     };
-    read(response, &mut reader, &mut watchdog, blocks, frames).await?;
+    read(response, &mut reader, &mut timeouts, blocks, frames).await?;
     let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, frames))?;
     Ok(Finished { reason, raw_reason })
 }
@@ -67,17 +67,17 @@ pub(super) async fn attempt(
 /// Reads until the stream is over, one way or the other. An answer that is complete stays so, whatever becomes of its connection.
 async fn read(
     mut response: Response,
-    reader: &mut Reader,
-    watchdog: &mut Watchdog,
+    reader: &mut ResponseReader,
+    timeouts: &mut Timeouts,
     blocks: &mut Blocks,
     frames: &mut Frames,
 ) -> Result<()> {
-    let mut quiet = Quiet::default();
+    let mut idle_notice = IdleNotice::default();
     loop {
         match frames.ready().await {
             Readiness::Ready => {}
             // What JavaScript needed to catch up was not the service's silence.
-            Readiness::CaughtUp => watchdog.excuse(),
+            Readiness::CaughtUp => timeouts.reset(),
             Readiness::Gone => return Err(Error::cancelled()),
         }
         let due = frames.due();
@@ -88,9 +88,9 @@ async fn read(
                 continue;
             }
             chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(&error, Phase::Body)),
-            () = until(watchdog.deadline()) => Err(watchdog.expired()),
-            () = until(quiet.due()) => {
-                frames.send(quiet.notice(watchdog));
+            () = until(timeouts.deadline()) => Err(timeouts.expired()),
+            () = until(idle_notice.due()) => {
+                frames.send(idle_notice.notice(timeouts));
                 continue;
             }
         };
@@ -112,42 +112,42 @@ async fn read(
             return Err(reader.opening.document(&chunk, &mut response).await);
         }
         let progress = reader.feed(&chunk, blocks, frames)?;
-        frames.settle();
+        frames.flush_if_due();
         if progress.over {
             keep_connection(response);
             return Ok(());
         }
-        if progress.meaning.is_some() {
-            quiet = Quiet::default();
+        if progress.content.is_some() {
+            idle_notice = IdleNotice::default();
         }
         if reader.decoder.finished() {
-            watchdog.closing();
-        } else if let Some(thinking) = progress.meaning {
-            watchdog.meaning(thinking);
+            timeouts.closing();
+        } else if let Some(thinking) = progress.content {
+            timeouts.content(thinking);
         }
     }
 }
 
 /// Says once per silence that the service says nothing, long before a clock runs out.
-struct Quiet {
+struct IdleNotice {
     since: Instant,
     said: bool,
 }
 
-impl Default for Quiet {
+impl Default for IdleNotice {
     fn default() -> Self {
         Self { since: Instant::now(), said: false }
     }
 }
 
-impl Quiet {
+impl IdleNotice {
     fn due(&self) -> Option<Instant> {
         (!self.said).then(|| self.since + NOTICEABLE)
     }
 
-    fn notice(&mut self, watchdog: &Watchdog) -> Op {
+    fn notice(&mut self, timeouts: &Timeouts) -> Op {
         self.said = true;
-        let limit = watchdog.limit().map(|limit| limit.as_millis() as u64);
+        let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
         Op::Notice(json!({ "kind": "quiet", "sinceMs": NOTICEABLE.as_millis() as u64, "limitMs": limit }).to_string())
     }
 }
@@ -187,8 +187,8 @@ fn response_head(response: &Response) -> String {
 }
 
 /// Bytes → blocks, for one response.
-struct Reader {
-    opening: Opening,
+struct ResponseReader {
+    opening: ResponseKind,
     sse: SseDecoder,
     decoder: Decoder,
     raw: bool,
@@ -198,11 +198,11 @@ struct Reader {
 #[derive(Default)]
 struct Progress {
     /// Meaning arrived; true if the last of it was reasoning.
-    meaning: Option<bool>,
+    content: Option<bool>,
     over: bool,
 }
 
-impl Reader {
+impl ResponseReader {
     fn feed(&mut self, chunk: &[u8], blocks: &mut Blocks, frames: &mut Frames) -> Result<Progress> {
         let mut progress = Progress::default();
         let (decoder, raw) = (&mut self.decoder, self.raw);
@@ -233,8 +233,8 @@ fn decode(
         frames.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
     }
     progress.over = decoder.event(name, data, &mut |delta| {
-        if delta.is_meaning() {
-            progress.meaning = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
+        if delta.is_content() {
+            progress.content = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
         }
         blocks.apply(delta, frames);
     })?;

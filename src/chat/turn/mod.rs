@@ -4,10 +4,10 @@
 //! come through. Whatever happens, exactly one terminal op leaves: `Done` or `Failed`.
 
 mod attempt;
-mod desk;
-mod opening;
+mod media_transfer;
 mod prepare;
 mod request;
+mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,21 +19,22 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
 use self::prepare::{Prepared, Source, hook, prepare};
-use super::blocks::{Blocks, Substance};
-use super::delta::StopReason;
-use super::frame::{Frames, Op};
-use super::quarantine::{Culprit, Memory};
-use super::transcript::Media;
-use crate::background::in_background;
-use crate::error::{Error, ErrorKind, Outlook, Phase, Result};
-use crate::retry::{RetryPolicy, RetryState, Verdict};
-use crate::services::quota::explain;
+use super::request::rejected::{RejectedItem, RejectionCache};
+use super::request::transcript::Media;
+use super::stream::event::StopReason;
+use super::stream::message::{Blocks, ContentState};
+use super::stream::op_queue::{Frames, Op};
+use crate::blocking::in_background;
+use crate::config::RetryPolicy;
+use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
+use crate::http::retry::{RetryDecision, RetryState};
+use crate::services::quota_message::explain;
 
-pub use self::desk::{Letterbox, Piece, Supplied};
+pub use self::media_transfer::{BufferPool, Chunk, ChunkReceiver};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// A turn's connection to JavaScript.
-pub struct TurnLine {
+pub struct TurnChannels {
     /// Where ops go.
     pub frames: Frames,
     /// Aborts the turn.
@@ -41,15 +42,18 @@ pub struct TurnLine {
     /// Bodies as the payload hook wants them, one for each `Body` op.
     pub hooked_bodies: mpsc::UnboundedReceiver<String>,
     /// Contents that were asked for with a `Media` op.
-    pub supplied: Supplied,
-    /// Memory for them.
-    pub letterbox: Letterbox,
+    pub chunks: ChunkReceiver,
+    /// RejectionCache for them.
+    pub buffer_pool: BufferPool,
 }
 
 /// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the images taken out of it.
-pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut line: TurnLine) {
-    let mut turn =
-        Turn { blocks: Blocks::new(request.model.cost), retries: RetryState::default(), outlook: Outlook::Open };
+pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut line: TurnChannels) {
+    let mut turn = Turn {
+        blocks: Blocks::new(request.model.cost),
+        retries: RetryState::default(),
+        retry_outcome: RetryOutcome::Open,
+    };
     let cancel = line.cancel.clone();
     let result = tokio::select! {
         biased;
@@ -61,7 +65,7 @@ pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut l
 
 /// The terminal op for a turn that never got to run, or whose task panicked.
 pub fn failure(error: &Error) -> Op {
-    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(Outlook::Open) });
+    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(RetryOutcome::Open) });
     Op::Failed(failure.to_string())
 }
 
@@ -69,7 +73,7 @@ struct Turn {
     blocks: Blocks,
     retries: RetryState,
     /// What is left to try if the turn fails.
-    outlook: Outlook,
+    retry_outcome: RetryOutcome,
 }
 
 impl Turn {
@@ -78,16 +82,16 @@ impl Turn {
         request: &TurnRequest,
         context: String,
         media: Vec<Media>,
-        line: &mut TurnLine,
+        line: &mut TurnChannels,
     ) -> Result<Finished> {
-        let mut source = Source { context: Arc::new(context), media: Arc::new(media), culprit: None };
+        let mut source = Source { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
         let mut prepared = self.ready(request, &source, line).await?;
         let policy = prepared.kimi.config.retry;
         loop {
             self.retries.attempts += 1;
             let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await.map_err(|error| {
-                // Errors inside the stream; those of its head are discreet already.
-                prepared.kimi.discreet(error, &prepared.credential.token(), &request.extra_headers())
+                // Errors inside the stream; those of its head are redact_error already.
+                prepared.kimi.redact_error(error, &prepared.credential.token(), &request.extra_headers())
             });
             if let Err(error) = &outcome
                 && !self.blocks.visible()
@@ -99,36 +103,36 @@ impl Turn {
             }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => {
-                    Memory::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.refused);
+                    RejectionCache::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.refused);
                     return Ok(finished);
                 }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
                 Ok(finished) => {
-                    (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == Substance::ReasoningOnly))
+                    (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == ContentState::ReasoningOnly))
                 }
                 Err(error) if self.blocks.visible() => {
                     return Err(explain(&prepared.kimi, &prepared.credential, error).await);
                 }
-                Err(error) => match (Culprit::of(&error), &source.culprit) {
-                    (Some(culprit), None) => {
-                        source.culprit = Some(culprit);
+                Err(error) => match (RejectedItem::of(&error), &source.rejected_item) {
+                    (Some(rejected_item), None) => {
+                        source.rejected_item = Some(rejected_item);
                         // If the item cannot be found, the refusal itself is what there is to say.
                         prepared = self.ready(request, &source, line).await.map_err(|_| error)?;
                         continue;
                     }
-                    (Some(second), Some(first)) if first.is_settled_by(&second) => {
+                    (Some(second), Some(first)) if first.is_resolved_by(&second) => {
                         // This turn fails; the next one leaves the first item out from the beginning and can heal the second.
-                        Memory::learn(prepared.session.as_deref(), &[], &prepared.refused);
+                        RejectionCache::learn(prepared.session.as_deref(), &[], &prepared.refused);
                         (error, None)
                     }
                     _ => (error, None),
                 },
             };
-            let delay = match (self.retries.verdict(&error, &policy), second_best) {
-                (Verdict::Again(delay), _) => delay,
-                (Verdict::Final(_), Some(finished)) => return Ok(finished),
-                (Verdict::Final(outlook), None) => {
-                    self.outlook = outlook;
+            let delay = match (self.retries.decide(&error, &policy), second_best) {
+                (RetryDecision::Again(delay), _) => delay,
+                (RetryDecision::Final(_), Some(finished)) => return Ok(finished),
+                (RetryDecision::Final(retry_outcome), None) => {
+                    self.retry_outcome = retry_outcome;
                     return Err(explain(&prepared.kimi, &prepared.credential, error).await);
                 }
             };
@@ -142,9 +146,9 @@ impl Turn {
     }
 
     /// The request, its notes told and the payload hook asked.
-    async fn ready(&mut self, request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
+    async fn ready(&mut self, request: &TurnRequest, source: &Source, line: &mut TurnChannels) -> Result<Prepared> {
         let mut prepared = prepare(request, source, line).await?;
-        for note in prepared.notes.iter().filter(|note| source.culprit.is_some() || is_news(note)) {
+        for note in prepared.notes.iter().filter(|note| source.rejected_item.is_some() || is_news(note)) {
             line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }
         if request.payload_hook {
@@ -157,11 +161,11 @@ impl Turn {
     /// Whether this is an answer that Pi can go on with. A budget that ran out while thinking is one of its own kind: Pi reacts
     /// to "length".
     fn complete(&self, finished: &Finished) -> bool {
-        self.blocks.substance() == Substance::Answer || finished.reason == StopReason::Length
+        self.blocks.substance() == ContentState::Answer || finished.reason == StopReason::Length
     }
 
     /// Waits before the next attempt, and says so.
-    async fn pause(&self, error: &Error, delay: Duration, policy: &RetryPolicy, line: &mut TurnLine) {
+    async fn pause(&self, error: &Error, delay: Duration, policy: &RetryPolicy, line: &mut TurnChannels) {
         let attempts = self.retries.attempts;
         tracing::debug!(attempts, ?delay, %error, "trying again");
         let notice = json!({
@@ -183,7 +187,7 @@ impl Turn {
                 tracing::debug!(code = error.kind.code(), %error, "turn failed");
                 let mut failure = self.blocks.summary(None, "", &request.model.id);
                 failure["code"] = error.kind.code().into();
-                failure["message"] = error.message_for_pi(self.outlook).into();
+                failure["message"] = error.message_for_pi(self.retry_outcome).into();
                 if let Some(status) = error.status {
                     failure["status"] = status.into();
                 }

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::TurnLine;
-use super::desk::TurnDesk;
+use super::TurnChannels;
+use super::media_transfer::TurnMediaSource;
 use super::request::TurnRequest;
 use crate::auth::Credential;
-use crate::background::in_background;
-use crate::catalog;
-use crate::chat::blocks::Known;
-use crate::chat::body::{BodyOptions, ToolChoice};
-use crate::chat::call_ids::CallIds;
-use crate::chat::dialect::Dialect;
-use crate::chat::frame::Op;
-use crate::chat::quarantine::{Culprit, Memory, Picture};
-use crate::chat::repair::{AnswerBlock, Conversation, Target, Turn, repair};
-use crate::chat::thinking::thinking;
-use crate::chat::transcript::{Block, Media, Message, Transcript};
-use crate::chat::watchdog::Limits;
-use crate::chat::wire::without_lone_surrogates;
+use crate::blocking::in_background;
+use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, repair};
+use crate::chat::request::options::{BodyOptions, ToolChoice};
+use crate::chat::request::rejected::{ImageKey, RejectedItem, RejectionCache};
+use crate::chat::request::thinking::thinking;
+use crate::chat::request::tool_call_ids::CallIds;
+use crate::chat::request::transcript::{Block, Media, Message, Transcript};
+use crate::chat::stream::message::RequestContext;
+use crate::chat::stream::op_queue::Op;
 use crate::client::Kimi;
+use crate::config::Dialect;
+use crate::config::TimeoutLimits;
 use crate::config::{Config, Environment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Attachments, Draft, Sender, attach};
+use crate::files::{Attachments, BodyTemplate, UploadClient, attach};
+use crate::json::lenient::without_lone_surrogates;
+use crate::models;
 
 /// A request that is ready to leave.
 pub(super) struct Prepared {
@@ -35,30 +35,30 @@ pub(super) struct Prepared {
     pub body: Bytes,
     /// The files that the body refers to.
     pub attachments: Attachments,
-    pub known: Known,
+    pub known: RequestContext,
     /// What the person should know about the request, one sentence each.
     pub notes: Vec<String>,
     /// What its pictures are remembered under: another service or model may judge them differently. Absent without a session.
     pub session: Option<String>,
     /// The pictures in it.
-    pub pictures: Vec<Picture>,
+    pub pictures: Vec<ImageKey>,
     /// Those that the service refused just now, and that are not in it.
-    pub refused: Vec<Picture>,
-    pub limits: Limits,
+    pub refused: Vec<ImageKey>,
+    pub limits: TimeoutLimits,
     /// How long the first meaning may take.
     pub first: Option<Duration>,
 }
 
 impl Prepared {
     /// If `error` says that the service does not know a file of this request any more: true, and the body has new ids.
-    pub async fn renew_files(&mut self, error: &Error, source: &Source, line: &mut TurnLine) -> Result<bool> {
-        let mut desk = TurnDesk {
+    pub async fn renew_files(&mut self, error: &Error, source: &Source, line: &mut TurnChannels) -> Result<bool> {
+        let mut desk = TurnMediaSource {
             frames: &mut line.frames,
-            supplied: &mut line.supplied,
-            letterbox: &line.letterbox,
+            chunks: &mut line.chunks,
+            buffer_pool: &line.buffer_pool,
             media: &source.media,
         };
-        let Some(body) = self.attachments.heal(error, &self.body, &mut desk).await? else { return Ok(false) };
+        let Some(body) = self.attachments.reupload(error, &self.body, &mut desk).await? else { return Ok(false) };
         self.body = body;
         Ok(true)
     }
@@ -72,15 +72,15 @@ pub(super) struct Source {
     /// The images taken out of it.
     pub media: Arc<Vec<Media>>,
     /// What the service refused in the first request.
-    pub culprit: Option<Culprit>,
+    pub rejected_item: Option<RejectedItem>,
 }
 
 /// Everything that computes happens off the async worker: parsing, repair and encoding of a long conversation take milliseconds.
-pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnLine) -> Result<Prepared> {
-    let mut desk = TurnDesk {
+pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut TurnChannels) -> Result<Prepared> {
+    let mut desk = TurnMediaSource {
         frames: &mut line.frames,
-        supplied: &mut line.supplied,
-        letterbox: &line.letterbox,
+        chunks: &mut line.chunks,
+        buffer_pool: &line.buffer_pool,
         media: &source.media,
     };
     desk.collect().await?;
@@ -93,7 +93,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
-            let listing = matters.then(|| catalog::known(&environment, &kimi.config, passed.as_deref()));
+            let listing = matters.then(|| models::known(&environment, &kimi.config, passed.as_deref()));
             let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
             Ok((kimi, entry.map(|entry| entry.video)))
         })
@@ -122,28 +122,29 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
         let mut conversation = repair(transcript, target);
-        let memory = Memory::of(remembered.as_deref());
+        let memory = RejectionCache::of(remembered.as_deref());
         memory.apply(&mut conversation.turns);
         let mut refused = Vec::new();
-        if let Some(culprit) = &source.culprit {
-            let remedy = culprit.replace(&mut conversation, dialect, &memory).ok_or_else(|| culprit.nowhere())?;
+        if let Some(rejected_item) = &source.rejected_item {
+            let remedy =
+                rejected_item.replace(&mut conversation, dialect, &memory).ok_or_else(|| rejected_item.nowhere())?;
             conversation.notes = vec![remedy.note];
             refused = remedy.refused;
         }
-        let pictures = Picture::all(&conversation.turns);
+        let pictures = ImageKey::all(&conversation.turns);
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
         let room = answer_room(window, conversation.estimated_tokens);
         options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
-        let insets = Draft::number(conversation.insets_mut());
+        let insets = BodyTemplate::number(conversation.insets_mut());
         let body = dialect
             .encode(&conversation, &options)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
-        let known = Known { calls, names: conversation.renamed };
-        let draft = Draft::new(body, insets, dialect.shape());
+        let known = RequestContext { calls, names: conversation.renamed };
+        let draft = BodyTemplate::new(body, insets, dialect.shape());
         Ok((draft, conversation.estimated_tokens, known, conversation.notes, pictures, refused))
     })
     .await?;
-    let sender = Sender { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
+    let sender = UploadClient { kimi: kimi.clone(), credential: credential.clone(), extra: request.extra_headers() };
     let (body, attachments) = attach(sender, draft, &mut desk).await?;
     tracing::debug!(bytes = body.len(), estimate, model = request.model.id, "request");
 
@@ -180,13 +181,14 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
     conversation
         .turns
         .iter()
-        .filter_map(|turn| if let Turn::Assistant(answer) = turn { Some(answer) } else { None })
+        .filter_map(|turn| if let Item::Assistant(answer) = turn { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
-        .filter_map(|block| if let AnswerBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
+        .filter_map(|block| if let AssistantBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
 }
 
 /// Tokens that an answer may have: what the window leaves beside the prompt and the reserve that Pi keeps as well
-/// (pi-extension §3.6). Reasoning counts, so nothing but the window limits it, as in the official client (kimi-code-2.1 §6.2).
+/// (docs/pi-contract.md#token-estimate). Reasoning counts, so nothing but the window limits it, as in the official client
+/// (docs/protocol.md#output-cap).
 fn answer_room(window: u64, prompt: u64) -> u64 {
     const RESERVE: u64 = 4096;
     match window {
@@ -219,7 +221,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
 }
 
 /// Shows the body to JavaScript and takes what it returns.
-pub(super) async fn hook(body: Bytes, line: &mut TurnLine) -> Result<Bytes> {
+pub(super) async fn hook(body: Bytes, line: &mut TurnChannels) -> Result<Bytes> {
     let text =
         String::from_utf8(body.into()).map_err(|_| Error::new(ErrorKind::Internal, "the request is not UTF-8"))?;
     line.frames.send(Op::Body(text));

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::catalog::{Compat, Prices};
-use crate::chat::thinking::LevelMap;
+use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::identity::Host;
-use crate::retry::RetryPolicy;
+use crate::config::RetryPolicy;
+use crate::http::user_agent::Host;
+use crate::models::{Compat, Prices};
 
 /// One turn. The context travels as JSON text of its own beside it.
 #[derive(Debug, Deserialize)]
@@ -79,7 +79,7 @@ pub struct TurnModel {
 
 impl TurnModel {
     /// For a model that the catalog does not list. Pi's entries have no word for videos; nearly all models that take images
-    /// take videos as well (kimi-code-2.1 §5).
+    /// take videos as well (docs/protocol.md#media-types).
     pub fn takes_videos(&self) -> bool {
         self.input.iter().any(|input| matches!(input.as_str(), "image" | "video"))
     }
@@ -87,7 +87,7 @@ impl TurnModel {
 
 impl TurnOptions {
     /// `policy` as far as this request does not say otherwise. Pi passes `maxRetries` only where its setting
-    /// `retry.provider.maxRetries` is set (pi-extension §3.4).
+    /// `retry.provider.maxRetries` is set (docs/pi-contract.md#stream-options).
     pub fn retry(&self, policy: RetryPolicy) -> RetryPolicy {
         RetryPolicy {
             // The cast saturates.
@@ -97,7 +97,7 @@ impl TurnOptions {
     }
 }
 
-/// The members of Pi's stream options that we understand (pi-extension §3.4).
+/// The members of Pi's stream options that we understand (docs/pi-contract.md#stream-options).
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TurnOptions {
@@ -107,7 +107,7 @@ pub struct TurnOptions {
     pub headers: Option<HashMap<String, Option<String>>>,
     /// Thinking level; absent means off.
     pub reasoning: Option<String>,
-    /// Wish for the output cap.
+    /// TokenRequirement for the output cap.
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,

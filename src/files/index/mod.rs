@@ -3,12 +3,13 @@
 //! One small file per content under `uploads/<scope>/`, replaced atomically: concurrent processes never see half an entry, a
 //! damaged entry costs one upload, and every file may be deleted at any time. The scope is a hash of API root and account, so
 //! two logins on one machine, or two regions, never share an id; access tokens take no part, because they rotate every
-//! few minutes (protocol reference §8.4). An entry repeats its own key inside, so that a file which was copied,
+//! few minutes (docs/protocol.md#upload-index). An entry repeats its own key inside, so that a file which was copied,
 //! renamed or edited is not believed.
 
 #[cfg(test)]
 mod tests;
 
+use crate::storage::private_file::{private_directory, private_file};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,12 +20,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::medium::Digest;
-use super::sniff::MediaType;
+use super::media::Digest;
+use super::media_type::MediaType;
 /// Whose files they are.
-pub use crate::auth::Owner as Account;
+pub use crate::auth::AccountId as Account;
 
-/// Entries per account; the service documents 1,000 files per account (users.md §1.12).
+/// Entries per account; the service documents 1,000 files per account (docs/protocol.md#file-limits).
 const MAX_ENTRIES: usize = 1000;
 
 /// An entry that nobody used for this long is dropped.
@@ -111,7 +112,7 @@ impl Index {
     }
 
     /// The service does not know `stale` any more. Returns the id that another process has put in its place.
-    pub fn forget(&self, key: &Key, stale: &str) -> Option<String> {
+    pub fn remove(&self, key: &Key, stale: &str) -> Option<String> {
         remembered().retain(|(account, known), id| (account, known) != (&self.account, key) || id != stale);
         self.find(key).filter(|id| id != stale).or_else(|| {
             remembered().remove(&(self.account.clone(), *key));
@@ -213,7 +214,7 @@ fn prune(directory: &Path, max: usize) {
     }
 }
 
-/// Ids go into URLs and JSON; the official client checks the same alphabet (protocol reference §8.1).
+/// Ids go into URLs and JSON; the official client checks the same alphabet (docs/protocol.md#upload-request).
 pub fn is_file_id(id: &str) -> bool {
     id.len() <= 256
         && id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
@@ -232,21 +233,4 @@ fn touch(path: &Path) {
     if used.is_ok_and(|used| now.duration_since(used).unwrap_or_default() > TOUCH) {
         let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(now));
     }
-}
-
-/// Creates a file that nobody else may read; it must not exist yet.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use tempfile::tempdir;
 
 use super::*;
-use crate::files::medium::Medium;
+use crate::files::media::MediaItem;
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());
-    let digest = Medium::new(Bytes::from(text)).facts().digest.unwrap();
+    let digest = MediaItem::new(Bytes::from(text)).facts().digest.unwrap();
     Key { digest, media_type: MediaType::named("image/png").unwrap() }
 }
 
@@ -57,10 +57,10 @@ fn who_records_first_counts_until_the_id_is_stale() {
     index.record(&key, "file-1", 10, None);
     restart(&key);
     assert_eq!(index.record(&key, "file-2", 10, None), "file-1");
-    assert_eq!(index.forget(&key, "file-1"), None);
+    assert_eq!(index.remove(&key, "file-1"), None);
     assert_eq!(index.record(&key, "file-3", 10, Some("file-1")), "file-3");
     restart(&key);
-    assert_eq!(index.forget(&key, "file-1").as_deref(), Some("file-3"), "another process has replaced it");
+    assert_eq!(index.remove(&key, "file-1").as_deref(), Some("file-3"), "another process has replaced it");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The plan's quota: `GET /usages` in every shape it has been seen in.
 //!
 //! New answers hold ratios (`usages.limit_5h` …), old ones counts (`usage`, `limits[]`), most of them both. Windows are matched by
-//! their length, and one that nobody has seen before is shown, not dropped (protocol reference §10.1, kimi-code-2.1 §9).
+//! their length, and one that nobody has seen before is shown, not dropped (docs/protocol.md#usages).
 
 use serde::Serialize;
 use serde_json::Value;
@@ -199,7 +199,7 @@ fn moment(value: &Value) -> Option<i64> {
     Some(moment.as_millisecond()).filter(|millis| *millis > 0)
 }
 
-/// The membership levels that have been seen (protocol reference §5.4).
+/// The membership levels that have been seen (docs/protocol.md#membership-levels).
 fn plan_name(level: &str) -> String {
     match level {
         "LEVEL_FREE" => "Free".to_owned(),

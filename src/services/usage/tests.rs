@@ -9,7 +9,7 @@ fn rows(answer: &Value) -> Vec<(String, Option<i64>)> {
     parse(answer).unwrap_or_default().windows.iter().map(|window| (window.label.clone(), percent(window))).collect()
 }
 
-/// kimi-code-2.1 §9: what a live answer looks like, with both views of the same facts.
+/// What a live answer looks like, with both views of the same facts (docs/protocol.md#usages).
 fn both_views() -> Value {
     json!({
         "usages": {
@@ -50,7 +50,7 @@ fn the_two_views_of_one_window_are_one_row() {
     assert_eq!(wallet.used_this_month.unwrap().text, "¥7.66");
 }
 
-/// Protocol reference §10.1: the old view alone.
+/// The old view alone (docs/protocol.md#usages).
 #[test]
 fn counts_alone_are_enough() {
     let answer = json!({

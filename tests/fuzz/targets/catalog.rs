@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::fs;
 
-use kimi_code::auth::Owner;
-use kimi_code::catalog::live::{parse, with_wishes};
-use kimi_code::catalog::stored::{Stored, read, write};
-use kimi_code::catalog::{Model, fallback};
+use kimi_code::auth::AccountId;
 use kimi_code::config::Settings;
+use kimi_code::models::cache::{Stored, read, write};
+use kimi_code::models::list::{parse, with_overrides};
+use kimi_code::models::{Model, fallback};
 
 const ROOT: &str = "https://api.kimi.com/coding";
 const KEY: &str = "sk-kimi-fuzz";
@@ -22,13 +22,13 @@ pub fn catalog(data: &[u8]) {
     let Ok(models) = parse(data) else { return };
     let stored = Stored { root: ROOT.to_owned(), fetched_at: 1, models };
     offered(&stored);
-    write(scratch.path(), &Owner::new(ROOT, KEY, None), &stored).expect("whatever lay there");
+    write(scratch.path(), &AccountId::new(ROOT, KEY, None), &stored).expect("whatever lay there");
     assert_eq!(read(scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
 }
 
 fn offered(stored: &Stored) {
     let models: Vec<Model> = stored.models.iter().map(|entry| entry.model()).chain(fallback()).collect();
-    for model in with_wishes(models, &Settings::default(), None) {
+    for model in with_overrides(models, &Settings::default(), None) {
         assert!(model.max_tokens <= model.context_window, "{model:?}");
         assert!(serde_json::to_value(&model).is_ok_and(|model| model["cost"]["input"].is_number()));
     }

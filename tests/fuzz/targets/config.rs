@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use kimi_code::config::{Config, Environment, FILE_NAME, Layers, ModelWishes, Scope, Settings, load, set};
+use kimi_code::config::{Config, Environment, FILE_NAME, Layers, ModelOverrides, Scope, Settings, load, set};
 use serde_json::Value;
 
 use super::pieces::parts;
@@ -79,7 +79,7 @@ fn reads_back(layers: &Layers, folder: &Path) {
 
 /// A model of which nothing is wished may be named or not.
 fn meant(mut settings: Settings) -> Settings {
-    settings.models.retain(|_, wishes| *wishes != ModelWishes::default());
+    settings.models.retain(|_, wishes| *wishes != ModelOverrides::default());
     settings
 }
 

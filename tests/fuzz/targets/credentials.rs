@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use kimi_code::auth::pi_auth::PiAuth;
-use kimi_code::auth::store::{KimiCodeFile, Stored};
+use kimi_code::auth::kimi_auth_file::{KimiCodeFile, Stored};
+use kimi_code::auth::pi_auth_file::PiAuth;
 use kimi_code::auth::token::{Tokens, tokens};
 use serde_json::{Map, Value};
 

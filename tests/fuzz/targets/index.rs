@@ -4,7 +4,7 @@ use std::fs;
 
 use bytes::Bytes;
 use kimi_code::files::index::{Account, Index, Key, is_file_id};
-use kimi_code::files::{Digest, Medium};
+use kimi_code::files::{Digest, MediaItem};
 
 /// Whatever lies in the place of an entry: an id that is believed is one, and a new one takes its place.
 pub fn index(data: &[u8]) {
@@ -18,16 +18,16 @@ pub fn index(data: &[u8]) {
     let found = index.find(&key);
     assert!(found.as_deref().is_none_or(is_file_id), "{found:?}");
     if let Some(stale) = &found {
-        assert_eq!(index.forget(&key, stale), None, "a stale id does not come back");
+        assert_eq!(index.remove(&key, stale), None, "a stale id does not come back");
     }
     assert_eq!(index.record(&key, "new-id", 3, found.as_deref()), "new-id");
-    assert_eq!(index.forget(&key, "another-id").as_deref(), Some("new-id"));
-    assert_eq!(index.forget(&key, "new-id"), None);
+    assert_eq!(index.remove(&key, "another-id").as_deref(), Some("new-id"));
+    assert_eq!(index.remove(&key, "new-id"), None);
 }
 
 /// A small picture.
 fn key() -> Key {
-    let medium = Medium::new(Bytes::from_static(b"iVBORw0KGgo"));
+    let medium = MediaItem::new(Bytes::from_static(b"iVBORw0KGgo"));
     let facts = medium.facts();
     let digest: Digest = facts.digest.expect("base64");
     Key { digest, media_type: facts.media_type("image/png").expect("a picture") }

@@ -1,6 +1,6 @@
 //! The filter of "(Empty response: …".
 
-use kimi_code::chat::placeholder::Placeholder;
+use kimi_code::chat::stream::empty_response::Placeholder;
 
 use super::pieces::text_pieces;
 

@@ -1,7 +1,7 @@
 //! Any JSON Schema → Moonshot's subset.
 
-use kimi_code::chat::tool_schema::{WireTool, forget, problem};
-use kimi_code::chat::transcript::Tool;
+use kimi_code::chat::request::tool_schema::{WireTool, clear, problem};
+use kimi_code::chat::request::transcript::Tool;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -17,7 +17,7 @@ pub fn tool_schema(data: &[u8]) {
     let twice = tool(once.parameters());
     assert_eq!(twice.parameters().get(), once.parameters().get());
     assert_eq!(twice.description, "d", "nothing was left to say");
-    forget();
+    clear();
 }
 
 fn tool(parameters: &RawValue) -> WireTool<'_> {

@@ -1,6 +1,6 @@
 //! Bytes → events.
 
-use kimi_code::chat::sse::{Event, SseDecoder};
+use kimi_code::chat::stream::sse::{Event, SseDecoder};
 
 use super::pieces::chunkings;
 

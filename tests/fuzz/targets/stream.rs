@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use kimi_code::catalog::Prices;
-use kimi_code::chat::blocks::Blocks;
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::frame::{BlockKind, FrameQueue, Frames, Op};
-use kimi_code::chat::tool_args::{Settled, settle};
+use kimi_code::chat::stream::message::Blocks;
+use kimi_code::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
+use kimi_code::chat::stream::tool_args::{FinalArguments, finalize};
+use kimi_code::config::Dialect;
+use kimi_code::models::Prices;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -116,7 +116,7 @@ fn judge(block: &Block, verdict: &str) {
     }
     let verdict: Value = serde_json::from_str(verdict).expect("a verdict is JSON");
     match verdict["text"].as_str() {
-        Some(text) => assert_eq!(settle(text), Settled::AsIs),
+        Some(text) => assert_eq!(finalize(text), FinalArguments::AsIs),
         None => assert!(verdict["error"].as_str().is_some_and(|error| !error.is_empty())),
     }
 }

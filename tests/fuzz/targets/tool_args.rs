@@ -1,6 +1,6 @@
 //! Argument text in pieces → changes → value.
 
-use kimi_code::chat::tool_args::{Changes, Settled, ToolArgs, settle};
+use kimi_code::chat::stream::tool_args::{Changes, FinalArguments, ToolArgs, finalize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -14,19 +14,19 @@ pub fn tool_args(data: &[u8]) {
     for pieces in text_pieces(text) {
         assert_eq!(preview(&pieces), shown, "{} pieces", pieces.len());
     }
-    match settle(text) {
-        Settled::AsIs => {
+    match finalize(text) {
+        FinalArguments::AsIs => {
             assert!(serde_json::from_str::<&RawValue>(text).is_ok_and(|json| json.get().starts_with('{')));
             // serde_json is stricter than JavaScript about lone surrogates and huge numbers.
             if let Ok(value) = serde_json::from_str::<Value>(text) {
                 assert_eq!(shown, value);
             }
         }
-        Settled::Repaired(repaired) => {
+        FinalArguments::Repaired(repaired) => {
             assert_ne!(repaired, text);
-            assert_eq!(settle(&repaired), Settled::AsIs);
+            assert_eq!(finalize(&repaired), FinalArguments::AsIs);
         }
-        Settled::Unusable(why) => {
+        FinalArguments::Unusable(why) => {
             assert!(!why.is_empty());
             assert!(!serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object()), "{why}");
         }

@@ -1,9 +1,9 @@
 //! Pi's context as JSON text → a body that the service takes.
 
-use kimi_code::chat::dialect::Dialect;
-use kimi_code::chat::repair::{Conversation, Target, Turn, repair};
-use kimi_code::chat::transcript::{Part, Transcript};
-use kimi_code::chat::wire::without_lone_surrogates;
+use kimi_code::chat::request::normalize::{Conversation, Item, Target, repair};
+use kimi_code::chat::request::transcript::{Part, Transcript};
+use kimi_code::config::Dialect;
+use kimi_code::json::lenient::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
@@ -75,9 +75,9 @@ fn is_complete(conversation: &Conversation<'_>) -> bool {
     let mut said = false;
     for turn in &conversation.turns {
         match turn {
-            Turn::ToolResult { parts, is_error: true, .. } if made_up(parts, "No result provided") => return false,
-            Turn::User(parts) if made_up(parts, "(no content)") => {}
-            Turn::User(_) | Turn::Assistant(_) => said = true,
+            Item::ToolResult { parts, is_error: true, .. } if made_up(parts, "No result provided") => return false,
+            Item::User(parts) if made_up(parts, "(no content)") => {}
+            Item::User(_) | Item::Assistant(_) => said = true,
             _ => {}
         }
     }

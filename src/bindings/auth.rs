@@ -1,0 +1,249 @@
+//! Signing in and staying signed in, as JavaScript asks for it. Tokens cross only where Pi is the one that keeps them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{Function, spawn};
+use napi::threadsafe_function::ThreadsafeFunctionCallMode;
+use napi_derive::napi;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::read;
+use crate::auth::Account;
+use crate::auth::credential::register_oauth_token;
+use crate::auth::device_flow::{Step, sign_in};
+use crate::auth::kimi_auth_file::Stored;
+use crate::auth::pi_auth_file::to_pi_entry;
+use crate::auth::refresh::single_flight;
+use crate::blocking::in_background;
+use crate::client::Kimi;
+use crate::config::{Config, Environment, base_url, load};
+use crate::endpoint::{CredentialScope, Endpoint, Region};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::user_agent::Host;
+
+/// Who asks, and where.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AccountRequest {
+    environment: HashMap<String, String>,
+    #[serde(default)]
+    host: Host,
+    /// The region a person has chosen for this login.
+    #[serde(default)]
+    region: Option<String>,
+    /// API base that Pi's credential says it belongs to.
+    #[serde(default)]
+    base_url: Option<String>,
+}
+
+impl AccountRequest {
+    fn config(&self) -> Result<Config> {
+        Config::from_environment(&Environment::new(self.environment.clone()), self.base_url.as_deref())
+    }
+
+    /// The account that is meant. A region that a person has just chosen outranks the setting, but not hosts of their own.
+    fn account(&self) -> Result<Account> {
+        let config = self.config()?;
+        let hosts_are_ours = config.settings.base_url.is_none() && config.oauth_host.is_none();
+        let account = Kimi::new(config, self.host.clone())?.account()?;
+        match self.region.as_deref().and_then(Region::from_id) {
+            Some(region) if hosts_are_ours && account.endpoint.region().is_some() => {
+                account.at(&CredentialScope::of_region(region))
+            }
+            _ => Ok(account),
+        }
+    }
+
+    /// The account to sign in to: where nothing else decides, in the region that the official client would take.
+    fn account_to_sign_in(&self) -> Result<Account> {
+        let account = self.account()?;
+        match account.preferred_region(self.ignores_marker()) {
+            Some(region) if account.region_is_open => account.at(&CredentialScope::of_region(region)),
+            _ => Ok(account),
+        }
+    }
+
+    fn ignores_marker(&self) -> bool {
+        self.environment.get("KIMI_CODE_REGION_MARKER").is_some_and(|value| value == "off")
+    }
+}
+
+/// An answer as JSON; a failure is data too.
+fn answer(result: Result<Value>) -> String {
+    result.unwrap_or_else(|error| json!({ "error": describe(&error) })).to_string()
+}
+
+fn describe(error: &Error) -> Value {
+    json!({ "code": error.kind.code(), "message": error.message })
+}
+
+/// Builds the account off the async worker: certificates are read the first time.
+async fn account(request: String) -> Result<Account> {
+    in_background(move || read::<AccountRequest>(&request)?.account()).await
+}
+
+#[napi(catch_unwind)]
+pub fn login_options(request: String) -> String {
+    answer((|| {
+        let request: AccountRequest = read(&request)?;
+        let config = request.config()?;
+        let region = match config.region {
+            _ if !config.region_is_open => config.endpoint.region(),
+            chosen => chosen.or_else(|| request.account().ok()?.preferred_region(request.ignores_marker())),
+        };
+        Ok(json!({ "ask": config.region_is_open && region.is_none(), "region": region.map(Region::id) }))
+    })())
+}
+
+#[napi(catch_unwind)]
+pub fn base_of(request: String) -> napi::Result<String> {
+    let base = || {
+        let request: AccountRequest = read(&request)?;
+        let environment = Environment::new(request.environment);
+        let endpoint = Endpoint::from_base(base_url(&load(&environment).settings, request.base_url.as_deref()))?;
+        let recorded = request.base_url.as_deref().map(Endpoint::from_base).transpose()?.and_then(|base| base.region());
+        match (recorded, endpoint.region()) {
+            (Some(ours), Some(asked)) if ours != asked => Err(Error::new(
+                ErrorKind::LoginRequired,
+                format!(
+                    "this login belongs to the region {}, but the environment asks for {}; sign in again with /login kimi-coding",
+                    ours.id(),
+                    asked.id()
+                ),
+            )),
+            _ => Ok(endpoint.root().to_owned()),
+        }
+    };
+    base().map_err(|error| napi::Error::from_reason(error.message))
+}
+
+#[napi(catch_unwind)]
+pub fn remember_login(access: String) {
+    register_oauth_token(&access);
+}
+
+#[napi(catch_unwind)]
+pub async fn renew_login(request: String, credential: String) -> String {
+    let renew = async {
+        let entry: Map<String, Value> = serde_json::from_str(&credential)
+            .map_err(|_| Error::new(ErrorKind::Internal, "the credential is not a JSON object"))?;
+        Ok(json!({ "credential": account(request).await?.renew(entry).await? }))
+    };
+    answer(renew.await)
+}
+
+#[napi(catch_unwind)]
+pub async fn reuse_login(request: String) -> String {
+    let reuse = async {
+        let account = account(request).await?;
+        let current = account.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
+        let used = |access: &str| current.tokens().is_some_and(|tokens| tokens.access == access);
+        match account.cli_login().await? {
+            Some((tokens, slot)) if !used(&tokens.access) => Ok(json!({ "credential": to_pi_entry(&tokens, &slot) })),
+            _ => Ok(json!({})),
+        }
+    };
+    answer(reuse.await)
+}
+
+#[napi(catch_unwind)]
+pub async fn ambient_login(request: String) -> String {
+    let ambient = async {
+        Ok(match account(request).await?.cli_login().await? {
+            Some((tokens, slot)) => {
+                register_oauth_token(&tokens.access);
+                json!({ "access": tokens.access, "baseUrl": slot.base_url() })
+            }
+            None => json!({}),
+        })
+    };
+    answer(ambient.await)
+}
+
+#[napi(catch_unwind)]
+pub fn has_ambient_login(request: String) -> bool {
+    let look = || -> Result<bool> {
+        let account = read::<AccountRequest>(&request)?.account()?;
+        let slots = account.cli_login_scopes()?;
+        Ok(slots.iter().any(|slot| matches!(account.shared_login(slot), Ok(Stored::Login(_)))))
+    };
+    look().unwrap_or(false)
+}
+
+#[napi(catch_unwind)]
+pub fn settle() {
+    single_flight::shutdown();
+}
+
+/// A login that waits for a person.
+#[napi]
+pub struct LoginHandle {
+    cancel: CancellationToken,
+}
+
+#[napi]
+impl LoginHandle {
+    /// Aborts; the last step still arrives.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Starts the device flow. `on_step` receives JSON texts, the last one of type `done` or `failed`.
+#[napi(catch_unwind)]
+pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::Result<LoginHandle> {
+    let tell = on_step
+        .build_threadsafe_function::<String>()
+        .callee_handled::<false>()
+        .build_callback(|context| Ok(context.value))?;
+    let tell = Arc::new(move |step: Value| {
+        // Err means that JavaScript is shutting down.
+        let _ = tell.call(step.to_string(), ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    let cancel = CancellationToken::new();
+    let cancelled = cancel.clone();
+    spawn(async move {
+        let last = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Err(Error::new(ErrorKind::Cancelled, "Login cancelled")),
+            result = login(request, &*tell) => result,
+        };
+        tell(match last {
+            Ok(credential) => json!({ "type": "done", "credential": credential }),
+            Err(error) => json!({ "type": "failed", "code": error.kind.code(), "message": error.message }),
+        });
+    });
+    Ok(LoginHandle { cancel })
+}
+
+async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value> {
+    let account = in_background(move || read::<AccountRequest>(&request)?.account_to_sign_in()).await?;
+    let slot = account.slot(None)?;
+    let mut endpoint = account.oauth.clone();
+    slot.oauth_host().clone_into(&mut endpoint.host);
+    let tokens = sign_in(&endpoint, |step| {
+        tell(match step {
+            Step::Code(code) => json!({
+                "type": "code",
+                "userCode": code.user_code,
+                "url": code.url,
+                "intervalSeconds": code.interval.as_secs(),
+                "expiresInSeconds": code.expires_in.as_secs(),
+            }),
+            Step::Expired => json!({ "type": "progress", "message": "The code has expired, here is a new one." }),
+            Step::Trouble(why) => {
+                json!({ "type": "progress", "message": format!("Still waiting for confirmation ({why}).") })
+            }
+        });
+    })
+    .await?;
+    if let Err(error) = account.share(&slot, &tokens).await {
+        tracing::warn!(%error, "the login could not be shared with the kimi CLI");
+    }
+    register_oauth_token(&tokens.access);
+    Ok(to_pi_entry(&tokens, &slot))
+}

@@ -1,0 +1,92 @@
+//! Strings on their way to JavaScript and back.
+//!
+//! V8 decodes and encodes UTF-8 at 11 ns per non-ASCII character on the JavaScript thread; the same text as UTF-16, converted on a
+//! worker, costs a fiftieth of that (docs/architecture.md#text-as-utf-16), and Kimi answers in Chinese a lot.
+
+use encoding_rs::mem::{convert_str_to_utf16, convert_utf16_to_str_partial};
+use napi::bindgen_prelude::{ToNapiValue, TypeName, Utf16String};
+use napi::{ValueType, sys};
+
+use crate::blocking::in_background;
+use crate::error::Result;
+
+/// Below this many units converting costs less than handing it to another thread.
+const SHORT: usize = 16 << 10;
+
+/// Bytes that are converted at a time: memory for the worst case, three bytes per unit, would be most of a long text's cost.
+const STEP: usize = 64 << 10;
+
+/// Text as V8 gave it, converted where it does not hold JavaScript up.
+pub async fn utf8(text: Utf16String) -> Result<String> {
+    if text.len() < SHORT { Ok(converted(&text)) } else { in_background(move || Ok(converted(&text))).await }
+}
+
+fn converted(mut rest: &[u16]) -> String {
+    let mut out = String::with_capacity(rest.len() + rest.len() / 8);
+    let mut step = "\0".repeat(STEP.min(rest.len() * 3 + 4));
+    while !rest.is_empty() {
+        let (read, written) = convert_utf16_to_str_partial(rest, &mut step);
+        out.push_str(&step[..written]);
+        rest = &rest[read..];
+    }
+    out
+}
+
+/// Text in the cheapest form for V8.
+pub enum JsText {
+    /// One byte per character.
+    Ascii(String),
+    /// Everything else.
+    Wide(Vec<u16>),
+}
+
+impl From<String> for JsText {
+    fn from(text: String) -> Self {
+        if text.is_ascii() {
+            return Self::Ascii(text);
+        }
+        let mut units = vec![0; text.len() + 1];
+        let length = convert_str_to_utf16(&text, &mut units);
+        units.truncate(length);
+        Self::Wide(units)
+    }
+}
+
+impl TypeName for JsText {
+    fn type_name() -> &'static str {
+        "string"
+    }
+    fn value_type() -> ValueType {
+        ValueType::String
+    }
+}
+
+impl ToNapiValue for JsText {
+    #[allow(unsafe_code, reason = "the signature of the trait; both arms only pass the call on")]
+    unsafe fn to_napi_value(env: sys::napi_env, value: Self) -> napi::Result<sys::napi_value> {
+        match value {
+            // SAFETY: `env` is the live environment that napi handed to us for this very call.
+            Self::Ascii(text) => unsafe { String::to_napi_value(env, text) },
+            // SAFETY: as above.
+            Self::Wide(units) => unsafe { Utf16String::to_napi_value(env, Utf16String::from(units)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_arrives_wherever_a_step_ends() {
+        let pieces = ["a", "ü", "世", "😀"];
+        let text: String = (0..STEP).map(|at| pieces[(at * 7 + at / 5) % pieces.len()]).collect();
+        for shift in 0..4 {
+            let text = format!("{}{text}", "x".repeat(shift));
+            let units: Vec<u16> = text.encode_utf16().collect();
+            assert!(converted(&units) == text, "shifted by {shift}");
+        }
+        assert_eq!(converted(&[]), "");
+        assert_eq!(converted(&[0xD800, 0x61]), "\u{FFFD}a");
+    }
+}

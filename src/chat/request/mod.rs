@@ -1,0 +1,9 @@
+//! Builds the part of a request that both dialects share.
+
+pub mod normalize;
+pub mod options;
+pub mod rejected;
+pub mod thinking;
+pub mod tool_call_ids;
+pub mod tool_schema;
+pub mod transcript;

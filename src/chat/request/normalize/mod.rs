@@ -1,0 +1,340 @@
+//! Transcript → the sequence of turns that the service accepts.
+//!
+//! The last step before encoding, deterministic and append-only: what is repaired in message 7 looks the same in every later
+//! request, because the service caches prompts by prefix. So no decision here looks further ahead than to the end of the
+//! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript
+//! (docs/pi-contract.md#transcript-conversion) and the hard rules of docs/protocol.md#messages; where both differ,
+//! docs/architecture.md says why.
+
+mod conversation;
+mod media;
+mod names;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::tool_call_ids::CallIds;
+use super::tool_schema::WireTool;
+use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
+use crate::chat::stream::tool_args::{FinalArguments, finalize};
+pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
+use names::ToolNames;
+
+/// What Pi says in place of a result that never came.
+const NO_RESULT: &str = "No result provided";
+
+/// Stands where the service demands a message and the person said nothing.
+const NO_CONTENT: &str = "(no content)";
+
+/// What the model and the dialect take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Target {
+    /// Images.
+    pub images: bool,
+    /// Videos.
+    pub videos: bool,
+    /// Tools that join in the middle of a conversation stay where they joined (`supports_dynamic_tools`).
+    pub late_tools: bool,
+    /// The Anthropic dialect: it has a place for encrypted reasoning, and none for Moonshot's built-in tools.
+    pub anthropic: bool,
+}
+
+/// Makes the transcript acceptable.
+pub fn repair<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a> {
+    let folded = fold_until(&transcript.messages, target.late_tools);
+    let mut repairer = Repairer { target, ..Repairer::default() };
+    repairer.out.body_bytes = transcript.bytes;
+    let mut rest = transcript.messages.into_iter().enumerate().collect::<std::collections::VecDeque<_>>();
+    while let Some((position, message)) = rest.pop_front() {
+        if matches!(message, Message::User(_)) && !repairer.result_follows(rest.iter().map(|(_, message)| message)) {
+            repairer.answer_open_calls();
+        }
+        repairer.message(message, position <= folded);
+    }
+    repairer.answer_open_calls();
+    repairer.finish()
+}
+
+/// Position of the last message whose tools belong to the top level: a removed or redeclared tool cannot be expressed further
+/// down, so everything up to it is folded (docs/pi-contract.md#system-messages-and-tool-changes).
+fn fold_until(messages: &[Message<'_>], late_tools: bool) -> usize {
+    if !late_tools {
+        return messages.len();
+    }
+    let mut known: Vec<&str> = Vec::new();
+    let mut folded = 0;
+    for (position, message) in messages.iter().enumerate() {
+        let Message::System { tools_added, tools_removed, .. } = message else { continue };
+        let redeclared = tools_added.iter().any(|tool| known.contains(&tool.name.as_ref()));
+        if redeclared || !tools_removed.is_empty() {
+            folded = position;
+        }
+        known.extend(tools_added.iter().map(|tool| tool.name.as_ref()));
+    }
+    folded
+}
+
+#[derive(Default)]
+struct Repairer<'a> {
+    target: Target,
+    out: Conversation<'a>,
+    ids: CallIds,
+    names: ToolNames,
+    /// Calls of the last answer that have no result yet: recorded id → id in this request.
+    open: Vec<(Cow<'a, str>, String)>,
+    /// What arrived between a call and its results.
+    held_back: Vec<Item<'a>>,
+    /// Anything but instructions has been said.
+    begun: bool,
+}
+
+impl<'a> Repairer<'a> {
+    fn message(&mut self, message: Message<'a>, folded: bool) {
+        match message {
+            Message::System { text, tools_added, tools_removed } => {
+                self.tools(tools_added, &tools_removed, folded);
+                if !text.trim().is_empty() {
+                    self.count(text.len());
+                    self.place(Item::System(text));
+                }
+            }
+            Message::User(parts) => {
+                let mut parts = self.parts(parts, "(image omitted: model does not support images)", true);
+                if parts.is_empty() && !self.begun {
+                    parts.push(Part::Text(NO_CONTENT.into()));
+                }
+                if !parts.is_empty() {
+                    self.count(parts.iter().map(weight).sum());
+                    self.begun = true;
+                    self.place(Item::User(parts));
+                }
+            }
+            Message::Assistant(assistant) => {
+                self.answer_open_calls();
+                // An aborted or failed answer is half-built; Pi skips it too, and its results find no call.
+                if !matches!(assistant.stop_reason.as_ref(), "error" | "aborted") {
+                    self.assistant(assistant);
+                }
+            }
+            Message::ToolResult { call_id, parts, is_error } => {
+                // A result without its call would be refused, and so would a second result.
+                let Some(at) = self.open.iter().position(|(recorded, _)| *recorded == call_id) else { return };
+                let (_, call_id) = self.open.remove(at);
+                let parts = self.parts(parts, "(tool image omitted: model does not support images)", false);
+                self.count(parts.iter().map(weight).sum());
+                self.out.turns.push(Item::ToolResult { call_id, parts, is_error });
+                self.release();
+            }
+        }
+    }
+
+    fn tools(&mut self, added: Vec<Tool<'a>>, removed: &[Cow<'a, str>], folded: bool) {
+        self.out.tools.retain(|tool| !removed.contains(&tool.original));
+        let mut anchored: Vec<WireTool<'a>> = Vec::new();
+        let mut here: HashSet<Cow<'a, str>, RandomState> = HashSet::default();
+        let listed = if folded { self.out.tools.as_slice() } else { &[] };
+        let mut positions: HashMap<Cow<'a, str>, usize, RandomState> =
+            listed.iter().enumerate().map(|(at, tool)| (tool.original.clone(), at)).collect();
+        for tool in added {
+            let name = self.names.wire(&tool.name, !self.target.anthropic);
+            if !here.insert(tool.name.clone()) {
+                self.note(format!("Tool {}: declared twice at once; the last declaration counts.", tool.name));
+            }
+            let (tool, note) = WireTool::new(tool, name);
+            if let Some(note) = note {
+                self.note(note);
+            }
+            self.count(tool.description.len() + tool.parameters().get().len());
+            let list = if folded { &mut self.out.tools } else { &mut anchored };
+            match positions.entry(tool.original.clone()) {
+                Entry::Occupied(known) => list[*known.get()] = tool,
+                Entry::Vacant(free) => {
+                    free.insert(list.len());
+                    list.push(tool);
+                }
+            }
+        }
+        if !anchored.is_empty() {
+            self.place(Item::Tools(anchored));
+        }
+    }
+
+    fn assistant(&mut self, assistant: Assistant<'a>) {
+        let ours = assistant.provider == crate::models::PROVIDER_ID;
+        let mut answer = AssistantItem::default();
+        let mut calls = Vec::new();
+        let mut characters = 0;
+        for block in assistant.blocks {
+            let block = match block {
+                Block::Text(text) if text.trim().is_empty() => continue,
+                Block::Text(text) => AssistantBlock::Text(text),
+                Block::Thinking { redacted: true, signature, .. } => {
+                    if !ours || !self.target.anthropic || signature.is_empty() {
+                        continue;
+                    }
+                    AssistantBlock::Redacted(signature)
+                }
+                Block::Thinking { text, signature, details, .. } if ours => {
+                    AssistantBlock::Thinking { text, signature, details: without_index(details) }
+                }
+                // Reasoning of another model is no reasoning to this one; as text it keeps what was thought.
+                Block::Thinking { text, .. } if text.trim().is_empty() => continue,
+                Block::Thinking { text, .. } => AssistantBlock::Text(text),
+                Block::Call { id, name, arguments } => {
+                    let sent = self.ids.assign(&id);
+                    calls.push((id, sent.clone()));
+                    let name = self.names.wire(&name, !self.target.anthropic);
+                    AssistantBlock::Call { id: sent, name, arguments: object(arguments) }
+                }
+            };
+            characters += match &block {
+                AssistantBlock::Text(text) | AssistantBlock::Thinking { text, .. } | AssistantBlock::Redacted(text) => {
+                    text.len()
+                }
+                AssistantBlock::Call { arguments, .. } => arguments.len(),
+            };
+            answer.blocks.push(block);
+        }
+        if assistant.total_tokens > 0 {
+            self.out.estimated_tokens = assistant.total_tokens;
+        } else {
+            self.count(characters);
+        }
+        if answer.is_empty(self.target.anthropic) {
+            return;
+        }
+        self.begun = true;
+        self.open = calls;
+        self.out.turns.push(Item::Assistant(answer));
+    }
+
+    /// Whether one of the open calls is answered before the next answer begins.
+    fn result_follows<'m>(&self, rest: impl Iterator<Item = &'m Message<'a>>) -> bool
+    where
+        'a: 'm,
+    {
+        !self.open.is_empty()
+            && rest.take_while(|message| !matches!(message, Message::Assistant(_))).any(|message| {
+                matches!(message, Message::ToolResult { call_id, .. }
+                        if self.open.iter().any(|(recorded, _)| recorded == call_id))
+            })
+    }
+
+    /// Gives every call that was never answered a result, because the service demands one.
+    fn answer_open_calls(&mut self) {
+        for (_, call_id) in std::mem::take(&mut self.open) {
+            let parts = vec![Part::Text(NO_RESULT.into())];
+            self.out.turns.push(Item::ToolResult { call_id, parts, is_error: true });
+        }
+        self.release();
+    }
+
+    /// Only results may stand between a call and its results; everything else waits.
+    fn place(&mut self, turn: Item<'a>) {
+        if self.open.is_empty() { self.out.turns.push(turn) } else { self.held_back.push(turn) }
+    }
+
+    fn release(&mut self) {
+        if self.open.is_empty() {
+            self.out.turns.append(&mut self.held_back);
+        }
+    }
+
+    /// Replaces each run of images by one note where the model takes none, and unusable images by a word about them.
+    fn parts(&mut self, parts: Vec<Part<'a>>, omitted: &str, drop_blank: bool) -> Vec<Part<'a>> {
+        let mut kept: Vec<Part<'a>> = Vec::with_capacity(parts.len());
+        let mut after_omitted = false;
+        for part in parts {
+            let part = match part {
+                Part::Media { .. } | Part::Link { .. } if !self.target.images => {
+                    if after_omitted {
+                        continue;
+                    }
+                    after_omitted = true;
+                    kept.push(Part::Text(omitted.to_owned().into()));
+                    continue;
+                }
+                Part::Media { kind, mime, media_item } => media::usable(kind, &mime, media_item),
+                part => part,
+            };
+            let part = if media::is_video(&part) && !self.target.videos { media::no_video() } else { part };
+            after_omitted = matches!(&part, Part::Text(text) if text == omitted);
+            match &part {
+                Part::Text(text) if drop_blank && text.trim().is_empty() => {}
+                _ => kept.push(part),
+            }
+        }
+        kept
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.out.notes.contains(&note) {
+            self.out.notes.push(note);
+        }
+    }
+
+    fn count(&mut self, characters: usize) {
+        // What a recorded answer says of its tokens may be any number.
+        self.out.estimated_tokens = self.out.estimated_tokens.saturating_add(characters.div_ceil(4) as u64);
+    }
+
+    fn finish(mut self) -> Conversation<'a> {
+        if !self.begun {
+            self.out.turns.push(Item::User(vec![Part::Text(NO_CONTENT.into())]));
+        }
+        self.out.renamed = self.names.renamed();
+        self.out
+    }
+}
+
+/// Characters that a part counts for in the token estimate; an image counts like Pi counts it
+/// (docs/pi-contract.md#token-estimate).
+fn weight(part: &Part<'_>) -> usize {
+    match part {
+        Part::Text(text) => text.len(),
+        Part::Media { .. } | Part::MediaRef(_) | Part::Link { .. } => 4800,
+    }
+}
+
+/// Whether this is a signature of the Anthropic dialect: the other one records the name of a field in its place.
+pub fn is_signature(signature: &str) -> bool {
+    !signature.trim().is_empty()
+        && !matches!(signature, "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details")
+        && !signature.starts_with('[')
+}
+
+/// Entries in their order and without it: the service refuses an index in the replay (docs/protocol.md#reasoning-details).
+fn without_index(mut details: Vec<Value>) -> Vec<Value> {
+    details.retain(Value::is_object);
+    details.sort_by_key(|entry| entry.get("index").and_then(Value::as_u64));
+    for entry in &mut details {
+        if let Value::Object(members) = entry {
+            members.shift_remove("index");
+        }
+    }
+    details
+}
+
+/// Arguments as the text of a JSON object, whatever a half-built or imported call holds.
+fn object<'a>(recorded: Option<&'a RawValue>) -> Cow<'a, str> {
+    let Some(recorded) = recorded else { return Cow::Borrowed("{}") };
+    let text = recorded.get();
+    if text.starts_with('{') {
+        return Cow::Borrowed(text);
+    }
+    if let Ok(inner) = serde_json::from_str::<String>(text) {
+        match finalize(&inner) {
+            FinalArguments::AsIs => return Cow::Owned(inner),
+            FinalArguments::Repaired(inner) => return Cow::Owned(inner),
+            FinalArguments::Unusable(_) => {}
+        }
+    }
+    Cow::Owned(format!("{{\"input\":{text}}}"))
+}

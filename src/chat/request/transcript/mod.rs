@@ -1,0 +1,395 @@
+//! What Pi has said so far, as Rust types.
+//!
+//! Pi hands a conversation over in two shapes: `{systemPrompt, messages, tools}` up to 0.85, and from 0.86 `{messages}` whose
+//! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both are read here; nothing further on
+//! knows the difference. Everything borrows from the JSON text where it can, and parts that are only passed on (tool parameters,
+//! call arguments) stay the text they came as, so that the same history always gives the same bytes.
+
+mod raw;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{MediaItem, MediaKind, MediaRef, omitted};
+use crate::json::lenient::Text;
+use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
+
+/// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript
+/// (docs/architecture.md#media-beside-the-text).
+pub type Media = Arc<MediaItem>;
+
+/// A tool as Pi describes it.
+#[derive(Debug, Clone)]
+pub struct Tool<'a> {
+    /// Name the model calls it by.
+    pub name: Cow<'a, str>,
+    /// For the model.
+    pub description: Cow<'a, str>,
+    /// JSON Schema, verbatim; may be anything.
+    pub parameters: Option<&'a RawValue>,
+}
+
+/// A message with its role understood.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// Instructions, and the tools that exist from here on.
+    System {
+        /// Text of this message (already joined from content and sections).
+        text: Cow<'a, str>,
+        /// Tools that become available.
+        tools_added: Vec<Tool<'a>>,
+        /// Tools that go away.
+        tools_removed: Vec<Cow<'a, str>>,
+    },
+    /// The person.
+    User(Vec<Part<'a>>),
+    /// An earlier answer.
+    Assistant(Assistant<'a>),
+    /// What a tool returned.
+    ToolResult {
+        /// Id of the call.
+        call_id: Cow<'a, str>,
+        /// Text and images.
+        parts: Vec<Part<'a>>,
+        /// The tool failed.
+        is_error: bool,
+    },
+}
+
+/// An earlier answer of any model.
+#[derive(Debug, Default)]
+pub struct Assistant<'a> {
+    /// Pi's provider id.
+    pub provider: Cow<'a, str>,
+    /// `stop`, `toolUse`, `length`, `error`, `aborted`.
+    pub stop_reason: Cow<'a, str>,
+    /// Total tokens when it ended; 0 if unknown.
+    pub total_tokens: u64,
+    /// Its blocks in order.
+    pub blocks: Vec<Block<'a>>,
+}
+
+/// A block of an earlier answer.
+#[derive(Debug)]
+pub enum Block<'a> {
+    /// Visible text.
+    Text(Cow<'a, str>),
+    /// Reasoning.
+    Thinking {
+        /// May be empty.
+        text: Cow<'a, str>,
+        /// Field name or signature it came with.
+        signature: Cow<'a, str>,
+        /// Opaque payload in `signature`.
+        redacted: bool,
+        /// Entries to be replayed.
+        details: Vec<Value>,
+    },
+    /// A tool call.
+    Call {
+        /// As recorded.
+        id: Cow<'a, str>,
+        /// Tool name.
+        name: Cow<'a, str>,
+        /// JSON text of any value; absent if nothing was recorded.
+        arguments: Option<&'a RawValue>,
+    },
+}
+
+/// Text, image or video.
+#[derive(Debug, Clone)]
+pub enum Part<'a> {
+    /// Text, possibly empty.
+    Text(Cow<'a, str>),
+    /// An image or video as Pi has it; repair makes an inset or a text of it.
+    Media {
+        /// What Pi calls it.
+        kind: MediaKind,
+        /// `image/png` …, as Pi says.
+        mime: Cow<'a, str>,
+        /// Base64 or a data URL.
+        media_item: Media,
+    },
+    /// An image or video that can be sent.
+    MediaRef(MediaRef),
+    /// An image or video that the service has or fetches itself: `ms://…`, `https://…`
+    Link {
+        /// What Pi calls it.
+        kind: MediaKind,
+        /// SuppliedKey on untouched.
+        url: Cow<'a, str>,
+    },
+}
+
+/// A readable conversation.
+#[derive(Debug)]
+pub struct Transcript<'a> {
+    /// Oldest first; the first one may be a system message.
+    pub messages: Vec<Message<'a>>,
+    /// Size of the JSON text it was read from.
+    pub bytes: usize,
+}
+
+impl<'a> Transcript<'a> {
+    /// Reads Pi's context from JSON text. `media` are the images taken out of it.
+    pub fn parse(json: &'a str, media: &'a [Media]) -> Result<Self> {
+        let context: RawContext<'a> = serde_json::from_str(json).map_err(|error| unreadable(json, &error))?;
+        let mut messages = Vec::with_capacity(context.messages.len() + 1);
+        if context.system_prompt.is_some() || context.tools.is_some() {
+            messages.push(Message::System {
+                text: context.system_prompt.unwrap_or_default(),
+                tools_added: tools(context.tools)?,
+                tools_removed: Vec::new(),
+            });
+        }
+        for (position, raw) in context.messages.into_iter().enumerate() {
+            let leading = messages.is_empty();
+            messages.push(understand(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
+        }
+        Ok(Self { messages, bytes: json.len() })
+    }
+}
+
+fn at_message(position: usize, what: &str) -> Error {
+    Error::new(ErrorKind::BadRequest, format!("message {position} of the conversation: {what}"))
+}
+
+/// Says which message it was that could not be read, where that can be found out.
+fn unreadable(json: &str, error: &serde_json::Error) -> Error {
+    let rejected_item = serde_json::from_str::<UnreadContext<'_>>(json).ok().and_then(|context| {
+        context.messages.iter().enumerate().find_map(|(position, message)| {
+            let error = serde_json::from_str::<RawMessage<'_>>(message.get()).err()?;
+            Some(at_message(position, &error.to_string()))
+        })
+    });
+    rejected_item
+        .unwrap_or_else(|| Error::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))
+}
+
+fn understand<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
+    match raw.role.as_str() {
+        // Kimi refuses the role "developer" (docs/protocol.md#messages).
+        "system" | "developer" => Ok(Message::System {
+            text: system_text(&raw, leading),
+            tools_added: tools(raw.tools_added)?,
+            tools_removed: raw.tools_removed.unwrap_or_default().into_iter().map(|tool| owned(tool.name)).collect(),
+        }),
+        "user" => Ok(Message::User(parts(raw.content, media)?)),
+        "toolResult" => Ok(Message::ToolResult {
+            call_id: owned(raw.tool_call_id),
+            parts: parts(raw.content, media)?,
+            is_error: raw.is_error.unwrap_or(false),
+        }),
+        "assistant" => Ok(Message::Assistant(Assistant {
+            provider: owned(raw.provider),
+            stop_reason: owned(raw.stop_reason),
+            total_tokens: raw.usage.and_then(|usage| usage.total_tokens.0).unwrap_or(0),
+            blocks: blocks(raw.content),
+        })),
+        other => Err(Error::new(ErrorKind::BadRequest, format!("unknown role {other:?}"))),
+    }
+}
+
+fn owned<'a>(text: Text<'a>) -> Cow<'a, str> {
+    text.0.unwrap_or_default()
+}
+
+fn tools(raw: Option<Vec<RawTool<'_>>>) -> Result<Vec<Tool<'_>>> {
+    let raw = raw.unwrap_or_default();
+    if let Some(position) = raw.iter().position(|tool| tool.name.as_str().is_empty()) {
+        return Err(Error::new(ErrorKind::BadRequest, format!("tool {position} has no name")));
+    }
+    let understood = raw.into_iter().map(|tool| Tool {
+        name: owned(tool.name),
+        description: owned(tool.description),
+        parameters: tool.parameters,
+    });
+    Ok(understood.collect())
+}
+
+/// Text of a system message as Pi renders it (docs/pi-contract.md#system-messages-and-tool-changes): the leading one is its
+/// content and its sections, a later one says which section changed.
+fn system_text<'a>(raw: &RawMessage<'a>, leading: bool) -> Cow<'a, str> {
+    let mut pieces: Vec<Cow<'a, str>> = Vec::new();
+    match &raw.content {
+        RawContent::Text(text) => pieces.push(text.clone()),
+        RawContent::Parts(parts) => {
+            let texts: Vec<&str> =
+                parts.iter().filter(|part| part.kind.as_str() == "text").map(|part| part.text.as_str()).collect();
+            pieces.push(texts.join("\n").into());
+        }
+        RawContent::Nothing => {}
+    }
+    for (name, value) in raw.sections.iter().flatten() {
+        match (value.as_str(), leading) {
+            (Some(text), true) => pieces.push(text.to_owned().into()),
+            (Some(text), false) => {
+                pieces.push(format!("Updated system prompt section \"{name}\":\n\n{text}").into());
+            }
+            (None, true) => {}
+            (None, false) => pieces.push(format!("Removed system prompt section \"{name}\".").into()),
+        }
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    if pieces.len() < 2 { pieces.pop().unwrap_or_default() } else { pieces.join("\n\n").into() }
+}
+
+fn parts<'a>(content: RawContent<'a>, media: &'a [Media]) -> Result<Vec<Part<'a>>> {
+    match content {
+        RawContent::Nothing => Ok(Vec::new()),
+        RawContent::Text(text) => Ok(vec![Part::Text(text)]),
+        RawContent::Parts(list) => list.into_iter().map(|part| understand_part(part, media)).collect(),
+    }
+}
+
+fn understand_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
+    match raw.kind.as_str() {
+        "text" => Ok(Part::Text(owned(raw.text))),
+        "image" => media_item(MediaKind::Image, raw, media),
+        "video" => media_item(MediaKind::Video, raw, media),
+        "image_url" => link(MediaKind::Image, raw, media),
+        "video_url" => link(MediaKind::Video, raw, media),
+        // A session must not die of one part that nobody knows (docs/protocol.md#messages); the model is told that it is missing.
+        other => Ok(Part::Text(format!("(content of unknown type {other:?} omitted)").into())),
+    }
+}
+
+/// Pi's own form.
+fn media_item<'a>(kind: MediaKind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    let media_item = match raw.media {
+        None => MediaItem::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
+        Some(index) => {
+            let lost = || Error::new(ErrorKind::Internal, format!("an {} got lost on its way", kind.word()));
+            Arc::clone(media.get(index).ok_or_else(lost)?)
+        }
+    };
+    Ok(Part::Media { kind, mime: owned(raw.mime_type), media_item })
+}
+
+/// The form of the service, which other programs than Pi may use.
+fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    let url = match kind {
+        MediaKind::Image => raw.image_url.take(),
+        MediaKind::Video => raw.video_url.take(),
+    };
+    let url = owned(url.unwrap_or_default().0);
+    if raw.media.is_none() && !url.starts_with("data:") {
+        let nothing = url.trim().is_empty();
+        return Ok(if nothing {
+            Part::Text(omitted(kind, "it has no address").into())
+        } else {
+            Part::Link { kind, url }
+        });
+    }
+    raw.data = Text(Some(url));
+    media_item(kind, raw, media)
+}
+
+fn blocks(content: RawContent<'_>) -> Vec<Block<'_>> {
+    let list = match content {
+        RawContent::Nothing => return Vec::new(),
+        RawContent::Text(text) => return vec![Block::Text(text)],
+        RawContent::Parts(list) => list,
+    };
+    list.into_iter()
+        .map(|raw| match raw.kind.as_str() {
+            "text" => Block::Text(owned(raw.text)),
+            "thinking" => Block::Thinking {
+                text: owned(raw.thinking),
+                signature: owned(raw.thinking_signature),
+                redacted: raw.redacted.unwrap_or(false),
+                details: if let Some(Value::Array(details)) = raw.reasoning_details { details } else { Vec::new() },
+            },
+            "toolCall" => Block::Call { id: owned(raw.id), name: owned(raw.name), arguments: raw.arguments },
+            other => Block::Text(format!("(content of unknown type {other:?} omitted)").into()),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_shapes_of_a_context_read_alike() {
+        let old = r#"{"systemPrompt":"Be brief.","tools":[{"name":"bash","description":"d","parameters":{"type":"object"}}],
+            "messages":[{"role":"user","content":"hi","timestamp":1}]}"#;
+        let new = r#"{"messages":[{"role":"system","content":"","sections":{"preamble":"Be brief.","gone":null},
+            "toolsAdded":[{"name":"bash","description":"d","parameters":{"type":"object"}}],"timestamp":1},
+            {"role":"user","content":[{"type":"text","text":"hi"}],"timestamp":1}]}"#;
+        for json in [old, new] {
+            let transcript = Transcript::parse(json, &[]).unwrap();
+            let Message::System { text, tools_added, .. } = &transcript.messages[0] else {
+                panic!("no system message")
+            };
+            assert_eq!(text, "Be brief.");
+            assert_eq!(tools_added[0].parameters.unwrap().get(), r#"{"type":"object"}"#);
+            assert!(
+                matches!(&transcript.messages[1], Message::User(parts) if matches!(&parts[0], Part::Text(t) if t == "hi"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_later_system_message_says_what_changed() {
+        let json = r#"{"messages":[{"role":"user","content":"x"},
+            {"role":"system","content":"Note","sections":{"cwd":"/tmp","old":null}}]}"#;
+        let transcript = Transcript::parse(json, &[]).unwrap();
+        let Message::System { text, .. } = &transcript.messages[1] else { panic!("no system message") };
+        assert_eq!(
+            text,
+            "Note\n\nUpdated system prompt section \"cwd\":\n\n/tmp\n\nRemoved system prompt section \"old\"."
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_named() {
+        let role =
+            Transcript::parse(r#"{"messages":[{"role":"user","content":"x"},{"role":"robot","content":"x"}]}"#, &[]);
+        assert_eq!(role.unwrap_err().message, "message 1 of the conversation: unknown role \"robot\"");
+        let content =
+            Transcript::parse(r#"{"messages":[{"role":"user","content":{"a":1}}]}"#, &[]).unwrap_err().message;
+        assert!(content.starts_with("message 0 of the conversation: "), "{content}");
+        let tool = Transcript::parse(r#"{"tools":[{"description":"d"}],"messages":[]}"#, &[]).unwrap_err().message;
+        assert_eq!(tool, "tool 0 has no name");
+    }
+
+    #[test]
+    fn a_part_of_unknown_type_leaves_a_note_in_its_place() {
+        let json = r#"{"messages":[{"role":"user","content":[{"type":"smell"}]},{"role":"assistant","content":[{"type":"odour"}]}]}"#;
+        let transcript = Transcript::parse(json, &[]).unwrap();
+        let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
+        assert!(matches!(&parts[0], Part::Text(text) if text == "(content of unknown type \"smell\" omitted)"));
+        let Message::Assistant(answer) = &transcript.messages[1] else { panic!("no answer") };
+        assert!(matches!(&answer.blocks[0], Block::Text(text) if text.contains("odour")));
+    }
+
+    #[test]
+    fn nulls_and_odd_types_in_old_sessions_do_not_matter() {
+        let json = r#"{"messages":[{"role":"assistant","content":null,"usage":null,"stopReason":null},
+            {"role":"assistant","content":[{"type":"thinking","thinking":null,"thinkingSignature":null},
+             {"type":"toolCall","id":7,"name":"x","arguments":null}],"usage":{"totalTokens":"12"}}]}"#;
+        let transcript = Transcript::parse(json, &[]).unwrap();
+        let Message::Assistant(answer) = &transcript.messages[1] else { panic!("no answer") };
+        assert_eq!(answer.total_tokens, 12);
+        assert!(matches!(&answer.blocks[1], Block::Call { id, arguments: None, .. } if id == "7"));
+    }
+
+    #[test]
+    fn images_come_from_beside_the_text_or_from_within() {
+        let json = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","media":0},
+            {"type":"image","mimeType":"image/gif","data":"R0lG"}]}]}"#;
+        let media = vec![MediaItem::new(Bytes::from_static(b"aGk="))];
+        let transcript = Transcript::parse(json, &media).unwrap();
+        let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
+        assert!(matches!(&parts[0], Part::Media { media_item, .. } if media_item.content().unwrap() == "hi"));
+        assert!(matches!(&parts[1], Part::Media { media_item, mime, .. }
+            if media_item.content().unwrap() == "GIF" && mime == "image/gif"));
+    }
+}

@@ -1,0 +1,113 @@
+//! The neutral vocabulary of a stream: what both dialect decoders produce.
+//!
+//! A *slot* names one block of the answer from its start to its end; decoders hand them out in order of appearance and may
+//! keep several open at once (parallel tool calls).
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Name of a block within one answer.
+pub type BlockId = usize;
+
+/// The smallest piece of meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta<'a> {
+    /// Identity of the answer; empty strings say nothing.
+    Meta {
+        /// `chatcmpl-…` or `msg_…`
+        id: &'a str,
+        /// The model that really ran.
+        model: &'a str,
+    },
+    /// A text block begins.
+    TextStart(BlockId),
+    /// More text.
+    Text(BlockId, &'a str),
+    /// A thinking block begins. `signature` is what Pi stores as `thinkingSignature`.
+    ThinkingStart {
+        /// Its slot.
+        slot: BlockId,
+        /// Name of the field the reasoning came in, or a signature of the service.
+        signature: String,
+        /// The service hides the text and sent an opaque payload as signature.
+        redacted: bool,
+    },
+    /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (docs/protocol.md#chat-events).
+    Thinking(BlockId, &'a str),
+    /// Opaque reasoning entries that have to be replayed, all of them (docs/protocol.md#reasoning-details).
+    ThinkingDetails(BlockId, Vec<Value>),
+    /// A signature that arrived after the thinking text.
+    Signature(BlockId, &'a str),
+    /// A tool call begins; id and name are final.
+    ToolStart {
+        /// Its slot.
+        slot: BlockId,
+        /// Never empty.
+        id: String,
+        /// Never empty.
+        name: &'a str,
+    },
+    /// More argument text.
+    ToolArguments(BlockId, &'a str),
+    /// The block is complete.
+    End(BlockId),
+    /// Token counts so far; later ones replace earlier ones member by member.
+    Usage(Usage),
+    /// The service's reason for stopping.
+    Finish(&'a str),
+}
+
+impl Delta<'_> {
+    /// Whether this proves that the model is at work, as opposed to the socket being alive.
+    pub fn is_content(&self) -> bool {
+        !matches!(self, Self::Meta { .. } | Self::Usage(_))
+    }
+}
+
+/// Token counts as the service reports them; absent members are unknown, not zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens that were not read from the cache, where the service counts them so.
+    pub input: Option<u64>,
+    /// All prompt tokens, where it counts those instead.
+    pub prompt: Option<u64>,
+    /// Tokens of the answer, reasoning included.
+    pub output: Option<u64>,
+    /// Prompt tokens read from the cache.
+    pub cache_read: Option<u64>,
+    /// Prompt tokens written to the cache; Kimi never reports any.
+    pub cache_write: Option<u64>,
+    /// The part of `output` that was reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Takes over every member that `newer` knows.
+    pub fn update(&mut self, newer: Self) {
+        if newer.input.or(newer.prompt).is_some() {
+            (self.input, self.prompt) = (newer.input, newer.prompt);
+        }
+        self.output = newer.output.or(self.output);
+        self.cache_read = newer.cache_read.or(self.cache_read);
+        self.cache_write = newer.cache_write.or(self.cache_write);
+        self.reasoning = newer.reasoning.or(self.reasoning);
+    }
+
+    /// Prompt tokens that were not read from the cache.
+    pub fn uncached(&self) -> Option<u64> {
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        self.input.or_else(|| self.prompt.map(|prompt| prompt.saturating_sub(cached)))
+    }
+}
+
+/// Why an answer ended, in Pi's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StopReason {
+    /// The model was done.
+    Stop,
+    /// The output budget was used up.
+    Length,
+    /// Tools are to be run.
+    ToolUse,
+}

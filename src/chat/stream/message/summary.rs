@@ -1,0 +1,69 @@
+//! How an answer ended and what it cost, in Pi's shape.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Blocks;
+use crate::chat::stream::event::{StopReason, Usage};
+use crate::models::Prices;
+
+/// Terminal data in Pi's shape.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<StopReason>,
+    usage: Value,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    response_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    response_model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    raw_stop_reason: &'a str,
+}
+
+impl Blocks {
+    /// JSON of the final op. `reason` is absent for a failure.
+    pub fn summary(&self, reason: Option<StopReason>, raw_stop_reason: &str, requested_model: &str) -> Value {
+        let response_model = if self.model == requested_model { "" } else { self.model.as_str() };
+        let summary =
+            Summary { reason, usage: self.usage_for_pi(), response_id: &self.id, response_model, raw_stop_reason };
+        // A struct of strings and numbers always serialises.
+        serde_json::to_value(summary).unwrap_or_default()
+    }
+
+    /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum
+    /// (docs/pi-contract.md#messages-and-usage).
+    fn usage_for_pi(&self) -> Value {
+        let count = |value: Option<u64>| value.unwrap_or(0);
+        let Usage { output, cache_read, cache_write, reasoning, .. } = self.usage;
+        let input = self.usage.uncached();
+        // The service may say any number.
+        let total = [input, output, cache_read, cache_write].into_iter().map(count).fold(0, u64::saturating_add);
+        let mut usage = json!({
+            "input": count(input),
+            "output": count(output),
+            "cacheRead": count(cache_read),
+            "cacheWrite": count(cache_write),
+            "totalTokens": total,
+            "cost": cost(&self.prices, &self.usage),
+        });
+        if let Some(reasoning) = reasoning {
+            usage["reasoning"] = reasoning.into();
+        }
+        usage
+    }
+}
+
+/// USD of an answer, in Pi's shape.
+pub(super) fn cost(prices: &Prices, usage: &Usage) -> Value {
+    let part = |tokens: Option<u64>, price: f64| tokens.unwrap_or(0) as f64 * price / 1_000_000.0;
+    let input = part(usage.uncached(), prices.input);
+    let output = part(usage.output, prices.output);
+    let cache_read = part(usage.cache_read, prices.cache_read);
+    let cache_write = part(usage.cache_write, prices.cache_write);
+    json!({
+        "input": input, "output": output, "cacheRead": cache_read, "cacheWrite": cache_write,
+        "total": input + output + cache_read + cache_write,
+    })
+}

@@ -1,0 +1,12 @@
+//! Reads a response stream into the operations that JavaScript applies.
+
+pub mod decoder;
+pub mod empty_response;
+pub mod event;
+pub mod message;
+pub mod op_queue;
+pub mod sse;
+pub mod surrogate_joiner;
+pub mod timeouts;
+pub mod tool_args;
+pub mod usage;

@@ -1,0 +1,74 @@
+//! How the client introduces itself, and which extra headers it sends.
+
+/// As whom we introduce ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// As what we are.
+    #[default]
+    Honest,
+    /// As the official client, for plans that are refused to everybody else. Only by the user's explicit wish.
+    KimiCode,
+}
+
+/// Names that a custom header can never set: identity, credentials and content (docs/protocol.md#custom-headers), and what
+/// describes the connection, where a wrong value breaks the request.
+const RESERVED: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "anthropic-version",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-api-key",
+];
+
+/// Parses `KIMI_CODE_CUSTOM_HEADERS`: lines of `Name: value`. Later lines win; reserved, malformed and empty ones are skipped.
+pub fn custom_headers(text: &str) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let name = name.trim().to_ascii_lowercase();
+        let value = ascii(value);
+        if !is_header_name(&name) || RESERVED.contains(&name.as_str()) || name.starts_with("x-msh-") || value.is_empty()
+        {
+            continue;
+        }
+        headers.retain(|(known, _)| *known != name);
+        headers.push((name, value));
+    }
+    headers
+}
+
+/// Only printable ASCII survives in a header value (docs/protocol.md#header-values, the official client's rule).
+pub fn ascii(value: &str) -> String {
+    value.chars().filter(|c| matches!(c, ' '..='~')).collect::<String>().trim().to_owned()
+}
+
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+.^_`|~-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Identity and credentials cannot be overridden (docs/protocol.md#custom-headers).
+    #[test]
+    fn custom_headers_cannot_touch_identity_or_credentials() {
+        let text = "X-Team: kernel\nAuthorization: Bearer stolen\nx-msh-platform: kimi_code_cli\nUser-Agent: me\n\
+                    Content-Length: 1\nHost: elsewhere\n\
+                    bad name: x\nno colon\nX-Team: net\nX-Uni: grün\r";
+        assert_eq!(
+            custom_headers(text),
+            [("x-team".to_owned(), "net".to_owned()), ("x-uni".to_owned(), "grn".to_owned())]
+        );
+    }
+}

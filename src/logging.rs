@@ -1,0 +1,89 @@
+//! Diagnostics to a file, never to stdout or stderr: a byte there corrupts Pi's screen.
+//!
+//! What is logged holds no credentials by construction; the writer redacts what looks like one all the same, because a
+//! debug log is what people paste into bug reports.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::storage::private_file::create_private_dir;
+
+/// A log that has grown beyond this is started anew.
+const MAX_SIZE: u64 = 8 << 20;
+
+/// Installs the log for the process; a second call changes nothing.
+pub fn log_to(file: &Path) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        create_private_dir(directory)?;
+    }
+    let full = fs::metadata(file).is_ok_and(|metadata| metadata.len() > MAX_SIZE);
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).append(!full).truncate(full);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let log = Mutex::new(Redacting { file: options.open(file)? });
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(log);
+    // Only our own events: what HTTP libraries log at this level is theirs to answer for.
+    let filter = Targets::new().with_target("kimi_code", Level::DEBUG);
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    // Err only means that somebody was first.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+struct Redacting {
+    file: File,
+}
+
+impl Write for Redacting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // tracing hands over one whole event per call.
+        self.file.write_all(redact(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Replaces everything that looks like a key or a token.
+fn redact(text: &str) -> String {
+    const PREFIXES: [&str; 3] = ["sk-", "eyJ", "Bearer "];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, prefix)) = PREFIXES.iter().filter_map(|p| rest.find(p).map(|at| (at, *p))).min() {
+        let secret = &rest[at + prefix.len()..];
+        let length = secret
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '/' | '=')))
+            .unwrap_or(secret.len());
+        out.push_str(&rest[..at + prefix.len()]);
+        if length >= 8 {
+            out.push_str("[redacted]");
+            rest = &secret[length..];
+        } else {
+            rest = secret;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_tokens_never_reach_the_file() {
+        assert_eq!(redact("key sk-kimi-0123456789 used"), "key sk-[redacted] used");
+        assert_eq!(redact("Bearer eyJhbGciOi.J9.x\n"), "Bearer [redacted]\n");
+        assert_eq!(redact("a task-force sk-x"), "a task-force sk-x");
+        assert_eq!(redact("none"), "none");
+    }
+}

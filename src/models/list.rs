@@ -1,0 +1,284 @@
+//! `GET /models` → entries that make sense (docs/protocol.md#model-list).
+//!
+//! The list decides what exists: unknown ids appear, vanished ones disappear. What a model can do is taken from the list where it
+//! says so and from the fallback table where it does not; an entry that makes no sense is skipped with a log line.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Compat, Model, Prices, fallback, level_map};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::services::plain;
+
+/// More models than this is not a catalog.
+const MAX_MODELS: usize = 200;
+
+/// Windows beyond this are typing errors.
+const MAX_WINDOW: u64 = 100_000_000;
+
+/// Longest answer of a model that nobody knows, in tokens.
+const UNKNOWN_MAX_TOKENS: u64 = 131_072;
+
+/// Window of a model of which nobody says one.
+const UNKNOWN_WINDOW: u64 = 262_144;
+
+/// Efforts that are also levels of Pi. Others cannot be chosen there.
+const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// Whether thinking can be switched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Thinking {
+    /// It always thinks.
+    Only,
+    /// It can be switched on and off.
+    Both,
+    /// It cannot think.
+    No,
+}
+
+/// One model as the service describes it. On disk under the same names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Wire id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// Tokens of prompt and answer together.
+    pub window: u64,
+    /// Thinking.
+    pub thinking: Thinking,
+    /// Efforts that it takes; empty if it takes none.
+    #[serde(default)]
+    pub efforts: Vec<String>,
+    /// The effort it uses by itself.
+    #[serde(default)]
+    pub default_effort: Option<String>,
+    /// It sees images.
+    pub image: bool,
+    /// It sees videos.
+    #[serde(default)]
+    pub video: bool,
+    /// Dialect, where the service names one.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// Tools may be added in the middle of a conversation.
+    #[serde(default)]
+    pub dynamic_tools: bool,
+}
+
+/// Reads an answer: `{"data": […]}` or the bare list. An answer without one usable model is an error, not an empty catalog.
+pub fn parse(body: &[u8]) -> Result<Vec<Entry>> {
+    let answer: Value = serde_json::from_slice(body)
+        .map_err(|error| Error::protocol(&format!("the model list is not JSON ({error})"), ""))?;
+    let list = answer.get("data").unwrap_or(&answer).as_array();
+    let list = list.ok_or_else(|| Error::protocol("the model list has an unknown form", ""))?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for (index, value) in list.iter().take(MAX_MODELS).enumerate() {
+        match entry(value) {
+            Ok(entry) if entries.iter().any(|known| known.id == entry.id) => {
+                tracing::debug!(index, id = entry.id, "catalog entry skipped: its id came before");
+            }
+            Ok(entry) => entries.push(entry),
+            Err(why) => tracing::debug!(index, why, "catalog entry skipped"),
+        }
+    }
+    if entries.is_empty() { Err(Error::protocol("the model list holds no usable model", "")) } else { Ok(entries) }
+}
+
+fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
+    let id = value["id"].as_str().ok_or("no id")?;
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-._:/@+".contains(c);
+    if id.is_empty() || id.len() > 128 || !id.chars().all(harmless) {
+        return Err("its id is not one");
+    }
+    let known = fallback().into_iter().find(|model| model.id == id);
+    let window = match &value["context_length"] {
+        Value::Null => known.as_ref().map_or(UNKNOWN_WINDOW, |model| model.context_window),
+        number => {
+            whole(number).filter(|tokens| (1..=MAX_WINDOW).contains(tokens)).ok_or("its window makes no sense")?
+        }
+    };
+    let thinking = match value["supports_thinking_type"].as_str() {
+        Some("only") => Thinking::Only,
+        Some("both") => Thinking::Both,
+        Some("no") => Thinking::No,
+        _ => match value["supports_reasoning"].as_bool() {
+            Some(true) => Thinking::Both,
+            Some(false) => Thinking::No,
+            None if known.is_some() => Thinking::Only,
+            None => Thinking::No,
+        },
+    };
+    let offered = &value["think_efforts"];
+    let word = |value: &Value| value.as_str().map(|text| plain(text, 20)).filter(|text| !text.is_empty());
+    let efforts: Vec<String> = match offered["support"].as_bool() {
+        Some(true) => offered["valid_efforts"].as_array().into_iter().flatten().filter_map(word).take(16).collect(),
+        _ => Vec::new(),
+    };
+    let default_effort = word(&offered["default_effort"]).filter(|effort| efforts.contains(effort));
+    let named = value["display_name"].as_str().map(|name| plain(name, 60)).filter(|name| !name.is_empty());
+    Ok(Entry {
+        name: match named {
+            Some(name) if name.eq_ignore_ascii_case("k3") => "Kimi K3".to_owned(),
+            Some(name) => name,
+            None => known.map_or_else(|| id.to_owned(), |model| model.name),
+        },
+        id: id.to_owned(),
+        window,
+        thinking,
+        efforts,
+        default_effort,
+        image: value["supports_image_in"].as_bool().unwrap_or(true),
+        video: value["supports_video_in"].as_bool().unwrap_or(false),
+        protocol: value["protocol"].as_str().map(|name| plain(name, 20)).filter(|name| !name.is_empty()),
+        dynamic_tools: value["supports_dynamic_tools"].as_bool() == Some(true),
+    })
+}
+
+/// A whole number, also as `262144.0` or `"262144"`: the service writes its other numbers as text (docs/protocol.md#usages).
+fn whole(value: &Value) -> Option<u64> {
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (number >= 0.0 && number <= MAX_WINDOW as f64 && number.fract() == 0.0).then_some(number as u64)
+}
+
+impl Entry {
+    /// The entry in Pi's form.
+    pub fn model(&self) -> Model {
+        let known = fallback().into_iter().find(|model| model.id == self.id);
+        let efforts: Vec<&str> =
+            self.efforts.iter().map(String::as_str).filter(|effort| LEVELS.contains(effort)).collect();
+        Model {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            reasoning: self.thinking != Thinking::No,
+            thinking_level_map: match self.thinking {
+                Thinking::No => serde_json::Map::new(),
+                thinking => level_map(&efforts, thinking == Thinking::Both),
+            },
+            input: if self.image { vec!["text", "image"] } else { vec!["text"] },
+            cost: known.as_ref().map_or_else(|| prices_by_name(&self.name), |model| model.cost),
+            context_window: self.window,
+            max_tokens: known.map_or(UNKNOWN_MAX_TOKENS, |model| model.max_tokens).min(self.window),
+            protocol: self.protocol.clone(),
+            video: self.video,
+            compat: Compat { supports_mid_convo_tool_additions: self.dynamic_tools },
+        }
+    }
+}
+
+/// A model without a price of its own costs nothing, unless its name says that it is a fast one (docs/protocol.md#known-models).
+fn prices_by_name(name: &str) -> Prices {
+    let name: String = name.to_ascii_lowercase().split_whitespace().collect();
+    let fast = fallback().into_iter().find(|model| model.id == "kimi-for-coding-highspeed");
+    if name.contains("highspeed") { fast.map(|model| model.cost).unwrap_or_default() } else { Prices::default() }
+}
+
+/// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
+pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
+    for model in &mut models {
+        let wishes = settings.wishes(&model.id);
+        model.context_window = wishes.context_window.unwrap_or(model.context_window);
+        model.max_tokens = wishes.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
+        if let Some(list) = capabilities {
+            let can = |name: &str| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
+            model.reasoning = can("thinking") || can("always_thinking");
+            model.input = if can("image_in") { vec!["text", "image"] } else { vec!["text"] };
+        }
+    }
+    models
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(list: Value) -> Vec<Entry> {
+        parse(json!({ "data": list }).to_string().as_bytes()).unwrap()
+    }
+
+    fn levels(model: &Model) -> Vec<&str> {
+        model.thinking_level_map.iter().filter(|(_, wire)| !wire.is_null()).map(|(level, _)| level.as_str()).collect()
+    }
+
+    /// Members as in docs/protocol.md#model-fields.
+    #[test]
+    fn a_live_answer_becomes_pis_models() {
+        let entries = read(json!([
+            {"id": "kimi-for-coding", "display_name": "Kimi For Coding", "context_length": 262144, "supports_reasoning": true,
+             "supports_image_in": true, "supports_video_in": true, "supports_thinking_type": "both",
+             "think_efforts": {"support": true, "valid_efforts": ["low", "high", "max"], "default_effort": "high"}},
+            {"id": "kimi-for-coding-highspeed", "display_name": "Kimi For Coding High Speed", "context_length": 262144,
+             "supports_reasoning": true, "supports_image_in": true, "protocol": "anthropic"},
+            {"id": "k3", "display_name": "k3", "context_length": 1048576, "supports_thinking_type": "only",
+             "supports_dynamic_tools": true, "think_efforts": {"support": true, "valid_efforts": ["max", "", 3, "ultra"]}},
+        ]));
+        let models: Vec<Model> = entries.iter().map(Entry::model).collect();
+        assert_eq!(levels(&models[0]), ["off", "low", "high", "max"]);
+        assert_eq!((models[0].context_window, models[0].video), (262_144, true));
+        assert_eq!(models[1].protocol.as_deref(), Some("anthropic"));
+        assert_eq!(levels(&models[1]), ["off", "high"]);
+        assert_eq!((models[2].name.as_str(), models[2].compat.supports_mid_convo_tool_additions), ("Kimi K3", true));
+        assert_eq!(levels(&models[2]), ["max"]);
+        assert_eq!(entries[2].efforts, ["max", "ultra"]);
+    }
+
+    #[test]
+    fn entries_that_make_no_sense_are_skipped_and_the_rest_stays() {
+        let entries = read(json!([
+            "text", 5, null, {}, {"id": 7}, {"id": ""}, {"id": "a b"}, {"id": "esc\u{1b}[2J"}, {"id": "x".repeat(200)},
+            {"id": "zero", "context_length": 0}, {"id": "negative", "context_length": -5}, {"id": "word", "context_length": "8k"},
+            {"id": "huge", "context_length": 1e300},
+            {"id": "new-model", "context_length": 4096, "supports_thinking_type": "sometimes", "supports_image_in": false},
+            {"id": "new-model", "context_length": 9999},
+            {"id": "k3"},
+        ]));
+        let ids: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
+        assert_eq!(ids, ["new-model", "k3"]);
+        let new = entries[0].model();
+        assert_eq!((new.context_window, new.max_tokens, new.reasoning), (4096, 4096, false));
+        assert_eq!((new.input, new.cost), (vec!["text"], Prices::default()));
+        let k3 = entries[1].model();
+        assert_eq!((k3.context_window, k3.reasoning), (262_144, true));
+    }
+
+    #[test]
+    fn a_window_counts_however_its_number_is_written() {
+        let body = r#"[{"id":"a","context_length":262144.0},{"id":"b","context_length":"262144"},{"id":"c","context_length":2.62144e5},
+            {"id":"d","context_length":0.5},{"id":"e","context_length":"1e300"},{"id":"f","context_length":"NaN"},{"id":"g","context_length":true}]"#;
+        let windows: Vec<_> =
+            parse(body.as_bytes()).unwrap().into_iter().map(|entry| (entry.id, entry.window)).collect();
+        assert_eq!(windows, ["a", "b", "c"].map(|id| (id.to_owned(), 262_144)));
+    }
+
+    #[test]
+    fn a_hostile_name_is_a_short_plain_line() {
+        let name = format!("Fancy\u{1b}]0;title\u{7}\n\u{202e}{}", "n".repeat(10_000_000));
+        let entries = read(json!([{"id": "a", "context_length": 5000, "display_name": name}]));
+        assert!(entries[0].name.starts_with("Fancy ]0;title n") && entries[0].name.chars().count() <= 61);
+    }
+
+    #[test]
+    fn an_answer_without_models_is_an_error_and_no_empty_catalog() {
+        for body in ["", "<html>", "{}", "[]", r#"{"data": []}"#, r#"{"data": {"id": "k3"}}"#, r#"[{"id": ""}]"#] {
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
+        }
+        assert_eq!(parse(br#"[{"id": "k3"}]"#).unwrap().len(), 1, "a bare list is taken");
+    }
+
+    #[test]
+    fn wishes_change_windows_and_never_let_an_answer_outgrow_them() {
+        let settings: Settings = serde_json::from_value(
+            json!({"model": {"maxTokens": 50_000}, "models": {"k3": {"contextWindow": 20_000}}}),
+        )
+        .unwrap();
+        let models = with_overrides(fallback(), &settings, Some("Image_In"));
+        let k3 = models.iter().find(|model| model.id == "k3").unwrap();
+        assert_eq!((k3.context_window, k3.max_tokens, k3.reasoning), (20_000, 20_000, false));
+        let other = models.iter().find(|model| model.id == "kimi-for-coding").unwrap();
+        assert_eq!((other.context_window, other.max_tokens), (262_144, 50_000));
+    }
+}

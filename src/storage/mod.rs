@@ -1,0 +1,5 @@
+//! Files that several processes share: private files, directory locks and leases.
+
+pub mod dir_lock;
+pub mod lease;
+pub mod private_file;
