@@ -1,5 +1,5 @@
 /**
- * How Pi stays signed in (pi-extension §2.5): keys, the login, and a login that another program left here.
+ * How Pi stays signed in (docs/pi-contract.md#native-provider): keys, the login, and a login that another program left here.
  *
  * Pi keeps the credential and asks for a new one in good time; what that takes – locks, files, one refresh per machine – is the
  * addon's business.

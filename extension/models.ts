@@ -1,6 +1,6 @@
 /**
  * The list of models that Pi sees: at once and offline from the last catalog, replaced when the service has answered
- * (pi-extension §2.5, §2.6).
+ * (docs/pi-contract.md#native-provider).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
 import { defer } from "./lazy.ts";
@@ -11,7 +11,7 @@ export const API_ID = "kimi-code-native";
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 
-/** Largest image that Pi sends unresized, as its own table has it (pi-extension §2.9). */
+/** Largest image that Pi sends unresized, as its own table has it (docs/pi-contract.md#model-table). */
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 export class ModelList {

@@ -1,6 +1,6 @@
 /**
  * The provider that Pi sees: id `kimi-coding` in Pi's native form, with a private api id, because reusing a built-in one would
- * take over every provider that uses it (pi-extension §2.4).
+ * take over every provider that uses it (docs/pi-contract.md#choosing-the-implementation).
  */
 import type {
   AssistantMessageEventStream,

@@ -2,8 +2,8 @@
  * Finds the addon and loads it.
  *
  * Written by hand because the generated loader of napi-rs fails inside the Bun-compiled Pi and under pnpm: a bare
- * `require("package")` does not resolve there, a path does (pi-extension §1.5). Nothing here throws; the caller gets an
- * addon of exactly our version, or a text that says what is wrong and how to repair it.
+ * `require("package")` does not resolve there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the
+ * caller gets an addon of exactly our version, or a text that says what is wrong and how to repair it.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -1,7 +1,7 @@
 /**
  * A copy of the addon under a name of its own, for the two cases in which the installed file itself cannot be loaded: on Windows,
  * where a loaded file can neither be replaced nor removed, and after an update, when the process still holds the old
- * file of the same path (pi-extension §1.4).
+ * file of the same path (docs/pi-contract.md#addon-lifetime).
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";

@@ -1,6 +1,6 @@
 /**
  * The one live message of a turn: content ops of the addon change its blocks in place, and Pi's events about it leave
- * (pi-extension §3).
+ * (docs/pi-contract.md#events).
  */
 import type {
   AssistantMessage,

@@ -1,9 +1,9 @@
 /**
  * Takes images and videos out of a context before it becomes JSON text.
  *
- * Megabytes of base64 inside JSON freeze the event loop for tens of milliseconds, beside it they cost little (napi-stack §3.4),
- * and nothing at all from the second turn on: then only the handle that the addon gave out for the first one is passed.
- * A handle belongs to one object of the history and to the very text that this object held.
+ * Megabytes of base64 inside JSON freeze the event loop for tens of milliseconds, beside it they cost little
+ * (docs/architecture.md#media-beside-the-text), and nothing at all from the second turn on: then only the handle that the addon
+ * gave out for the first one is passed. A handle belongs to one object of the history and to the very text that this object held.
  */
 import type { TranscriptContext } from "@earendil-works/pi-ai";
 import type { Addon, MediaHandle } from "../native/addon.ts";

@@ -2,8 +2,9 @@
  * Tells the person what a turn waits for: a retry that is due in some seconds, a service that has gone quiet,
  * files on their way.
  *
- * Pi offers a status line to extensions (pi-extension §4.3). Every turn writes under a key of its own, because several run side
- * by side; without a screen (print, JSON) Pi ignores it. A status must never cost a turn, so nothing here throws.
+ * Pi offers a status line to extensions (docs/pi-contract.md#status-line). Every turn writes under a key of its own, because
+ * several run side by side; without a screen (print, JSON) Pi ignores it. A status must never cost a turn, so nothing here
+ * throws.
  */
 
 /** What we need of Pi's `ctx.ui`. */

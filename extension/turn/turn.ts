@@ -1,5 +1,5 @@
 /**
- * One turn: frames of the addon → Pi's events (pi-extension §3), with the hooks of whoever asked in their places.
+ * One turn: frames of the addon → Pi's events (docs/pi-contract.md#events), with the hooks of whoever asked in their places.
  *
  * `start` comes after `onResponse`, nothing overtakes a hook, and exactly one terminal event leaves, whatever a hook, the addon or
  * the consumer does. What an answer is made of: assistant-message.ts.

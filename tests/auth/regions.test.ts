@@ -11,7 +11,7 @@ import { runPi } from "../support/pi.ts";
 
 const REGIONS = ["mainland-cn", "global"] as const;
 const other = (region: RegionId): RegionId => (region === "global" ? "mainland-cn" : "global");
-/** File names by kimi-code-2.1 §2.1. */
+/** File names of the official client (docs/protocol.md#credential-scopes). */
 const SLOT = { "mainland-cn": "kimi-code", global: "kimi-code-env-0e4f99c69cc27850" } as const;
 
 const addon = loadedAddon();

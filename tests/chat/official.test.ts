@@ -1,4 +1,4 @@
-/** Our bodies beside captured ones of the official client 2.1.0, member by member (kimi-code-2.1 §6). */
+/** Our bodies beside captured ones of the official client 2.1.0, member by member (docs/protocol.md#openai-dialect). */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

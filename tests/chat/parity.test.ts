@@ -36,7 +36,7 @@ const common = {
   maxTokens: 131_072,
 };
 
-/** What Pi 1.5.2 knows of this model (pi-extension §2.9). */
+/** What Pi 1.5.2 knows of this model (docs/pi-contract.md#model-table). */
 const openaiCompat = {
   supportsStrictMode: false,
   supportsStore: false,

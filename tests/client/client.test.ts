@@ -278,7 +278,7 @@ describe("failures", () => {
     }
   });
 
-  /** Protocol reference §6.4, §7.2: both dialects take addresses. */
+  /** Both dialects take addresses (docs/protocol.md#messages, docs/protocol.md#messages-body). */
   test("the web address of an image is passed on as it is", async () => {
     const url = "https://example.com/a.png";
     const messages = [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] as const;

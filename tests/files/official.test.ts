@@ -1,4 +1,7 @@
-/** Our uploads beside captured ones of the official client 2.1.0: a pasted image and a film from disk (kimi-code-2.1 §7). */
+/**
+ * Our uploads beside captured ones of the official client 2.1.0: a pasted image and a film from disk
+ * (docs/protocol.md#upload-request).
+ */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { extname, join } from "node:path";

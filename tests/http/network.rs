@@ -93,7 +93,7 @@ async fn no_proxy_means_direct() {
     assert_eq!(proxy.seen(), [""; 0]);
 }
 
-/// Protocol reference §13, case 70.
+/// The loopback is reached directly (docs/protocol.md#proxies-and-loopback).
 #[tokio::test]
 async fn the_loopback_is_always_direct() {
     let origin = origin("", b"hello").await;

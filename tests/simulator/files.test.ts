@@ -1,4 +1,4 @@
-// The simulated Files API and who may refer to its files (protocol reference §8).
+// The simulated Files API and who may refer to its files (docs/protocol.md#files-api).
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";

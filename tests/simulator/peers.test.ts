@@ -46,7 +46,7 @@ describe("the openai SDK", () => {
     const [made] = choice?.message.tool_calls ?? [];
     assert.ok(made?.type === "function");
     assert.deepEqual(JSON.parse(made.function.arguments), { at: [1, 2] });
-    // The SDK does not know reasoning; whoever thinks has to give it back (protocol reference §6.4).
+    // The SDK does not know reasoning; whoever thinks has to give it back (docs/protocol.md#reasoning-replay).
     const answered = {
       role: "assistant",
       content: choice?.message.content,

@@ -1,4 +1,4 @@
-// Moonshot's JSON Schema subset, rule by rule (protocol reference §6.5, kimi-code-2.1 §6.4).
+// Moonshot's JSON Schema subset, rule by rule (docs/protocol.md#tool-schema-subset).
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -1,4 +1,4 @@
-// The simulator held against the protocol reference: what it streams, how it breaks, what it remembers.
+// The simulator held against docs/protocol.md: what it streams, how it breaks, what it remembers.
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
@@ -52,7 +52,7 @@ const VERBATIM = [
   "B9",
 ];
 
-describe("transcripts of the reference", () => {
+describe("transcripts", () => {
   for (const name of VERBATIM) {
     test(`${name} arrives byte for byte when the prompt asks for it`, async () => {
       const send = name.startsWith("A") ? chat : messages;

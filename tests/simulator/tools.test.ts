@@ -1,4 +1,4 @@
-// Search, fetch and data sources of the simulated service, as protocol reference §9 and the captures have them.
+// Search, fetch and data sources of the simulated service, as docs/protocol.md#plan-tools has them.
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";

@@ -1,4 +1,5 @@
-// What the service refuses and what it lets pass, in both dialects (protocol reference §6, §7, §11.1, Appendix D).
+// What the service refuses and what it lets pass, in both dialects (docs/protocol.md#chat-body, docs/protocol.md#messages-body,
+// docs/protocol.md#error-bodies).
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
