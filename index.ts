@@ -6,14 +6,27 @@
 export { default, KimiCode, type PiExtension } from "./extension/pi.ts";
 
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
-export * from "./extension/client/errors.ts";
+export {
+  type Cancellable,
+  type Failure,
+  KIMI_ERROR_CODES,
+  KimiAbortError,
+  KimiAddonError,
+  KimiAuthError,
+  KimiConnectionError,
+  KimiError,
+  kimiError,
+  type KimiErrorCode,
+  KimiLimitError,
+  KimiRequestError,
+  KimiServerError,
+  type ServiceCallOptions,
+} from "./extension/client/errors.ts";
 export * from "./extension/client/kimi.ts";
-export type { Cancellable } from "./extension/client/asking.ts";
 export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./extension/client/files.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
 export type * from "./extension/client/options.ts";
-export type { ServiceCallOptions } from "./extension/client/services.ts";
 export type {
   DatasourceAnswer,
   DatasourceRequest,
@@ -22,5 +35,5 @@ export type {
   SearchAnswer,
   SearchResult,
 } from "./extension/services.ts";
-export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
+export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/queries.ts";
 export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";

@@ -2,8 +2,9 @@
  * Signing in with Kimi Code inside Pi: a login that is already on the machine, or the device flow. Loaded when somebody signs in.
  */
 import type { Provider } from "@earendil-works/pi-ai";
-import { type OAuthCredential, parsed, request, type Who } from "./auth.ts";
-import type { Addon } from "./native.ts";
+import type { OAuthCredential } from "./credential.ts";
+import type { Addon } from "./native/addon.ts";
+import { type Caller, parseAnswer, requestText } from "./native/call.ts";
 
 type Interaction = Parameters<NonNullable<Provider["auth"]["oauth"]>["login"]>[0];
 
@@ -19,26 +20,26 @@ const REGIONS = [
 ] as const;
 
 /** Signs in; the result is for Pi to keep. */
-export async function login(addon: Addon, who: Who, interaction: Interaction): Promise<OAuthCredential> {
-  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(who)));
+export async function login(addon: Addon, caller: Caller, interaction: Interaction): Promise<OAuthCredential> {
+  const options = parseAnswer<{ ask: boolean; region?: string | null }>(addon.loginOptions(requestText(caller)));
   const region = options.ask
     ? await interaction.prompt({ type: "select", message: "Which Kimi account is yours?", options: REGIONS })
     : (options.region ?? undefined);
-  const asked = request(who, region === undefined ? {} : { region });
+  const request = requestText(caller, region === undefined ? {} : { region });
   // A login that cannot be reused is no obstacle: a new one is what was asked for.
-  const reused = JSON.parse(await addon.reuseLogin(asked)) as { credential?: OAuthCredential };
+  const reused = JSON.parse(await addon.reuseLogin(request)) as { credential?: OAuthCredential };
   interaction.signal.throwIfAborted();
   if (reused.credential !== undefined) {
     interaction.notify({ type: "progress", message: "Using the Kimi Code login that is already on this machine." });
     return reused.credential;
   }
-  return signIn(addon, asked, interaction);
+  return signIn(addon, request, interaction);
 }
 
-function signIn(addon: Addon, asked: string, interaction: Interaction): Promise<OAuthCredential> {
+function signIn(addon: Addon, request: string, interaction: Interaction): Promise<OAuthCredential> {
   const { signal } = interaction;
   return new Promise((resolve, reject) => {
-    const handle = addon.startLogin(asked, (text) => {
+    const handle = addon.startLogin(request, (text) => {
       const step = JSON.parse(text) as Step;
       if (step.type === "code") {
         const { userCode, url, intervalSeconds, expiresInSeconds } = step;

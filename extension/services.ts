@@ -4,8 +4,8 @@
  * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
  * person as it stands.
  */
-import { environment, type Host, Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
+import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
+import type { Addon } from "./native/addon.ts";
 
 export interface SearchResult {
   title: string;
@@ -16,7 +16,7 @@ export interface SearchResult {
   snippet: string;
 }
 
-interface Answer {
+interface ServiceAnswer {
   /** What the service says, as a model should read it; the beginning of it where there is a limit. */
   text: string;
   /** Whole length in lines and in bytes of UTF-8. */
@@ -31,13 +31,13 @@ interface Answer {
   fullOutputPath?: string;
 }
 
-export interface SearchAnswer extends Answer {
+export interface SearchAnswer extends ServiceAnswer {
   /** All results; with a limit, the first ones in short. */
   results: SearchResult[];
   total: number;
 }
 
-export type FetchAnswer = Answer;
+export type FetchAnswer = ServiceAnswer;
 
 export interface ReturnedFile {
   name: string;
@@ -49,7 +49,7 @@ export interface ReturnedFile {
   skipped?: string;
 }
 
-export interface DatasourceAnswer extends Answer {
+export interface DatasourceAnswer extends ServiceAnswer {
   files?: ReturnedFile[];
   /** What Moonshot's support asks for. */
   requestId?: string;
@@ -88,7 +88,7 @@ export class KimiServiceError extends Error {
   readonly retryAfterMs: number | undefined;
   readonly requestId: string | undefined;
 
-  constructor(failure: Failure) {
+  constructor(failure: ServiceFailure) {
     super(failure.message);
     this.code = failure.code;
     this.status = failure.status ?? undefined;
@@ -97,7 +97,7 @@ export class KimiServiceError extends Error {
   }
 }
 
-interface Failure {
+interface ServiceFailure {
   ok: false;
   code: string;
   message: string;
@@ -109,12 +109,12 @@ interface Failure {
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
-  readonly #surroundings: Surroundings;
+  readonly #extensionEnvironment: ExtensionEnvironment;
 
-  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
+  constructor(addon: Addon, host: Host, extensionEnvironment = new ExtensionEnvironment()) {
     this.#addon = addon;
     this.#host = host;
-    this.#surroundings = surroundings;
+    this.#extensionEnvironment = extensionEnvironment;
   }
 
   /** Searches the web. */
@@ -137,9 +137,9 @@ export class KimiServices {
     return JSON.parse(this.#addon.dataSources()) as [string, string][];
   }
 
-  async #call<T extends Answer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
+  async #call<T extends ServiceAnswer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
     const request = JSON.stringify({
-      environment: environment(this.#surroundings.variables(env)),
+      environment: environment(this.#extensionEnvironment.variables(env)),
       host: this.#host,
       ...options,
       ...task,
@@ -150,8 +150,8 @@ export class KimiServices {
     if (signal?.aborted) abort();
     try {
       const [details, text] = await call.result();
-      const answer = JSON.parse(details) as Failure | (Omit<T, "text"> & { ok: true });
-      if (!answer.ok) throw new KimiServiceError(answer as Failure);
+      const answer = JSON.parse(details) as ServiceFailure | (Omit<T, "text"> & { ok: true });
+      if (!answer.ok) throw new KimiServiceError(answer as ServiceFailure);
       const { ok: _ok, ...members } = answer as Omit<T, "text"> & { ok: true };
       return { ...members, text } as unknown as T;
     } finally {

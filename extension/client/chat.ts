@@ -1,7 +1,7 @@
 /**
  * One answer on its way: iterate over its events, or wait for the whole message.
  *
- * Runs the same turn that Pi runs (stream.ts) and listens in on what the addon says besides, because Pi's events carry an error
+ * Runs the same turn that Pi runs (turn/turn.ts) and listens in on what the addon says besides, because Pi's events carry an error
  * as a text only, while a program wants its code, status and waiting time.
  */
 import type {
@@ -11,9 +11,9 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
-import { type Addon, type Op, OpCode } from "../native.ts";
-import { runTurn } from "../stream.ts";
-import type { TurnOptions } from "../turn-request.ts";
+import { type Addon, type Op, OpCode } from "../native/addon.ts";
+import type { TurnOptions } from "../turn/request.ts";
+import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
 import { type Failure, kimiError } from "./errors.ts";
 import type { AssistantMessage, ToolCall } from "./messages.ts";
@@ -45,7 +45,7 @@ export type ChatEvent =
   | ChatNotice
   | { type: "done"; reason: "stop" | "length" | "toolUse"; message: AssistantMessage };
 
-/** Options of stream.ts, of which only the signal matters here. Written this way because our types must read without Pi. */
+/** Options of turn/turn.ts, of which only the signal matters here. Written this way because our types must read without Pi. */
 interface Options {
   signal?: AbortSignal;
   [option: string]: unknown;

@@ -4,6 +4,8 @@
  * `code` is the stable name. Classes group codes by what a program would do about them; two copies of this package in one process
  * have two sets of classes, but the same codes.
  */
+import { parseAnswer } from "../native/call.ts";
+import { KimiServiceError } from "../services.ts";
 import type { AssistantMessage } from "./messages.ts";
 
 /** Every `code` there is; docs/troubleshooting.md says for each what causes and what cures it. */
@@ -136,3 +138,50 @@ export function kimiError(failure: Failure, options?: ConstructorParameters<type
 
 /** All codes. */
 export const KIMI_ERROR_CODES = Object.keys(CLASSES) as readonly KimiErrorCode[];
+
+/** Stops waiting. The addon's question may go on for some seconds; its answer is dropped. */
+export interface Cancellable {
+  signal?: AbortSignal;
+}
+
+/** The value of an answer (JSON text), or its error. */
+export function answerValue<T>(text: string): T {
+  return parseAnswer<T>(text, (failure) => kimiError(failure as Failure));
+}
+
+/** Waits for an answer. */
+export async function awaitAnswer<T>(answer: Promise<string>, { signal }: Cancellable): Promise<T> {
+  const stopped = new Promise<never>((_resolve, reject) => {
+    const stop = (): void => {
+      reject(kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal?.reason }));
+    };
+    if (signal?.aborted) return stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    const forget = (): void => signal?.removeEventListener("abort", stop);
+    return void answer.then(forget, forget);
+  });
+  return answerValue<T>(await Promise.race([answer, stopped]));
+}
+
+export interface ServiceCallOptions extends Cancellable {
+  /** For the whole call, 180,000 ms if not given. */
+  timeoutMs?: number;
+}
+
+/** Waits for a call; its failure becomes a `KimiError`. */
+export async function awaitServiceCall<T>(call: Promise<T>, { signal }: Cancellable): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    if (!(error instanceof KimiServiceError)) throw error;
+    const { message, status, retryAfterMs, requestId } = error;
+    const failure: Failure = {
+      code: error.code as Failure["code"],
+      message,
+      ...(status === undefined ? {} : { status }),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...(requestId === undefined ? {} : { traceId: requestId }),
+    };
+    throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
+  }
+}

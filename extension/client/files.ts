@@ -3,9 +3,8 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { Addon, FileUpload } from "../native.ts";
-import { type Cancellable, value } from "./asking.ts";
-import { kimiError } from "./errors.ts";
+import type { Addon, FileUpload } from "../native/addon.ts";
+import { answerValue, type Cancellable, kimiError } from "./errors.ts";
 
 /** Path, `file:` URL, or the bytes themselves. */
 export type FileSource = string | URL | Uint8Array | ArrayBuffer | Blob;
@@ -37,19 +36,19 @@ export interface UploadedFile {
 }
 
 /** Bytes copied at once. */
-const PIECE = 1 << 20;
+const CHUNK_BYTES = 1 << 20;
 
-const INTERVAL_MS = 100;
+const PROGRESS_INTERVAL_MS = 100;
 
 /** Made by `new Kimi()`. */
 export class KimiFiles {
   readonly #addon: Addon;
-  readonly #asking: () => object;
+  readonly #context: () => object;
 
   /** @internal */
-  constructor(addon: Addon, asking: () => object) {
+  constructor(addon: Addon, context: () => object) {
     this.#addon = addon;
-    this.#asking = asking;
+    this.#context = context;
   }
 
   /**
@@ -61,7 +60,7 @@ export class KimiFiles {
     const isPath = typeof file === "string" || file instanceof URL;
     const mimeType = options.mimeType ?? (file instanceof Blob ? file.type : "");
     const path = isPath ? { path: file instanceof URL ? fileURLToPath(file) : file } : {};
-    const request = JSON.stringify({ ...this.#asking(), ...path, purpose, mimeType, again });
+    const request = JSON.stringify({ ...this.#context(), ...path, purpose, mimeType, again });
     const call = this.#addon.fileUpload(request);
     const abort = (): void => call.cancel();
     signal?.addEventListener("abort", abort, { once: true });
@@ -69,7 +68,7 @@ export class KimiFiles {
     const watch = new Watch(call, onProgress);
     try {
       if (!isPath) await append(call, file, signal);
-      const uploaded = value<UploadedFile>(await call.result());
+      const uploaded = answerValue<UploadedFile>(await call.result());
       watch.end(uploaded);
       return uploaded;
     } catch (error) {
@@ -94,9 +93,9 @@ async function append(call: FileUpload, file: Uint8Array | ArrayBuffer | Blob, s
     }
   }
   const bytes = file instanceof ArrayBuffer ? new Uint8Array(file) : file;
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    if (signal?.aborted || !call.append(bytes.subarray(at, at + PIECE))) return;
-    if (at + PIECE < bytes.length) await nextTurn();
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    if (signal?.aborted || !call.append(bytes.subarray(at, at + CHUNK_BYTES))) return;
+    if (at + CHUNK_BYTES < bytes.length) await nextTurn();
   }
 }
 
@@ -112,7 +111,7 @@ class Watch {
   constructor(call: FileUpload, tell: UploadOptions["onProgress"]) {
     this.#call = call;
     this.#tell = tell;
-    if (tell !== undefined) this.#timer = setInterval(() => this.#look(), INTERVAL_MS);
+    if (tell !== undefined) this.#timer = setInterval(() => this.#look(), PROGRESS_INTERVAL_MS);
   }
 
   /** Says that all of it is there. */

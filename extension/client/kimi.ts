@@ -2,10 +2,11 @@
  * Kimi Code for any Node program: the addon without Pi around it.
  */
 import { environment, host } from "../environment.ts";
-import type { Profile, Quota } from "../facts.ts";
-import { loadAddon } from "../loader.ts";
-import type { Addon } from "../native.ts";
 import { API_ID, PROVIDER_ID } from "../models.ts";
+import type { Addon } from "../native/addon.ts";
+import { loadAddon } from "../native/loader.ts";
+import { settingsVariable } from "../overrides.ts";
+import type { Profile, Quota } from "../queries.ts";
 import {
   type DatasourceAnswer,
   type DatasourceRequest,
@@ -14,13 +15,17 @@ import {
   type SearchAnswer,
   type ServiceOptions,
 } from "../services.ts";
-import { type ServiceCallOptions, served } from "./services.ts";
-import { settingsVariable } from "../overrides.ts";
-import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
+import {
+  answerValue,
+  awaitAnswer,
+  awaitServiceCall,
+  type Cancellable,
+  KimiAddonError,
+  type ServiceCallOptions,
+} from "./errors.ts";
 import { KimiFiles } from "./files.ts";
-import { KimiAddonError } from "./errors.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "./messages.ts";
 import type { ChatOptions, ChatRequest, KimiModel, KimiOptions } from "./options.ts";
@@ -42,12 +47,12 @@ export class Kimi {
     this.#addon = loaded.addon;
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
-    const asking = (): object => ({
+    const uploadContext = (): object => ({
       ...this.#account(),
       ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
       ...(options.headers === undefined ? {} : { headers: options.headers }),
     });
-    this.files = new KimiFiles(this.#addon, asking);
+    this.files = new KimiFiles(this.#addon, uploadContext);
   }
 
   /**
@@ -75,33 +80,33 @@ export class Kimi {
 
   /** The models of this account, asked of the service; chats know them from then on. */
   async models(options: Cancellable = {}): Promise<KimiModel[]> {
-    await answered<object>(this.#addon.refreshModels(this.#question()), options);
+    await awaitAnswer<object>(this.#addon.refreshModels(this.#queryRequest()), options);
     return this.#knownModels();
   }
 
   /** How much of the plan's quota is used, window by window. */
   usage(options: Cancellable = {}): Promise<Quota> {
-    return answered<Quota>(this.#addon.usage(this.#question(), 0), options);
+    return awaitAnswer<Quota>(this.#addon.usage(this.#queryRequest(), 0), options);
   }
 
   /** Whose account it is, and its plan. */
   account(options: Cancellable = {}): Promise<Profile> {
-    return answered<Profile>(this.#addon.profile(this.#question()), options);
+    return awaitAnswer<Profile>(this.#addon.profile(this.#queryRequest()), options);
   }
 
   /** Searches the web. Needs a login; a key is not enough. */
   search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
-    return served(this.#services.search(query, this.#serviceOptions(options)), options);
+    return awaitServiceCall(this.#services.search(query, this.#serviceOptions(options)), options);
   }
 
   /** A web page as Markdown, fetched by the service. Needs a login. */
   fetch(url: string, options: ServiceCallOptions = {}): Promise<FetchAnswer> {
-    return served(this.#services.fetch(url, this.#serviceOptions(options)), options);
+    return awaitServiceCall(this.#services.fetch(url, this.#serviceOptions(options)), options);
   }
 
   /** Asks one of `datasources()`, or for its documentation where the request names no `api`. Needs a login. */
   datasource(request: DatasourceRequest, options: ServiceCallOptions = {}): Promise<DatasourceAnswer> {
-    return served(this.#services.datasource(request, this.#serviceOptions(options)), options);
+    return awaitServiceCall(this.#services.datasource(request, this.#serviceOptions(options)), options);
   }
 
   /** Names of the data sources, and what they hold. */
@@ -130,10 +135,10 @@ export class Kimi {
 
   /** The last list that the service sent, else the one we came with. Only looks at files. */
   #knownModels(): KimiModel[] {
-    return value<{ models: KimiModel[] }>(this.#addon.models(this.#question())).models;
+    return answerValue<{ models: KimiModel[] }>(this.#addon.models(this.#queryRequest())).models;
   }
 
-  #question(): string {
+  #queryRequest(): string {
     const { apiKey } = this.#options;
     return JSON.stringify({ ...this.#account(), ...(apiKey === undefined ? {} : { apiKey }) });
   }

@@ -1,8 +1,8 @@
 /**
  * Signing in without Pi: the device flow, whose result the addon keeps where Pi and the official client look for it too.
  */
-import type { Addon } from "../native.ts";
-import { type KimiErrorCode, kimiError } from "./errors.ts";
+import type { Addon } from "../native/addon.ts";
+import { kimiError, type KimiErrorCode } from "./errors.ts";
 
 /** What a person has to do: open `url` and confirm `userCode`. */
 export interface LoginCode {
@@ -32,8 +32,8 @@ type Step =
 export function login(addon: Addon, request: object, options: LoginOptions): Promise<void> {
   const { onCode, onProgress, region, signal } = options;
   return new Promise((resolve, reject) => {
-    const asked = JSON.stringify({ ...request, ...(region === undefined ? {} : { region }) });
-    const handle = addon.startLogin(asked, (text) => {
+    const loginRequest = JSON.stringify({ ...request, ...(region === undefined ? {} : { region }) });
+    const handle = addon.startLogin(loginRequest, (text) => {
       const step = JSON.parse(text) as Step;
       try {
         if (step.type === "code") {

@@ -24,7 +24,7 @@ export interface ImageUrlPart {
   image_url: { url: string };
 }
 
-/** A film. The URL as for an image. */
+/** A video. The URL as for an image. */
 export interface VideoUrlPart {
   type: "video_url";
   video_url: { url: string };
