@@ -45,6 +45,8 @@ pub mod logging;
 #[forbid(unsafe_code)]
 pub mod models;
 #[forbid(unsafe_code)]
+pub mod plan;
+#[forbid(unsafe_code)]
 pub mod process_state;
 #[forbid(unsafe_code)]
 pub mod services;
