@@ -93,7 +93,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
-            let listing = matters.then(|| models::known(&environment, &kimi.config, passed.as_deref()));
+            let listing = matters.then(|| models::known(&kimi.process, &environment, &kimi.config, passed.as_deref()));
             let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
             Ok((kimi, entry.map(|entry| entry.video)))
         })
