@@ -102,15 +102,6 @@ export interface Credential {
   baseUrl?: string;
 }
 
-export class FactsError extends Error {
-  readonly code: string;
-
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
 export class AddonQueries {
   readonly #addon: Addon;
   readonly #host: Host;
