@@ -6,6 +6,7 @@
  */
 import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
+import type { AddonFailure } from "./native/call.ts";
 
 export interface SearchResult {
   title: string;
@@ -91,19 +92,14 @@ export class KimiServiceError extends Error {
   constructor(failure: ServiceFailure) {
     super(failure.message);
     this.code = failure.code;
-    this.status = failure.status ?? undefined;
-    this.retryAfterMs = failure.retryAfterMs ?? undefined;
-    this.requestId = failure.requestId ?? undefined;
+    this.status = failure.status;
+    this.retryAfterMs = failure.retryAfterMs;
+    this.requestId = failure.traceId;
   }
 }
 
-interface ServiceFailure {
+interface ServiceFailure extends AddonFailure {
   ok: false;
-  code: string;
-  message: string;
-  status?: number | null;
-  retryAfterMs?: number | null;
-  requestId?: string | null;
 }
 
 export class KimiServices {

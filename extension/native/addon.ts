@@ -54,7 +54,7 @@ export interface MediaHandle {
 export interface ServiceCall {
   /**
    * Runs the call, once: `[details, text]`. `details` is JSON, `{ok: true, …}` or
-   * `{ok: false, code, message, status?, retryAfterMs?, requestId?}`. Never rejects for a failed request.
+   * `{ok: false, code, message, status?, retryAfterMs?, traceId?}`. Never rejects for a failed request.
    */
   result(): Promise<[details: string, text: string]>;
   /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */

@@ -7,6 +7,12 @@ import { environment, type ExtensionEnvironment, type Host } from "../environmen
 export interface AddonFailure {
   code: string;
   message: string;
+  /** HTTP status, where there was one. */
+  status?: number;
+  /** How long the service asked to wait. */
+  retryAfterMs?: number;
+  /** What Moonshot's support asks for. */
+  traceId?: string;
 }
 
 /** A failed call. */

@@ -18,7 +18,7 @@ async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = Config::from_environment(&Environment::new(variables), None)?;
     let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
-    let failed = |error: reqwest::Error| Error::from_reqwest(&error, Phase::Headers);
+    let failed = |error: reqwest::Error| Error::from_reqwest(error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
 }
 
