@@ -16,6 +16,7 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::error::{defect, with_error};
 use super::js_string::utf8;
 use super::media;
 use super::media::MediaHandle;
@@ -23,7 +24,6 @@ use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::turn::{BufferPool, Chunk, TurnChannels, TurnRequest, failure, run};
-use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, see `extension/native.ts`.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -108,16 +108,15 @@ pub fn start_turn(
 async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnChannels) {
     let request: TurnRequest = match read(&request) {
         Ok(request) => request,
-        Err(error) => return line.frames.send(failure(&error)),
+        Err(error) => return line.frames.send(failure(error)),
     };
     let context = match utf8(context).await {
         Ok(context) => context,
-        Err(error) => return line.frames.send(failure(&error)),
+        Err(error) => return line.frames.send(failure(error)),
     };
     let mut spare = line.frames.spare();
     if AssertUnwindSafe(run(request, context, media, line)).catch_unwind().await.is_err() {
-        let error = Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the turn was ended");
-        spare.send(failure(&error));
+        spare.send(failure(defect("turn")));
     }
 }
 
@@ -143,6 +142,6 @@ fn js_op(op: Op) -> JsOp {
         Op::End { index, kind: block, verdict } => (kind(30, block), at(index), verdict.into(), None),
         Op::Amend { index, members } => (40, at(index), members.into(), None),
         Op::Done(text) => (100, 0, text.into(), None),
-        Op::Failed(text) => (101, 0, text.into(), None),
+        Op::Failed { error, summary } => (101, 0, with_error(summary, &error).into(), None),
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -64,9 +64,12 @@ pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut l
 }
 
 /// The terminal op for a turn that never got to run, or whose task panicked.
-pub fn failure(error: &Error) -> Op {
-    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(RetryOutcome::Open) });
-    Op::Failed(failure.to_string())
+pub fn failure(error: Error) -> Op {
+    failed(error, RetryOutcome::Open, json!({}))
+}
+
+fn failed(error: Error, outcome: RetryOutcome, summary: Value) -> Op {
+    Op::Failed { error: Box::new(Error { message: error.message_for_pi(outcome), ..error }), summary }
 }
 
 struct Turn {
@@ -193,19 +196,7 @@ impl Turn {
             ),
             Err(error) => {
                 tracing::debug!(code = error.kind.code(), %error, "turn failed");
-                let mut failure = self.blocks.summary(None, "", &request.model.id);
-                failure["code"] = error.kind.code().into();
-                failure["message"] = error.message_for_pi(self.retry_outcome).into();
-                if let Some(status) = error.status {
-                    failure["status"] = status.into();
-                }
-                if let Some(wait) = error.retry_after {
-                    failure["retryAfterMs"] = (wait.as_millis() as u64).into();
-                }
-                if let Some(trace_id) = error.trace_id {
-                    failure["traceId"] = trace_id.into();
-                }
-                Op::Failed(failure.to_string())
+                failed(error, self.retry_outcome, self.blocks.summary(None, "", &request.model.id))
             }
         };
         frames.send(op);
