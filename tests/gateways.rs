@@ -1,5 +1,5 @@
-//! What stands between us and the service takes liberties: every form here was seen from some gateway or follows from how its
-//! language writes JSON. Each is read whole and byte by byte.
+//! Liberties that gateways take with the protocol: each form was seen from some gateway or follows from how its language writes
+//! JSON. Each is read whole and byte by byte.
 
 #[path = "support/stream.rs"]
 mod stream;
@@ -69,7 +69,7 @@ fn calls_that_share_an_index_are_told_apart_by_their_ids() {
     assert_eq!(seen.join("\n").replace("0 end\n", ""), A_AND_B.join("\n").replace("0 end\n", ""));
 }
 
-/// Rule 8 of protocol reference §6.6: equal names are repeats.
+/// Equal names are repeats (docs/protocol.md#tool-call-fragments).
 #[test]
 fn id_and_name_in_every_piece_are_repeats() {
     let seen = calls(&[
@@ -198,7 +198,7 @@ fn an_emoji_cut_between_two_deltas_is_whole_again() {
     assert_eq!(seen[1], "0 + a👋b");
 }
 
-/// Protocol reference §6.7: the top level is preferred, and the last report wins, as a whole.
+/// The top level is preferred, and the last report wins, as a whole (docs/protocol.md#chat-usage).
 #[test]
 fn two_reports_of_usage_are_never_mixed() {
     let beside = r#"{"choices":[{"finish_reason":"stop","usage":{"prompt_tokens":8,"completion_tokens":9,"cached_tokens":8}}],"usage":{"prompt_tokens":5,"completion_tokens":6}}"#;
@@ -210,7 +210,7 @@ fn two_reports_of_usage_are_never_mixed() {
     assert_eq!(usage(OpenAi, &[first, r#"{"choices":[],"usage":{}}"#]), "usage 5 9 3 0 17");
 }
 
-/// Protocol reference §7.3: members are replaced one by one, and what is uncached follows from all of them.
+/// Members are replaced one by one, and what is uncached follows from all of them (docs/protocol.md#messages-usage).
 #[test]
 fn a_total_prompt_beside_cached_tokens_is_not_counted_twice() {
     let start = r#"{"type":"message_start","message":{"usage":{"prompt_tokens":100,"cached_tokens":40}}}"#;

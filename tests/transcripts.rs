@@ -1,5 +1,5 @@
-//! Every transcript of the protocol reference, Appendix A and B, and every hard case of its §13 (37–60): bytes in, events out,
-//! whole and split at every byte.
+//! Replays every transcript of the simulator and the hard cases beside them: bytes in, events out, whole and split at every byte.
+//! What the service sends: docs/protocol.md#chat-events and docs/protocol.md#messages-events.
 
 #[path = "support/stream.rs"]
 mod stream;
@@ -50,7 +50,7 @@ fn a1_text_with_usage_in_a_chunk_of_its_own() {
     transcript("A1", &["0 start Text", "0 + pong", "0 end", "done Stop (stop)", "usage 5 1 0 0 6"]);
 }
 
-/// §13, case 37: usage in `choices[0]`, cached tokens at its top level.
+/// Usage in `choices[0]`, cached tokens at its top level.
 #[test]
 fn a2_thinking_text_and_the_services_own_usage() {
     transcript(
@@ -88,7 +88,6 @@ fn a3_thinking_text_and_a_tool_call() {
     );
 }
 
-/// §13, case 40.
 #[test]
 fn a4_parallel_calls_whose_pieces_alternate() {
     transcript(
@@ -108,7 +107,6 @@ fn a4_parallel_calls_whose_pieces_alternate() {
     );
 }
 
-/// §13, case 39.
 #[test]
 fn a5_a_name_that_comes_after_its_arguments() {
     transcript(
@@ -123,7 +121,6 @@ fn a5_a_name_that_comes_after_its_arguments() {
     );
 }
 
-/// §13, case 39.
 #[test]
 fn a6_everything_in_one_chunk_with_the_finish_reason() {
     transcript(
@@ -138,7 +135,6 @@ fn a6_everything_in_one_chunk_with_the_finish_reason() {
     );
 }
 
-/// §13, case 39.
 #[test]
 fn a7_a_call_without_index_and_id() {
     transcript(
@@ -153,7 +149,6 @@ fn a7_a_call_without_index_and_id() {
     );
 }
 
-/// §13, case 38.
 #[test]
 fn a8_reasoning_that_is_there_but_empty() {
     transcript(
@@ -167,13 +162,11 @@ fn a9_a_budget_that_ends_while_thinking() {
     transcript("A9", &[THINKING, "0 + Long thoughts", "0 end", "done Length (length)", "usage 20 128 0 0 148"]);
 }
 
-/// §13, case 46.
 #[test]
 fn a10_the_placeholder_leaves_no_trace() {
     transcript("A10", &[THINKING, "0 + Hmm.", "0 end", "done Stop (stop)", "usage 9 4 0 0 13"]);
 }
 
-/// §13, case 46.
 #[test]
 fn a10b_text_that_merely_starts_like_the_placeholder() {
     let text = String::from_utf8(file("simulator/transcripts/A10.sse")).unwrap();
@@ -195,7 +188,6 @@ fn a10b_text_that_merely_starts_like_the_placeholder() {
     );
 }
 
-/// §13, case 45.
 #[test]
 fn a11_an_error_in_the_middle_keeps_what_came_before() {
     transcript(
@@ -210,13 +202,11 @@ fn a11_an_error_in_the_middle_keeps_what_came_before() {
     );
 }
 
-/// §13, case 42.
 #[test]
 fn a12a_an_empty_stream_is_no_answer() {
     transcript("A12a", &["failed truncated: Stream ended without finish_reason", "usage 0 0 0 0 0"]);
 }
 
-/// §13, case 43.
 #[test]
 fn a12b_a_broken_frame_is_named() {
     let text = outcome(OpenAi, &[&file("simulator/transcripts/A12b.sse")]);
@@ -224,7 +214,7 @@ fn a12b_a_broken_frame_is_named() {
     assert!(text[0].ends_with("{this is not json}"));
 }
 
-/// §13, case 44: the connection ends after any byte of any transcript.
+/// The connection ends after any byte of a transcript.
 #[test]
 fn a12c_a_stream_that_is_cut_never_looks_complete() {
     for (dialect, name, whole) in [(OpenAi, "A1", "stop"), (Anthropic, "B2", "end_turn")] {
@@ -237,7 +227,6 @@ fn a12c_a_stream_that_is_cut_never_looks_complete() {
     }
 }
 
-/// §13, case 53.
 #[test]
 fn b1_text_that_comes_with_the_start_of_its_block() {
     transcript(
@@ -252,13 +241,13 @@ fn b1_text_that_comes_with_the_start_of_its_block() {
     );
 }
 
-/// §13, case 58: a ping between the events.
+/// A ping between the events.
 #[test]
 fn b2_text_with_a_ping_and_cache_usage() {
     transcript("B2", &["0 start Text", "0 + Hello world", "0 end", "done Stop (end_turn)", "usage 10 5 3 0 18"]);
 }
 
-/// §13, case 54: no signature at all.
+/// No signature at all.
 #[test]
 fn b3_thinking_without_a_signature() {
     transcript(
@@ -316,7 +305,6 @@ fn b4_thinking_and_a_tool_call() {
     );
 }
 
-/// §13, case 56.
 #[test]
 fn b5_parallel_calls_whose_pieces_alternate() {
     transcript(
@@ -336,7 +324,6 @@ fn b5_parallel_calls_whose_pieces_alternate() {
     );
 }
 
-/// §13, case 57.
 #[test]
 fn b6_usage_in_every_variant() {
     let usage = |start: &str, delta: &str| {
@@ -354,7 +341,6 @@ fn b6_usage_in_every_variant() {
     assert_eq!(usage(start, ""), "usage 100 0 50 20 170");
 }
 
-/// §13, case 59.
 #[test]
 fn b7_an_error_in_the_middle_keeps_what_came_before() {
     transcript("B7", &["0 start Text", "0 + Partial", "0 end", "failed overloaded: Overloaded", "usage 5 0 0 0 5"]);
@@ -365,7 +351,7 @@ fn b8_the_placeholder_leaves_no_trace() {
     transcript("B8", &["done Stop (end_turn)", "usage 5 4 0 0 9"]);
 }
 
-/// §13, cases 54 and 55: nothing is closed, nothing is signed, no reason is given.
+/// Nothing is closed, nothing is signed, no reason is given.
 #[test]
 fn b9_redacted_thinking_and_odd_frames() {
     transcript(
@@ -384,7 +370,7 @@ fn b9_redacted_thinking_and_odd_frames() {
     );
 }
 
-/// §13, cases 37, 41, 47, 48, 49, 55 and what else the reference mentions without a transcript; each file says what it holds.
+/// Cases without a transcript in the simulator; the file names say what they hold.
 mod hard_cases {
     use super::*;
 
@@ -393,7 +379,7 @@ mod hard_cases {
         fixture("openai-usage", &["0 start Text", "0 + ok", "0 end", "done Stop (stop)", "usage 12 7 30 0 49"]);
     }
 
-    /// Case 41: what Pi would have to repair is repaired, what cannot be is refused with a reason.
+    /// What Pi would have to repair is repaired, what cannot be is refused with a reason.
     #[test]
     fn arguments_that_are_not_json() {
         fixture(
@@ -413,7 +399,7 @@ mod hard_cases {
         );
     }
 
-    /// Case 47: characters of two, three and four bytes, a BOM, comments, a lone surrogate, `\0`, no last newline.
+    /// Characters of two, three and four bytes, a BOM, comments, a lone surrogate, `\0`, no last newline.
     #[test]
     fn odd_characters_and_framing() {
         fixture(
@@ -422,7 +408,6 @@ mod hard_cases {
         );
     }
 
-    /// Case 48.
     #[test]
     fn an_answer_that_is_filtered_keeps_its_beginning() {
         fixture(
@@ -447,7 +432,6 @@ mod hard_cases {
         );
     }
 
-    /// Case 49.
     #[test]
     fn a_finish_reason_nobody_knows() {
         fixture(
@@ -462,7 +446,7 @@ mod hard_cases {
         );
     }
 
-    /// kimi-code-2.1 §6.3: entries come back for the replay without their index, and are not shown twice.
+    /// Entries come back for the replay without their index, and are not shown twice (docs/protocol.md#reasoning-details).
     #[test]
     fn reasoning_details_are_kept() {
         fixture(
@@ -502,7 +486,7 @@ mod hard_cases {
         );
     }
 
-    /// Case 55: whole input at the start, pieces without a start, a missing index, a repeated stop, `[DONE]`.
+    /// Whole input at the start, pieces without a start, a missing index, a repeated stop, `[DONE]`.
     #[test]
     fn anthropic_events_with_parts_missing() {
         fixture(
@@ -520,7 +504,6 @@ mod hard_cases {
         );
     }
 
-    /// Case 45 in its other framing.
     #[test]
     fn an_error_event_with_plain_text() {
         fixture("openai-error-event", &["failed rate_limited: Too many requests, slow down", "usage 0 0 0 0 0"]);

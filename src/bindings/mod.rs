@@ -26,7 +26,7 @@ pub use js_string::JsText;
 pub use media::{MediaHandle, medium};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call};
-pub use turn::{TurnHandle, start_turn};
+pub use turn::{TurnHandle, op_codes, start_turn};
 
 /// Tokio with one worker: a client that waits on sockets needs no more, and every thread would be paid for at `require` time.
 #[napi_derive::module_init]

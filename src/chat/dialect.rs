@@ -51,8 +51,8 @@ impl Dialect {
     /// A decoder for one answer.
     pub fn decoder(self) -> Decoder {
         match self {
-            Self::OpenAi => Decoder::openai(),
-            Self::Anthropic => Decoder::anthropic(),
+            Self::OpenAi => Decoder::new(openai::OpenAiDecoder::default()),
+            Self::Anthropic => Decoder::new(anthropic::AnthropicDecoder::default()),
         }
     }
 }

@@ -16,7 +16,7 @@ use kimi_code::chat::request::thinking::Thinking;
 use kimi_code::chat::request::tool_schema::clear;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
-use kimi_code::json::lenient::without_lone_surrogates;
+use kimi_code::json::surrogates::without_lone_surrogates;
 use serde_json::Value;
 use yardstick::beside;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kimi_code::chat::stream::message::Blocks;
-use kimi_code::chat::stream::op_queue::{FrameQueue, Frames};
+use kimi_code::chat::stream::op_queue::{OpQueue, OpWriter};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
 use kimi_code::chat::stream::tool_args::{Changes, ToolArgs};
 use kimi_code::config::Dialect;
@@ -59,14 +59,14 @@ fn sse(bytes: &[u8]) -> usize {
 }
 
 fn answer(dialect: Dialect, bytes: &[u8]) -> usize {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
     let (mut sse, mut decoder) = (SseDecoder::default(), dialect.decoder());
     for chunk in bytes.chunks(CHUNK) {
         let fed = sse.feed(chunk, &mut |event| match event {
             Event::Data { name, data } => {
-                decoder.event(name, data, &mut |delta| blocks.apply(delta, &mut frames)).map(drop)
+                decoder.event(name, data, &mut |delta| blocks.apply(delta, &mut ops)).map(drop)
             }
             Event::Comment => Ok(()),
         });

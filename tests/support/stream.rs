@@ -1,11 +1,11 @@
-//! Bytes of a stream → what a person gets to see, for the integration tests. No network, no clock: the stations from the
-//! event decoder to the queue that JavaScript drains, as a turn uses them.
+//! Runs the bytes of a stream through the same steps as a turn, from the event decoder to the queue that JavaScript drains, without
+//! network and time.
 
 use std::sync::Arc;
 
 use kimi_code::chat::stream::event::StopReason;
 use kimi_code::chat::stream::message::Blocks;
-use kimi_code::chat::stream::op_queue::{FrameQueue, Frames, Op};
+use kimi_code::chat::stream::op_queue::{Op, OpQueue, OpWriter};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
 use kimi_code::config::Dialect;
 use kimi_code::error::Result;
@@ -13,11 +13,11 @@ use kimi_code::models::Prices;
 
 /// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
-    let ended = read(dialect, chunks, &mut blocks, &mut frames);
-    blocks.close_all(&mut frames);
+    let ended = read(dialect, chunks, &mut blocks, &mut ops);
+    blocks.close_all(&mut ops);
     let mut lines: Vec<String> = queue.take().into_iter().map(line).collect();
     let reason = ended.as_ref().ok().map(|(reason, _)| *reason);
     let usage = blocks.summary(reason, "", "")["usage"].clone();
@@ -35,7 +35,7 @@ pub fn read(
     dialect: Dialect,
     chunks: &[&[u8]],
     blocks: &mut Blocks,
-    frames: &mut Frames,
+    ops: &mut OpWriter,
 ) -> Result<(StopReason, String)> {
     let mut sse = SseDecoder::default();
     let mut decoder = dialect.decoder();
@@ -45,7 +45,7 @@ pub fn read(
             if let Event::Data { name, data } = event
                 && !over
             {
-                over = decoder.event(name, data, &mut |delta| blocks.apply(delta, frames))?;
+                over = decoder.event(name, data, &mut |delta| blocks.apply(delta, ops))?;
             }
             Ok(())
         };
@@ -54,7 +54,7 @@ pub fn read(
         }
         sse.finish(&mut on_event)?;
     }
-    decoder.finish(&mut |delta| blocks.apply(delta, frames))
+    decoder.finish(&mut |delta| blocks.apply(delta, ops))
 }
 
 fn line(op: Op) -> String {

@@ -1,6 +1,6 @@
 //! The filter of "(Empty response: …".
 
-use kimi_code::chat::stream::empty_response::Placeholder;
+use kimi_code::chat::stream::empty_response::EmptyResponseFilter;
 
 use super::pieces::text_pieces;
 
@@ -13,7 +13,7 @@ pub fn placeholder(data: &[u8]) {
     // The marker has 16 characters, so a cut further on tells nothing new.
     cuttings.extend((0..text.len().min(20)).filter_map(|at| text.split_at_checked(at)).map(|(a, b)| vec![a, b]));
     for pieces in cuttings {
-        let mut filter = Placeholder::default();
+        let mut filter = EmptyResponseFilter::default();
         let mut seen = String::new();
         for piece in &pieces {
             seen.extend(filter.push(piece));

@@ -3,7 +3,7 @@
 use kimi_code::chat::request::normalize::{Conversation, Item, Target, repair};
 use kimi_code::chat::request::transcript::{Part, Transcript};
 use kimi_code::config::Dialect;
-use kimi_code::json::lenient::without_lone_surrogates;
+use kimi_code::json::surrogates::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
