@@ -26,7 +26,7 @@ export function environment(overrides: Variables = {}): Environment {
 }
 
 /** What one extension knows beyond the process: two of them may live in one, each with sessions of its own. */
-export class Surroundings {
+export class ExtensionEnvironment {
   readonly #decided: Environment;
   #project: Environment = {};
 

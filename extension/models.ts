@@ -1,21 +1,21 @@
 /**
  * The list of models that Pi sees: at once and offline from the last catalog, replaced when the service has answered
- * (pi-extension §2.5, §2.6).
+ * (docs/pi-contract.md#native-provider).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
-import type { Credential, Facts } from "./facts.ts";
-import { later } from "./later.ts";
+import { defer } from "./lazy.ts";
+import type { AddonQueries, Credential } from "./queries.ts";
 
 export const PROVIDER_ID = "kimi-coding";
 export const API_ID = "kimi-code-native";
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 
-/** Largest picture that Pi sends unresized, as its own table has it (pi-extension §2.9). */
+/** Largest image that Pi sends unresized, as its own table has it (docs/pi-contract.md#model-table). */
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 export class ModelList {
-  readonly #facts: Facts;
+  readonly #queries: AddonQueries;
   #models: Model<string>[] = [];
   #credential: Credential = {};
   #running: Promise<void> | undefined;
@@ -23,8 +23,8 @@ export class ModelList {
   /** When the service said so, in milliseconds since 1970; 0 for the fallback table. */
   fetchedAt = 0;
 
-  constructor(facts: Facts) {
-    this.#facts = facts;
+  constructor(queries: AddonQueries) {
+    this.#queries = queries;
     this.reload();
   }
 
@@ -37,7 +37,7 @@ export class ModelList {
 
   /** Reads the last catalog again. Where that fails, what we have stays. */
   reload(): void {
-    const { models, baseUrl, fetchedAt } = this.#facts.models<Entry>(this.#credential);
+    const { models, baseUrl, fetchedAt } = this.#queries.models<Entry>(this.#credential);
     this.baseUrl = baseUrl;
     this.fetchedAt = fetchedAt;
     this.#models = models.map((entry) => ({
@@ -52,7 +52,7 @@ export class ModelList {
   /** Asks the service; a second caller waits for the first one's answer. */
   refresh(credential: Credential): Promise<void> {
     this.#credential = credential;
-    this.#running ??= this.#facts.refreshModels(credential).finally(() => (this.#running = undefined));
+    this.#running ??= this.#queries.refreshModels(credential).finally(() => (this.#running = undefined));
     return this.#running;
   }
 
@@ -69,8 +69,8 @@ export class ModelList {
 
   /** There is a new login, or a new token of the same: what the account may use can have changed. */
   renewed(credential: PiCredential): void {
-    const known = passed(credential);
-    if (this.announce !== undefined && known !== undefined) later(() => this.update(known));
+    const known = credentialFromPi(credential);
+    if (this.announce !== undefined && known !== undefined) defer(() => this.update(known));
   }
 
   /** The members of Pi's native provider that concern models. */
@@ -84,7 +84,7 @@ export class ModelList {
   }
 
   async #refreshForPi(context: RefreshModelsContext): Promise<void> {
-    const credential = passed(context.credential);
+    const credential = credentialFromPi(context.credential);
     if (credential !== undefined) this.#credential = credential;
     if (context.allowNetwork && !context.signal?.aborted) {
       try {
@@ -101,7 +101,7 @@ export class ModelList {
   }
 }
 
-function passed(credential: PiCredential | undefined): Credential | undefined {
+function credentialFromPi(credential: PiCredential | undefined): Credential | undefined {
   if (credential?.type === "api_key") return credential.key ? { apiKey: credential.key } : {};
   if (credential?.type !== "oauth") return undefined;
   const baseUrl = credential["baseUrl"];

@@ -10,17 +10,16 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
-import { host, Surroundings } from "./environment.ts";
-import { Facts } from "./facts.ts";
-import { later } from "./later.ts";
-import { loadAddon } from "./loader.ts";
+import { ExtensionEnvironment, host } from "./environment.ts";
+import { defer, lazyImport } from "./lazy.ts";
 import { ModelList, PROVIDER_ID } from "./models.ts";
+import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
-import { part } from "./part.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
+import { AddonQueries } from "./queries.ts";
 import { registerSession, registerSettings, registerUsage } from "./session.ts";
-import { registerTools } from "./tools.ts";
-import { Turns } from "./turns.ts";
+import { registerTools } from "./tools/register.ts";
+import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */
@@ -38,30 +37,39 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   }
   const { addon } = loaded;
   const { apiKey, env = {}, ...settings } = overrides;
-  const surroundings = new Surroundings({ ...env, ...settingsVariable(settings) });
+  const extensionEnvironment = new ExtensionEnvironment({ ...env, ...settingsVariable(settings) });
   // Not imported statically: plain Node programs load this file without Pi being installed.
   const [piAi, agent, tui] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent"),
     import("@earendil-works/pi-tui"),
   ]);
-  const us = host((agent as { VERSION?: string }).VERSION);
-  const facts = new Facts(addon, us, surroundings);
-  const models = new ModelList(facts);
-  const turns = new Turns(addon, us, surroundings);
-  const built = kimiProvider({ addon, piAi: piAi as PiAi, host: us, surroundings, models, turns, key: apiKey });
+  const thisHost = host((agent as { VERSION?: string }).VERSION);
+  const queries = new AddonQueries(addon, thisHost, extensionEnvironment);
+  const models = new ModelList(queries);
+  const turnRunner = new TurnRunner(addon, thisHost, extensionEnvironment);
+  const built = kimiProvider({
+    addon,
+    piAi: piAi as PiAi,
+    host: thisHost,
+    extensionEnvironment,
+    models,
+    turnRunner,
+    key: apiKey,
+  });
   if ("problem" in built) return built.problem;
   pi.registerProvider(built.provider);
   pi.on("session_start", (_event, context) => {
-    turns.attach(context.ui);
-    later(() => turns.load());
+    turnRunner.attach(context.ui);
+    defer(() => turnRunner.load());
   });
-  registerSession(pi, { facts, models, provider: built.provider, surroundings });
-  registerSettings(pi, facts, models, { tui, listTheme: () => agent.getSettingsListTheme() });
-  registerUsage(pi, facts);
+  registerSession(pi, { queries, models, provider: built.provider, extensionEnvironment });
+  registerSettings(pi, queries, models, { tui, listTheme: () => agent.getSettingsListTheme() });
+  registerUsage(pi, queries);
   // After the session's own handler, which says what project it is in.
-  const services = async () => new (await part(() => import("./services.ts"))).KimiServices(addon, us, surroundings);
-  registerTools(pi, facts, services, PROVIDER_ID);
+  const services = async () =>
+    new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
+  registerTools(pi, queries, services, PROVIDER_ID);
   return undefined;
 }
 

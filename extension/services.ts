@@ -1,11 +1,13 @@
 /**
  * Kimi's own tools as plain functions over the addon: web search, page fetch, data sources.
  *
- * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
- * person as it stands.
+ * Both Pi's tools and Node programs go through here. A failure is a `KimiError` whose message
+ * is shown to the user as it is.
  */
-import { environment, type Host, Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
+import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
+import { type Failure, kimiError } from "./errors.ts";
+import type { Addon } from "./native/addon.ts";
+import { withAbort } from "./native/call.ts";
 
 export interface SearchResult {
   title: string;
@@ -16,7 +18,7 @@ export interface SearchResult {
   snippet: string;
 }
 
-interface Answer {
+interface ServiceAnswer {
   /** What the service says, as a model should read it; the beginning of it where there is a limit. */
   text: string;
   /** Whole length in lines and in bytes of UTF-8. */
@@ -31,13 +33,13 @@ interface Answer {
   fullOutputPath?: string;
 }
 
-export interface SearchAnswer extends Answer {
+export interface SearchAnswer extends ServiceAnswer {
   /** All results; with a limit, the first ones in short. */
   results: SearchResult[];
   total: number;
 }
 
-export type FetchAnswer = Answer;
+export type FetchAnswer = ServiceAnswer;
 
 export interface ReturnedFile {
   name: string;
@@ -49,7 +51,7 @@ export interface ReturnedFile {
   skipped?: string;
 }
 
-export interface DatasourceAnswer extends Answer {
+export interface DatasourceAnswer extends ServiceAnswer {
   files?: ReturnedFile[];
   /** What Moonshot's support asks for. */
   requestId?: string;
@@ -79,42 +81,15 @@ export interface ServiceOptions {
   env?: Record<string, string | undefined>;
 }
 
-/** Why a call brought nothing. */
-export class KimiServiceError extends Error {
-  override readonly name = "KimiServiceError";
-  /** `cancelled`, `timeout`, `network`, `login_required`, `unauthorized`, `entitlement`, `bad_request` … */
-  readonly code: string;
-  readonly status: number | undefined;
-  readonly retryAfterMs: number | undefined;
-  readonly requestId: string | undefined;
-
-  constructor(failure: Failure) {
-    super(failure.message);
-    this.code = failure.code;
-    this.status = failure.status ?? undefined;
-    this.retryAfterMs = failure.retryAfterMs ?? undefined;
-    this.requestId = failure.requestId ?? undefined;
-  }
-}
-
-interface Failure {
-  ok: false;
-  code: string;
-  message: string;
-  status?: number | null;
-  retryAfterMs?: number | null;
-  requestId?: string | null;
-}
-
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
-  readonly #surroundings: Surroundings;
+  readonly #extensionEnvironment: ExtensionEnvironment;
 
-  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
+  constructor(addon: Addon, host: Host, extensionEnvironment = new ExtensionEnvironment()) {
     this.#addon = addon;
     this.#host = host;
-    this.#surroundings = surroundings;
+    this.#extensionEnvironment = extensionEnvironment;
   }
 
   /** Searches the web. */
@@ -137,25 +112,19 @@ export class KimiServices {
     return JSON.parse(this.#addon.dataSources()) as [string, string][];
   }
 
-  async #call<T extends Answer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
+  async #call<T extends ServiceAnswer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
     const request = JSON.stringify({
-      environment: environment(this.#surroundings.variables(env)),
+      environment: environment(this.#extensionEnvironment.variables(env)),
       host: this.#host,
       ...options,
       ...task,
     });
     const call = this.#addon.serviceCall(request);
-    const abort = (): void => call.cancel();
-    signal?.addEventListener("abort", abort, { once: true });
-    if (signal?.aborted) abort();
-    try {
-      const [details, text] = await call.result();
-      const answer = JSON.parse(details) as Failure | (Omit<T, "text"> & { ok: true });
-      if (!answer.ok) throw new KimiServiceError(answer as Failure);
-      const { ok: _ok, ...members } = answer as Omit<T, "text"> & { ok: true };
-      return { ...members, text } as unknown as T;
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    const cancel = (): void => call.cancel();
+    const [details, text] = await withAbort(signal, cancel, () => call.result());
+    const { ok, ...members } = JSON.parse(details) as { ok: boolean };
+    if (ok) return { ...members, text } as unknown as T;
+    const failure = members as Failure;
+    throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
   }
 }

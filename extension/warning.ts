@@ -4,12 +4,12 @@
  */
 
 /** What we need of Pi's context. */
-export interface Audience {
+export interface WarningTarget {
   hasUI: boolean;
   ui: { notify(message: string, kind: "warning"): void };
 }
 
-export function warn({ hasUI, ui }: Audience, text: string): void {
+export function warn({ hasUI, ui }: WarningTarget, text: string): void {
   ui.notify(text, "warning");
   if (!hasUI) process.stderr.write(`Warning: ${text}\n`);
 }

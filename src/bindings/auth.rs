@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::error::{answer, thrown, with_error};
 use super::read;
 use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
@@ -71,15 +72,6 @@ impl AccountRequest {
     }
 }
 
-/// An answer as JSON; a failure is data too.
-fn answer(result: Result<Value>) -> String {
-    result.unwrap_or_else(|error| json!({ "error": describe(&error) })).to_string()
-}
-
-fn describe(error: &Error) -> Value {
-    json!({ "code": error.kind.code(), "message": error.message })
-}
-
 /// Builds the account off the async worker: certificates are read the first time.
 async fn account(request: String) -> Result<Account> {
     in_background(move || read::<AccountRequest>(&request)?.account()).await
@@ -117,7 +109,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
             _ => Ok(endpoint.root().to_owned()),
         }
     };
-    base().map_err(|error| napi::Error::from_reason(error.message))
+    base().map_err(thrown)
 }
 
 #[napi(catch_unwind)]
@@ -200,21 +192,22 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
         .build_threadsafe_function::<String>()
         .callee_handled::<false>()
         .build_callback(|context| Ok(context.value))?;
-    let tell = Arc::new(move |step: Value| {
+    let tell = Arc::new(move |step: String| {
         // Err means that JavaScript is shutting down.
-        let _ = tell.call(step.to_string(), ThreadsafeFunctionCallMode::NonBlocking);
+        let _ = tell.call(step, ThreadsafeFunctionCallMode::NonBlocking);
     });
     let cancel = CancellationToken::new();
     let cancelled = cancel.clone();
     spawn(async move {
+        let report = |step: Value| tell(step.to_string());
         let last = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Error::new(ErrorKind::Cancelled, "Login cancelled")),
-            result = login(request, &*tell) => result,
+            result = login(request, &report) => result,
         };
         tell(match last {
-            Ok(credential) => json!({ "type": "done", "credential": credential }),
-            Err(error) => json!({ "type": "failed", "code": error.kind.code(), "message": error.message }),
+            Ok(credential) => json!({ "type": "done", "credential": credential }).to_string(),
+            Err(error) => with_error(json!({ "type": "failed" }), &error),
         });
     });
     Ok(LoginHandle { cancel })

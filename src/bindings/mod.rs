@@ -3,6 +3,7 @@
 //! Everything here is described for its users in `extension/native.ts`.
 
 mod auth;
+mod error;
 mod files;
 mod js_string;
 mod media;
@@ -67,7 +68,7 @@ pub fn api_root(environment: String) -> napi::Result<String> {
     let environment = Environment::new(variables);
     Endpoint::from_base(base_url(&load(&environment).settings, None))
         .map(|endpoint| endpoint.root().to_owned())
-        .map_err(|error| napi::Error::from_reason(error.message))
+        .map_err(error::thrown)
 }
 
 /// Writes diagnostics to `file` from now on. A second call changes nothing.

@@ -16,13 +16,13 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::error::{defect, with_error};
 use super::js_string::utf8;
 use super::media::{self, MediaHandle};
 use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter};
 use crate::chat::turn::{BufferPool, MediaChunk, TurnChannels, TurnRequest, failure, run};
-use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, described for JavaScript beside its table of codes.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -107,25 +107,23 @@ pub fn start_turn(
 async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut channels: TurnChannels) {
     let request: TurnRequest = match read(&request) {
         Ok(request) => request,
-        Err(error) => return channels.ops.send(failure(&error)),
+        Err(error) => return channels.ops.send(failure(error)),
     };
     let context = match utf8(context).await {
         Ok(context) => context,
-        Err(error) => return channels.ops.send(failure(&error)),
+        Err(error) => return channels.ops.send(failure(error)),
     };
     let mut spare = channels.ops.spare();
     if AssertUnwindSafe(run(request, context, media, channels)).catch_unwind().await.is_err() {
-        let error = Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the turn was ended");
-        spare.send(failure(&error));
+        spare.send(failure(defect("turn")));
     }
 }
 
 fn js_op(op: Op) -> JsOp {
     let code = op.code();
     let (index, text, extra) = match op {
-        Op::Body(text) | Op::Response(text) | Op::Notice(text) | Op::Raw(text) | Op::Done(text) | Op::Failed(text) => {
-            (0, text, None)
-        }
+        Op::Body(text) | Op::Response(text) | Op::Notice(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
+        Op::Failed { error, summary } => (0, with_error(summary, &error), None),
         Op::Media { index, from, to } => (index, format!("[{from},{to}]"), None),
         Op::Start { index, head: text, .. }
         | Op::Delta { index, text, .. }

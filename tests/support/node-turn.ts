@@ -1,6 +1,7 @@
 /** A plain Node program without Pi: one turn with whatever credential it finds; prints one line of JSON. */
 import { environment, host } from "../../extension/environment.ts";
-import { loadAddon, OpCode } from "../../extension/native.ts";
+import { OpCode } from "../../extension/native/addon.ts";
+import { loadAddon } from "../../extension/native/loader.ts";
 
 const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));

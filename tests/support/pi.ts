@@ -2,7 +2,7 @@
  * Runs the real Pi with our extension, headless, in a throw-away home.
  *
  * Everything that Pi would read from or write to a person's machine points into one temporary directory, which goes away with the
- * test (pi-extension §5).
+ * test (docs/pi-contract.md#headless-runs).
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

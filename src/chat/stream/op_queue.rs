@@ -8,10 +8,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::tool_args::{Changes, ToolArgs};
+use crate::error::Error;
 
 /// Shortest time between two frames of one stream: 30 frames per second look fluent.
 pub const INTERVAL: Duration = Duration::from_millis(33);
@@ -101,8 +103,13 @@ pub enum Op {
     },
     /// The answer is complete (JSON). Terminal.
     Done(String),
-    /// The turn failed (JSON). Terminal.
-    Failed(String),
+    /// The turn failed. Terminal.
+    Failed {
+        /// Why, in the words for Pi.
+        error: Box<Error>,
+        /// JSON object with what is known about the answer so far.
+        summary: Value,
+    },
 }
 
 macro_rules! op_codes {
@@ -161,7 +168,7 @@ impl Op {
             Self::End { kind: Tool, .. } => OpCode::ToolEnd,
             Self::Amend { .. } => OpCode::Amend,
             Self::Done(_) => OpCode::Done,
-            Self::Failed(_) => OpCode::Failed,
+            Self::Failed { .. } => OpCode::Failed,
         }
     }
 
@@ -172,7 +179,7 @@ impl Op {
                 Self::Start { head: text, .. } | Self::Amend { members: text, .. } => text.len(),
                 Self::Delta { text, .. } | Self::End { verdict: text, .. } => text.len(),
                 Self::ToolDelta { text, changes, .. } => text.len() + changes.len(),
-                Self::Media { .. } | Self::Done(_) | Self::Failed(_) => 0,
+                Self::Media { .. } | Self::Done(_) | Self::Failed { .. } => 0,
             }
     }
 }

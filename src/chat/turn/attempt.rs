@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
@@ -19,6 +19,7 @@ use crate::chat::stream::timeouts::Timeouts;
 use crate::client::ExtraHeaders;
 use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
+use crate::http::body::drain;
 
 /// Silence after which the user is told that the service is idle.
 const IDLE_NOTICE: Duration = Duration::from_secs(20);
@@ -86,7 +87,7 @@ async fn read(
                 ops.flush();
                 continue;
             }
-            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(&error, Phase::Body)),
+            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
             () = until(timeouts.deadline()) => Err(timeouts.expired()),
             () = until(idle_notice.due()) => {
                 ops.send(idle_notice.notice(timeouts));
@@ -113,7 +114,7 @@ async fn read(
         let progress = reader.feed(&chunk, blocks, ops)?;
         ops.flush_if_due();
         if progress.over {
-            drain(response);
+            drain(response, DRAIN_TIMEOUT);
             return Ok(());
         }
         if progress.content.is_some() {
@@ -149,11 +150,6 @@ impl IdleNotice {
         let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
         Op::Notice(json!({ "kind": "quiet", "sinceMs": IDLE_NOTICE.as_millis() as u64, "limitMs": limit }).to_string())
     }
-}
-
-/// Reads the rest of a body in a background task, because only then its connection can be used again.
-fn drain(mut response: Response) {
-    tokio::spawn(timeout(DRAIN_TIMEOUT, async move { while let Ok(Some(_)) = response.chunk().await {} }));
 }
 
 /// Returns the headers of the dialect, then the caller's, which win.

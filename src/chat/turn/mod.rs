@@ -13,11 +13,11 @@ mod response_kind;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::attempt::{Finished, attempt};
 use self::prepare::{ConversationSource, PreparedRequest, prepare};
-use super::request::rejected::{RejectedItem, RejectionCache};
+use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
@@ -46,9 +46,8 @@ pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut c
 }
 
 /// Makes the terminal op of a turn that never started, or whose task panicked.
-pub fn failure(error: &Error) -> Op {
-    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(RetryOutcome::Open) });
-    Op::Failed(failure.to_string())
+pub fn failure(error: Error) -> Op {
+    failed(error, RetryOutcome::Open, json!({}))
 }
 
 /// Prepares the request and sends it until there is an answer, or nothing is left to try.
@@ -109,8 +108,7 @@ impl Operation for Turn<'_> {
         let outcome = attempt(&self.prepared, self.request, self.blocks, &mut self.channels.ops).await;
         match outcome {
             Ok(finished) if self.is_complete(&finished) => {
-                let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
-                RejectionCache::learn(resolved.rejections.as_deref(), images, rejected_images);
+                self.learn_rejections(true);
                 Attempt::Success(finished)
             }
             // If a second request brings no more, reasoning that the user has seen is worth more than an error.
@@ -155,6 +153,13 @@ impl Turn<'_> {
         self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
     }
 
+    /// Keeps which images the service has refused, and which it has accepted with an answer.
+    fn learn_rejections(&self, accepted: bool) {
+        let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
+        let rejections = resolved.kimi.process.get::<SessionRejections>();
+        rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
+    }
+
     /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
     async fn repair(&mut self, error: Error) -> Attempt<Finished> {
         match self.prepared.reupload(&error, &self.source, self.channels).await {
@@ -179,8 +184,7 @@ impl Turn<'_> {
                     && first.is_resolved_by(&second)
                 {
                     // This turn fails. The next one leaves the first item out from the beginning and can replace the second.
-                    let PreparedRequest { resolved, rejected_images, .. } = &self.prepared;
-                    RejectionCache::learn(resolved.rejections.as_deref(), &[], rejected_images);
+                    self.learn_rejections(false);
                 }
                 Attempt::Failed { error, fallback: None }
             }
@@ -193,21 +197,13 @@ fn terminal_op(result: Result<Finished, GaveUp>, blocks: &Blocks, model: &str) -
         Ok(finished) => Op::Done(blocks.summary(Some(finished.reason), &finished.raw_reason, model).to_string()),
         Err(GaveUp { error, outcome }) => {
             tracing::debug!(code = error.kind.code(), %error, "turn failed");
-            let mut failure = blocks.summary(None, "", model);
-            failure["code"] = error.kind.code().into();
-            failure["message"] = error.message_for_pi(outcome).into();
-            if let Some(status) = error.status {
-                failure["status"] = status.into();
-            }
-            if let Some(wait) = error.retry_after {
-                failure["retryAfterMs"] = (wait.as_millis() as u64).into();
-            }
-            if let Some(trace_id) = error.trace_id {
-                failure["traceId"] = trace_id.into();
-            }
-            Op::Failed(failure.to_string())
+            failed(error, outcome, blocks.summary(None, "", model))
         }
     }
+}
+
+fn failed(error: Error, outcome: RetryOutcome, summary: Value) -> Op {
+    Op::Failed { error: Box::new(Error { message: error.message_for_pi(outcome), ..error }), summary }
 }
 
 /// Notes that this process has already shown, because a tool that loses something loses it in every request.

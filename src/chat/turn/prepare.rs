@@ -10,9 +10,9 @@ use super::media_transfer::TurnMediaSource;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::blocking::in_background;
-use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, repair};
+use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
-use crate::chat::request::rejected::{ImageKey, RejectedItem, RejectionCache};
+use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections};
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::transcript::{Block, Media, Message, Transcript};
@@ -53,9 +53,8 @@ pub(super) struct ResolvedRequest {
     pub kimi: Kimi,
     pub credential: Credential,
     pub dialect: Dialect,
-    /// Key of the images that the service has refused in this session; another service or model may judge them differently. Absent
-    /// without a session.
-    pub rejections: Option<String>,
+    /// Session, service and model: the key of the images that were refused, because others may judge them differently.
+    pub session: Option<String>,
     target: Target,
     options: BodyOptions,
     /// Tokens of prompt and answer together; 0 if unknown.
@@ -136,7 +135,7 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     let may_hold_media = !source.media.is_empty() || source.context.contains("video");
     let (mut kimi, listed_videos) = in_background(move || {
         let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
-        let listing = may_hold_media.then(|| models::known(&environment, &kimi.config, key.as_deref()));
+        let listing = may_hold_media.then(|| models::known(&kimi.process, &environment, &kimi.config, key.as_deref()));
         let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
         Ok((kimi, entry.map(|entry| entry.video)))
     })
@@ -155,7 +154,7 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     };
     let session = request.options.session_id.as_deref();
     Ok(ResolvedRequest {
-        rejections: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
+        session: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
         options: body_options(request, &kimi.config),
         context_window: model.context_window,
         max_tokens: request.options.max_tokens,
@@ -173,8 +172,8 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
     let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));
-    let mut conversation = repair(transcript, resolved.target);
-    let rejections = RejectionCache::of(resolved.rejections.as_deref());
+    let mut conversation = normalize(transcript, resolved.target);
+    let rejections = resolved.kimi.process.get::<SessionRejections>().of(resolved.session.as_deref());
     rejections.apply(&mut conversation.turns);
     let mut rejected_images = Vec::new();
     if let Some(item) = &source.rejected_item {
@@ -187,7 +186,7 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
     let room = answer_room(resolved.context_window, conversation.estimated_tokens);
     let cap = resolved.max_tokens.unwrap_or(room).min(room);
     options.max_completion_tokens = options.max_completion_tokens.min(cap).max(1);
-    let media = BodyTemplate::number(conversation.insets_mut());
+    let media = BodyTemplate::number(conversation.media_refs_mut());
     let body = dialect
         .encode(&conversation, &options)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use tokio::time::timeout;
 
 use crate::error::{Error, not_a_stream};
+use crate::http::body::read_available;
 
 /// Longest wait for the rest of a body once nothing in it can change the result.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,16 +55,7 @@ impl ResponseKind {
 
     /// Makes the error for the document that begins with `chunk`, and reads the rest of it.
     pub async fn document(&self, chunk: &[u8], response: &mut Response) -> Error {
-        let mut body = chunk.to_vec();
-        // The beginning of a document is enough for the error.
-        let _ = timeout(DRAIN_TIMEOUT, async {
-            while body.len() < MAX_DOCUMENT
-                && let Ok(Some(chunk)) = response.chunk().await
-            {
-                body.extend_from_slice(&chunk);
-            }
-        })
-        .await;
+        let body = read_available(chunk.to_vec(), response, MAX_DOCUMENT, DRAIN_TIMEOUT).await;
         self.not_a_stream(&String::from_utf8_lossy(&body))
     }
 
