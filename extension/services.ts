@@ -1,12 +1,13 @@
 /**
  * Kimi's own tools as plain functions over the addon: web search, page fetch, data sources.
  *
- * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
- * person as it stands.
+ * Both Pi's tools and Node programs go through here. A failure is a `KimiError` whose message
+ * is shown to the user as it is.
  */
 import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
+import { type Failure, kimiError } from "./errors.ts";
 import type { Addon } from "./native/addon.ts";
-import type { AddonFailure } from "./native/call.ts";
+import { withAbort } from "./native/call.ts";
 
 export interface SearchResult {
   title: string;
@@ -80,28 +81,6 @@ export interface ServiceOptions {
   env?: Record<string, string | undefined>;
 }
 
-/** Why a call brought nothing. */
-export class KimiServiceError extends Error {
-  override readonly name = "KimiServiceError";
-  /** `cancelled`, `timeout`, `network`, `login_required`, `unauthorized`, `entitlement`, `bad_request` … */
-  readonly code: string;
-  readonly status: number | undefined;
-  readonly retryAfterMs: number | undefined;
-  readonly requestId: string | undefined;
-
-  constructor(failure: ServiceFailure) {
-    super(failure.message);
-    this.code = failure.code;
-    this.status = failure.status;
-    this.retryAfterMs = failure.retryAfterMs;
-    this.requestId = failure.traceId;
-  }
-}
-
-interface ServiceFailure extends AddonFailure {
-  ok: false;
-}
-
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
@@ -141,17 +120,11 @@ export class KimiServices {
       ...task,
     });
     const call = this.#addon.serviceCall(request);
-    const abort = (): void => call.cancel();
-    signal?.addEventListener("abort", abort, { once: true });
-    if (signal?.aborted) abort();
-    try {
-      const [details, text] = await call.result();
-      const answer = JSON.parse(details) as ServiceFailure | (Omit<T, "text"> & { ok: true });
-      if (!answer.ok) throw new KimiServiceError(answer as ServiceFailure);
-      const { ok: _ok, ...members } = answer as Omit<T, "text"> & { ok: true };
-      return { ...members, text } as unknown as T;
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    const cancel = (): void => call.cancel();
+    const [details, text] = await withAbort(signal, cancel, () => call.result());
+    const { ok, ...members } = JSON.parse(details) as { ok: boolean };
+    if (ok) return { ...members, text } as unknown as T;
+    const failure = members as Failure;
+    throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
   }
 }

@@ -4,8 +4,7 @@
  * `code` is the stable name. Classes group codes by what a program would do about them; two copies of this package in one process
  * have two sets of classes, but the same codes.
  */
-import { parseAnswer } from "../native/call.ts";
-import { KimiServiceError } from "../services.ts";
+import { AddonError, onAbort, parseAnswer } from "../native/call.ts";
 import type { AssistantMessage } from "./messages.ts";
 
 /** Every `code` there is; docs/troubleshooting.md says for each what causes and what cures it. */
@@ -152,13 +151,10 @@ export function answerValue<T>(text: string): T {
 /** Waits for an answer. */
 export async function awaitAnswer<T>(answer: Promise<string>, { signal }: Cancellable): Promise<T> {
   const stopped = new Promise<never>((_resolve, reject) => {
-    const stop = (): void => {
-      reject(kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal?.reason }));
-    };
-    if (signal?.aborted) return stop();
-    signal?.addEventListener("abort", stop, { once: true });
-    const forget = (): void => signal?.removeEventListener("abort", stop);
-    return void answer.then(forget, forget);
+    const stopListening = onAbort(signal, () =>
+      reject(kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal?.reason })),
+    );
+    answer.then(stopListening, stopListening);
   });
   return answerValue<T>(await Promise.race([answer, stopped]));
 }
@@ -173,15 +169,8 @@ export async function awaitServiceCall<T>(call: Promise<T>, { signal }: Cancella
   try {
     return await call;
   } catch (error) {
-    if (!(error instanceof KimiServiceError)) throw error;
-    const { message, status, retryAfterMs, requestId } = error;
-    const failure: Failure = {
-      code: error.code as Failure["code"],
-      message,
-      ...(status === undefined ? {} : { status }),
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-      ...(requestId === undefined ? {} : { traceId: requestId }),
-    };
+    if (!(error instanceof AddonError)) throw error;
+    const failure = error.failure as Failure;
     throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
   }
 }

@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use auth::{
-    LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
+    LoginHandle, cli_login, base_of, has_cli_login, login_options, register_login, renew_login, reuse_login,
     settle, start_login,
 };
 pub use files::{FileUpload, file_upload};
