@@ -99,7 +99,7 @@ pub fn start_turn(
         chunks,
         buffer_pool: buffer_pool.clone(),
     };
-    let media = media.iter().map(|handle| handle.medium()).collect();
+    let media = media.iter().map(|handle| handle.item()).collect();
     spawn(guarded(request, context, media, line));
     Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }
