@@ -12,7 +12,7 @@ import type {
 } from "@earendil-works/pi-ai";
 import type { Host } from "../environment.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "../native/addon.ts";
-import { onAbort } from "../native/call.ts";
+import { withAbort } from "../native/call.ts";
 import { LiveMessage, type Summary } from "./assistant-message.ts";
 import { contextText } from "./context.ts";
 import { extractMedia, type MediaItem } from "./media.ts";
@@ -53,7 +53,7 @@ class Turn {
   #hookRunning = false;
   #started = false;
   #over = false;
-  #stopListening = (): void => {};
+  #ended = (): void => {};
 
   constructor(stream: AssistantMessageEventStream, model: Model<string>, options: TurnOptions, notice: TurnNotice) {
     this.#stream = stream;
@@ -73,7 +73,12 @@ class Turn {
       media.map(({ handle }) => handle),
       (ops) => this.#receive(ops),
     );
-    this.#stopListening = onAbort(this.#options.signal, () => this.#cancel());
+    const ended = new Promise<void>((resolve) => (this.#ended = resolve));
+    void withAbort(
+      this.#options.signal,
+      () => this.#cancel(),
+      () => ended,
+    );
   }
 
   /** Ends the turn with an exception of JavaScript. */
@@ -108,7 +113,7 @@ class Turn {
     this.#over = true;
     this.#waiting = [];
     this.#notice.clear();
-    this.#stopListening();
+    this.#ended();
     this.#stream.push(event);
     this.#stream.end();
   }
