@@ -25,7 +25,7 @@ impl MediaHandle {
 
 /// Announces an image or video by its base64 text or data URL.
 #[napi(catch_unwind)]
-pub fn medium(text: JsString<'_>) -> napi::Result<MediaHandle> {
+pub fn media(text: JsString<'_>) -> napi::Result<MediaHandle> {
     let length = text.latin1_len()?;
     let media_item =
         if length > AT_ONCE { MediaItem::announced(length) } else { MediaItem::new(copy(&text, Vec::new())?.into()) };

@@ -59,7 +59,7 @@ impl TurnHandle {
 
     /// Answers a `Media` op with a chunk of base64 text.
     #[napi(catch_unwind)]
-    pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
+    pub fn send_media(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
         let text = media::copy(&text, self.buffer_pool.take().unwrap_or_default())?;
         // The turn may be over already.
         let _ = self.media.send(MediaChunk { media_item: index as usize, from: from as usize, text });
