@@ -9,6 +9,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync }
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { privateCopy } from "./private-copy.ts";
 
@@ -132,10 +133,12 @@ const LOADED = Symbol.for("pi-provider-kimi-code.addons");
 
 /**
  * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
- * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
+ * a lock must not outlive us. One listener for the process, however often the extension is loaded again. The end of a worker thread
+ * is not the end of the process: the addon goes on.
  */
 function shutDownOnExit(addon: Addon): Addon {
   const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (!isMainThread) return addon;
   if (shared[LOADED] === undefined) {
     const addons = (shared[LOADED] = new Set<Addon>());
     process.once("exit", () => addons.forEach((one) => one.settle()));
