@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use napi::bindgen_prelude::{ClassInstance, Function, Utf16String, spawn};
+use napi::bindgen_prelude::{ClassInstance, Function, Utf16String};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{JsString, Status};
 use napi_derive::napi;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{defect, with_error};
 use super::js_string::utf8;
 use super::media::{self, MediaHandle};
+use super::node_runtime::spawn;
 use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter};
@@ -48,13 +49,16 @@ impl TurnHandle {
     #[napi(catch_unwind)]
     pub fn send_body(&self, body: Utf16String) {
         let (sender, cancel) = (self.body.clone(), self.cancel.clone());
-        spawn(async move {
+        let sent = spawn(async move {
             match utf8(body).await {
                 // The turn may be over already.
                 Ok(body) => drop(sender.send(body)),
                 Err(_) => cancel.cancel(),
             }
         });
+        if sent.is_err() {
+            self.cancel.cancel();
+        }
     }
 
     /// Answers a `Media` op with a chunk of base64 text.
@@ -99,7 +103,7 @@ pub fn start_turn(
         buffer_pool: buffer_pool.clone(),
     };
     let media = media.iter().map(|handle| handle.media_item()).collect();
-    spawn(guarded(request, context, media, channels));
+    spawn(guarded(request, context, media, channels))?;
     Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }
 
