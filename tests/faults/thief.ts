@@ -1,9 +1,9 @@
-/** A host that has no business here: it answers everything and writes down what it was told. */
+/** A foreign host: it answers everything and records what it was sent. */
 import { createServer } from "node:http";
 
 export interface Thief {
   origin: string;
-  /** Request lines with headers and body, as they came. */
+  /** Request lines with headers and body. */
   heard: string[];
   close(): Promise<void>;
 }

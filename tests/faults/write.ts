@@ -1,4 +1,6 @@
-/** `npm run reliability`: plays the fault matrix, through the client and inside Pi, and writes the tables of docs/reliability.md. */
+/**
+ * `npm run reliability`: runs the fault matrix through the client and inside Pi, and writes the tables of docs/reliability.md.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 import { catalogue } from "./cases.ts";
 import { playWithClient } from "./client.ts";

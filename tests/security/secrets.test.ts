@@ -1,8 +1,8 @@
 /**
- * Secrets are planted wherever one may be configured, everything is made to fail, and then everything is searched for them: what
- * programs print, what they write, what errors hold, what a process shows of itself, and what we keep in this repository.
+ * Plants secrets wherever they can be configured, makes everything fail, and searches for them: in output, files, errors, the
+ * process itself, and this repository.
  *
- * The service plays the worst one can expect of a gateway: it quotes the request it refuses, headers and all.
+ * The service plays the worst gateway: it quotes the request it refuses, including headers.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -82,7 +82,7 @@ beforeEach(() => {
 });
 afterEach(() => machine.remove());
 
-/** Variables that plant everything there is to plant; requests go to `origin`. */
+/** Variables that plant every possible secret; requests go to `origin`. */
 function planted(origin: string, more: Record<string, string> = {}): Record<string, string> {
   return {
     KIMI_CODE_BASE_URL: `${origin}/coding`,
@@ -106,7 +106,7 @@ function filesBelow(folder: string): string[] {
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** Every file of the throw-away home but those whose purpose is to hold a login. */
+/** Every file of the throw-away home except those that are meant to hold a login. */
 function homeIsClean(): void {
   for (const file of filesBelow(machine.path)) {
     const name = relative(machine.path, file);
@@ -116,15 +116,15 @@ function homeIsClean(): void {
   }
 }
 
-/** Where the service is a parrot and the login is sent, what Pi prints and leaves behind. */
-describe("real Pi", () => {
+/** Runs Pi against a service that quotes everything; returns what Pi prints and leaves behind. */
+describe("secrets: real Pi", () => {
   for (const [name, status, streams] of [
     ["a refusal", 400, false],
     ["a refused login", 401, false],
     ["server trouble", 500, false],
     ["an error inside the stream", 200, true],
   ] as const) {
-    test(`${name} that quotes the request says nothing of it`, async () => {
+    test(`${name} that quotes the request → the output has no secret`, async () => {
       Object.assign(parrot, { status, streams });
       for (const key of [undefined, KEY]) {
         const env = planted(parrot.origin, key === undefined ? {} : { KIMI_API_KEY: key });
@@ -137,7 +137,7 @@ describe("real Pi", () => {
     });
   }
 
-  test("commands that tell everything tell no secret", async () => {
+  test("commands that print everything → print no secret", async () => {
     const proxy = { HTTPS_PROXY: `http://me:${PASSWORD}@127.0.0.1:9` };
     for (const [command, origin] of [
       ["/kimi-usage --json", simulator.origin],
@@ -151,7 +151,7 @@ describe("real Pi", () => {
     homeIsClean();
   });
 
-  test("nothing can be read from the outside of the process", async () => {
+  test("command line and environment of the process → show no secret", async () => {
     simulator.setDefault({ steps: [text("a b c d e f g h", { size: 1, pauseMs: 60 })] });
     const pi = new RpcPi(MODEL, { home: machine, env: planted(simulator.origin) });
     try {
@@ -178,11 +178,11 @@ function commandLine(pid: string): string {
   }
 }
 
-describe("the client's errors", () => {
+describe("secrets: errors of the client", () => {
   /** Everything a program may print of an error. */
   async function said(call: () => Promise<unknown>): Promise<string> {
     const error: unknown = await call().then(
-      // A page or a data source may well be what the parrot says.
+      // The content of a page or data source may be what the service quotes.
       () => undefined,
       (reason: unknown) => reason,
     );
@@ -217,7 +217,7 @@ describe("the client's errors", () => {
     ["a data source", (kimi) => kimi.datasource({ source: "arxiv" }), ""],
   ];
   for (const [name, call, apiKey] of calls) {
-    test(`${name}: hold no secret, whatever fails`, async () => {
+    test(`${name}, every failure → no secret`, async () => {
       for (const status of [400, 401, 403, 500]) {
         parrot.status = status;
         const error = await said(() => call(client(parrot.origin, {}, apiKey)));
@@ -236,7 +236,7 @@ describe("the client's errors", () => {
   }
 });
 
-test("a credential leaves in its header and nowhere else", async () => {
+test("secrets: a credential → leaves in its header only", async () => {
   const env = { ...planted(simulator.origin), HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
   const keyed = new Kimi({ apiKey: KEY, env });
   await Promise.all([keyed.chat("hi").final(), keyed.models(), keyed.usage(), keyed.account()]);
@@ -250,13 +250,13 @@ test("a credential leaves in its header and nowhere else", async () => {
 });
 
 test(
-  "only their owner can read what we write",
+  "secrets: files we write → readable by their owner only",
   { skip: process.platform === "win32" && "modes are Unix" },
   async () => {
     const expired = simulator.oauth.login();
     machine.piLogin(expired, -5);
     machine.kimiLogin(expired, -5);
-    // A careless umask must not matter.
+    // The result must not depend on the umask.
     const env = planted(simulator.origin);
     const code = `process.umask(0); process.argv[1] = ${JSON.stringify("pi")};`;
     const preload = join(machine.path, "umask.cjs");
@@ -279,7 +279,7 @@ test(
   },
 );
 
-test("nothing in this repository looks like a real credential", () => {
+test("secrets: this repository → contains nothing that looks like a real credential", () => {
   const generated = new Set([".cache", ".git", "dist", "node_modules", "target"]);
   const kept = readdirSync(ROOT, { withFileTypes: true }).filter(({ name }) => !generated.has(name));
   const names = kept

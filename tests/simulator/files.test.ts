@@ -33,8 +33,8 @@ async function upload(wish: Wish = {}): Promise<{ status: number; body: Record<s
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
-describe("uploads", () => {
-  test("an upload is answered like the service answers it", async () => {
+describe("simulator files: uploads", () => {
+  test("an upload → answered like the service answers it", async () => {
     const { status, body } = await upload();
     assert.equal(status, 200);
     const [file] = simulator.files.all;
@@ -49,7 +49,7 @@ describe("uploads", () => {
     assert.match(String(body["id"]), /^[A-Za-z0-9][A-Za-z0-9._-]*$/);
   });
 
-  test("what is no usable upload is refused", async () => {
+  test("unusable upload → refused", async () => {
     const wishes: Wish[] = [
       { purpose: "file-extract" },
       { purpose: "" },
@@ -62,12 +62,12 @@ describe("uploads", () => {
     assert.equal(simulator.files.all.length, 0);
   });
 
-  test("a body above the limit gets 413", async () => {
+  test("body above the limit → 413", async () => {
     simulator.settings.maxBodyBytes = 1000;
     assert.equal((await upload({ bytes: new Uint8Array(2000) })).status, 413);
   });
 
-  test("a broken form names its fault", () => {
+  test("malformed form → the error names the fault", () => {
     const type = "multipart/form-data; boundary=b";
     const problem = (body: string): unknown => readMultipart(type, Buffer.from(body));
     assert.deepEqual(problem(""), { problem: "the body does not begin with its boundary" });
@@ -78,12 +78,12 @@ describe("uploads", () => {
   });
 });
 
-describe("references", () => {
+describe("simulator files: references", () => {
   const image = (id: unknown): object => ({
     messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: `ms://${String(id)}` } }] }],
   });
 
-  test("known files are accepted in both dialects, unknown ones in neither", async () => {
+  test("known files → accepted in both dialects; unknown ones → in neither", async () => {
     const { body } = await upload();
     const source = (id: unknown): object => ({
       messages: [{ role: "user", content: [{ type: "image", source: { type: "url", url: `ms://${String(id)}` } }] }],
@@ -96,7 +96,7 @@ describe("references", () => {
     assert.equal((await chat(simulator, image(body["id"]) as never)).status, 400);
   });
 
-  test("a file belongs to an account and survives its tokens", async () => {
+  test("a file → belongs to an account and outlives its tokens", async () => {
     const token = (sub: string, serial: number): string => {
       const payload = Buffer.from(JSON.stringify({ sub, serial })).toString("base64url");
       const value = `eyJhbGciOiJub25lIn0.${payload}.x`;

@@ -1,5 +1,5 @@
-// Web search, page fetch and data sources (docs/protocol.md#plan-tools).
-// A word in brackets inside the query or URL picks an unusual answer: see the README.
+// Web search, page fetch and data sources (docs/protocol.md#plan-tools). A marker inside the query or URL picks an unusual
+// answer: see the README.
 
 import { randomBytes } from "node:crypto";
 import { invalidRequest } from "./errors.ts";
@@ -25,7 +25,7 @@ function safeDecode(text: string): string {
   }
 }
 
-/** Pauses where asked; false if the client is gone by then. */
+/** Waits if requested; false if the client is gone by then. */
 async function paced(exchange: Exchange, asked: ReturnType<typeof wish>): Promise<boolean> {
   if (asked?.name === "slow") await sleep(Number(asked.value) || 3000, exchange.gone);
   return !exchange.gone.aborted;
@@ -50,7 +50,7 @@ async function fetchPage(exchange: Exchange): Promise<void> {
   const asked = wish(url);
   if (!(await paced(exchange, asked))) return;
   const { hostname } = new URL(url);
-  // [I] What the service says of an address it cannot reach is not known; that it refuses private ones is.
+  // [I] The service's answer to an address it cannot reach is unknown; that it refuses private ones is known.
   if (hostname === "localhost" || /^(127|10|192\.168)\./.test(hostname)) {
     throw invalidRequest(`Failed to fetch ${url}: the address is not public`);
   }
@@ -64,7 +64,7 @@ async function tools(exchange: Exchange): Promise<void> {
   const asked = wish(JSON.stringify(params));
   if (!(await paced(exchange, asked))) return;
   if (method === "get_data_source_desc") {
-    // Another key than `name` is no error for the service, it only describes nothing.
+    // For the service another key than `name` is no error, it just describes nothing.
     exchange.json(200, success(describeSource(asString(params["name"]))), requestId());
   } else if (method === "call_data_source_tool") {
     const arguments_ = asObject(params["params"]) ?? {};

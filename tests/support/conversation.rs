@@ -1,4 +1,4 @@
-//! Contexts, and what becomes of them, for tests of whole conversations.
+//! Contexts and what they are encoded to, for tests of whole conversations.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use kimi_code::config::Dialect;
 use kimi_code::files::{BodyTemplate, MediaKind, MediaPayload};
 use serde_json::Value;
 
-/// A model of this dialect that takes everything.
+/// A model of this dialect that accepts every input.
 pub fn capable(dialect: Dialect) -> Target {
     let anthropic = dialect == Dialect::Anthropic;
     Target { images: true, videos: true, late_tools: !anthropic, anthropic }

@@ -1,4 +1,4 @@
-/** A process of its own that shows the same picture in two turns: `media-child.ts <seed>`, prints one line of JSON. */
+/** Shows the same image in two turns of a process of its own: `media-child.ts <seed>` prints one line of JSON. */
 import { fakePng } from "./pictures.ts";
 import { addon, runOne } from "./turn.ts";
 

@@ -1,8 +1,8 @@
 /**
  * Runs the real Pi with our extension, headless, in a throw-away home.
  *
- * Everything that Pi would read from or write to a person's machine points into one temporary directory, which goes away with the
- * test (docs/pi-contract.md#headless-runs).
+ * Everything that Pi would read from or write to the user's machine points into one temporary directory, which is removed with
+ * the test (docs/pi-contract.md#headless-runs).
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -44,7 +44,7 @@ export class Home {
     return path;
   }
 
-  /** The environment of a Pi that knows nothing of the person at this machine. */
+  /** The environment of a Pi that knows nothing of this machine's user. */
   env(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
     const clean = Object.entries(process.env).filter(
       ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|npm_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
@@ -75,7 +75,7 @@ export class Home {
 export interface PiOptions {
   home: Home;
   env?: Record<string, string | undefined>;
-  /** Extensions to load, our checkout if not given; `installed`: whatever Pi's settings name. */
+  /** Extensions to load, our checkout by default; `installed`: those in Pi's settings. */
   extensions?: string[] | "installed";
   cwd?: string;
   timeoutMs?: number;
@@ -142,7 +142,7 @@ export class RpcPi {
     return this.waitFor((event) => event.type === "response" && event["id"] === id, from);
   }
 
-  /** The first event after position `from` that matches. */
+  /** The first matching event from position `from` on. */
   async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = PATIENCE_MS): Promise<PiEvent> {
     const end = Date.now() + timeoutMs;
     for (;;) {

@@ -83,12 +83,12 @@ export class Terminal {
     this.press("Enter");
   }
 
-  /** Ends the program at once, so that it asks nothing of the service of the next test. */
+  /** Ends the program at once, so that it sends no request during the next test. */
   close(): void {
     try {
       process.kill(this.pid, "SIGKILL");
     } catch {
-      // It has ended by itself.
+      // It has already ended.
     }
     spawnSync("tmux", ["-L", this.#socket, "kill-server"]);
   }

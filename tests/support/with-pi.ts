@@ -1,4 +1,4 @@
-/** What tests of real Pi share: one simulator per file, and per test a fresh home whose Pis are gone when it ends. */
+/** Set-up shared by tests of real Pi: one simulator per file, and per test a fresh home whose Pi processes end with it. */
 import { after, afterEach, before, beforeEach } from "node:test";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Home, type PiOptions, RpcPi } from "./pi.ts";
@@ -6,7 +6,7 @@ import { Home, type PiOptions, RpcPi } from "./pi.ts";
 /** Starts a Pi in RPC mode that ends with the test. */
 export type Opener = (args: string[], options: PiOptions) => RpcPi;
 
-/** Hands each test its simulator and home; returns how it opens a Pi. */
+/** Gives each test its simulator and home; returns a function that starts a Pi. */
 export function withPi(use: (simulator: Simulator, home: Home) => void): Opener {
   let simulator: Simulator;
   let home: Home;

@@ -1,4 +1,4 @@
-//! The list of models: as the service sends it, and as it lies on disk.
+//! The list of models, from the service and from disk.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,7 @@ use kimi_code::models::{Model, fallback};
 const ROOT: &str = "https://api.kimi.com/coding";
 const KEY: &str = "sk-kimi-fuzz";
 
-/// Every model that is offered makes sense, and what was kept is what is read.
+/// Every listed model is valid, and the written list is read back unchanged.
 pub fn catalog(data: &[u8]) {
     let scratch = tempfile::tempdir().expect("a folder");
     fs::write(scratch.path().join("catalog.json"), data).expect("a file");
