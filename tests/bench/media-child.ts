@@ -1,7 +1,7 @@
 /** Runs one media measurement in a process of its own: `media-child.ts <case> <subject>` prints one line of JSON. */
 import type { Model } from "@earendil-works/pi-ai";
 import { Kimi } from "../../index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { addon, model, runOne } from "../support/turn.ts";
 import { measure, type Span } from "./measure.ts";
 

@@ -12,7 +12,7 @@ import { buildAddon } from "../../npm/build.mjs";
 import { startSimulator } from "../simulator/index.ts";
 import { ADDON } from "../support/packages.ts";
 import { Home } from "../support/pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 
 export interface Step {
   name: string;

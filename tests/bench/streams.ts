@@ -14,13 +14,13 @@ export async function streams(bench: Bench, wanted: (name: string) => boolean): 
   for (const one of cases(bench.quick ? 0.05 : 1).filter(({ name }) => wanted(name))) {
     const rows: StreamRow[] = [];
     // Pi's parser reads the whole text again with every delta: minutes for 200 KB (docs/pi-contract.md#tool-arguments).
-    const patience = !one.quadratic || bench.full || bench.quick;
-    for (const subject of SUBJECTS.filter((name) => patience || !name.startsWith("pi-"))) {
+    const withPeers = !one.quadratic || bench.full || bench.quick;
+    for (const subject of SUBJECTS.filter((name) => withPeers || !name.startsWith("pi-"))) {
       const measured = await bench.measure(one.scenario, { subject, streams: one.streams });
       rows.push({ case: one.name, subject, ...measured });
     }
     show(bench, one, rows);
-    if (!patience) {
+    if (!withPeers) {
       bench.report.say(
         "Pi's built-in parser is quadratic and was left out here; `arguments-25k` shows it, `--full` measures it.",
         "",

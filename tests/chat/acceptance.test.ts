@@ -3,11 +3,12 @@
  * the service rejects, in both dialects and with thinking on and off.
  */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { readFileSync } from "node:fs";
 import { sessions } from "../fixtures/requests/sessions.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Dialect, DIALECTS, runOne, type TurnSetup } from "../support/turn.ts";
 
@@ -24,10 +25,7 @@ const native = addon();
 
 let simulator: Simulator;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 async function ask(context: unknown, dialect: Dialect, options: TurnSetup["options"] = {}): Promise<AssistantMessage> {
   simulator.enqueue({ steps: [{ text: "fine" }] });

@@ -1,28 +1,25 @@
 /** Faults on the connection, in both dialects: retries, timeouts, cuts, aborts; exactly one terminal event each time. */
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isContextOverflow } from "@earendil-works/pi-ai";
 import { isRetryableAssistantError } from "@earendil-works/pi-ai/utils/retry";
 import type { Addon } from "../../extension/native/addon.ts";
 import { Notices } from "../../extension/turn/notices.ts";
 import { faults, rateLimit } from "../simulator/faults.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
 import { comment, cut, errorFrame, pause, text, think } from "../simulator/scenario.ts";
 import type { Scenario } from "../simulator/types.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { startService } from "../support/service.ts";
 import { addon, DIALECTS, type Outcome, runOne, type TurnSetup, visible } from "../support/turn.ts";
 
 let simulator: Simulator;
 let native: Addon;
 
-before(async () => {
-  native = addon();
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => simulator.reset());
+before(() => (native = addon()));
+withSimulator((given) => (simulator = given));
 
 /** Short compared to the real timeouts, long compared to a healthy answer on a busy machine; milliseconds. */
 const CLOCK = 2000;

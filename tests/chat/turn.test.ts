@@ -1,21 +1,18 @@
 /** One turn without Pi: event contract, hooks, abort, missing parts. */
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AssistantMessageEvent } from "@earendil-works/pi-ai";
 import type { TurnOptions } from "../../extension/turn/request.ts";
-import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
+import type { RequestRecord, Simulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Outcome, QUESTION, runOne, type TurnSetup } from "../support/turn.ts";
 
 const native = addon();
 let simulator: Simulator;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => simulator.reset());
+withSimulator((given) => (simulator = given));
 
 function turn(options: TurnOptions = {}, setup: Partial<TurnSetup> = {}): Promise<Outcome> {
   return runOne(native, { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, options, ...setup });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kimi, KimiError } from "../../index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { type Cell, type Played, type Seen, sideBySide } from "./matrix.ts";
 import { AFTER, BEFORE, CLOCK_MS, SHORT, Stage } from "./stage.ts";
 

@@ -9,7 +9,7 @@ import { catalogs } from "../simulator/catalog-variants.ts";
 import type { RequestRecord } from "../simulator/types.ts";
 import { Home, RpcPi } from "../support/pi.ts";
 import type { Cell } from "./matrix.ts";
-import { PATIENCE_MS, SHORT, Stage } from "./stage.ts";
+import { WAIT_MS, SHORT, Stage } from "./stage.ts";
 
 /** Kimi's tools by Pi's names, with their arguments. */
 export const TOOLS = {
@@ -93,6 +93,6 @@ export class Lane {
   /** The session has requested its models, and sends nothing else by itself. */
   async #quiet(): Promise<void> {
     const over = ({ endpoint, ended }: RequestRecord): boolean => endpoint === "models" && ended !== undefined;
-    await this.stage.simulator.waitForRequest(over, PATIENCE_MS);
+    await this.stage.simulator.waitForRequest(over, WAIT_MS);
   }
 }

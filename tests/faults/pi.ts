@@ -1,12 +1,12 @@
 /** Runs cells of the fault matrix inside real Pi, each in a session of its own. */
 import { call, pause } from "../simulator/scenario.ts";
 import { messages, type PiEvent, textOf } from "../support/pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
 import { Lane, TOOLS } from "./lane.ts";
 import { type Cell, isSilent, KEPT, type Played, type Seen, sideBySide } from "./matrix.ts";
-import { AFTER, BEFORE, PATIENCE_MS } from "./stage.ts";
-import { codeIn } from "./words.ts";
+import { AFTER, BEFORE, WAIT_MS } from "./stage.ts";
+import { codeIn } from "./pi-error-code.ts";
 
 /** Number of Pi processes at the same time; they mostly wait. */
 const PIS = 6;
@@ -131,7 +131,7 @@ async function tool(lane: Lane, cell: Cell): Promise<Result> {
   const asking = pi.prompt("go");
   const [lost, stopped] = [cell.fault.place === "world", isSilent(cell.fault)];
   if (lost) {
-    await simulator.waitForRequest(({ endpoint }) => endpoint === "chat", PATIENCE_MS);
+    await simulator.waitForRequest(({ endpoint }) => endpoint === "chat", WAIT_MS);
     lane.configure(stage.base);
   }
   if (stopped) await stage.struck().then(() => pi.command({ type: "abort" }));

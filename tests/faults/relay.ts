@@ -5,7 +5,7 @@
  * body or the last chunk, on any endpoint.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { noise } from "../support/pictures.ts";
+import { noise } from "../support/sample-media.ts";
 
 /**
  * `reset` sends a TCP reset, `close` ends the connection as if complete, `stall` keeps it open, `garbage` continues with noise.

@@ -10,21 +10,21 @@ import { catalogue } from "./cases.ts";
 import { differences, RELIABILITY } from "./document.ts";
 import { cellsOf, expectedInPi, isInPi, type Played, tableInPi } from "./matrix.ts";
 import { playInPi } from "./pi.ts";
-import { startThief, type Thief } from "./thief.ts";
+import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
 import { broken, slow, unexpected } from "./verdict.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { faults } from "../simulator/faults.ts";
 import { Home, runPi } from "../support/pi.ts";
 
 describe("fault matrix in real Pi", () => {
-  let thief: Thief;
+  let foreign: ForeignHost;
   let played: Played[];
 
   before(async () => {
-    thief = await startThief();
-    played = await playInPi(cellsOf(catalogue(thief.origin)).filter(isInPi));
+    foreign = await startForeignHost();
+    played = await playInPi(cellsOf(catalogue(foreign.origin)).filter(isInPi));
   });
-  after(() => thief.close());
+  after(() => foreign.close());
 
   test("every turn → ends once, shows its text once and nothing else", () => assert.deepEqual(broken(played), []));
 
@@ -34,7 +34,7 @@ describe("fault matrix in real Pi", () => {
 
   test("every turn → within its timeouts", () => assert.deepEqual(slow(played), []));
 
-  test("a redirect → not followed", () => assert.deepEqual(thief.heard, []));
+  test("a redirect → not followed", () => assert.deepEqual(foreign.received, []));
 
   test("docs/reliability.md → has the table of this run (npm run reliability writes it)", () => {
     assert.deepEqual(differences(readFileSync(RELIABILITY, "utf8"), "pi", tableInPi(played)), []);

@@ -15,24 +15,24 @@ import { differences, RELIABILITY, withoutProxies } from "./document.ts";
 import { cellsOf, expected, type Played, sideBySide, table } from "./matrix.ts";
 import type { Break } from "./relay.ts";
 import { brokenAt, WHOLE } from "./sweep.ts";
-import { startThief, type Thief } from "./thief.ts";
+import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
 import { broken, slow, unexpected } from "./verdict.ts";
 import { faults } from "../simulator/faults.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { DIALECTS } from "../support/turn.ts";
 
 describe("fault matrix", () => {
-  let thief: Thief;
+  let foreign: ForeignHost;
   let all: Fault[];
   let cells: Played[];
 
   before(async () => {
     withoutProxies();
-    thief = await startThief();
-    all = catalogue(thief.origin);
+    foreign = await startForeignHost();
+    all = catalogue(foreign.origin);
     cells = await playWithClient(cellsOf(all));
   });
-  after(() => thief.close());
+  after(() => foreign.close());
 
   test("every call → ends once, shows its text once and nothing else", () => assert.deepEqual(broken(cells), []));
 
@@ -42,7 +42,7 @@ describe("fault matrix", () => {
 
   test("every call → within its timeouts", () => assert.deepEqual(slow(cells), []));
 
-  test("a redirect → not followed", () => assert.deepEqual(thief.heard, []));
+  test("a redirect → not followed", () => assert.deepEqual(foreign.received, []));
 
   test("docs/reliability.md → has the table of this run (npm run reliability writes it)", () => {
     assert.deepEqual(differences(readFileSync(RELIABILITY, "utf8"), "client", table(all, cells)), []);

@@ -21,7 +21,7 @@ export const AFTER = " Second words.";
 export const CLOCK_MS = 2000;
 
 /** Longest wait for something that must arrive. */
-export const PATIENCE_MS = 60_000;
+export const WAIT_MS = 60_000;
 
 /** Settings that shorten the waiting. */
 export const SHORT = {
@@ -130,7 +130,7 @@ export class Stage {
 
   /** Resolves when the request has come that the fault strikes. */
   async struck(): Promise<void> {
-    await this.simulator.waitForRequest(({ path }) => path === this.#place[0], PATIENCE_MS);
+    await this.simulator.waitForRequest(({ path }) => path === this.#place[0], WAIT_MS);
   }
 
   /** Path and endpoint that the fault strikes. */

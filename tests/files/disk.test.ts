@@ -9,7 +9,7 @@ import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
 
 const PROGRAM = join(import.meta.dirname, "..", "support", "media-child.ts");
-const NOBODY = 65534;
+const UNPRIVILEGED = 65534;
 
 let simulator: Simulator;
 let home: Home;
@@ -46,7 +46,7 @@ const plain = (seed: string, options?: SpawnOptions): Promise<unknown> =>
   twoTurns(process.execPath, [PROGRAM, seed], options);
 
 const noShell = process.platform === "win32" ? "Windows has no limit on the size of files" : false;
-const notRoot = process.getuid?.() === 0 ? false : "only root can become somebody else";
+const notRoot = process.getuid?.() === 0 ? false : "only root can change to another user";
 
 test(
   "upload index: disk full or read-only → every process uploads, nothing is left behind",
@@ -58,7 +58,7 @@ test(
     assert.deepEqual(left(), []);
     const began = Date.now();
     assert.deepEqual(await plain("full"), ["stop", "stop"]);
-    assert.ok(Date.now() - began < 9_000, "it waited for a claim that nobody holds");
+    assert.ok(Date.now() - began < 9_000, "it waited for an unheld lease");
     assert.equal(uploads(), 2);
     assert.equal(left().length, 1);
   },
@@ -78,7 +78,7 @@ describe("upload index: no permission to write", () => {
       const [entry = ""] = readdirSync(join(root(), scope));
       chmodSync(join(root(), scope, entry), 0o644);
       const before = left();
-      const other = { uid: NOBODY, gid: NOBODY };
+      const other = { uid: UNPRIVILEGED, gid: UNPRIVILEGED };
       const ends = await plain("known", other);
       if (typeof ends === "string" && /EACCES|EPERM|ENOENT/.test(ends)) {
         return t.skip("our own files are closed to other users here");
@@ -94,7 +94,7 @@ describe("upload index: no permission to write", () => {
   test("folder cannot be created → every process uploads", { skip: notRoot }, async (t) => {
     for (const path of [home.path, home.home, home.cwd, home.tmp, home.agent]) chmodSync(path, 0o755);
     mkdirSync(join(home.home, ".pi"));
-    const ends = await plain("none", { uid: NOBODY, gid: NOBODY });
+    const ends = await plain("none", { uid: UNPRIVILEGED, gid: UNPRIVILEGED });
     if (typeof ends === "string" && /EACCES|EPERM|ENOENT/.test(ends)) {
       return t.skip("our own files are closed to other users here");
     }

@@ -11,7 +11,7 @@ import type { RequestRecord, Simulator } from "../simulator/index.ts";
 import { readMultipart } from "../simulator/multipart.ts";
 import { withMachine } from "../support/account.ts";
 import { bodyOf, type Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, runOne } from "../support/turn.ts";
 
 interface Part {

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { type Simulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
 import { Home, messages, type PiResult, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { withPi } from "../support/with-pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 
 let simulator: Simulator;
 let home: Home;

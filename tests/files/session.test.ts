@@ -5,7 +5,7 @@ import { Kimi } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, type Dialect, DIALECTS, runOne } from "../support/turn.ts";
 
 let simulator: Simulator;
@@ -124,7 +124,7 @@ for (const dialect of DIALECTS) {
 }
 
 describe("videos", () => {
-  const film = {
+  const video = {
     type: "video_url",
     video_url: { url: `data:video/mp4;base64,${fakeMp4(300, "catalog").toString("base64")}` },
   } as const;
@@ -141,7 +141,7 @@ describe("videos", () => {
     ];
     const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, env: { HOME: home.home } });
     await kimi.models();
-    await kimi.chat([{ role: "user", content: [film] }]).final();
+    await kimi.chat([{ role: "user", content: [video] }]).final();
     return JSON.stringify(bodies().at(-1));
   }
 

@@ -9,7 +9,7 @@ import type { TurnOptions } from "../../extension/turn/request.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
 import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, runOne } from "../support/turn.ts";
 
 const MIB = 1024 * 1024;
@@ -143,11 +143,11 @@ for (const dialect of ["openai", "anthropic"]) {
     });
 
     test("videos of any size, also as video_url → uploaded", async () => {
-      const film = fakeMp4(300, `film ${dialect}`);
+      const video = fakeMp4(300, `video ${dialect}`);
       const data = `data:video/mp4;base64,${fakeMp4(400, `url ${dialect}`).toString("base64")}`;
       const message = await ask([
         user(
-          { type: "video", mimeType: "video/mp4", data: film.toString("base64") },
+          { type: "video", mimeType: "video/mp4", data: video.toString("base64") },
           image(fakeMp4(500, `disguised ${dialect}`), "image/png"),
           { type: "video_url", video_url: { url: data } },
         ),

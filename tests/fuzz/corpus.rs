@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Limit for an input of a few kilobytes in a debug build on a busy machine. libFuzzer is stricter.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn fuzz_corpora_pass_their_targets() {
@@ -25,7 +25,7 @@ fn fuzz_corpora_pass_their_targets() {
             let bytes = fs::read(&input).expect("a readable input");
             let began = Instant::now();
             let held = std::panic::catch_unwind(|| target(&bytes));
-            if held.is_err() || began.elapsed() > PATIENCE {
+            if held.is_err() || began.elapsed() > TIME_LIMIT {
                 broken.push(format!("{} after {:?}", input.display(), began.elapsed()));
             }
         }

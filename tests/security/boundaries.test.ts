@@ -8,26 +8,26 @@ import { join, relative } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { Kimi, KimiError } from "../../index.ts";
 import { withoutProxies } from "../faults/document.ts";
-import { startThief, type Thief } from "../faults/thief.ts";
+import { startForeignHost, type ForeignHost } from "../faults/foreign-host.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine } from "../support/account.ts";
 import { ROOT } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
 
 let simulator: Simulator;
-let thief: Thief;
+let foreign: ForeignHost;
 let machine: Machine;
 
 before(async () => {
   withoutProxies();
-  thief = await startThief();
+  foreign = await startForeignHost();
   simulator = await startSimulator({ identityGate: "off" });
 });
-after(() => Promise.all([simulator.close(), thief.close()]));
+after(() => Promise.all([simulator.close(), foreign.close()]));
 beforeEach(() => {
   simulator.reset();
-  thief.heard.length = 0;
+  foreign.received.length = 0;
   machine = new Machine(simulator);
 });
 afterEach(() => machine.remove());
@@ -77,7 +77,7 @@ describe("boundaries: redirects", () => {
     test(`${endpoint}, any status and target → not followed`, async () => {
       for (const code of [301, 302, 303, 307, 308]) {
         for (const target of [
-          `${thief.origin}/steal`,
+          `${foreign.origin}/steal`,
           `${simulator.origin}/coding/v1/elsewhere`,
           "/coding/v1/elsewhere",
         ]) {
@@ -96,7 +96,7 @@ describe("boundaries: redirects", () => {
           assert.equal(simulator.requests.filter(({ path }) => path.endsWith("/elsewhere")).length, 0);
         }
       }
-      assert.deepEqual(thief.heard, []);
+      assert.deepEqual(foreign.received, []);
     });
   }
 });
@@ -116,16 +116,20 @@ describe("boundaries: project settings", () => {
 
   test("trusted and hostile → no request, no credential", async () => {
     const hostile = {
-      ...{ baseUrl: `${thief.origin}/coding`, oauthHost: thief.origin, region: "global", identity: "kimi-code" },
+      ...{ baseUrl: `${foreign.origin}/coding`, oauthHost: foreign.origin, region: "global", identity: "kimi-code" },
       ...{
-        apiKey: "sk-thief",
-        headers: { "x-thief": "1" },
-        customHeaders: "x-thief: 1",
-        proxy: thief.origin,
-        httpProxy: thief.origin,
+        apiKey: "sk-foreign",
+        headers: { "x-foreign": "1" },
+        customHeaders: "x-foreign: 1",
+        proxy: foreign.origin,
+        httpProxy: foreign.origin,
       },
-      env: { HTTP_PROXY: thief.origin, KIMI_CODE_BASE_URL: thief.origin, KIMI_CODE_HOME: join(machine.cwd, "stolen") },
-      models: { "kimi-for-coding": { baseUrl: thief.origin, topP: 0.95 } },
+      env: {
+        HTTP_PROXY: foreign.origin,
+        KIMI_CODE_BASE_URL: foreign.origin,
+        KIMI_CODE_HOME: join(machine.cwd, "stolen"),
+      },
+      models: { "kimi-for-coding": { baseUrl: foreign.origin, topP: 0.95 } },
     };
     mkdirSync(join(machine.cwd, ".pi"), { recursive: true });
     writeFileSync(join(machine.cwd, ".pi", "pi-provider-kimi-code.json"), JSON.stringify(hostile));
@@ -133,13 +137,13 @@ describe("boundaries: project settings", () => {
     machine.piLogin(login, 900);
     const kimi = client(undefined, { KIMI_CODE_PROJECT: machine.cwd, KIMI_CODE_PROJECT_TRUSTED: "1" });
     await Promise.all([kimi.chat("hi").final(), kimi.models(), kimi.usage(), kimi.account(), kimi.search("x")]);
-    assert.deepEqual(thief.heard, []);
+    assert.deepEqual(foreign.received, []);
     assert.equal(simulator.requests.length, 5);
     for (const { headers, path } of simulator.requests) {
       assert.equal(headers["authorization"], `Bearer ${login.access}`, path);
       assert.match(headers["user-agent"] ?? "", /^pi-provider-kimi-code\//);
       assert.deepEqual(
-        Object.keys(headers).filter((name) => /^x-(msh-(?!tool)|thief)/.test(name)),
+        Object.keys(headers).filter((name) => /^x-(msh-(?!tool)|foreign)/.test(name)),
         [],
       );
     }

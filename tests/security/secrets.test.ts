@@ -16,7 +16,7 @@ import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { text } from "../simulator/scenario.ts";
 import { Machine } from "../support/account.ts";
 import { ROOT, RpcPi, runPi } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 const KEY = "corp-PLANTED-static-key-0123456789";
@@ -24,7 +24,7 @@ const HEADER = "PLANTED-custom-header-0123456789";
 const PASSWORD = "PLANTEDproxyPassword0123456789";
 
 /** A service that refuses everything and quotes what it was sent. */
-class Parrot {
+class EchoServer {
   readonly #server: Server;
   status = 400;
   /** Whether it answers 200 and quotes inside the stream. */
@@ -35,7 +35,7 @@ class Parrot {
       let body = "";
       for await (const piece of request.setEncoding("latin1") as AsyncIterable<string>) body += piece;
       const quoted = `refused: ${request.rawHeaders.join(" ")} ${request.url?.startsWith("/api") ? body : ""}`;
-      const error = { error: { message: quoted, type: "parrot_error" } };
+      const error = { error: { message: quoted, type: "echo_error" } };
       if (this.streams) {
         response.writeHead(200, { "content-type": "text/event-stream" });
         return response.end(`event: error\ndata: ${JSON.stringify(error)}\n\n`);
@@ -59,21 +59,21 @@ class Parrot {
 }
 
 let simulator: Simulator;
-let parrot: Parrot;
+let echo: EchoServer;
 let machine: Machine;
 let secrets: string[];
 
 before(async () => {
   simulator = await startSimulator({ identityGate: "off" });
-  parrot = new Parrot();
-  await parrot.listen();
+  echo = new EchoServer();
+  await echo.listen();
 });
-after(() => Promise.all([simulator.close(), parrot.close()]));
+after(() => Promise.all([simulator.close(), echo.close()]));
 beforeEach(() => {
   simulator.reset();
   simulator.credentials.add(KEY);
-  parrot.status = 400;
-  parrot.streams = false;
+  echo.status = 400;
+  echo.streams = false;
   machine = new Machine(simulator);
   machine.settings({ retry: { enabled: false } });
   const login = simulator.oauth.login();
@@ -125,11 +125,11 @@ describe("secrets: real Pi", () => {
     ["an error inside the stream", 200, true],
   ] as const) {
     test(`${name} that quotes the request → the output has no secret`, async () => {
-      Object.assign(parrot, { status, streams });
+      Object.assign(echo, { status, streams });
       for (const key of [undefined, KEY]) {
-        const env = planted(parrot.origin, key === undefined ? {} : { KIMI_API_KEY: key });
+        const env = planted(echo.origin, key === undefined ? {} : { KIMI_API_KEY: key });
         const { stdout, stderr } = await runPi(["--mode", "json", ...MODEL, "hi"], { home: machine, env });
-        assert.match(stdout, /parrot|refused|quota|valid/i, stderr);
+        assert.match(stdout, /echo|refused|quota|valid/i, stderr);
         clean(stdout + stderr, "what Pi prints");
       }
       assert.match(readFileSync(join(machine.home, ".pi/pi-provider-kimi-code/debug.log"), "utf8"), /turn failed/);
@@ -141,7 +141,7 @@ describe("secrets: real Pi", () => {
     const proxy = { HTTPS_PROXY: `http://me:${PASSWORD}@127.0.0.1:9` };
     for (const [command, origin] of [
       ["/kimi-usage --json", simulator.origin],
-      ["/kimi-usage --json", parrot.origin],
+      ["/kimi-usage --json", echo.origin],
       ["/kimi-settings", simulator.origin],
     ] as const) {
       const env = planted(origin, proxy);
@@ -219,15 +219,15 @@ describe("secrets: errors of the client", () => {
   for (const [name, call, apiKey] of calls) {
     test(`${name}, every failure → no secret`, async () => {
       for (const status of [400, 401, 403, 500]) {
-        parrot.status = status;
-        const error = await said(() => call(client(parrot.origin, {}, apiKey)));
+        echo.status = status;
+        const error = await said(() => call(client(echo.origin, {}, apiKey)));
         clean(error, `${name}, ${status}`);
-        if (status === 400) assert.match(error, /refused: .*\[redacted\]/, "the parrot did quote");
+        if (status === 400) assert.match(error, /refused: .*\[redacted\]/, "the service quoted the request");
       }
-      parrot.streams = true;
-      clean(await said(() => call(client(parrot.origin, {}, apiKey))), `${name}, an odd success`);
+      echo.streams = true;
+      clean(await said(() => call(client(echo.origin, {}, apiKey))), `${name}, an odd success`);
       const dead = `http://127.0.0.1:${await deadPort()}`;
-      clean(await said(() => call(client(dead, {}, apiKey))), `${name}, nobody there`);
+      clean(await said(() => call(client(dead, {}, apiKey))), `${name}, dead port`);
       const proxy = { HTTPS_PROXY: `${dead.replace("//", `//me:${PASSWORD}@`)}` };
       clean(await said(() => call(client("https://kimi.invalid", proxy, apiKey))), `${name}, broken proxy`);
       const nonsense = { HTTPS_PROXY: `http://me:${PASSWORD}@[` };

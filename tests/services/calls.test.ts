@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { afterEach, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
 import { KimiServiceError, KimiServices, type ServiceOptions } from "../../extension/services.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { addon } from "../support/turn.ts";
 
 let simulator: Simulator;
@@ -14,12 +15,8 @@ const services = new KimiServices(addon(), host("0.87.1"));
 let machine: string;
 let project: string;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 beforeEach(() => {
-  simulator.reset();
   machine = mkdtempSync(join(tmpdir(), "kimi-tools-"));
   project = join(machine, "project");
   mkdirSync(project);
@@ -206,8 +203,8 @@ describe("tools: login", () => {
     );
     const passed = await failure(services.search("kimi", { env: env(), credential: simulator.apiKey }));
     assert.equal(passed.message, error.message);
-    const nobody = await failure(services.search("kimi", { env: env() }));
-    assert.match(nobody.message, /needs a Kimi Code login\. Sign in/);
+    const anonymous = await failure(services.search("kimi", { env: env() }));
+    assert.match(anonymous.message, /needs a Kimi Code login\. Sign in/);
     assert.equal(simulator.requests.length, 0);
   });
 

@@ -6,9 +6,10 @@
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { beforeEach, describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
+import { withSimulator } from "../support/simulator.ts";
+import { fakePng } from "../support/sample-media.ts";
 
 interface Captured {
   who: string;
@@ -29,15 +30,9 @@ const captured = readFileSync(new URL("../fixtures/requests/captured.jsonl", imp
   .map((line) => JSON.parse(line) as Captured);
 
 let simulator: Simulator;
-before(async () => {
-  // Their files were uploaded to another stand-in.
-  simulator = await startSimulator({ fileReferences: "any" });
-});
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-});
-after(() => simulator.close());
+// The files of the captured requests were uploaded to another stand-in.
+withSimulator((given) => (simulator = given), { fileReferences: "any" });
+beforeEach(() => simulator.setDefault({ steps: [{ text: "ok" }] }));
 
 function credentials(kind: Captured["credential"]): Record<string, string> {
   const { apiKey } = simulator;

@@ -1,33 +1,30 @@
 // The simulated Files API and who may refer to its files (docs/protocol.md#files-api).
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { startSimulator, type Simulator } from "./index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
 import { readMultipart } from "./multipart.ts";
 import { chat, messages } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
-interface Wish {
+interface Upload {
   bytes?: Uint8Array<ArrayBuffer>;
   mime?: string;
   purpose?: string;
   key?: string;
 }
 
-async function upload(wish: Wish = {}): Promise<{ status: number; body: Record<string, unknown> }> {
+async function upload(one: Upload = {}): Promise<{ status: number; body: Record<string, unknown> }> {
   const form = new FormData();
-  const blob = new Blob([wish.bytes ?? Buffer.from("\x89PNG", "latin1")], { type: wish.mime ?? "image/png" });
+  const blob = new Blob([one.bytes ?? Buffer.from("\x89PNG", "latin1")], { type: one.mime ?? "image/png" });
   form.set("file", blob, "upload.png");
-  if (wish.purpose !== "") form.set("purpose", wish.purpose ?? "image");
+  if (one.purpose !== "") form.set("purpose", one.purpose ?? "image");
   const response = await fetch(`${simulator.baseUrl}/v1/files`, {
     method: "POST",
-    headers: { authorization: `Bearer ${wish.key ?? simulator.apiKey}` },
+    headers: { authorization: `Bearer ${one.key ?? simulator.apiKey}` },
     body: form,
   });
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
@@ -50,14 +47,14 @@ describe("simulator files: uploads", () => {
   });
 
   test("unusable upload → refused", async () => {
-    const wishes: Wish[] = [
+    const uploads: Upload[] = [
       { purpose: "file-extract" },
       { purpose: "" },
       { bytes: new Uint8Array(0) },
       { mime: "application/pdf" },
       { purpose: "video" },
     ];
-    for (const wish of wishes) assert.equal((await upload(wish)).status, 400, JSON.stringify(wish));
+    for (const one of uploads) assert.equal((await upload(one)).status, 400, JSON.stringify(one));
     assert.equal((await upload({ key: "sk-stranger" })).status, 401);
     assert.equal(simulator.files.all.length, 0);
   });
@@ -90,8 +87,8 @@ describe("simulator files: references", () => {
     });
     assert.equal((await chat(simulator, image(body["id"]) as never)).status, 200);
     assert.equal((await messages(simulator, source(body["id"]) as never)).status, 200);
-    assert.equal((await chat(simulator, image("nobody") as never)).status, 400);
-    assert.equal((await messages(simulator, source("nobody") as never)).status, 400);
+    assert.equal((await chat(simulator, image("unknown") as never)).status, 400);
+    assert.equal((await messages(simulator, source("unknown") as never)).status, 400);
     simulator.files.remove(String(body["id"]));
     assert.equal((await chat(simulator, image(body["id"]) as never)).status, 400);
   });

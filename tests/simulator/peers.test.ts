@@ -14,7 +14,7 @@ import OpenAI, * as openai from "openai";
 import { faults } from "./faults.ts";
 import { type Simulator, startSimulator } from "./index.ts";
 import { call, text, think } from "./scenario.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { visible } from "../support/turn.ts";
 
 const AGENT = { "User-Agent": "pi/0.87.1 (linux; node)" };

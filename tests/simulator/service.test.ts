@@ -6,19 +6,16 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { text as streamText } from "node:stream/consumers";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { faults, rateLimit, startSimulator, text, type Simulator } from "./index.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { chat, clientHeaders, dig, eventsOf, messages, openAIResult, payloads, post } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 const BASH = {
   type: "function",
@@ -277,19 +274,19 @@ describe("simulator: choosing the answer", () => {
 
     for (const hang of ["connect", "headers"] as const) {
       simulator.enqueue({ hang });
-      const patience = new AbortController();
+      const givesUp = new AbortController();
       const last = simulator.requests.at(-1)?.id ?? 0;
-      const asked = chat(simulator, {}, { signal: patience.signal });
+      const asked = chat(simulator, {}, { signal: givesUp.signal });
       const { id } = await simulator.waitForRequest((one) => one.id > last);
-      patience.abort();
+      givesUp.abort();
       await assert.rejects(asked, /abort/i);
       await simulator.waitForRequest((one) => one.id === id && one.aborted);
     }
     simulator.enqueue({ steps: [text("first")], hang: "body" });
-    const patience = new AbortController();
-    const response = await chat(simulator, {}, { signal: patience.signal });
+    const givesUp = new AbortController();
+    const response = await chat(simulator, {}, { signal: givesUp.signal });
     assert.equal(response.status, 200);
-    patience.abort();
+    givesUp.abort();
     await assert.rejects(response.text(), /abort/i);
     const record = await simulator.waitForRequest((one) => one.id === simulator.requests.at(-1)?.id && one.aborted);
     assert.equal(record.ended, "aborted");

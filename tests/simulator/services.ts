@@ -12,7 +12,7 @@ import { sleep } from "./wire.ts";
 const HUGE_BYTES = 5 * 1024 * 1024;
 
 /** `[[empty]]`, `[[huge]]`, `[[slow:3000]]`, also URL-encoded. */
-function wish(text: string): { name: string; value: string } | undefined {
+function marker(text: string): { name: string; value: string } | undefined {
   const found = /\[\[([a-z-]+)(?::([^\]]*))?\]\]/.exec(safeDecode(text));
   return found === null ? undefined : { name: found[1] ?? "", value: found[2] ?? "" };
 }
@@ -26,7 +26,7 @@ function safeDecode(text: string): string {
 }
 
 /** Waits if requested; false if the client is gone by then. */
-async function paced(exchange: Exchange, asked: ReturnType<typeof wish>): Promise<boolean> {
+async function paced(exchange: Exchange, asked: ReturnType<typeof marker>): Promise<boolean> {
   if (asked?.name === "slow") await sleep(Number(asked.value) || 3000, exchange.gone);
   return !exchange.gone.aborted;
 }
@@ -38,7 +38,7 @@ function requestId(): Record<string, string> {
 async function search(exchange: Exchange): Promise<void> {
   const query = asString(exchange.jsonBody()["text_query"])?.trim();
   if (!query) throw invalidRequest("Invalid request: text_query is required");
-  const asked = wish(query);
+  const asked = marker(query);
   if (!(await paced(exchange, asked))) return;
   const count = asked?.name === "huge" ? Infinity : asked?.name === "empty" ? 0 : 5;
   exchange.json(200, { search_results: results(query.replace(/\s*\[\[.*?\]\]/g, ""), count, HUGE_BYTES) });
@@ -47,7 +47,7 @@ async function search(exchange: Exchange): Promise<void> {
 async function fetchPage(exchange: Exchange): Promise<void> {
   const url = asString(exchange.jsonBody()["url"]);
   if (!url || !/^https?:\/\//i.test(url)) throw invalidRequest("Invalid request: url must be an http or https URL");
-  const asked = wish(url);
+  const asked = marker(url);
   if (!(await paced(exchange, asked))) return;
   const { hostname } = new URL(url);
   // [I] The service's answer to an address it cannot reach is unknown; that it refuses private ones is known.
@@ -61,7 +61,7 @@ async function fetchPage(exchange: Exchange): Promise<void> {
 async function tools(exchange: Exchange): Promise<void> {
   const { method, params: raw } = exchange.jsonBody();
   const params = asObject(raw) ?? {};
-  const asked = wish(JSON.stringify(params));
+  const asked = marker(JSON.stringify(params));
   if (!(await paced(exchange, asked))) return;
   if (method === "get_data_source_desc") {
     // For the service another key than `name` is no error, it just describes nothing.

@@ -1,7 +1,7 @@
 // Compares the simulator with docs/protocol.md: streams, faults, state.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import {
   call,
   calls,
@@ -12,7 +12,6 @@ import {
   finish,
   raw,
   repeat,
-  startSimulator,
   text,
   think,
   transcripts,
@@ -20,13 +19,10 @@ import {
   type Simulator,
 } from "./index.ts";
 import { chat, chatOverSocket, dig, eventsOf, messages, openAIResult, payloads, readEvents } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 const VERBATIM = [
   "A1",

@@ -1,17 +1,14 @@
 // Search, fetch and data sources of the simulated service, as docs/protocol.md#plan-tools has them.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { startSimulator, type Simulator } from "./index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
 import type { JsonObject } from "./json.ts";
 import { dig, post } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 async function tools(method: string, params: JsonObject): Promise<JsonObject> {
   const response = await post(simulator, "/v1/tools", { method, params });

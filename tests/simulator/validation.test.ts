@@ -2,17 +2,14 @@
 // docs/protocol.md#error-bodies).
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { startSimulator, type Simulator } from "./index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
 import type { JsonObject } from "./json.ts";
 import { chat, messages } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator({ fileReferences: "any" });
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given), { fileReferences: "any" });
 
 const user = (content: JsonObject["x"] = "hi"): JsonObject => ({ role: "user", content: content ?? null });
 const called = (change: JsonObject = {}, id = "read:0"): JsonObject => ({

@@ -3,9 +3,10 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, beforeEach } from "node:test";
-import { type Simulator, type SimulatorOptions, startSimulator } from "../simulator/index.ts";
+import { afterEach, beforeEach } from "node:test";
+import { type Simulator, type SimulatorOptions } from "../simulator/index.ts";
 import { Home } from "./pi.ts";
+import { withSimulator } from "./simulator.ts";
 
 export interface Tokens {
   access: string;
@@ -35,12 +36,8 @@ export function withMachine(
 ): void {
   let simulator: Simulator;
   let machine: Machine;
-  before(async () => {
-    simulator = await startSimulator(options);
-  });
-  after(() => simulator.close());
+  withSimulator((given) => (simulator = given), options);
   beforeEach(() => {
-    simulator.reset();
     simulator.setDefault({ steps: [{ text: "ok" }] });
     machine = new Machine(simulator);
     use(simulator, machine);

@@ -15,7 +15,7 @@ export const ROOT = join(import.meta.dirname, "..", "..");
 /** Pi's command line program, of the version in package.json. */
 export const PI_CLI = join(ROOT, "node_modules/@earendil-works/pi-coding-agent/dist/bundle/cli.js");
 
-const PATIENCE_MS = 60_000;
+const TIMEOUT_MS = 60_000;
 
 export interface PiEvent {
   type: string;
@@ -98,7 +98,7 @@ export async function runPi(args: string[], options: PiOptions): Promise<PiResul
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? PATIENCE_MS);
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? TIMEOUT_MS);
   const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
   clearTimeout(timer);
   return { code, stdout, stderr, events: stdout.startsWith("{") ? parseLines(stdout) : [] };
@@ -143,7 +143,7 @@ export class RpcPi {
   }
 
   /** The first matching event from position `from` on. */
-  async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = PATIENCE_MS): Promise<PiEvent> {
+  async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = TIMEOUT_MS): Promise<PiEvent> {
     const end = Date.now() + timeoutMs;
     for (;;) {
       const found = this.events.slice(from).find(matches);

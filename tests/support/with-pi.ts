@@ -1,7 +1,8 @@
 /** Set-up shared by tests of real Pi: one simulator per file, and per test a fresh home whose Pi processes end with it. */
-import { after, afterEach, before, beforeEach } from "node:test";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { afterEach, beforeEach } from "node:test";
+import type { Simulator } from "../simulator/index.ts";
 import { Home, type PiOptions, RpcPi } from "./pi.ts";
+import { withSimulator } from "./simulator.ts";
 
 /** Starts a Pi in RPC mode that ends with the test. */
 export type Opener = (args: string[], options: PiOptions) => RpcPi;
@@ -11,12 +12,8 @@ export function withPi(use: (simulator: Simulator, home: Home) => void): Opener 
   let simulator: Simulator;
   let home: Home;
   const open: RpcPi[] = [];
-  before(async () => {
-    simulator = await startSimulator();
-  });
-  after(() => simulator.close());
+  withSimulator((given) => (simulator = given));
   beforeEach(() => {
-    simulator.reset();
     home = new Home();
     use(simulator, home);
   });
