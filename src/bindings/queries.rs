@@ -14,6 +14,7 @@ use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, Files, KEYS, Scope, SettingScope, ValueKind, load, set};
 use crate::error::{Error, ErrorKind, Result, clip};
 use crate::models;
+use crate::process_state::ProcessState;
 use crate::services::quota_cache::{PATIENCE, quota};
 
 /// Largest profile, in bytes.
@@ -104,7 +105,12 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 pub fn models(request: String) -> String {
     answer(read(&request).and_then(|question: QueryRequest| {
         let config = question.config()?;
-        let mut listing = to_json(&models::known(&question.environment(), &config, question.asker.api_key.as_deref()))?;
+        let mut listing = to_json(&models::known(
+            &ProcessState::shared(),
+            &question.environment(),
+            &config,
+            question.asker.api_key.as_deref(),
+        ))?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))

@@ -29,11 +29,9 @@ pub fn options() -> BodyOptions {
 
 /// The body with all media inline.
 pub fn body(conversation: &mut Conversation<'_>, dialect: Dialect, options: &BodyOptions) -> String {
-    let insets = BodyTemplate::number(conversation.insets_mut());
-    let inline: Vec<MediaPayload> = insets
-        .iter()
-        .map(|inset| MediaPayload::Inline(inset.media_item.content().expect("not released")))
-        .collect();
+    let insets = BodyTemplate::number(conversation.media_refs_mut());
+    let inline: Vec<MediaPayload> =
+        insets.iter().map(|inset| MediaPayload::Inline(inset.media_item.content().expect("not released"))).collect();
     let encoded = dialect.encode(conversation, options).expect("a repaired conversation can be encoded");
     String::from_utf8(BodyTemplate::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
 }
