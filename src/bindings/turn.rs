@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use napi::bindgen_prelude::{ClassInstance, Function, Utf16String, spawn};
+use napi::bindgen_prelude::{ClassInstance, Function, Utf16String};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{JsString, Status};
 use napi_derive::napi;
@@ -20,6 +20,7 @@ use super::error::{defect, with_error};
 use super::js_string::utf8;
 use super::media;
 use super::media::MediaHandle;
+use super::node_runtime::spawn;
 use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
@@ -49,13 +50,16 @@ impl TurnHandle {
     #[napi(catch_unwind)]
     pub fn send_body(&self, body: Utf16String) {
         let (sender, cancel) = (self.body.clone(), self.cancel.clone());
-        spawn(async move {
+        let sent = spawn(async move {
             match utf8(body).await {
                 // The turn may be over already.
                 Ok(body) => drop(sender.send(body)),
                 Err(_) => cancel.cancel(),
             }
         });
+        if sent.is_err() {
+            self.cancel.cancel();
+        }
     }
 
     /// Answers a `Media` op with a piece of base64 text.
@@ -100,7 +104,7 @@ pub fn start_turn(
         buffer_pool: buffer_pool.clone(),
     };
     let media = media.iter().map(|handle| handle.item()).collect();
-    spawn(guarded(request, context, media, line));
+    spawn(guarded(request, context, media, line))?;
     Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }
 
