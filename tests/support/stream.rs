@@ -1,5 +1,5 @@
-//! Runs the bytes of a stream through the same steps as a turn, from the event decoder to the queue that JavaScript drains, without
-//! network and time.
+//! Bytes of a stream → what the user sees, for the integration tests. No network, no clock: every step from the event decoder to
+//! the queue that JavaScript drains.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use kimi_code::config::Dialect;
 use kimi_code::error::Result;
 use kimi_code::models::Prices;
 
-/// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
+/// Returns the outcome as lines: one per block event, neighboring chunks joined, then how it ended and its usage.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
     let queue = Arc::new(OpQueue::default());
     let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
@@ -30,7 +30,7 @@ pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
     lines
 }
 
-/// Reads one answer into `blocks`: why it ended, in our words and in the service's.
+/// Reads one answer into `blocks`; returns why it ended, in our terms and in the service's.
 pub fn read(
     dialect: Dialect,
     chunks: &[&[u8]],
@@ -70,7 +70,7 @@ fn line(op: Op) -> String {
     }
 }
 
-/// Ids that we make are random.
+/// Generated ids are random.
 fn without_made_id(head: &str) -> String {
     match head.find("\"call_").filter(|at| head[at + 6..].bytes().take(16).all(|byte| byte.is_ascii_hexdigit())) {
         Some(at) => format!("{}\"call_*{}", &head[..at], &head[at + 22..]),

@@ -32,7 +32,7 @@ fn stream(dialect: Dialect, data: &[u8]) {
     twice(dialect, data);
 }
 
-/// An answer and a second attempt at it: what JavaScript is told makes sense, and the totals can be told as JSON.
+/// An answer and a second attempt: the operations sent to JavaScript are consistent, and the totals serialize as JSON.
 fn twice(dialect: Dialect, data: &[u8]) {
     let queue = Arc::new(OpQueue::default());
     let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
@@ -104,7 +104,7 @@ impl Answer {
     }
 }
 
-/// What JavaScript is told about a call's arguments is true, and the preview showed what came out.
+/// The operations for a call's arguments are correct, and the preview matches the result.
 fn judge(block: &Block, verdict: &str) {
     if verdict.is_empty() {
         assert!(serde_json::from_str::<&RawValue>(&block.text).is_ok_and(|json| json.get().starts_with('{')));
