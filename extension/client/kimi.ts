@@ -115,7 +115,7 @@ export class Kimi {
 
   /** Returns whether there is a login that chats without a key can use. Reads files only, so the service may still refuse it. */
   hasLogin(): boolean {
-    return this.#addon.hasAmbientLogin(JSON.stringify(this.#account()));
+    return this.#addon.hasCliLogin(JSON.stringify(this.#account()));
   }
 
   #variables(): Record<string, string> {
