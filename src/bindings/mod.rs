@@ -14,8 +14,6 @@ mod turn;
 use napi_derive::napi;
 use serde::de::DeserializeOwned;
 
-use crate::config::{Environment, base_url, load};
-use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use auth::{
@@ -59,16 +57,6 @@ pub fn version() -> &'static str {
 #[napi(catch_unwind)]
 pub fn fallback_models() -> napi::Result<String> {
     serde_json::to_string(&crate::models::fallback()).map_err(|error| napi::Error::from_reason(error.to_string()))
-}
-
-/// The API root for this environment (JSON object of variables).
-#[napi(catch_unwind)]
-pub fn api_root(environment: String) -> napi::Result<String> {
-    let variables = serde_json::from_str(&environment).map_err(|error| napi::Error::from_reason(error.to_string()))?;
-    let environment = Environment::new(variables);
-    Endpoint::from_base(base_url(&load(&environment).settings, None))
-        .map(|endpoint| endpoint.root().to_owned())
-        .map_err(error::thrown)
 }
 
 /// Writes diagnostics to `file` from now on. A second call changes nothing.

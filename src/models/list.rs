@@ -178,9 +178,9 @@ fn prices_by_name(name: &str) -> Prices {
 /// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
 pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
-        let wishes = settings.wishes(&model.id);
-        model.context_window = wishes.context_window.unwrap_or(model.context_window);
-        model.max_tokens = wishes.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
+        let overrides = settings.overrides(&model.id);
+        model.context_window = overrides.context_window.unwrap_or(model.context_window);
+        model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
         if let Some(list) = capabilities {
             let can = |name: &str| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
             model.reasoning = can("thinking") || can("always_thinking");

@@ -85,12 +85,12 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     };
     desk.collect().await?;
     let environment = Environment::new(request.environment.clone());
-    let base = request.model.base_url.clone();
+    let addresses = request.model.addresses.clone();
     let (mut kimi, takes_videos) = {
         let (host, model, source) = (request.host.clone(), request.model.id.clone(), source.clone());
         let passed = request.options.api_key.clone();
         in_background(move || {
-            let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
+            let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
             let listing = matters.then(|| models::known(&environment, &kimi.config, passed.as_deref()));
@@ -103,7 +103,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let images = request.model.input.iter().any(|input| input == "image");
-    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.dialect);
+    let dialect = Dialect::of_model(request.model.protocol.as_deref(), kimi.config.settings.protocol);
     let anthropic = dialect == Dialect::Anthropic;
     let late_tools = !anthropic && request.model.compat.unwrap_or_default().supports_mid_convo_tool_additions;
     let target =
@@ -200,18 +200,18 @@ fn answer_room(window: u64, prompt: u64) -> u64 {
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
-    let wishes = config.settings.wishes(&model.id);
-    let beyond = config.thinking(&model.id);
+    let overrides = config.settings.overrides(&model.id);
+    let beyond = config.settings.thinking(&model.id);
     let thinking = thinking(options.reasoning.as_deref(), model.reasoning, model.thinking_level_map.as_ref(), &beyond);
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
         thinking,
-        max_completion_tokens: config.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
+        max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
-        temperature: options.temperature.or(wishes.temperature),
-        top_p: wishes.top_p,
+        temperature: options.temperature.or(overrides.temperature),
+        top_p: overrides.top_p,
         extra: [&model.sampling_params, &options.sampling_params]
             .into_iter()
             .flatten()
