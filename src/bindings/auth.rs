@@ -112,7 +112,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
 }
 
 #[napi(catch_unwind)]
-pub fn remember_login(access: String) {
+pub fn register_login(access: String) {
     register_oauth_token(&access);
 }
 
@@ -141,8 +141,8 @@ pub async fn reuse_login(request: String) -> String {
 }
 
 #[napi(catch_unwind)]
-pub async fn ambient_login(request: String) -> String {
-    let ambient = async {
+pub async fn cli_login(request: String) -> String {
+    let login = async {
         Ok(match account(request).await?.cli_login().await? {
             Some((tokens, slot)) => {
                 register_oauth_token(&tokens.access);
@@ -151,11 +151,11 @@ pub async fn ambient_login(request: String) -> String {
             None => json!({}),
         })
     };
-    answer(ambient.await)
+    answer(login.await)
 }
 
 #[napi(catch_unwind)]
-pub fn has_ambient_login(request: String) -> bool {
+pub fn has_cli_login(request: String) -> bool {
     let look = || -> Result<bool> {
         let account = read::<AccountRequest>(&request)?.account()?;
         let slots = account.cli_login_scopes()?;
@@ -165,7 +165,7 @@ pub fn has_ambient_login(request: String) -> bool {
 }
 
 #[napi(catch_unwind)]
-pub fn settle() {
+pub fn shutdown() {
     single_flight::shutdown();
 }
 

@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use auth::{
-    LoginHandle, ambient_login, base_of, has_ambient_login, login_options, remember_login, renew_login, reuse_login,
-    settle, start_login,
+    LoginHandle, base_of, cli_login, has_cli_login, login_options, register_login, renew_login, reuse_login, shutdown,
+    start_login,
 };
 pub use files::{FileUpload, file_upload};
 pub use js_string::JsText;
-pub use media::{MediaHandle, medium};
+pub use media::{MediaHandle, media};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call};
 pub use turn::{TurnHandle, start_turn};

@@ -17,6 +17,7 @@ use crate::config::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
+use crate::process_state::ProcessState;
 use crate::services::account;
 use crate::services::quota_cache::quota;
 
@@ -75,6 +76,7 @@ pub fn settings(request: String) -> String {
         Ok(json!({
             "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,
             "homeFile": files.home, "project": project,
+            "apiRoot": query.config().ok().map(|config| config.endpoint.root().to_owned()),
         }))
     }))
 }
@@ -113,7 +115,8 @@ pub fn models(request: String) -> String {
         // A bad address fails the requests that need it; Pi's list of models is not one of them.
         let config =
             query.config().or_else(|_| Config::from_environment(&Environment::default(), &Default::default()))?;
-        let listing = models::known(&query.environment(), &config, query.caller.api_key.as_deref());
+        let key = query.caller.api_key.as_deref();
+        let listing = models::known(&ProcessState::shared(), &query.environment(), &config, key);
         let mut listing = to_json(&listing)?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)

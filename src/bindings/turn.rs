@@ -60,7 +60,7 @@ impl TurnHandle {
 
     /// Answers a `Media` op with a piece of base64 text.
     #[napi(catch_unwind)]
-    pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
+    pub fn send_media(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
         let text = media::copy(&text, self.buffer_pool.take().unwrap_or_default())?;
         // As above.
         let _ = self.media.send(Chunk { media_item: index as usize, from: from as usize, text });
@@ -99,7 +99,7 @@ pub fn start_turn(
         chunks,
         buffer_pool: buffer_pool.clone(),
     };
-    let media = media.iter().map(|handle| handle.medium()).collect();
+    let media = media.iter().map(|handle| handle.item()).collect();
     spawn(guarded(request, context, media, line));
     Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }

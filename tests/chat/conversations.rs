@@ -1,5 +1,5 @@
-//! What holds for every conversation: the service takes it, a longer one begins with the bytes of the shorter one, and repair
-//! has nothing left to do the second time.
+//! What holds for every conversation: the service takes it, a longer one begins with the bytes of the shorter one, and
+//! normalizing twice changes nothing more.
 
 #[path = "../support/acceptable.rs"]
 mod acceptable;
@@ -8,7 +8,7 @@ mod conversation;
 
 use acceptable::refusal;
 use conversation::{body, capable, options, recorded, until_boundary};
-use kimi_code::chat::request::normalize::{Conversation, repair};
+use kimi_code::chat::request::normalize::{Conversation, normalize};
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
 use proptest::prelude::*;
@@ -65,12 +65,12 @@ fn json_of(rounds: &[Vec<Value>]) -> String {
     json!({ "systemPrompt": "s", "tools": tools, "messages": rounds.concat() }).to_string()
 }
 
-fn repaired(json: &str, dialect: Dialect) -> Conversation<'_> {
-    repair(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect))
+fn normalized(json: &str, dialect: Dialect) -> Conversation<'_> {
+    normalize(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect))
 }
 
 fn sent(json: &str, dialect: Dialect) -> String {
-    body(&mut repaired(json, dialect), dialect, &options())
+    body(&mut normalized(json, dialect), dialect, &options())
 }
 
 proptest! {
@@ -91,7 +91,7 @@ proptest! {
     fn repair_has_nothing_to_do_the_second_time(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
-            let once = recorded(&repaired(&json, dialect));
+            let once = recorded(&normalized(&json, dialect));
             prop_assert_eq!(sent(&json, dialect), sent(&once, dialect));
         }
     }

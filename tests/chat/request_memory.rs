@@ -3,7 +3,7 @@
 #[path = "../support/transcript.rs"]
 mod transcript;
 
-use kimi_code::chat::request::normalize::{Target, repair};
+use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
@@ -19,7 +19,7 @@ fn a_body_is_built_within_three_times_its_transcript() {
         let context = transcript::context(4 << 20, 400, 60);
         MEMORY.reset_peak_usage();
         let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
-        let conversation = repair(Transcript::parse(&context, &[]).unwrap(), target);
+        let conversation = normalize(Transcript::parse(&context, &[]).unwrap(), target);
         let body = dialect.encode(&conversation, &BodyOptions::default()).unwrap();
         assert!(body.len() > 3 << 20);
         let times = (MEMORY.peak_usage() - before) as f64 / context.len() as f64;

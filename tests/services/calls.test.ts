@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
-import { KimiServiceError, KimiServices, type ServiceOptions } from "../../extension/services.ts";
+import { KimiError } from "../../extension/errors.ts";
+import { KimiServices, type ServiceOptions } from "../../extension/services.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { addon } from "../support/turn.ts";
 
@@ -45,12 +46,12 @@ function env(extra: Record<string, string | undefined> = {}): Record<string, str
   };
 }
 
-async function failure(call: Promise<unknown>): Promise<KimiServiceError> {
+async function failure(call: Promise<unknown>): Promise<KimiError> {
   const error = await call.then(
     () => undefined,
     (reason: unknown) => reason,
   );
-  assert.ok(error instanceof KimiServiceError, `not a failure: ${String(error)}`);
+  assert.ok(error instanceof KimiError, `not a failure: ${String(error)}`);
   return error;
 }
 
@@ -306,9 +307,9 @@ describe("failures of the service", () => {
       assert.equal(
         error.message,
         `kimi_datasource failed: the source answered with an error: ${reason}\n\n` +
-          `[kimi-datasource] request-id: ${error.requestId} · tool-call-id: c:1`,
+          `[kimi-datasource] request-id: ${error.traceId} · tool-call-id: c:1`,
       );
-      assert.match(error.requestId ?? "", /^req-/);
+      assert.match(error.traceId ?? "", /^req-/);
     }
     const headers = { "x-request-id": " ", "request-id": "late" };
     simulator.intercept("tools", { status: 500, headers: { ...headers, "x-trace-id": "" }, body: "broken" });

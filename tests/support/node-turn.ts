@@ -5,7 +5,7 @@ import { loadAddon } from "../../extension/native/loader.ts";
 
 const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));
-process.once("exit", () => addon.settle());
+process.once("exit", () => addon.shutdown());
 
 // A person quits in the middle of it.
 process.once("SIGTERM", () => process.exit(0));

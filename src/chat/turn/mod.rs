@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
 use self::prepare::{Prepared, Source, hook, prepare};
-use super::request::rejected::{RejectedItem, RejectionCache};
+use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
@@ -106,7 +106,11 @@ impl Turn {
             }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => {
-                    RejectionCache::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.refused);
+                    prepared.kimi.process.get::<SessionRejections>().learn(
+                        prepared.session.as_deref(),
+                        &prepared.pictures,
+                        &prepared.refused,
+                    );
                     return Ok(finished);
                 }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
@@ -125,7 +129,11 @@ impl Turn {
                     }
                     (Some(second), Some(first)) if first.is_resolved_by(&second) => {
                         // This turn fails; the next one leaves the first item out from the beginning and can heal the second.
-                        RejectionCache::learn(prepared.session.as_deref(), &[], &prepared.refused);
+                        prepared.kimi.process.get::<SessionRejections>().learn(
+                            prepared.session.as_deref(),
+                            &[],
+                            &prepared.refused,
+                        );
                         (error, None)
                     }
                     _ => (error, None),
