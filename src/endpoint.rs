@@ -211,8 +211,7 @@ impl CredentialScope {
         }
         let pair = serde_json::json!({ "oauthHost": self.oauth_host, "baseUrl": self.base_url }).to_string();
         let hash = Sha256::digest(pair.as_bytes());
-        let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("kimi-code-env-{digits}")
+        format!("kimi-code-env-{}", hex::encode(&hash[..8]))
     }
 }
 

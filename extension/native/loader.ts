@@ -9,6 +9,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync }
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { privateCopy } from "./private-copy.ts";
 
@@ -132,10 +133,11 @@ const LOADED = Symbol.for("pi-provider-kimi-code.addons");
 
 /**
  * Shuts the addon down when the process exits, because a token refresh may be in progress and destructors do not run then.
- * Adds one listener per process, however often the extension is loaded.
+ * Adds one listener per process, however often the extension is loaded. The end of a worker thread is not the end of the process.
  */
 function shutDownOnExit(addon: Addon): Addon {
   const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (!isMainThread) return addon;
   if (shared[LOADED] === undefined) {
     const addons = (shared[LOADED] = new Set<Addon>());
     process.once("exit", () => addons.forEach((one) => one.shutdown()));

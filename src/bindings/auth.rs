@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Function, spawn};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{answer, thrown, with_error};
+use super::node_runtime::spawn;
 use super::read;
 use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
@@ -208,7 +209,7 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
             Ok(credential) => json!({ "type": "done", "credential": credential }).to_string(),
             Err(error) => with_error(json!({ "type": "failed" }), &error),
         });
-    });
+    })?;
     Ok(LoginHandle { cancel })
 }
 

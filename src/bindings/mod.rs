@@ -7,6 +7,9 @@ mod error;
 mod files;
 mod js_string;
 mod media;
+mod node_runtime;
+#[cfg(unix)]
+mod process_exit;
 mod queries;
 mod services;
 mod turn;
@@ -25,21 +28,14 @@ pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call};
-pub use turn::{TurnHandle, start_turn};
+pub use turn::{TurnHandle, op_codes, start_turn};
 
-/// Tokio with one worker: a client that waits on sockets needs no more, and every thread would be paid for at `require` time.
+/// Runs once per process, before the first environment starts.
 #[napi_derive::module_init]
 fn init() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .max_blocking_threads(4)
-        .thread_name("kimi-code")
-        .enable_all()
-        .build();
-    // Without our runtime napi falls back to its default one, which merely has more threads.
-    if let Ok(runtime) = runtime {
-        napi::bindgen_prelude::create_custom_tokio_runtime(runtime);
-    }
+    node_runtime::register();
+    #[cfg(unix)]
+    process_exit::register();
 }
 
 /// Reads a request. Our own JavaScript has written it, so one that cannot be read is a defect.

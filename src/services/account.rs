@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::quota_cache::PATIENCE;
-use super::{integer, text};
+use super::text;
 use crate::auth::Credential;
 use crate::client::Kimi;
 use crate::error::Result;
+use crate::json::lenient::integer;
 
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 256 << 10;

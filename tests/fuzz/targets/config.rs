@@ -1,4 +1,4 @@
-//! Settings files and variables → what applies.
+//! Settings files and variables → effective settings.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,8 +11,8 @@ use super::pieces::parts;
 
 /// Input: home file, project file, lines of `NAME=value`.
 ///
-/// What applies can be written down and read again without a complaint, a project has no say in where requests go, and
-/// changing a setting changes that setting.
+/// Effective settings are written and read back without a complaint, a project cannot choose where requests go, and changing a
+/// setting changes only that setting.
 pub fn config(data: &[u8]) {
     let [home, project, variables] = parts(data);
     let scratch = tempfile::tempdir().expect("a folder");
