@@ -152,7 +152,7 @@ fn bytes(text: &str) -> Option<u64> {
 /// Formats bytes in the largest unit that divides them.
 fn format_size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-    let unit = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes % unit == 0);
+    let unit = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{} {name}", bytes / unit))
 }
 
