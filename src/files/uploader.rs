@@ -32,7 +32,7 @@ pub(super) struct Uploader {
 impl Uploader {
     /// Finds out whose files these are.
     pub async fn new(sender: UploadClient) -> Result<Self> {
-        let settings = sender.kimi.config.uploads();
+        let settings = sender.kimi.config.settings.upload_limits();
         let (config, credential) = (&sender.kimi.config, credential(&sender));
         let (root, state) = (config.endpoint.root().to_owned(), config.state_directory.clone());
         let index = in_background(move || {
