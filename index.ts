@@ -1,13 +1,12 @@
 /**
- * What other Node programs import: the client, and the extension for a Pi of their own.
+ * The package's main export: the client for Node programs, and the extension for programs that embed Pi.
  *
- * Pi itself loads extension/pi.ts, because it has no use for the client.
+ * Pi itself loads extension/pi.ts, which does not include the client.
  */
 export { default, KimiCode, type PiExtension } from "./extension/pi.ts";
 
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
 export {
-  type Cancellable,
   type Failure,
   KIMI_ERROR_CODES,
   KimiAbortError,
@@ -20,12 +19,11 @@ export {
   KimiLimitError,
   KimiRequestError,
   KimiServerError,
-  type ServiceCallOptions,
-} from "./extension/client/errors.ts";
+} from "./extension/errors.ts";
 export * from "./extension/client/kimi.ts";
 export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./extension/client/files.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
-export type * from "./extension/client/messages.ts";
+export type * from "./extension/messages.ts";
 export type * from "./extension/client/options.ts";
 export type {
   DatasourceAnswer,

@@ -1,31 +1,10 @@
 /**
- * Writes requests to the addon and reads its answers, both JSON texts.
+ * Writes requests to the addon, reads its answers, and cancels calls. Requests and answers are JSON texts.
  */
 import { environment, type ExtensionEnvironment, type Host } from "../environment.ts";
+import { cancelledError, type Failure, kimiError } from "../errors.ts";
 
-/** A failure as the addon reports it. */
-export interface AddonFailure {
-  code: string;
-  message: string;
-  /** HTTP status, where there was one. */
-  status?: number;
-  /** How long the service asked to wait. */
-  retryAfterMs?: number;
-  /** What Moonshot's support asks for. */
-  traceId?: string;
-}
-
-/** A failed call. */
-export class AddonError extends Error {
-  readonly code: string;
-
-  constructor({ code, message }: AddonFailure) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** Who asks: sent with every request. */
+/** Identifies the program that calls; part of every request. */
 export interface Caller {
   host: Host;
   extensionEnvironment?: ExtensionEnvironment | undefined;
@@ -36,9 +15,34 @@ export function requestText({ host, extensionEnvironment }: Caller, more: object
   return JSON.stringify({ environment: environment(extensionEnvironment?.variables()), host, ...more });
 }
 
-/** Returns the value of an answer, or throws its error. */
-export function parseAnswer<T>(text: string, toError = (failure: AddonFailure): Error => new AddonError(failure)): T {
-  const answer = JSON.parse(text) as T & { error?: AddonFailure };
-  if (answer.error !== undefined) throw toError(answer.error);
+/** Returns the value of an answer, or throws its error. `signal` is what may have cancelled the call. */
+export function parseAnswer<T>(text: string, signal?: AbortSignal): T {
+  const answer = JSON.parse(text) as T & { error?: Failure };
+  const failure = answer.error;
+  if (failure !== undefined) throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
   return answer;
+}
+
+/** Runs `work` and calls `cancel` when `signal` fires, at once if it already has. */
+export async function withAbort<T>(
+  signal: AbortSignal | undefined,
+  cancel: () => void,
+  work: () => Promise<T>,
+): Promise<T> {
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    if (signal?.aborted) cancel();
+    return await work();
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+/** Waits for an answer; rejects when `signal` fires. The addon may go on for some seconds, and its answer is dropped. */
+export async function awaitAnswer<T>(answer: Promise<string>, signal: AbortSignal | undefined): Promise<T> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const cancel = (): void => reject(cancelledError(signal));
+    withAbort(signal, cancel, () => answer).then(resolve, reject);
+  });
+  return parseAnswer<T>(text);
 }

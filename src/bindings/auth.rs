@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Function, spawn};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{answer, thrown, with_error};
+use super::node_runtime::spawn;
 use super::read;
 use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
@@ -20,7 +21,7 @@ use crate::auth::pi_auth_file::to_pi_entry;
 use crate::auth::refresh::single_flight;
 use crate::blocking::in_background;
 use crate::client::Kimi;
-use crate::config::{Config, Environment, base_url, load};
+use crate::config::{Config, Environment, RequestAddresses};
 use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::user_agent::Host;
@@ -35,14 +36,14 @@ struct AccountRequest {
     /// The region a person has chosen for this login.
     #[serde(default)]
     region: Option<String>,
-    /// API base that Pi's credential says it belongs to.
-    #[serde(default)]
-    base_url: Option<String>,
+    /// Where the service is; `base_url` is the API base that Pi's credential says it belongs to.
+    #[serde(flatten)]
+    addresses: RequestAddresses,
 }
 
 impl AccountRequest {
     fn config(&self) -> Result<Config> {
-        Config::from_environment(&Environment::new(self.environment.clone()), self.base_url.as_deref())
+        Config::from_environment(&Environment::new(self.environment.clone()), &self.addresses)
     }
 
     /// The account that is meant. A region that a person has just chosen outranks the setting, but not hosts of their own.
@@ -82,8 +83,8 @@ pub fn login_options(request: String) -> String {
     answer((|| {
         let request: AccountRequest = read(&request)?;
         let config = request.config()?;
-        let region = match config.region {
-            _ if !config.region_is_open => config.endpoint.region(),
+        let region = match config.settings.region.region() {
+            _ if !config.region_is_open => config.login_endpoint.region(),
             chosen => chosen.or_else(|| request.account().ok()?.preferred_region(request.ignores_marker())),
         };
         Ok(json!({ "ask": config.region_is_open && region.is_none(), "region": region.map(Region::id) }))
@@ -94,10 +95,9 @@ pub fn login_options(request: String) -> String {
 pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
         let request: AccountRequest = read(&request)?;
-        let environment = Environment::new(request.environment);
-        let endpoint = Endpoint::from_base(base_url(&load(&environment).settings, request.base_url.as_deref()))?;
-        let recorded = request.base_url.as_deref().map(Endpoint::from_base).transpose()?.and_then(|base| base.region());
-        match (recorded, endpoint.region()) {
+        let Config { endpoint, login_endpoint, .. } = request.config()?;
+        let recorded = request.addresses.base_url.as_deref().map(Endpoint::from_base).transpose()?;
+        match (recorded.and_then(|base| base.region()), login_endpoint.region()) {
             (Some(ours), Some(asked)) if ours != asked => Err(Error::new(
                 ErrorKind::LoginRequired,
                 format!(
@@ -113,7 +113,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
 }
 
 #[napi(catch_unwind)]
-pub fn remember_login(access: String) {
+pub fn register_login(access: String) {
     register_oauth_token(&access);
 }
 
@@ -142,8 +142,8 @@ pub async fn reuse_login(request: String) -> String {
 }
 
 #[napi(catch_unwind)]
-pub async fn ambient_login(request: String) -> String {
-    let ambient = async {
+pub async fn cli_login(request: String) -> String {
+    let login = async {
         Ok(match account(request).await?.cli_login().await? {
             Some((tokens, slot)) => {
                 register_oauth_token(&tokens.access);
@@ -152,11 +152,11 @@ pub async fn ambient_login(request: String) -> String {
             None => json!({}),
         })
     };
-    answer(ambient.await)
+    answer(login.await)
 }
 
 #[napi(catch_unwind)]
-pub fn has_ambient_login(request: String) -> bool {
+pub fn has_cli_login(request: String) -> bool {
     let look = || -> Result<bool> {
         let account = read::<AccountRequest>(&request)?.account()?;
         let slots = account.cli_login_scopes()?;
@@ -166,7 +166,7 @@ pub fn has_ambient_login(request: String) -> bool {
 }
 
 #[napi(catch_unwind)]
-pub fn settle() {
+pub fn shutdown() {
     single_flight::shutdown();
 }
 
@@ -209,7 +209,7 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
             Ok(credential) => json!({ "type": "done", "credential": credential }).to_string(),
             Err(error) => with_error(json!({ "type": "failed" }), &error),
         });
-    });
+    })?;
     Ok(LoginHandle { cancel })
 }
 

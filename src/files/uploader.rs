@@ -32,7 +32,7 @@ pub(super) struct Uploader {
 impl Uploader {
     /// Finds out whose files these are.
     pub async fn new(sender: UploadClient) -> Result<Self> {
-        let settings = sender.kimi.config.uploads();
+        let settings = sender.kimi.config.settings.upload_limits();
         let (config, credential) = (&sender.kimi.config, credential(&sender));
         let (root, state) = (config.endpoint.root().to_owned(), config.state_directory.clone());
         let index = in_background(move || {
@@ -85,7 +85,7 @@ impl Uploader {
     async fn claim(&self, key: &Key) -> Claimed {
         let Some(path) = self.index.claim_path(key) else { return Claimed::Ours(None) };
         let index = self.index.clone();
-        match in_background(move || Ok(index.prepare().and_then(|()| Lease::attempt(&path)))).await {
+        match in_background(move || Ok(index.prepare().and_then(|()| Lease::try_take(&path)))).await {
             Ok(Ok(Some(claim))) => Claimed::Ours(Some(claim)),
             Ok(Ok(None)) => Claimed::Elsewhere,
             // A directory that cannot be written keeps nobody from uploading.

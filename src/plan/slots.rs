@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::storage::private_file::create_private_dir;
+use crate::storage::private_file::{create_private_dir, private_options};
 
 /// A waiting request moves up one class after this time, so that a busy screen cannot starve a batch job.
 pub const PROMOTION: Duration = Duration::from_secs(60);
@@ -182,7 +182,7 @@ impl Slots {
         let order =
             Order { priority: priority as u64, since: UNIX_EPOCH + Duration::from_nanos(nanos), id: id.clone() };
         let path = self.waiting_folder().join(format!("{}-{nanos}-{id}", priority as u64));
-        let lock = private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
+        let lock = private_options().create_new(true).open(&path)?;
         lock.try_lock().map_err(lock_error)?;
         Ok(Ticket { path, order, _lock: lock })
     }
@@ -211,16 +211,10 @@ impl Slots {
     }
 }
 
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
-}
-
 fn take(path: &Path) -> io::Result<Option<Slot>> {
     let lock = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            private(OpenOptions::new().write(true).create(true)).open(path)?;
+            private_options().create(true).truncate(false).open(path)?;
             File::open(path)?
         }
         opened => opened?,

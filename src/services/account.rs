@@ -3,7 +3,15 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{integer, text};
+use super::quota_cache::PATIENCE;
+use super::text;
+use crate::auth::Credential;
+use crate::client::Kimi;
+use crate::error::Result;
+use crate::json::lenient::integer;
+
+/// Largest answer, in bytes.
+const MAX_ANSWER: usize = 256 << 10;
 
 /// An account as far as a screen shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +29,14 @@ pub struct Profile {
     pub email: Option<String>,
     /// `REGION_CN`, `REGION_OVERSEA`.
     pub region: Option<String>,
+}
+
+/// Asks the service for the account behind a credential.
+pub async fn profile(kimi: &Kimi, credential: &Credential) -> Result<Profile> {
+    let url = format!("{}/me", kimi.config.endpoint.v1());
+    let body = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await?;
+    let profile = parse(&serde_json::from_slice(&body).unwrap_or_default());
+    profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, credential))
 }
 
 /// Reads an answer; without a user id it is none.

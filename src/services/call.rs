@@ -8,13 +8,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::truncate::Limit;
 use super::{datasource, fetch, search};
@@ -22,8 +20,8 @@ use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{Kimi, failed};
 use crate::config::ascii;
-use crate::config::{Config, Environment};
-use crate::endpoint::Endpoint;
+use crate::config::{Config, Environment, RequestAddresses};
+use crate::endpoint::{Endpoint, http_url};
 use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
 use crate::http::body::read_whole;
 use crate::http::user_agent::Host;
@@ -47,9 +45,9 @@ pub struct ServiceRequest {
     /// The program around us.
     #[serde(default)]
     pub host: Host,
-    /// Base URL of Pi's model entry.
-    #[serde(default)]
-    pub base_url: Option<String>,
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    pub addresses: RequestAddresses,
     /// Access token that Pi resolved; without one, the login of this machine counts.
     #[serde(default)]
     pub credential: Option<String>,
@@ -124,7 +122,7 @@ pub async fn run(request: ServiceRequest, cancel: CancellationToken) -> Result<O
 }
 
 async fn call(request: ServiceRequest) -> Result<Outcome> {
-    let ServiceRequest { environment, host, base_url, credential, call_id, limit, task, .. } = request;
+    let ServiceRequest { environment, host, addresses, credential, call_id, limit, task, .. } = request;
     // Refused here, before a credential is looked for: what is wrong with the call is wrong for everybody.
     match &task {
         Task::Search(search) => search.check()?,
@@ -133,11 +131,14 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     }
     let mut kimi = in_background(move || {
         let environment = Environment::new(environment);
-        Kimi::new(Config::from_environment(&environment, base_url.as_deref())?, host)
+        Kimi::new(Config::from_environment(&environment, &addresses)?, host)
     })
     .await?;
     let credential = login(&mut kimi, credential.as_deref()).await?;
-    let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
+    let call_id = call_id
+        .map(|id| ascii(&id))
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string());
     let service = Service { kimi, credential, call_id };
     let outcome = match task {
         Task::Search(search) => search.run(&service, limit).await,
@@ -191,10 +192,9 @@ impl Service {
     /// Where the data sources are (docs/protocol.md#environment-variables).
     pub fn datasources(&self) -> Result<String> {
         let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
-        let usable =
-            Url::parse(chosen).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-        let message = "KIMI_DATASOURCE_API_URL is no http(s) address";
-        if usable { Ok(chosen.clone()) } else { Err(Error::new(ErrorKind::Config, message)) }
+        let refuse =
+            |why| Error::new(ErrorKind::Config, format!("KIMI_DATASOURCE_API_URL is no http(s) address: {why}"));
+        http_url(chosen).map_err(refuse).map(String::from)
     }
 
     /// Posts `body`; a 401 is answered with a fresh token, once.
@@ -249,13 +249,4 @@ impl Reply {
         let excerpt = html_title(&text).unwrap_or_else(|| clip(&text, 200));
         Error { trace_id: self.request_id.clone(), ..Error::protocol(what, &excerpt) }
     }
-}
-
-/// A UUID of version 4, as the official clients send where no tool call has an id.
-fn fresh_id() -> String {
-    let mut bytes: [u8; 16] = rand::rng().random();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

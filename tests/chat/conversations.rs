@@ -1,5 +1,5 @@
-//! What holds for every conversation: the service takes it, a longer one begins with the bytes of the shorter one, and repair
-//! has nothing left to do the second time.
+//! Properties of every conversation: the service accepts it, a longer one starts with the bytes of the shorter one, and
+//! normalizing it twice changes nothing.
 
 #[path = "../support/acceptable.rs"]
 mod acceptable;
@@ -8,13 +8,13 @@ mod conversation;
 
 use acceptable::refusal;
 use conversation::{body, capable, options, recorded, until_boundary};
-use kimi_code::chat::request::normalize::{Conversation, repair};
+use kimi_code::chat::request::normalize::{Conversation, normalize};
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// One round of a conversation: what a person says and what follows, complete in itself.
+/// One complete round of a conversation: a user message and what follows.
 fn round() -> impl Strategy<Value = Vec<Value>> {
     let text = prop::sample::select(vec!["hi", "", "  ", "grüße", "(no content)", "a\nb"]);
     let id = prop::sample::select(vec!["Read:0", "Read:1", "Read_0", "", "call|x/y", "Read_0__2"]);
@@ -65,39 +65,39 @@ fn json_of(rounds: &[Vec<Value>]) -> String {
     json!({ "systemPrompt": "s", "tools": tools, "messages": rounds.concat() }).to_string()
 }
 
-fn repaired(json: &str, dialect: Dialect) -> Conversation<'_> {
-    repair(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect))
+fn normalized(json: &str, dialect: Dialect) -> Conversation<'_> {
+    normalize(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect))
 }
 
 fn sent(json: &str, dialect: Dialect) -> String {
-    body(&mut repaired(json, dialect), dialect, &options())
+    body(&mut normalized(json, dialect), dialect, &options())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_longer_conversation_begins_with_the_shorter_one(rounds in prop::collection::vec(round(), 2..6), cut in 1..5usize) {
+    fn conversations_longer_one_starts_with_the_bytes_of_the_shorter_one(rounds in prop::collection::vec(round(), 2..6), cut in 1..5usize) {
         let cut = cut.min(rounds.len() - 1);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             let (short, long) = (sent(&json_of(&rounds[..cut]), dialect), sent(&json_of(&rounds), dialect));
-            // A conversation in which nobody has said anything yet is the one exception: it needs a word to be accepted.
+            // The exception is a conversation without a message: it gets a text so that the service accepts it.
             let boundary = until_boundary(&short, dialect);
             prop_assert!(long.starts_with(boundary), "{dialect:?}\n{boundary}\n{long}");
         }
     }
 
     #[test]
-    fn repair_has_nothing_to_do_the_second_time(rounds in prop::collection::vec(round(), 1..5)) {
+    fn conversations_normalized_twice_equals_normalized_once(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
-            let once = recorded(&repaired(&json, dialect));
+            let once = recorded(&normalized(&json, dialect));
             prop_assert_eq!(sent(&json, dialect), sent(&once, dialect));
         }
     }
 
     #[test]
-    fn the_service_takes_every_repaired_conversation(rounds in prop::collection::vec(round(), 1..5)) {
+    fn conversations_normalized_ones_are_accepted_by_the_service(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             prop_assert_eq!(refusal(&sent(&json, dialect), dialect), None);

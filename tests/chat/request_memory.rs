@@ -1,9 +1,9 @@
-//! Building a body takes at most three times the size of the transcript, the transcript and the body included.
+//! Building a body uses at most three times the size of the transcript, the transcript and the body included.
 
 #[path = "../support/transcript.rs"]
 mod transcript;
 
-use kimi_code::chat::request::normalize::{Target, repair};
+use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
@@ -13,13 +13,13 @@ use peak_alloc::PeakAlloc;
 static MEMORY: PeakAlloc = PeakAlloc;
 
 #[test]
-fn a_body_is_built_within_three_times_its_transcript() {
+fn building_a_body_takes_at_most_three_times_the_transcript() {
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let before = MEMORY.current_usage();
         let context = transcript::context(4 << 20, 400, 60);
         MEMORY.reset_peak_usage();
         let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
-        let conversation = repair(Transcript::parse(&context, &[]).unwrap(), target);
+        let conversation = normalize(Transcript::parse(&context, &[]).unwrap(), target);
         let body = dialect.encode(&conversation, &BodyOptions::default()).unwrap();
         assert!(body.len() > 3 << 20);
         let times = (MEMORY.peak_usage() - before) as f64 / context.len() as f64;

@@ -1,16 +1,16 @@
-//! Pi's context as JSON text → a body that the service takes.
+//! Pi's context as JSON text → a body that the service accepts.
 
-use kimi_code::chat::request::normalize::{Conversation, Item, Target, repair};
+use kimi_code::chat::request::normalize::{Conversation, Item, Target, normalize};
 use kimi_code::chat::request::transcript::{Part, Transcript};
 use kimi_code::config::Dialect;
-use kimi_code::json::lenient::without_lone_surrogates;
+use kimi_code::json::surrogates::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
 use super::conversation::{body, capable, options, recorded, until_boundary};
 
-/// What can be read can be sent, repair has nothing to do the second time, and a longer conversation begins with the bytes of
-/// the shorter one.
+/// Every readable context can be sent, normalizing twice equals normalizing once, and a longer conversation starts with the bytes
+/// of the shorter one.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let clean = without_lone_surrogates(text);
@@ -22,31 +22,31 @@ pub fn transcript(data: &[u8]) {
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let blind = Target { anthropic: dialect == Dialect::Anthropic, ..Target::default() };
         for target in [capable(dialect), blind] {
-            let mut conversation = repaired(json, target);
+            let mut conversation = normalized(json, target);
             let sent = body(&mut conversation, dialect, &options());
             if let Some(why) = refusal(&sent, dialect) {
                 panic!("{dialect:?}: {why}");
             }
             let again = recorded(&conversation);
-            assert_eq!(body(&mut repaired(&again, target), dialect, &options()), sent, "{dialect:?}: repaired twice");
+            assert_eq!(body(&mut normalized(&again, target), dialect, &options()), sent, "{dialect:?}: repaired twice");
         }
         with_extra_members(json, dialect);
         append_only(json, dialect);
     }
 }
 
-/// A member that a caller adds changes nothing about whether the rest can be sent.
+/// A member added by the caller does not change whether the rest can be sent.
 fn with_extra_members(json: &str, dialect: Dialect) {
     let mut options = options();
     options.extra.insert("top_k".to_owned(), 1.into());
-    body(&mut repaired(json, capable(dialect)), dialect, &options);
+    body(&mut normalized(json, capable(dialect)), dialect, &options);
 }
 
-/// Cut after every message at which Pi could have sent a request.
+/// Splits after every message at which Pi could have sent a request.
 fn append_only(json: &str, dialect: Dialect) {
     let Ok(mut context) = serde_json::from_str::<Value>(json) else { return };
     let Some(Value::Array(mut messages)) = context.get_mut("messages").map(Value::take) else { return };
-    // Tools that come and go change the head of the request, which is what they are for.
+    // Late tools change the start of the request, which is their purpose.
     for message in messages.iter_mut().filter_map(Value::as_object_mut) {
         message.retain(|name, _| !matches!(name.as_str(), "toolsAdded" | "toolsRemoved"));
     }
@@ -56,7 +56,7 @@ fn append_only(json: &str, dialect: Dialect) {
     for end in 1..=messages.len() {
         context["messages"] = Value::from(messages[..end].to_vec());
         let Ok(json) = serde_json::to_string(&context) else { return };
-        let mut conversation = repaired(&json, target);
+        let mut conversation = normalized(&json, target);
         if !is_complete(&conversation) {
             continue;
         }
@@ -69,7 +69,7 @@ fn append_only(json: &str, dialect: Dialect) {
     }
 }
 
-/// Somebody has said something, and every call is answered.
+/// There is a user message, and every call has its result.
 fn is_complete(conversation: &Conversation<'_>) -> bool {
     let made_up = |parts: &[Part<'_>], words: &str| matches!(parts, [Part::Text(text)] if text == words);
     let mut said = false;
@@ -84,6 +84,6 @@ fn is_complete(conversation: &Conversation<'_>) -> bool {
     said
 }
 
-fn repaired(json: &str, target: Target) -> Conversation<'_> {
-    repair(Transcript::parse(json, &[]).expect("read before"), target)
+fn normalized(json: &str, target: Target) -> Conversation<'_> {
+    normalize(Transcript::parse(json, &[]).expect("read before"), target)
 }
