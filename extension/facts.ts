@@ -73,8 +73,8 @@ export interface Wallet {
 
 export interface Quota {
   usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
-  /** Milliseconds since 1970; 0 if there never was an answer. */
-  fetchedAt: number;
+  /** Milliseconds since 1970; null if there never was an answer. */
+  fetchedAt: number | null;
   /** Why there is nothing newer. */
   problem: string | null;
 }
@@ -83,7 +83,7 @@ export interface Profile {
   userId: string;
   name: string;
   plan: string | null;
-  level: number;
+  level: number | null;
   email: string | null;
   region: string | null;
 }

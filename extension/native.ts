@@ -128,6 +128,8 @@ export interface Addon {
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
+  /** JSON list of Kimi's own tools: `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
+  toolDefinitions(): string;
   /** JSON list of `[name, content]` of the data sources. */
   dataSources(): string;
 }

@@ -25,7 +25,7 @@ pub use files::{FileUpload, file_upload};
 pub use js_string::JsText;
 pub use media::{MediaHandle, medium};
 pub use queries::*;
-pub use services::{ServiceCall, data_sources, service_call};
+pub use services::{ServiceCall, data_sources, service_call, tool_definitions};
 pub use turn::{TurnHandle, start_turn};
 
 /// Tokio with one worker: a client that waits on sockets needs no more, and every thread would be paid for at `require` time.

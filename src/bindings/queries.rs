@@ -13,7 +13,8 @@ use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, Files, KEYS, Scope, SettingScope, ValueKind, load, set};
 use crate::error::{Error, ErrorKind, Result, clip};
 use crate::models;
-use crate::services::quota_cache::{PATIENCE, quota};
+use crate::services::quota_cache::{REQUEST_TIMEOUT, quota};
+use crate::services::quota_message;
 
 /// Largest profile, in bytes.
 const MAX_PROFILE: usize = 256 << 10;
@@ -140,7 +141,8 @@ pub async fn refresh_models(request: String) -> String {
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        to_json(&quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?)
+        let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        to_json(&quota_message::report(&kimi.config, snapshot))
     };
     answer(result.await)
 }
@@ -150,7 +152,7 @@ pub async fn profile(request: String) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
         let url = format!("{}/me", kimi.config.endpoint.v1());
-        let body = kimi.get(&url, &credential, PATIENCE, MAX_PROFILE).await?;
+        let body = kimi.get(&url, &credential, REQUEST_TIMEOUT, MAX_PROFILE).await?;
         let profile = crate::services::account::parse(&serde_json::from_slice(&body).unwrap_or_default());
         to_json(&profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, &credential))?)
     };

@@ -9,6 +9,7 @@ mod pi_message;
 
 use std::time::Duration;
 
+pub use crate::display_text::clip;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use pi_message::RetryOutcome;
 
@@ -238,12 +239,4 @@ pub fn cause_chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// The first `max` characters of `text`, with an ellipsis where something was cut.
-pub fn clip(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

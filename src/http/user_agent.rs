@@ -105,8 +105,8 @@ fn unwritten(kimi_home: &Path, id: String) -> String {
     IDS.lock().unwrap_or_else(PoisonError::into_inner).entry(kimi_home.to_owned()).or_insert(id).clone()
 }
 
-/// RFC 9562, version 4.
-fn random_uuid() -> String {
+/// Returns a random UUID (RFC 9562, version 4).
+pub fn random_uuid() -> String {
     let mut bytes: [u8; 16] = rand::random();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -1,7 +1,7 @@
-//! One question to the service for all processes of a person: `/usages` is asked at most once per interval, whoever asks.
+//! Shares one `/usages` request among all processes of a user: it is sent at most once per interval.
 //!
-//! The last answer lies in our state folder with the time it was fetched. Whoever finds it too old asks, and the others wait for
-//! that answer. A failed question counts as asked, so that a broken network is not asked after each turn.
+//! The last answer is in our state folder with the time it was fetched. The process that finds it too old sends the request,
+//! and the others wait for that answer. A failed request counts as well, so that a broken network is not tried after each turn.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -17,33 +17,34 @@ use crate::client::Kimi;
 use crate::error::Result;
 use crate::storage::private_file::replace;
 
-/// Longest wait for an answer (docs/protocol.md#usages).
-pub const PATIENCE: Duration = Duration::from_secs(8);
+/// Limit for a whole request of quota or account (docs/protocol.md#usages).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// An answer beyond this is not a quota.
+/// Longest answer that is read, in bytes; an ordinary one has 2,000.
 const MAX_ANSWER: usize = 256 << 10;
 
 /// A claim older than this was left by a process that died.
 const CLAIM_EXPIRES: Duration = Duration::from_secs(15);
 
-/// What is known about the quota.
+/// The last known quota.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// The last good answer.
     pub usage: Option<Usage>,
-    /// When it was fetched, in milliseconds since 1970; 0 if never.
-    pub fetched_at: i64,
-    /// Why there is nothing newer.
+    /// When it was fetched, in milliseconds since 1970.
+    pub fetched_at: Option<i64>,
+    /// Why the last request failed.
     pub problem: Option<String>,
 }
 
-/// What lies on disk: the answer as it came, so that a newer version of us may read more out of it.
+/// The file on disk. It holds the answer as it came, so that a newer version may read more out of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Record {
-    fetched_at: i64,
-    checked_at: i64,
+    fetched_at: Option<i64>,
+    /// When the last request was sent, in milliseconds since 1970.
+    checked_at: Option<i64>,
     problem: Option<String>,
     answer: Value,
 }
@@ -55,7 +56,7 @@ impl Record {
     }
 }
 
-/// The quota, at most `max_age` old unless the service cannot be reached. Zero asks in any case.
+/// Returns the quota, at most `max_age` old unless the service cannot be reached. Zero always sends a request.
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
     let state = kimi.config.state_directory.clone();
     let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
@@ -81,7 +82,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
         _ => (None, known),
     };
     let url = format!("{}/usages", kimi.config.endpoint.v1());
-    let answer = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
+    let answer = kimi.get(&url, credential, REQUEST_TIMEOUT, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if answer.is_object() {
             Ok(answer)
@@ -89,17 +90,16 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
             Err(kimi.no_document("the usage answer is no object", &bytes, credential))
         }
     });
-    let now = now();
+    let now = Some(now());
     let record = match &answer {
         Ok(answer) => Record { fetched_at: now, checked_at: now, problem: None, answer: answer.clone() },
         Err(error) => Record { checked_at: now, problem: Some(error.message.clone()), ..known },
     };
     let kept = record.clone();
-    // Without a place to write the next process asks again; that is all.
     in_background(move || Ok(file.map(|file| write(&file, &kept)))).await?;
     drop(claim);
     match answer {
-        Err(error) if record.fetched_at == 0 => Err(error),
+        Err(error) if record.fetched_at.is_none() => Err(error),
         _ => Ok(record.snapshot()),
     }
 }
@@ -124,10 +124,10 @@ impl FetchRole {
     }
 }
 
-/// Another process is asking: its answer is ours.
+/// Waits for the answer that another process has requested.
 async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
     let step = Duration::from_millis(100);
-    for _ in 0..(PATIENCE.as_millis() / step.as_millis()) {
+    for _ in 0..(REQUEST_TIMEOUT.as_millis() / step.as_millis()) {
         tokio::time::sleep(step).await;
         let file = file.to_owned();
         let record = in_background(move || Ok(read(&file))).await?;
@@ -138,7 +138,7 @@ async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
     Ok(known)
 }
 
-/// Per deployment and account.
+/// Returns the file of a deployment and account.
 fn file(state: &Path, root: &str, token: &str) -> PathBuf {
     state.join(format!("usage-{}.json", &AccountId::new(root, token, Some(state)).name()[..16]))
 }
@@ -150,7 +150,7 @@ fn read(file: &Path) -> Record {
 fn write(file: &Path, record: &Record) {
     let written = serde_json::to_vec(record).map_err(std::io::Error::from).and_then(|bytes| replace(file, &bytes));
     if let Err(error) = written {
-        tracing::debug!(%error, "the quota cannot be kept");
+        tracing::debug!(%error, "the quota cannot be written");
     }
 }
 
@@ -183,9 +183,9 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// A time in the future is a clock that was set back, and counts as old.
-fn age(then: i64) -> Duration {
-    u64::try_from(now().saturating_sub(then)).map_or(Duration::MAX, Duration::from_millis)
+/// Returns the age of a record. A time in the future means that the clock was set back, and counts as old.
+fn age(then: Option<i64>) -> Duration {
+    then.and_then(|then| u64::try_from(now().saturating_sub(then)).ok()).map_or(Duration::MAX, Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_process_asks_and_a_dead_ones_claim_expires() {
+    fn one_process_sends_the_request_and_a_dead_ones_lease_expires() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
         let claim = Lease::take(&file).unwrap();
@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn who_wins_the_claim_too_late_takes_the_answer_of_the_one_before() {
+    fn lease_won_too_late_returns_the_answer_of_its_last_holder() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
         let minute = Duration::from_secs(60);
         assert!(matches!(FetchRole::take(&file, minute), FetchRole::Ours(..)));
-        write(&file, &Record { checked_at: now(), ..Record::default() });
-        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Answered(record) if record.checked_at > 0));
+        write(&file, &Record { checked_at: Some(now()), ..Record::default() });
+        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Answered(record) if record.checked_at.is_some()));
         let FetchRole::Ours(_claim, _) = FetchRole::take(&file, Duration::ZERO) else {
             panic!("the claim is free again")
         };
@@ -220,14 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_an_answer_old() {
-        assert_eq!(age(now() + 60_000), Duration::MAX);
-        assert!(age(now() - 1000) >= Duration::from_secs(1));
-        assert!(age(i64::MIN) > Duration::from_secs(1), "whatever a damaged file says");
+    fn clock_that_was_set_back_makes_an_answer_old() {
+        assert_eq!(age(Some(now() + 60_000)), Duration::MAX);
+        assert!(age(Some(now() - 1000)) >= Duration::from_secs(1));
+        assert!(age(Some(i64::MIN)) > Duration::from_secs(1), "whatever a damaged file says");
+        assert_eq!(age(None), Duration::MAX);
     }
 
     #[test]
-    fn a_broken_file_is_as_good_as_none() {
+    fn broken_file_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
         fs::write(&file, "{\"fetchedAt\": 5, \"answ").unwrap();

@@ -3,3 +3,4 @@
 pub mod dir_lock;
 pub mod lease;
 pub mod private_file;
+pub mod remembered;

@@ -28,7 +28,7 @@ impl ImageKey {
     /// The image that this part is.
     pub fn of(part: &Part<'_>) -> Option<Self> {
         match part {
-            Part::MediaRef(inset) => inset.media_item.facts().digest.map(Self::File),
+            Part::MediaRef(inset) => inset.media_item.info().digest.map(Self::File),
             Part::Link { url, .. } => Some(Self::Link(url.clone().into_owned())),
             _ => None,
         }
