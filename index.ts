@@ -1,19 +1,30 @@
 /**
- * What other Node programs import: the client, and the extension for a Pi of their own.
+ * The package's main export: the client for Node programs, and the extension for programs that embed Pi.
  *
- * Pi itself loads extension/pi.ts, because it has no use for the client.
+ * Pi itself loads extension/pi.ts, which does not include the client.
  */
 export { default, KimiCode, type PiExtension } from "./extension/pi.ts";
 
 export { Chat, type ChatEvent, type ChatNotice } from "./extension/client/chat.ts";
-export * from "./extension/client/errors.ts";
+export {
+  type Failure,
+  KIMI_ERROR_CODES,
+  KimiAbortError,
+  KimiAddonError,
+  KimiAuthError,
+  KimiConnectionError,
+  KimiError,
+  kimiError,
+  type KimiErrorCode,
+  KimiLimitError,
+  KimiRequestError,
+  KimiServerError,
+} from "./extension/errors.ts";
 export * from "./extension/client/kimi.ts";
-export type { Cancellable } from "./extension/client/asking.ts";
 export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./extension/client/files.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
 export type * from "./extension/client/messages.ts";
 export type * from "./extension/client/options.ts";
-export type { ServiceCallOptions } from "./extension/client/services.ts";
 export type {
   DatasourceAnswer,
   DatasourceRequest,
@@ -22,5 +33,5 @@ export type {
   SearchAnswer,
   SearchResult,
 } from "./extension/services.ts";
-export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/facts.ts";
+export type { Money, Profile, Quota, QuotaWindow, Wallet } from "./extension/queries.ts";
 export type { Overrides, SettingsOverrides } from "./extension/overrides.ts";

@@ -1,57 +1,39 @@
 /**
- * How Pi stays signed in (pi-extension §2.5): keys, the login, and a login that another program left here.
+ * Authenticates Pi (docs/pi-contract.md#native-provider): API keys, the login, and the login of another program on this machine.
  *
- * Pi keeps the credential and asks for a new one in good time; what that takes – locks, files, one refresh per machine – is the
- * addon's business.
+ * Pi stores the credential and asks for a refresh before it expires. The addon does the refresh, with its files and locks.
  */
-import type { Credential, Provider } from "@earendil-works/pi-ai";
-import { environment, type Host, type Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
-import { part } from "./part.ts";
+import type { Provider } from "@earendil-works/pi-ai";
+import type { OAuthCredential } from "./credential.ts";
+import { lazyImport } from "./lazy.ts";
+import type { Addon } from "./native/addon.ts";
+import { type Caller, parseAnswer, requestText } from "./native/call.ts";
 
 type Auth = Provider["auth"];
 type ApiKeyAuth = NonNullable<Auth["apiKey"]>;
 type OAuthAuth = NonNullable<Auth["oauth"]>;
-export type OAuthCredential = Extract<Credential, { type: "oauth" }>;
-
-interface Failure {
-  error?: { code: string; message: string };
-}
 
 const KEY_VARIABLE = "KIMI_API_KEY";
+/** Shown by Pi as the source of the credential. */
 const SHARED_SOURCE = "Kimi Code login of this machine";
 
-/** For whom we sign in. */
-export interface Who {
-  host: Host;
-  /** A key that outranks everything else. */
+/** What authentication works with. */
+export interface AuthOptions extends Caller {
+  /** A key that outranks every other credential. */
   key?: string | undefined;
-  surroundings?: Surroundings;
-  /** Called after a login and after each refresh: what the account may use can have changed. */
-  renewed?: (credential: OAuthCredential) => void;
+  /** Called after a login and each refresh, because the account's models may have changed. */
+  onCredential?: (credential: OAuthCredential) => void;
 }
 
-/** The provider's `auth` member. */
-export function kimiAuth(addon: Addon, who: Who): Auth {
-  return { apiKey: keyAuth(addon, who), oauth: loginAuth(addon, who) };
+/** Builds the provider's `auth` member. */
+export function kimiAuth(addon: Addon, options: AuthOptions): Auth {
+  return { apiKey: keyAuth(addon, options), oauth: loginAuth(addon, options) };
 }
 
-/** A question to the addon about this account. */
-export function request({ host, surroundings }: Who, more: { region?: string; baseUrl?: unknown } = {}): string {
-  return JSON.stringify({ environment: environment(surroundings?.variables()), host, ...more });
-}
-
-/** An answer of the addon, or its error as an exception. */
-export function parsed<T>(text: string): T {
-  const answer = JSON.parse(text) as T & Failure;
-  if (answer.error !== undefined) throw new Error(answer.error.message);
-  return answer;
-}
-
-function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
+function keyAuth(addon: Addon, options: AuthOptions): ApiKeyAuth {
   type Input = Parameters<ApiKeyAuth["resolve"]>[0];
   const key = async ({ ctx, credential }: Pick<Input, "ctx" | "credential">): Promise<string | undefined> =>
-    who.key ||
+    options.key ||
     credential?.key?.trim() ||
     credential?.env?.[KEY_VARIABLE]?.trim() ||
     (await ctx.env(KEY_VARIABLE))?.trim() ||
@@ -63,47 +45,52 @@ function keyAuth(addon: Addon, who: Who): ApiKeyAuth {
     },
     async check(input) {
       if ((await key(input)) !== undefined) return { type: "api_key", source: KEY_VARIABLE };
-      return addon.hasAmbientLogin(request(who)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
+      return addon.hasCliLogin(requestText(options)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
     },
     async resolve(input) {
       const apiKey = await key(input);
       if (apiKey !== undefined)
         return {
           auth: { apiKey },
-          source: who.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
+          source: options.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
         };
-      const { access, baseUrl } = parsed<{ access?: string; baseUrl?: string }>(await addon.ambientLogin(request(who)));
+      const { access, baseUrl } = parseAnswer<{ access?: string; baseUrl?: string }>(
+        await addon.cliLogin(requestText(options)),
+      );
       if (access === undefined || baseUrl === undefined) return undefined;
       return { auth: { apiKey: access, baseUrl }, source: SHARED_SOURCE };
     },
   };
 }
 
-function loginAuth(addon: Addon, who: Who): OAuthAuth {
+function loginAuth(addon: Addon, options: AuthOptions): OAuthAuth {
   return {
     name: "Kimi Code (subscription)",
     isSubscription: true,
     loginLabel: "Sign in with Kimi Code",
     async login(interaction) {
-      const { login } = await part(() => import("./login.ts"));
-      const credential = await login(addon, who, interaction);
-      who.renewed?.(credential);
+      const { login } = await lazyImport(() => import("./login.ts"));
+      const credential = await login(addon, options, interaction);
+      options.onCredential?.(credential);
       return credential;
     },
-    // Pi holds its lock and writes what comes back. Its signal is not passed on: a refresh token that has left is spent, and
+    // Pi holds its lock and stores the result. Its signal is not passed on: a refresh token is used up once it was sent, and
     // only the answer replaces it.
     async refresh(credential) {
       const answer = await addon.renewLogin(
-        request(who, { baseUrl: credential["baseUrl"] }),
+        requestText(options, { baseUrl: credential["baseUrl"] }),
         JSON.stringify(credential),
       );
-      const renewed = parsed<{ credential: OAuthCredential }>(answer).credential;
-      who.renewed?.(renewed);
+      const renewed = parseAnswer<{ credential: OAuthCredential }>(answer).credential;
+      options.onCredential?.(renewed);
       return renewed;
     },
     async toAuth(credential) {
-      addon.rememberLogin(credential.access);
-      return { apiKey: credential.access, baseUrl: addon.baseOf(request(who, { baseUrl: credential["baseUrl"] })) };
+      addon.registerLogin(credential.access);
+      return {
+        apiKey: credential.access,
+        baseUrl: addon.baseOf(requestText(options, { baseUrl: credential["baseUrl"] })),
+      };
     },
   };
 }

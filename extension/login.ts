@@ -1,59 +1,44 @@
 /**
- * Signing in with Kimi Code inside Pi: a login that is already on the machine, or the device flow. Loaded when somebody signs in.
+ * Signs in with Kimi Code inside Pi: adopts a login that is already on this machine, or runs the device flow. Loaded on demand.
  */
 import type { Provider } from "@earendil-works/pi-ai";
-import { type OAuthCredential, parsed, request, type Who } from "./auth.ts";
-import type { Addon } from "./native.ts";
+import type { OAuthCredential } from "./credential.ts";
+import type { Addon } from "./native/addon.ts";
+import { type Caller, parseAnswer, requestText } from "./native/call.ts";
+import { deviceLogin } from "./native/device-login.ts";
 
 type Interaction = Parameters<NonNullable<Provider["auth"]["oauth"]>["login"]>[0];
-
-type Step =
-  | { type: "code"; userCode: string; url: string; intervalSeconds: number; expiresInSeconds: number }
-  | { type: "progress"; message: string }
-  | { type: "done"; credential: OAuthCredential }
-  | { type: "failed"; code: string; message: string };
 
 const REGIONS = [
   { id: "mainland-cn", label: "kimi.com (mainland China)" },
   { id: "global", label: "kimi.ai (global)" },
 ] as const;
 
-/** Signs in; the result is for Pi to keep. */
-export async function login(addon: Addon, who: Who, interaction: Interaction): Promise<OAuthCredential> {
-  const options = parsed<{ ask: boolean; region?: string | null }>(addon.loginOptions(request(who)));
+/** Signs in and returns the credential, which Pi stores. */
+export async function login(addon: Addon, caller: Caller, interaction: Interaction): Promise<OAuthCredential> {
+  const options = parseAnswer<{ ask: boolean; region?: string | null }>(addon.loginOptions(requestText(caller)));
   const region = options.ask
     ? await interaction.prompt({ type: "select", message: "Which Kimi account is yours?", options: REGIONS })
     : (options.region ?? undefined);
-  const asked = request(who, region === undefined ? {} : { region });
-  // A login that cannot be reused is no obstacle: a new one is what was asked for.
-  const reused = JSON.parse(await addon.reuseLogin(asked)) as { credential?: OAuthCredential };
+  const request = requestText(caller, region === undefined ? {} : { region });
+  // Errors are ignored: a login that cannot be reused is replaced by a new one.
+  const reused = JSON.parse(await addon.reuseLogin(request)) as { credential?: OAuthCredential };
   interaction.signal.throwIfAborted();
   if (reused.credential !== undefined) {
     interaction.notify({ type: "progress", message: "Using the Kimi Code login that is already on this machine." });
     return reused.credential;
   }
-  return signIn(addon, asked, interaction);
+  return signIn(addon, request, interaction);
 }
 
-function signIn(addon: Addon, asked: string, interaction: Interaction): Promise<OAuthCredential> {
-  const { signal } = interaction;
-  return new Promise((resolve, reject) => {
-    const handle = addon.startLogin(asked, (text) => {
-      const step = JSON.parse(text) as Step;
-      if (step.type === "code") {
-        const { userCode, url, intervalSeconds, expiresInSeconds } = step;
-        interaction.notify({ type: "device_code", userCode, verificationUri: url, intervalSeconds, expiresInSeconds });
-        interaction.notify({ type: "progress", message: "Waiting for confirmation in the browser..." });
-      } else if (step.type === "progress") {
-        interaction.notify(step);
-      } else {
-        signal.removeEventListener("abort", abort);
-        if (step.type === "done") resolve(step.credential);
-        else reject(new Error(step.message));
-      }
-    });
-    const abort = (): void => handle.cancel();
-    signal.addEventListener("abort", abort, { once: true });
-    if (signal.aborted) abort();
+async function signIn(addon: Addon, request: string, interaction: Interaction): Promise<OAuthCredential> {
+  const credential = await deviceLogin(addon, request, {
+    signal: interaction.signal,
+    onCode: ({ userCode, url, intervalSeconds, expiresInSeconds }) => {
+      interaction.notify({ type: "device_code", userCode, verificationUri: url, intervalSeconds, expiresInSeconds });
+      interaction.notify({ type: "progress", message: "Waiting for confirmation in the browser..." });
+    },
+    onProgress: (message) => interaction.notify({ type: "progress", message }),
   });
+  return credential as OAuthCredential;
 }

@@ -1,6 +1,6 @@
 /**
- * The provider that Pi sees: id `kimi-coding` in Pi's native form, with a private api id, because reusing a built-in one would
- * take over every provider that uses it (pi-extension §2.4).
+ * Builds the provider object that Pi sees: id `kimi-coding`, with an api id of its own, because reusing a built-in one would
+ * take over every provider that uses it (docs/pi-contract.md#choosing-the-implementation).
  */
 import type {
   AssistantMessageEventStream,
@@ -10,35 +10,36 @@ import type {
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { kimiAuth, type OAuthCredential } from "./auth.ts";
-import type { Host, Surroundings } from "./environment.ts";
+import { kimiAuth } from "./auth.ts";
+import type { OAuthCredential } from "./credential.ts";
+import type { ExtensionEnvironment, Host } from "./environment.ts";
 import { type ModelList, PROVIDER_ID } from "./models.ts";
-import type { Addon } from "./native.ts";
-import { Turns } from "./turns.ts";
+import type { Addon } from "./native/addon.ts";
+import { TurnRunner } from "./turn/runner.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 
-/** What we need of pi-ai at run time. Reached dynamically: which names exist depends on the version of Pi. */
+/** What we use of pi-ai at run time. Imported dynamically, because its names differ between versions of Pi. */
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
   createProvider?(input: CreateProviderOptions): Provider;
 }
 
-/** What the provider is made of. */
+/** What the provider works with. */
 export interface ProviderParts {
   addon: Addon;
   piAi: PiAi;
   host: Host;
-  surroundings: Surroundings;
+  extensionEnvironment: ExtensionEnvironment;
   models: ModelList;
-  turns: Turns;
-  /** Outranks every other credential. */
+  turnRunner: TurnRunner;
+  /** A key that outranks every other credential. */
   key?: string | undefined;
 }
 
-/** Builds the provider object, or says why this Pi cannot take it. */
+/** Builds the provider object, or returns why this Pi cannot use it. */
 export function kimiProvider(parts: ProviderParts): { provider: Provider } | { problem: string } {
-  const { addon, piAi, host, surroundings, models, turns, key } = parts;
+  const { addon, piAi, host, extensionEnvironment, models, turnRunner, key } = parts;
   if (typeof piAi.createProvider !== "function") {
     return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
   }
@@ -48,15 +49,15 @@ export function kimiProvider(parts: ProviderParts): { provider: Provider } | { p
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    turns.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
+    turnRunner.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
     return events;
   };
-  const renewed = (credential: OAuthCredential): void => void models.renewed(credential);
+  const onCredential = (credential: OAuthCredential): void => models.credentialChanged(credential);
   const built = piAi.createProvider({
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
     baseUrl: models.baseUrl,
-    auth: kimiAuth(addon, { host, key, surroundings, renewed }),
+    auth: kimiAuth(addon, { host, key, extensionEnvironment, onCredential }),
     models: [],
     api: { stream, streamSimple: stream },
   });

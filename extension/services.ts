@@ -1,11 +1,9 @@
 /**
- * Kimi's own tools as plain functions over the addon: web search, page fetch, data sources.
- *
- * Both Pi's tools and Node programs go through here. A failure is an exception of one class; what it says is meant for a
- * person as it stands.
+ * Calls Kimi's own services: web search, page fetch, data sources. Pi's tools and Node programs share it.
  */
-import { environment, type Host, Surroundings } from "./environment.ts";
-import type { Addon } from "./native.ts";
+import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
+import type { Addon } from "./native/addon.ts";
+import { parseAnswer, withAbort } from "./native/call.ts";
 
 export interface SearchResult {
   title: string;
@@ -16,105 +14,82 @@ export interface SearchResult {
   snippet: string;
 }
 
-interface Answer {
-  /** What the service says, as a model should read it; the beginning of it where there is a limit. */
+interface ServiceAnswer {
+  /** The answer as a model should read it, cut where a limit was given. */
   text: string;
-  /** Whole length in lines and in bytes of UTF-8. */
+  /** Lines and bytes (UTF-8) of the uncut text. */
   lines: number;
   bytes: number;
-  /** Sentences that belong to the answer without being part of it. */
+  /** Remarks about the answer, for example where its uncut text is. */
   notes: string[];
-  /** Id the call was made under. */
+  /** Id of the call. */
   callId: string;
-  /** Only with a limit: `text` is not all of it, and where all of it is. */
+  /** `text` was cut. */
   truncated?: true;
+  /** File with the uncut text. */
   fullOutputPath?: string;
 }
 
-export interface SearchAnswer extends Answer {
-  /** All results; with a limit, the first ones in short. */
+export interface SearchAnswer extends ServiceAnswer {
+  /** The results; with a limit, the first ones with shortened snippets. */
   results: SearchResult[];
+  /** Number of results before any limit. */
   total: number;
 }
 
-export type FetchAnswer = Answer;
+export type FetchAnswer = ServiceAnswer;
 
 export interface ReturnedFile {
   name: string;
   /** In bytes. */
   size: number;
-  /** Where it was written, relative to the project folder. */
+  /** Path of the written file, relative to the project folder. */
   path?: string;
-  /** Why it was not written. */
+  /** Reason why it was not written. */
   skipped?: string;
 }
 
-export interface DatasourceAnswer extends Answer {
+export interface DatasourceAnswer extends ServiceAnswer {
   files?: ReturnedFile[];
-  /** What Moonshot's support asks for. */
+  /** Request id for Moonshot's support. */
   requestId?: string;
 }
 
 export interface DatasourceRequest {
   source: string;
-  /** Without it, the documentation of the source is asked for. */
+  /** Without it, the answer documents the source. */
   api?: string | undefined;
   params?: unknown;
-  /** Returned files are written below this folder only, and only where `params.file_path` asks for one. */
+  /** The only folder that returned files are written to, and only if `params.file_path` names one. */
   project?: string;
 }
 
 export interface ServiceOptions {
   signal?: AbortSignal | undefined;
-  /** Id of the model's tool call; a fresh one is made where there is none. */
+  /** Id of the model's tool call. Default: a new one. */
   callId?: string;
-  /** For the whole call, 180,000 ms if not given. */
+  /** Limit for the whole call. Default: 180,000 ms. */
   timeoutMs?: number;
-  /** Access token and API base of a login; without them, the login of this machine counts. */
+  /** Access token of a login. Default: the login of this machine. */
   credential?: string | undefined;
+  /** API base that the credential belongs to. */
   baseUrl?: string | undefined;
-  /** How much text is wanted; all of a longer one goes into a file in `directory`. */
+  /** Longest text to return; the uncut text of a longer answer goes into a file in `directory`. */
   limit?: { bytes: number; lines: number; directory: string };
-  /** Outranks `process.env`. */
+  /** Variables that outrank `process.env`. */
   env?: Record<string, string | undefined>;
 }
 
-/** Why a call brought nothing. */
-export class KimiServiceError extends Error {
-  override readonly name = "KimiServiceError";
-  /** `cancelled`, `timeout`, `network`, `login_required`, `unauthorized`, `entitlement`, `bad_request` … */
-  readonly code: string;
-  readonly status: number | undefined;
-  readonly retryAfterMs: number | undefined;
-  readonly requestId: string | undefined;
-
-  constructor(failure: Failure) {
-    super(failure.message);
-    this.code = failure.code;
-    this.status = failure.status ?? undefined;
-    this.retryAfterMs = failure.retryAfterMs ?? undefined;
-    this.requestId = failure.requestId ?? undefined;
-  }
-}
-
-interface Failure {
-  ok: false;
-  code: string;
-  message: string;
-  status?: number | null;
-  retryAfterMs?: number | null;
-  requestId?: string | null;
-}
-
+/** The services. A failed call rejects with a `KimiError`. */
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
-  readonly #surroundings: Surroundings;
+  readonly #extensionEnvironment: ExtensionEnvironment;
 
-  constructor(addon: Addon, host: Host, surroundings = new Surroundings()) {
+  constructor(addon: Addon, host: Host, extensionEnvironment = new ExtensionEnvironment()) {
     this.#addon = addon;
     this.#host = host;
-    this.#surroundings = surroundings;
+    this.#extensionEnvironment = extensionEnvironment;
   }
 
   /** Searches the web. */
@@ -122,40 +97,31 @@ export class KimiServices {
     return this.#call<SearchAnswer>({ service: "search", query }, options);
   }
 
-  /** A page as Markdown, fetched by the service; only http and https. */
+  /** Fetches a web page (http or https) on the service's side, as Markdown. */
   fetch(url: string, options: ServiceOptions = {}): Promise<FetchAnswer> {
     return this.#call<FetchAnswer>({ service: "fetch", url }, options);
   }
 
-  /** Asks a data source, or for its documentation. */
+  /** Queries a data source, or returns its documentation. */
   datasource(request: DatasourceRequest, options: ServiceOptions = {}): Promise<DatasourceAnswer> {
     return this.#call<DatasourceAnswer>({ service: "datasource", ...request }, options);
   }
 
-  /** Names and contents of the data sources. */
+  /** Returns the names of the data sources and what they hold. */
   sources(): [name: string, content: string][] {
     return JSON.parse(this.#addon.dataSources()) as [string, string][];
   }
 
-  async #call<T extends Answer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
+  async #call<T extends ServiceAnswer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {
     const request = JSON.stringify({
-      environment: environment(this.#surroundings.variables(env)),
+      environment: environment(this.#extensionEnvironment.variables(env)),
       host: this.#host,
       ...options,
       ...task,
     });
     const call = this.#addon.serviceCall(request);
-    const abort = (): void => call.cancel();
-    signal?.addEventListener("abort", abort, { once: true });
-    if (signal?.aborted) abort();
-    try {
-      const [details, text] = await call.result();
-      const answer = JSON.parse(details) as Failure | (Omit<T, "text"> & { ok: true });
-      if (!answer.ok) throw new KimiServiceError(answer as Failure);
-      const { ok: _ok, ...members } = answer as Omit<T, "text"> & { ok: true };
-      return { ...members, text } as unknown as T;
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    const cancel = (): void => call.cancel();
+    const [details, text] = await withAbort(signal, cancel, () => call.result());
+    return { ...parseAnswer<T>(details, signal), text };
   }
 }

@@ -10,7 +10,7 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, statSync } fro
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { platformName } from "../extension/native.ts";
+import { platformName } from "../extension/native/loader.ts";
 import { PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
+use crate::http::body::{read_available, read_whole};
 use crate::http::retry::retry_after;
 use crate::http::user_agent::{Host, device_id};
 use crate::process_state::ProcessState;
@@ -174,7 +175,7 @@ impl Kimi {
     pub async fn send_json(&self, url: &str, token: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
         let headers = self.headers(token, extra)?;
         let sending = self.http.post(url).headers(headers).body(body).send();
-        sending.await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))
+        sending.await.map_err(|error| Error::from_reqwest(error, Phase::Headers))
     }
 
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
@@ -192,15 +193,8 @@ impl Kimi {
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
         let request = self.http.get(url).headers(headers);
-        let mut response = sent(request).await.map_err(|error| self.redact_error(error, token, &Vec::new()))?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
-            if body.len() + chunk.len() > max {
-                return Err(Error::protocol("the answer is far larger than such a document can be", ""));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        let response = sent(request).await.map_err(|error| self.redact_error(error, token, &Vec::new()))?;
+        read_whole(response, max).await
     }
 
     /// The error for something else in place of a document; where it is a page, its title tells whose.
@@ -259,7 +253,7 @@ fn has(headers: &ExtraHeaders, name: &str) -> bool {
 }
 
 async fn sent(request: RequestBuilder) -> Result<Response> {
-    let response = request.send().await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+    let response = request.send().await.map_err(|error| Error::from_reqwest(error, Phase::Headers))?;
     if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
 }
 
@@ -276,17 +270,7 @@ pub async fn failed(mut response: Response) -> Error {
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let wait = retry_after(header, SystemTime::now());
     let trace_id = header("x-trace-id").map(ascii).filter(|id| !id.is_empty());
-    let mut body = Vec::new();
-    // The status says enough; a body that does not come must not keep it from us.
-    let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ERROR_BODY {
-                break;
-            }
-        }
-    })
-    .await;
+    let body = read_available(Vec::new(), &mut response, MAX_ERROR_BODY, ERROR_BODY_TIMEOUT).await;
     from_response(status, &String::from_utf8_lossy(&body), wait, trace_id)
 }
 

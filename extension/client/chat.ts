@@ -1,8 +1,8 @@
 /**
- * One answer on its way: iterate over its events, or wait for the whole message.
+ * One running request: iterate over its events, or await the whole message.
  *
- * Runs the same turn that Pi runs (stream.ts) and listens in on what the addon says besides, because Pi's events carry an error
- * as a text only, while a program wants its code, status and waiting time.
+ * Runs the same turn as Pi (turn/turn.ts). It also reads the addon's failures and notices, because Pi's events carry an error as text
+ * only, without code, status and waiting time.
  */
 import type {
   AssistantMessageEvent,
@@ -11,47 +11,48 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
-import { type Addon, type Op, OpCode } from "../native.ts";
-import { runTurn } from "../stream.ts";
-import type { TurnOptions } from "../turn-request.ts";
+import { type Failure, kimiError } from "../errors.ts";
+import { type Addon, type Op, OpCode } from "../native/addon.ts";
+import type { TurnOptions } from "../turn/request.ts";
+import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
-import { type Failure, kimiError } from "./errors.ts";
 import type { AssistantMessage, ToolCall } from "./messages.ts";
 
-/** Why nothing comes at the moment, or what was changed to make the request possible. */
+/** Progress while no output arrives, and changes made to the request. */
 export type ChatNotice =
-  /** The attempt failed and is repeated, because nothing visible had arrived yet. */
+  /** The attempt failed before any output and is repeated. */
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
-  /** The service has been silent. `limitMs` is when we give up, null for never. */
+  /** Nothing has arrived for `sinceMs`. The request fails after `limitMs`; null: never. */
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
-  /** Images or videos are being uploaded, once a second: so many files, `left` of them not done, in bytes. */
+  /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
+  /** The request was changed to make it acceptable. */
   | { type: "note"; message: string };
 
-interface At {
+interface BlockEvent {
   /** Position in the message's content. */
   contentIndex: number;
-  /** The message as far as it has arrived: one live object, changed in place. */
+  /** The message so far: one object, updated in place. */
   partial: AssistantMessage;
 }
 
-/** What happens on the way to an answer. Deltas come at most about thirty times a second. */
+/** Events of a chat. Deltas are merged to about thirty a second. */
 export type ChatEvent =
   | { type: "start"; partial: AssistantMessage }
-  | ({ type: "text_start" | "thinking_start" | "toolcall_start" } & At)
-  | ({ type: "text_delta" | "thinking_delta" | "toolcall_delta"; delta: string } & At)
-  | ({ type: "text_end" | "thinking_end"; content: string } & At)
-  | ({ type: "toolcall_end"; toolCall: ToolCall } & At)
+  | ({ type: "text_start" | "thinking_start" | "toolcall_start" } & BlockEvent)
+  | ({ type: "text_delta" | "thinking_delta" | "toolcall_delta"; delta: string } & BlockEvent)
+  | ({ type: "text_end" | "thinking_end"; content: string } & BlockEvent)
+  | ({ type: "toolcall_end"; toolCall: ToolCall } & BlockEvent)
   | ChatNotice
   | { type: "done"; reason: "stop" | "length" | "toolUse"; message: AssistantMessage };
 
-/** Options of stream.ts, of which only the signal matters here. Written this way because our types must read without Pi. */
+/** Options of turn/turn.ts. Declared loosely, because published types must not refer to Pi. */
 interface Options {
   signal?: AbortSignal;
   [option: string]: unknown;
 }
 
-/** An answer on its way. It runs from the start, whether or not anybody listens. */
+/** A running request. It runs from the start, with or without a consumer. */
 export class Chat implements AsyncIterable<ChatEvent> {
   readonly #stop = new AbortController();
   readonly #final: Promise<AssistantMessage>;
@@ -60,7 +61,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   #over = false;
   #taken = false;
 
-  /** @internal Made by `kimi.chat()`. */
+  /** @internal Created by `kimi.chat()`. */
   constructor(addon: Addon, model: object, conversation: Transcript, options: Options) {
     const { signal } = options;
     let failure: Failure | undefined;
@@ -106,27 +107,27 @@ export class Chat implements AsyncIterable<ChatEvent> {
         } as TurnOptions,
       );
     });
-    // Whoever iterates or asks for the message hears of a failure; without a listener it must not end the process.
+    // Iterating and awaiting report the failure; unobserved, it must not end the process.
     this.#final.catch(() => {});
   }
 
-  /** The whole message. Rejects with a `KimiError`. */
+  /** Waits for the whole message. Rejects with a `KimiError`. */
   final(): Promise<AssistantMessage> {
     return this.#final;
   }
 
-  /** The visible text of the whole message. Rejects with a `KimiError`. */
+  /** Waits for the visible text of the whole message. Rejects with a `KimiError`. */
   async text(): Promise<string> {
     const { content } = await this.#final;
     return content.map((part) => (part.type === "text" ? part.text : "")).join("");
   }
 
-  /** Stops; the message rejects with a `KimiAbortError` that holds what had arrived. */
+  /** Aborts. The message rejects with a `KimiAbortError` that holds what has arrived. */
   abort(): void {
     this.#stop.abort();
   }
 
-  /** The events, once. Throws a `KimiError` where the answer fails; leaving the loop early aborts. */
+  /** Iterates over the events, once. Throws a `KimiError` if the request fails; leaving the loop early aborts it. */
   async *[Symbol.asyncIterator](): AsyncGenerator<ChatEvent, void, undefined> {
     if (this.#taken) throw new TypeError("the events of a chat can be iterated only once");
     this.#taken = true;

@@ -1,12 +1,12 @@
 /**
- * What a caller said, in either vocabulary, as the transcript that the addon reads.
+ * Translates OpenAI-style messages to the transcript that the addon reads.
  *
- * Only forms are translated here. What the service would refuse in a conversation is repaired by the addon, for everybody.
+ * Only forms are translated. Whatever the service would refuse is normalized by the addon.
  */
-import { kimiError } from "./errors.ts";
+import { kimiError } from "../errors.ts";
 import type { ChatMessage, OpenAiAssistantMessage, OpenAiTool, Tool } from "./messages.ts";
 
-/** The form that the addon reads (Pi's `Context`). */
+/** A conversation in the form that the addon reads (Pi's `Context`). */
 export interface Transcript {
   systemPrompt?: string;
   tools?: Tool[];
@@ -93,7 +93,7 @@ function parts(content: unknown, position: number): object[] {
   });
 }
 
-/** Base64, an uploaded file, or a web address. Only the beginning is looked at: the rest may be megabytes. */
+/** Base64, an uploaded file, or a web address. Matches the beginning only, because the rest may be megabytes. */
 const ADDRESS = /^(?:(data:)[^,]{0,1000};base64,|ms:\/\/|https?:\/\/)/i;
 
 function linked(part: object, type: "image_url" | "video_url", position: number): object {
@@ -105,7 +105,7 @@ function linked(part: object, type: "image_url" | "video_url", position: number)
     const message = `message ${position}: ${what} must be a base64 data: URL, an uploaded file or a web address`;
     throw kimiError({ code: "bad_media", message });
   }
-  // The addon knows the scheme in small letters only.
+  // The addon expects the scheme in lower case.
   return match[1] === undefined || match[1] === "data:"
     ? part
     : { ...part, [type]: `data:${(url as string).slice(5)}` };

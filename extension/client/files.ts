@@ -1,89 +1,91 @@
 /**
- * Files that messages refer to. The addon does everything; what is here brings it the bytes without holding up the program.
+ * Uploads files that messages refer to. The addon does the work; this module passes it the bytes without blocking the event loop.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { Addon, FileUpload } from "../native.ts";
-import { type Cancellable, value } from "./asking.ts";
-import { kimiError } from "./errors.ts";
+import { cancelledError } from "../errors.ts";
+import type { Addon, FileUpload } from "../native/addon.ts";
+import { parseAnswer, withAbort } from "../native/call.ts";
+import type { Cancellable } from "./options.ts";
 
-/** Path, `file:` URL, or the bytes themselves. */
+/** A path, a `file:` URL, or the bytes. */
 export type FileSource = string | URL | Uint8Array | ArrayBuffer | Blob;
 
 export interface UploadOptions extends Cancellable {
-  /** What it is for; found out from the bytes. Given, it is insisted upon. */
+  /** Required kind of file. Default: whatever the bytes are. */
   purpose?: "image" | "video";
-  /** Only for types that the bytes do not tell. */
+  /** MIME type, for bytes whose type cannot be detected. */
   mimeType?: string;
-  /** Uploads the file even if it is known: for an id that the service has forgotten. */
+  /** Uploads the file even if it is known, for example because the service has lost it. */
   again?: boolean;
-  /** How much is under way, about ten times a second and once at the end. Not called for a file that is known. */
+  /** Receives the progress about ten times a second and once at the end. Not called for a known file. */
   onProgress?: (progress: { sent: number; total: number }) => void;
 }
 
-/** A file that the service has. */
+/** An uploaded file. */
 export interface UploadedFile {
   id: string;
   /** `ms://…`: the URL of an `image_url` or `video_url` part. */
   url: string;
   purpose: "image" | "video";
-  /** The real one. */
+  /** MIME type detected from the bytes. */
   mimeType: string;
-  /** The name that the service knows it by. */
+  /** File name sent to the service. */
   filename: string;
   bytes: number;
-  /** It was there already: nothing was uploaded. */
+  /** The file was uploaded earlier, so nothing was sent. */
   known: boolean;
 }
 
-/** Bytes copied at once. */
-const PIECE = 1 << 20;
+/** Bytes copied before other work of the event loop gets a turn. */
+const CHUNK_BYTES = 1 << 20;
 
-const INTERVAL_MS = 100;
+/** Time between two progress reports. */
+const PROGRESS_INTERVAL_MS = 100;
 
-/** Made by `new Kimi()`. */
+/** The member `files` of a client. */
 export class KimiFiles {
   readonly #addon: Addon;
-  readonly #asking: () => object;
+  readonly #context: () => object;
 
   /** @internal */
-  constructor(addon: Addon, asking: () => object) {
+  constructor(addon: Addon, context: () => object) {
     this.#addon = addon;
-    this.#asking = asking;
+    this.#context = context;
   }
 
   /**
-   * Uploads an image or video of at most 100 MiB, once per account: the same content is found again by every program of this
-   * machine, Pi included. Rejects with a `KimiError`.
+   * Uploads an image or video of at most 100 MiB, once per account: all programs on this machine, Pi included, share the index
+   * of uploaded files. Rejects with a `KimiError`.
    */
   async upload(file: FileSource, options: UploadOptions = {}): Promise<UploadedFile> {
     const { signal, purpose, again, onProgress } = options;
     const isPath = typeof file === "string" || file instanceof URL;
     const mimeType = options.mimeType ?? (file instanceof Blob ? file.type : "");
     const path = isPath ? { path: file instanceof URL ? fileURLToPath(file) : file } : {};
-    const request = JSON.stringify({ ...this.#asking(), ...path, purpose, mimeType, again });
+    const request = JSON.stringify({ ...this.#context(), ...path, purpose, mimeType, again });
     const call = this.#addon.fileUpload(request);
-    const abort = (): void => call.cancel();
-    signal?.addEventListener("abort", abort, { once: true });
-    if (signal?.aborted) abort();
-    const watch = new Watch(call, onProgress);
+    const progress = new ProgressReporter(call, onProgress);
     try {
-      if (!isPath) await append(call, file, signal);
-      const uploaded = value<UploadedFile>(await call.result());
-      watch.end(uploaded);
-      return uploaded;
+      return await withAbort(
+        signal,
+        () => call.cancel(),
+        async () => {
+          if (!isPath) await append(call, file, signal);
+          const uploaded = parseAnswer<UploadedFile>(await call.result());
+          progress.end(uploaded);
+          return uploaded;
+        },
+      );
     } catch (error) {
-      if (signal?.aborted)
-        throw kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal.reason });
-      throw watch.thrown ?? error;
+      throw signal?.aborted ? cancelledError(signal) : (progress.thrown ?? error);
     } finally {
-      watch.stop();
-      signal?.removeEventListener("abort", abort);
+      progress.stop();
     }
   }
 }
 
-/** Copies the bytes; between two pieces the program may do something else. */
+/** Copies the bytes in chunks and lets other work run in between. */
 async function append(call: FileUpload, file: Uint8Array | ArrayBuffer | Blob, signal?: AbortSignal): Promise<void> {
   await call.prepare(file instanceof Blob ? file.size : file.byteLength);
   if (file instanceof Blob) {
@@ -94,42 +96,42 @@ async function append(call: FileUpload, file: Uint8Array | ArrayBuffer | Blob, s
     }
   }
   const bytes = file instanceof ArrayBuffer ? new Uint8Array(file) : file;
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    if (signal?.aborted || !call.append(bytes.subarray(at, at + PIECE))) return;
-    if (at + PIECE < bytes.length) await nextTurn();
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    if (signal?.aborted || !call.append(bytes.subarray(at, at + CHUNK_BYTES))) return;
+    if (at + CHUNK_BYTES < bytes.length) await yieldToEventLoop();
   }
 }
 
-/** Tells of progress while an upload lasts. */
-class Watch {
+/** Reports progress while an upload runs. */
+class ProgressReporter {
   readonly #call: FileUpload;
-  readonly #tell: UploadOptions["onProgress"];
+  readonly #report: UploadOptions["onProgress"];
   readonly #timer: ReturnType<typeof setInterval> | undefined;
-  #told = 0;
-  /** What the listener threw; it ends the upload. */
+  #reported = 0;
+  /** What the callback threw; it ends the upload. */
   thrown: unknown;
 
-  constructor(call: FileUpload, tell: UploadOptions["onProgress"]) {
+  constructor(call: FileUpload, report: UploadOptions["onProgress"]) {
     this.#call = call;
-    this.#tell = tell;
-    if (tell !== undefined) this.#timer = setInterval(() => this.#look(), INTERVAL_MS);
+    this.#report = report;
+    if (report !== undefined) this.#timer = setInterval(() => this.#poll(), PROGRESS_INTERVAL_MS);
   }
 
-  /** Says that all of it is there. */
+  /** Reports a finished upload. */
   end({ known, bytes }: UploadedFile): void {
-    if (!known && this.#told < bytes) this.#tell?.({ sent: bytes, total: bytes });
+    if (!known && this.#reported < bytes) this.#report?.({ sent: bytes, total: bytes });
   }
 
   stop(): void {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  #poll(): void {
     const [sent, total] = this.#call.progress();
-    if (sent === 0 || sent === this.#told) return;
-    this.#told = sent;
+    if (sent === 0 || sent === this.#reported) return;
+    this.#reported = sent;
     try {
-      this.#tell?.({ sent, total });
+      this.#report?.({ sent, total });
     } catch (error) {
       this.thrown = error;
       this.stop();

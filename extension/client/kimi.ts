@@ -1,11 +1,14 @@
 /**
- * Kimi Code for any Node program: the addon without Pi around it.
+ * The client for Node programs.
  */
 import { environment, host } from "../environment.ts";
-import type { Profile, Quota } from "../facts.ts";
-import { loadAddon } from "../loader.ts";
-import type { Addon } from "../native.ts";
+import { KimiAddonError } from "../errors.ts";
 import { API_ID, PROVIDER_ID } from "../models.ts";
+import type { Addon } from "../native/addon.ts";
+import { awaitAnswer, parseAnswer } from "../native/call.ts";
+import { loadAddon } from "../native/loader.ts";
+import { settingsVariable } from "../overrides.ts";
+import type { Profile, Quota } from "../queries.ts";
 import {
   type DatasourceAnswer,
   type DatasourceRequest,
@@ -14,40 +17,36 @@ import {
   type SearchAnswer,
   type ServiceOptions,
 } from "../services.ts";
-import { type ServiceCallOptions, served } from "./services.ts";
-import { settingsVariable } from "../overrides.ts";
-import { answered, type Cancellable, value } from "./asking.ts";
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
-import { KimiAddonError } from "./errors.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "./messages.ts";
-import type { ChatOptions, ChatRequest, KimiModel, KimiOptions } from "./options.ts";
+import type { Cancellable, ChatOptions, ChatRequest, KimiModel, KimiOptions, ServiceCallOptions } from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";
 
-/** One configured client. It holds no connection and no timer of its own, so a program that is done ends by itself. */
+/** A configured client. It holds no connection and no timer, so it does not keep a process alive. */
 export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
   readonly #services: KimiServices;
-  /** Images and videos that messages refer to instead of containing them. */
+  /** Uploads images and videos, so that messages can refer to them. */
   readonly files: KimiFiles;
 
-  /** Throws a `KimiAddonError` where the native part cannot be loaded. */
+  /** Throws a `KimiAddonError` if the native addon cannot be loaded. */
   constructor(options: KimiOptions = {}) {
     const loaded = loadAddon();
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
-    const asking = (): object => ({
+    const uploadContext = (): object => ({
       ...this.#account(),
       ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
       ...(options.headers === undefined ? {} : { headers: options.headers }),
     });
-    this.files = new KimiFiles(this.#addon, asking);
+    this.files = new KimiFiles(this.#addon, uploadContext);
   }
 
   /**
@@ -73,50 +72,50 @@ export class Kimi {
     });
   }
 
-  /** The models of this account, asked of the service; chats know them from then on. */
-  async models(options: Cancellable = {}): Promise<KimiModel[]> {
-    await answered<object>(this.#addon.refreshModels(this.#question()), options);
+  /** Asks the service for the models of this account. Later chats use the answer. */
+  async models({ signal }: Cancellable = {}): Promise<KimiModel[]> {
+    await awaitAnswer(this.#addon.refreshModels(this.#queryRequest()), signal);
     return this.#knownModels();
   }
 
-  /** How much of the plan's quota is used, window by window. */
-  usage(options: Cancellable = {}): Promise<Quota> {
-    return answered<Quota>(this.#addon.usage(this.#question(), 0), options);
+  /** Returns how much of each quota window is used. */
+  usage({ signal }: Cancellable = {}): Promise<Quota> {
+    return awaitAnswer(this.#addon.usage(this.#queryRequest(), 0), signal);
   }
 
-  /** Whose account it is, and its plan. */
-  account(options: Cancellable = {}): Promise<Profile> {
-    return answered<Profile>(this.#addon.profile(this.#question()), options);
+  /** Returns the account and its plan. */
+  account({ signal }: Cancellable = {}): Promise<Profile> {
+    return awaitAnswer(this.#addon.profile(this.#queryRequest()), signal);
   }
 
-  /** Searches the web. Needs a login; a key is not enough. */
+  /** Searches the web. Needs a login; an API key is not enough. */
   search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
-    return served(this.#services.search(query, this.#serviceOptions(options)), options);
+    return this.#services.search(query, this.#serviceOptions(options));
   }
 
-  /** A web page as Markdown, fetched by the service. Needs a login. */
+  /** Returns a web page as Markdown, fetched by the service. Needs a login. */
   fetch(url: string, options: ServiceCallOptions = {}): Promise<FetchAnswer> {
-    return served(this.#services.fetch(url, this.#serviceOptions(options)), options);
+    return this.#services.fetch(url, this.#serviceOptions(options));
   }
 
-  /** Asks one of `datasources()`, or for its documentation where the request names no `api`. Needs a login. */
+  /** Calls an API of one of `datasources()`, or returns the source's documentation if the request names no `api`. Needs a login. */
   datasource(request: DatasourceRequest, options: ServiceCallOptions = {}): Promise<DatasourceAnswer> {
-    return served(this.#services.datasource(request, this.#serviceOptions(options)), options);
+    return this.#services.datasource(request, this.#serviceOptions(options));
   }
 
-  /** Names of the data sources, and what they hold. */
+  /** Lists the data sources and what they contain. */
   datasources(): [name: string, content: string][] {
     return this.#services.sources();
   }
 
-  /** Signs this machine in. Chats without a key use the login from then on; so do Pi and the official client. */
+  /** Signs this machine in. Chats without a key use the login, and so do Pi and the official client. */
   login(options: LoginOptions): Promise<void> {
     return login(this.#addon, this.#account(), options);
   }
 
-  /** Whether chats without a key have a login to use. Looks at files only, so it may be one that the service no longer takes. */
+  /** Returns whether there is a login that chats without a key can use. Reads files only, so the service may still refuse it. */
   hasLogin(): boolean {
-    return this.#addon.hasAmbientLogin(JSON.stringify(this.#account()));
+    return this.#addon.hasCliLogin(JSON.stringify(this.#account()));
   }
 
   #variables(): Record<string, string> {
@@ -128,12 +127,12 @@ export class Kimi {
     return { ...options, credential: this.#options.apiKey, env: this.#variables() };
   }
 
-  /** The last list that the service sent, else the one we came with. Only looks at files. */
+  /** Returns the models that the service last listed, else the built-in ones. Reads files only. */
   #knownModels(): KimiModel[] {
-    return value<{ models: KimiModel[] }>(this.#addon.models(this.#question())).models;
+    return parseAnswer<{ models: KimiModel[] }>(this.#addon.models(this.#queryRequest())).models;
   }
 
-  #question(): string {
+  #queryRequest(): string {
     const { apiKey } = this.#options;
     return JSON.stringify({ ...this.#account(), ...(apiKey === undefined ? {} : { apiKey }) });
   }
@@ -142,10 +141,10 @@ export class Kimi {
     return { environment: environment(this.#variables()), host: host(undefined) };
   }
 
-  /** The entry of a model; one that we do not know is asked for all the same, because the service may know it. */
+  /** Returns the entry of a model. An unknown id gets a default entry, because the service may know it. */
   #model(id: string): { id: string; api: string; provider: string } {
     const known = this.#knownModels().find((entry) => entry.id === id);
-    // Like the known models without a catalog: told to think, because the service may refuse "off".
+    // Thinking stays on, because the service may refuse "off".
     const entry = known ?? { id, reasoning: true, thinkingLevelMap: { off: null }, input: ["text", "image"] };
     return { ...entry, api: API_ID, provider: PROVIDER_ID };
   }

@@ -1,9 +1,8 @@
 /**
- * What a caller may say to Kimi, and what comes back.
+ * Messages to and from the model.
  *
- * Two vocabularies are taken and may be mixed: the OpenAI style that most programs have at hand, and Pi's own transcripts.
- * Answers come in Pi's form, which keeps reasoning and can be put straight back into the list. The types are written out
- * here because a plain Node program has no Pi to import them from.
+ * OpenAI-style messages and Pi's transcripts are accepted and may be mixed. Answers have Pi's form, which keeps reasoning and can be
+ * appended to the conversation as it is. The types are declared here because a plain Node program has no Pi to import them from.
  */
 
 export interface TextPart {
@@ -11,26 +10,26 @@ export interface TextPart {
   text: string;
 }
 
-/** An image as Pi writes it. `data` is base64. */
+/** An image in Pi's form. `data` is base64. */
 export interface ImagePart {
   type: "image";
   mimeType: string;
   data: string;
 }
 
-/** An image as OpenAI writes it. The URL is a base64 `data:` URL, that of an uploaded file, or one that the service can reach. */
+/** An image in OpenAI's form. The URL is a base64 `data:` URL or that of an uploaded file. */
 export interface ImageUrlPart {
   type: "image_url";
   image_url: { url: string };
 }
 
-/** A film. The URL as for an image. */
+/** A video. The URL is as for an image. */
 export interface VideoUrlPart {
   type: "video_url";
   video_url: { url: string };
 }
 
-/** Reasoning of an earlier answer. Keep it: the service wants it back. */
+/** Reasoning of an earlier answer. Keep it in the conversation: the service needs it. */
 export interface ThinkingPart {
   type: "thinking";
   thinking: string;
@@ -38,7 +37,7 @@ export interface ThinkingPart {
   redacted?: boolean;
 }
 
-/** A tool the model wants to be called. */
+/** A tool call of the model. */
 export interface ToolCall {
   type: "toolCall";
   id: string;
@@ -56,7 +55,7 @@ export interface UserMessage {
   content: string | readonly (TextPart | ImagePart | ImageUrlPart | VideoUrlPart)[];
 }
 
-/** An answer as OpenAI writes it. */
+/** An answer in OpenAI's form. */
 export interface OpenAiAssistantMessage {
   role: "assistant";
   content?: string | readonly TextPart[] | null;
@@ -64,14 +63,14 @@ export interface OpenAiAssistantMessage {
   tool_calls?: readonly { id: string; type?: "function"; function: { name: string; arguments: string } }[];
 }
 
-/** A tool's result as OpenAI writes it. */
+/** A tool result in OpenAI's form. */
 export interface OpenAiToolMessage {
   role: "tool";
   tool_call_id: string;
   content: string | readonly (TextPart | ImageUrlPart | VideoUrlPart)[];
 }
 
-/** A tool's result as Pi writes it. */
+/** A tool result in Pi's form. */
 export interface ToolResultMessage {
   role: "toolResult";
   toolCallId: string;
@@ -80,7 +79,7 @@ export interface ToolResultMessage {
   isError?: boolean;
 }
 
-/** Tokens, and what they would cost at list price in USD. */
+/** Token counts, and their cost at list price in USD. */
 export interface Usage {
   input: number;
   output: number;
@@ -98,17 +97,17 @@ export interface AssistantMessage {
   provider: string;
   model: string;
   usage: Usage;
-  /** `length`: the output cap was reached. `error` and `aborted` occur on partial answers only. */
+  /** `length`: the output limit was reached. `error` and `aborted` occur in partial answers only. */
   stopReason: "stop" | "length" | "toolUse" | "error" | "aborted";
   /** Milliseconds since the epoch. */
   timestamp: number;
   responseId?: string;
-  /** The model that really answered. */
+  /** The model that answered, as the service reports it. */
   responseModel?: string;
   errorMessage?: string;
 }
 
-/** An earlier answer in Pi's form, as far as it is needed. */
+/** An earlier answer in Pi's form; only the members that are read. */
 export interface PastAssistantMessage {
   role: "assistant";
   content: readonly (TextPart | ThinkingPart | ToolCall)[];
@@ -132,7 +131,7 @@ export interface Tool {
   parameters?: object;
 }
 
-/** The same as OpenAI writes it. */
+/** A tool in OpenAI's form. */
 export interface OpenAiTool {
   type: "function";
   function: Tool;

@@ -1,24 +1,24 @@
 /**
- * What a client and a chat can be told, and what a model says about itself.
+ * Options of clients, chats and other calls, and the description of a model.
  */
 import type { SettingsOverrides } from "../overrides.ts";
 import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
 
-/** How hard to think. A model that lacks a level uses the nearest one it has. */
+/** Thinking level. A model without that level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
 
 export interface KimiOptions {
-  /** Kimi Code key. Without it `KIMI_API_KEY` counts, then the login of this machine. */
+  /** Kimi Code API key. Default: `KIMI_API_KEY`, else the login of this machine. */
   apiKey?: string;
-  /** Root of the service, with or without a final `/v1`. Without it `KIMI_CODE_BASE_URL` counts. */
+  /** Base URL of the service, with or without a final `/v1`. Default: `KIMI_CODE_BASE_URL`, else the real service. */
   baseUrl?: string;
-  /** Any part of a settings file (docs/settings.md); outranks files and environment. */
+  /** Any part of a settings file (docs/settings.md). Takes precedence over files and environment. */
   settings?: SettingsOverrides;
-  /** Variables of docs/ENV.md that outrank the process environment. */
+  /** Variables of docs/ENV.md. They take precedence over the process environment. */
   env?: Record<string, string>;
-  /** Model of every chat that names none. Default `kimi-for-coding`. */
+  /** Model of chats that name none. Default: `kimi-for-coding`. */
   model?: string;
-  /** Headers of every request; `null` removes one of ours. */
+  /** Headers of every request; `null` removes a default header. */
   headers?: Record<string, string | null>;
 }
 
@@ -30,28 +30,38 @@ export interface ChatOptions {
   tools?: readonly (Tool | OpenAiTool)[];
   /** `none` forbids tool calls; everything else the service treats as `auto` while the model thinks. */
   toolChoice?: "auto" | "none";
-  /** Default: as the model does by itself. */
+  /** Default: the model's own default. */
   thinking?: ThinkingLevel;
-  /** Longest answer in tokens, reasoning included. */
+  /** Output limit in tokens, reasoning included. */
   maxTokens?: number;
   temperature?: number;
-  /** Chats with the same id share the service's prompt cache. */
+  /** Id of the conversation, sent as cache key. */
   sessionId?: string;
-  /** Headers of this request; `null` removes one of ours. */
+  /** Headers of this request; `null` removes a default header. */
   headers?: Record<string, string | null>;
-  /** Longest silence in milliseconds; 0 for no limit. */
+  /** Idle timeout in milliseconds; 0 for none. */
   timeoutMs?: number;
-  /** Requests after a failed one, as long as nothing visible has arrived; 0 for none. Default: the setting `retry.attempts`. */
+  /** Retries before any output has arrived; 0 for none. Default: the setting `retry.attempts`. */
   maxRetries?: number;
   /** Aborts the chat at any moment. */
   signal?: AbortSignal;
-  /** Sees the request body before it leaves; what it returns is sent instead. */
+  /** Receives the request body before it is sent. A returned value replaces it. */
   onPayload?: (body: unknown) => unknown;
-  /** Sees status and headers of the response before any event. */
+  /** Receives status and headers of the response, before any event. */
   onResponse?: (response: { status: number; headers: Record<string, string> }) => void | Promise<void>;
 }
 
-/** A chat in one object. */
+/** Options of calls that can be cancelled. */
+export interface Cancellable {
+  signal?: AbortSignal;
+}
+
+export interface ServiceCallOptions extends Cancellable {
+  /** Limit for the whole call in milliseconds. Default: 180,000. */
+  timeoutMs?: number;
+}
+
+/** Messages and options in one object. */
 export interface ChatRequest extends ChatOptions {
   messages: readonly ChatMessage[];
 }
@@ -61,13 +71,13 @@ export interface KimiModel {
   id: string;
   name: string;
   reasoning: boolean;
-  /** Levels that make a difference; null stands for one that is not offered. */
+  /** Levels of the model; `null` for one that it does not have. */
   thinkingLevelMap: Record<string, string | null>;
   input: string[];
-  /** List prices in USD per million tokens; the plan itself counts quota. */
+  /** List prices in USD per million tokens. A plan counts quota instead. */
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number };
-  /** Tokens of prompt and answer together. */
+  /** Limit of prompt and answer together, in tokens. */
   contextWindow: number;
-  /** Longest answer in tokens. */
+  /** Output limit in tokens. */
   maxTokens: number;
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::jwt::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
+use crate::http::body::read_whole;
 
 /// The client id that the service knows; the same in both regions.
 pub const CLIENT_ID: &str = "17e5f671-d194-4dfb-9706-5516cb48c098";
@@ -163,15 +164,13 @@ impl TokenEndpoint {
                 .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(body)
                 .send();
-            let mut response = sending.await.map_err(|error| Error::from_reqwest(&error, Phase::Headers))?;
+            let response = sending.await.map_err(|error| Error::from_reqwest(error, Phase::Headers))?;
             let status = response.status();
-            let mut bytes = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() > MAX_ANSWER {
-                    break;
-                }
-            }
+            let bytes = match read_whole(response, MAX_ANSWER).await {
+                // Far too large to be an answer with tokens.
+                Err(error) if error.kind == ErrorKind::Protocol => Vec::new(),
+                body => body?,
+            };
             let text = String::from_utf8_lossy(&bytes).into_owned();
             Ok(TokenResponse { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text })
         };

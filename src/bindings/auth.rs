@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Function, spawn};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::error::{answer, thrown, with_error};
+use super::node_runtime::spawn;
 use super::read;
 use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
@@ -71,15 +73,6 @@ impl AccountRequest {
     }
 }
 
-/// An answer as JSON; a failure is data too.
-fn answer(result: Result<Value>) -> String {
-    result.unwrap_or_else(|error| json!({ "error": describe(&error) })).to_string()
-}
-
-fn describe(error: &Error) -> Value {
-    json!({ "code": error.kind.code(), "message": error.message })
-}
-
 /// Builds the account off the async worker: certificates are read the first time.
 async fn account(request: String) -> Result<Account> {
     in_background(move || read::<AccountRequest>(&request)?.account()).await
@@ -117,11 +110,11 @@ pub fn base_of(request: String) -> napi::Result<String> {
             _ => Ok(endpoint.root().to_owned()),
         }
     };
-    base().map_err(|error| napi::Error::from_reason(error.message))
+    base().map_err(thrown)
 }
 
 #[napi(catch_unwind)]
-pub fn remember_login(access: String) {
+pub fn register_login(access: String) {
     register_oauth_token(&access);
 }
 
@@ -150,8 +143,8 @@ pub async fn reuse_login(request: String) -> String {
 }
 
 #[napi(catch_unwind)]
-pub async fn ambient_login(request: String) -> String {
-    let ambient = async {
+pub async fn cli_login(request: String) -> String {
+    let login = async {
         Ok(match account(request).await?.cli_login().await? {
             Some((tokens, slot)) => {
                 register_oauth_token(&tokens.access);
@@ -160,11 +153,11 @@ pub async fn ambient_login(request: String) -> String {
             None => json!({}),
         })
     };
-    answer(ambient.await)
+    answer(login.await)
 }
 
 #[napi(catch_unwind)]
-pub fn has_ambient_login(request: String) -> bool {
+pub fn has_cli_login(request: String) -> bool {
     let look = || -> Result<bool> {
         let account = read::<AccountRequest>(&request)?.account()?;
         let slots = account.cli_login_scopes()?;
@@ -174,7 +167,7 @@ pub fn has_ambient_login(request: String) -> bool {
 }
 
 #[napi(catch_unwind)]
-pub fn settle() {
+pub fn shutdown() {
     single_flight::shutdown();
 }
 
@@ -200,23 +193,24 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
         .build_threadsafe_function::<String>()
         .callee_handled::<false>()
         .build_callback(|context| Ok(context.value))?;
-    let tell = Arc::new(move |step: Value| {
+    let tell = Arc::new(move |step: String| {
         // Err means that JavaScript is shutting down.
-        let _ = tell.call(step.to_string(), ThreadsafeFunctionCallMode::NonBlocking);
+        let _ = tell.call(step, ThreadsafeFunctionCallMode::NonBlocking);
     });
     let cancel = CancellationToken::new();
     let cancelled = cancel.clone();
     spawn(async move {
+        let report = |step: Value| tell(step.to_string());
         let last = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Error::new(ErrorKind::Cancelled, "Login cancelled")),
-            result = login(request, &*tell) => result,
+            result = login(request, &report) => result,
         };
         tell(match last {
-            Ok(credential) => json!({ "type": "done", "credential": credential }),
-            Err(error) => json!({ "type": "failed", "code": error.kind.code(), "message": error.message }),
+            Ok(credential) => json!({ "type": "done", "credential": credential }).to_string(),
+            Err(error) => with_error(json!({ "type": "failed" }), &error),
         });
-    });
+    })?;
     Ok(LoginHandle { cancel })
 }
 

@@ -7,9 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt;
 use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::error::{answer, defect};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MAX_FILE, Progress, Uploaded, upload};
@@ -56,10 +57,8 @@ impl FileUpload {
     pub async fn result(&self) -> String {
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
         let running = AssertUnwindSafe(self.run(input)).catch_unwind().await;
-        let uploaded = running.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the upload was ended"))
-        });
-        uploaded.map_or_else(|error| failure(&error), |uploaded| json!(uploaded)).to_string()
+        let uploaded = running.unwrap_or_else(|_| Err(defect("upload")));
+        answer(uploaded.map(|uploaded| json!(uploaded)))
     }
 
     /// Returns `[sent, total]` in bytes.
@@ -90,19 +89,4 @@ pub fn file_upload(request: String) -> FileUpload {
         progress: Progress::default(),
         cancel: CancellationToken::new(),
     }
-}
-
-fn failure(error: &Error) -> Value {
-    let mut failure = json!({ "code": error.kind.code(), "message": error.message });
-    let millis = error.retry_after.map(|wait| wait.as_millis() as u64);
-    for (name, value) in [
-        ("status", error.status.map(Value::from)),
-        ("retryAfterMs", millis.map(Value::from)),
-        ("traceId", error.trace_id.clone().map(Value::from)),
-    ] {
-        if let Some(value) = value {
-            failure[name] = value;
-        }
-    }
-    json!({ "error": failure })
 }

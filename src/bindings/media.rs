@@ -13,23 +13,23 @@ const AT_ONCE: usize = 256 << 10;
 /// Keeps what is known about one image; freed with the JavaScript object.
 #[napi]
 pub struct MediaHandle {
-    medium: Arc<MediaItem>,
+    item: Arc<MediaItem>,
 }
 
 impl MediaHandle {
-    /// The medium behind it.
-    pub fn medium(&self) -> Arc<MediaItem> {
-        Arc::clone(&self.medium)
+    /// Returns the media item behind the handle.
+    pub fn item(&self) -> Arc<MediaItem> {
+        Arc::clone(&self.item)
     }
 }
 
 /// Announces the base64 text of an image or video, or its data URL.
 #[napi(catch_unwind)]
-pub fn medium(text: JsString<'_>) -> napi::Result<MediaHandle> {
+pub fn media(text: JsString<'_>) -> napi::Result<MediaHandle> {
     let length = text.latin1_len()?;
-    let medium =
+    let item =
         if length > AT_ONCE { MediaItem::announced(length) } else { MediaItem::new(copy(&text, Vec::new())?.into()) };
-    Ok(MediaHandle { medium })
+    Ok(MediaHandle { item })
 }
 
 /// The text, copied into `memory`, which has to have room for a final zero or grows.

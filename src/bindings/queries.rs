@@ -6,6 +6,7 @@ use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::error::answer;
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -13,6 +14,7 @@ use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, Files, KEYS, Scope, SettingScope, ValueKind, load, set};
 use crate::error::{Error, ErrorKind, Result, clip};
 use crate::models;
+use crate::process_state::ProcessState;
 use crate::services::quota_cache::{REQUEST_TIMEOUT, quota};
 use crate::services::quota_message;
 
@@ -38,24 +40,6 @@ impl QueryRequest {
     fn config(&self) -> Result<Config> {
         Config::from_environment(&self.environment(), self.base_url.as_deref())
     }
-}
-
-fn answer(result: Result<Value>) -> String {
-    result.unwrap_or_else(|error| json!({ "error": failure(&error) })).to_string()
-}
-
-fn failure(error: &Error) -> Value {
-    let mut failure = json!({ "code": error.kind.code(), "message": error.message });
-    if let Some(status) = error.status {
-        failure["status"] = status.into();
-    }
-    if let Some(wait) = error.retry_after {
-        failure["retryAfterMs"] = (wait.as_millis() as u64).into();
-    }
-    if let Some(trace_id) = &error.trace_id {
-        failure["traceId"] = trace_id.as_str().into();
-    }
-    failure
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Value> {
@@ -122,7 +106,12 @@ pub fn change_setting(request: String, scope: String, path: String, value: Strin
 pub fn models(request: String) -> String {
     answer(read(&request).and_then(|question: QueryRequest| {
         let config = question.config()?;
-        let mut listing = to_json(&models::known(&question.environment(), &config, question.asker.api_key.as_deref()))?;
+        let mut listing = to_json(&models::known(
+            &ProcessState::shared(),
+            &question.environment(),
+            &config,
+            question.asker.api_key.as_deref(),
+        ))?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::JsText;
+use super::error::{answer, defect};
 use crate::error::{Error, ErrorKind};
 use crate::services::datasource;
 use crate::services::tool_call::{ServiceRequest, run};
@@ -32,15 +33,10 @@ impl ServiceCall {
     pub async fn result(&self) -> JsOutcome {
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
         let running = AssertUnwindSafe(answered(request, self.cancel.clone())).catch_unwind();
-        let outcome = running.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the call was ended"))
-        });
+        let outcome = running.await.unwrap_or_else(|_| Err(defect("call")));
         match outcome {
-            Ok(Outcome { text, mut details, .. }) => {
-                details.insert("ok".to_owned(), Value::Bool(true));
-                (Value::Object(details).to_string().into(), text.into())
-            }
-            Err(error) => (failure(&error).to_string().into(), String::new().into()),
+            Ok(Outcome { text, details, .. }) => (Value::Object(details).to_string().into(), text.into()),
+            Err(error) => (answer(Err(error)).into(), String::new().into()),
         }
     }
 
@@ -74,16 +70,4 @@ async fn answered(request: Option<String>, cancel: CancellationToken) -> crate::
     let request: ServiceRequest = serde_json::from_str(&text)
         .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the call cannot be read: {error}")))?;
     run(request, cancel).await
-}
-
-fn failure(error: &Error) -> Value {
-    let millis = error.retry_after.map(|wait| wait.as_millis() as u64);
-    json!({
-        "ok": false,
-        "code": error.kind.code(),
-        "message": error.message,
-        "status": error.status,
-        "retryAfterMs": millis,
-        "requestId": error.trace_id,
-    })
 }

@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use napi::bindgen_prelude::{ClassInstance, Function, Utf16String, spawn};
+use napi::bindgen_prelude::{ClassInstance, Function, Utf16String};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{JsString, Status};
 use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::error::{defect, with_error};
 use super::js_string::utf8;
 use super::media;
 use super::media::MediaHandle;
+use super::node_runtime::spawn;
 use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
 use crate::chat::turn::{BufferPool, Chunk, TurnChannels, TurnRequest, failure, run};
-use crate::error::{Error, ErrorKind};
 
 /// `[code, index, text, extra]`, see `extension/native.ts`.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -49,18 +50,21 @@ impl TurnHandle {
     #[napi(catch_unwind)]
     pub fn send_body(&self, body: Utf16String) {
         let (sender, cancel) = (self.body.clone(), self.cancel.clone());
-        spawn(async move {
+        let sent = spawn(async move {
             match utf8(body).await {
                 // The turn may be over already.
                 Ok(body) => drop(sender.send(body)),
                 Err(_) => cancel.cancel(),
             }
         });
+        if sent.is_err() {
+            self.cancel.cancel();
+        }
     }
 
     /// Answers a `Media` op with a piece of base64 text.
     #[napi(catch_unwind)]
-    pub fn send_medium(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
+    pub fn send_media(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
         let text = media::copy(&text, self.buffer_pool.take().unwrap_or_default())?;
         // As above.
         let _ = self.media.send(Chunk { media_item: index as usize, from: from as usize, text });
@@ -99,8 +103,8 @@ pub fn start_turn(
         chunks,
         buffer_pool: buffer_pool.clone(),
     };
-    let media = media.iter().map(|handle| handle.medium()).collect();
-    spawn(guarded(request, context, media, line));
+    let media = media.iter().map(|handle| handle.item()).collect();
+    spawn(guarded(request, context, media, line))?;
     Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
 }
 
@@ -108,16 +112,15 @@ pub fn start_turn(
 async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut line: TurnChannels) {
     let request: TurnRequest = match read(&request) {
         Ok(request) => request,
-        Err(error) => return line.frames.send(failure(&error)),
+        Err(error) => return line.frames.send(failure(error)),
     };
     let context = match utf8(context).await {
         Ok(context) => context,
-        Err(error) => return line.frames.send(failure(&error)),
+        Err(error) => return line.frames.send(failure(error)),
     };
     let mut spare = line.frames.spare();
     if AssertUnwindSafe(run(request, context, media, line)).catch_unwind().await.is_err() {
-        let error = Error::new(ErrorKind::Internal, "internal defect in pi-provider-kimi-code; the turn was ended");
-        spare.send(failure(&error));
+        spare.send(failure(defect("turn")));
     }
 }
 
@@ -143,6 +146,6 @@ fn js_op(op: Op) -> JsOp {
         Op::End { index, kind: block, verdict } => (kind(30, block), at(index), verdict.into(), None),
         Op::Amend { index, members } => (40, at(index), members.into(), None),
         Op::Done(text) => (100, 0, text.into(), None),
-        Op::Failed(text) => (101, 0, text.into(), None),
+        Op::Failed { error, summary } => (101, 0, with_error(summary, &error).into(), None),
     }
 }

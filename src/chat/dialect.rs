@@ -1,4 +1,4 @@
-//! The two paths in which the dialects differ, side by side: where and how a request is made, and how its stream is read.
+//! Everything in which the two dialects differ, side by side: how a request is made, and how its stream is read.
 
 use super::request::normalize::Conversation;
 use super::request::options::BodyOptions;
@@ -9,7 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::files::Shape;
 
 impl Dialect {
-    /// Where requests go.
+    /// Returns the URL of requests.
     pub fn url(self, endpoint: &Endpoint) -> String {
         match self {
             Self::OpenAi => endpoint.chat_completions(),
@@ -17,11 +17,10 @@ impl Dialect {
         }
     }
 
-    /// Headers beyond those of every request. The credential travels as `Authorization: Bearer` in both dialects: the
-    /// service takes it here as well as `x-api-key` (docs/protocol.md#messages-headers), and one place for it is one place to
-    /// renew.
+    /// Returns the headers beyond those of every request. The credential is sent as `Authorization: Bearer` in both dialects,
+    /// which the service accepts besides `x-api-key` (docs/protocol.md#messages-headers), so only one header has to be renewed.
     pub fn headers(self) -> &'static [(&'static str, &'static str)] {
-        // A proxy that compresses a stream holds its events back. One that does so unasked is understood all the same.
+        // A proxy that compresses a stream delays its events. Compressed streams are read all the same.
         const PLAIN: (&str, &str) = ("accept-encoding", "identity");
         match self {
             Self::OpenAi => &[PLAIN],
@@ -32,7 +31,7 @@ impl Dialect {
         }
     }
 
-    /// The body as JSON bytes.
+    /// Writes the body as JSON.
     pub fn encode(self, conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
         match self {
             Self::OpenAi => openai::encode(conversation, options),
@@ -40,7 +39,7 @@ impl Dialect {
         }
     }
 
-    /// How media are written.
+    /// Returns how media are written.
     pub fn shape(self) -> Shape {
         match self {
             Self::OpenAi => Shape::OpenAi,
@@ -48,7 +47,7 @@ impl Dialect {
         }
     }
 
-    /// A decoder for one answer.
+    /// Returns a decoder for one answer.
     pub fn decoder(self) -> Decoder {
         match self {
             Self::OpenAi => Decoder::openai(),

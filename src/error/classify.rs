@@ -89,7 +89,7 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
         ),
         _ => format!("{status} {text}"),
     };
-    Error { kind, message, status: Some(status), retry_after, trace_id }
+    Error { status: Some(status), retry_after, trace_id, ..Error::new(kind, message) }
 }
 
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.

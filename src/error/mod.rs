@@ -6,12 +6,16 @@
 
 mod classify;
 mod pi_message;
+mod transport;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::display_text::clip;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use pi_message::RetryOutcome;
+pub use transport::cause_chain;
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,9 +145,8 @@ impl ErrorKind {
     }
 }
 
-/// An error of the core. `Display` gives the text for a person; no secret ever enters it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// An error of the core. `Display` gives the text for users.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// What happened.
     pub kind: ErrorKind,
@@ -155,6 +158,38 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// `x-trace-id` of the response: what Moonshot's support asks for.
     pub trace_id: Option<String>,
+    /// What caused it, for logs and for callers that look for a type.
+    pub cause: Option<Cause>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| &*cause.0 as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// The error behind an [`Error`]. Shared, so that errors can be cloned; equal only to itself.
+#[derive(Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cause {}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&cause_chain(&*self.0))
+    }
 }
 
 /// Result of the core.
@@ -163,7 +198,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error without an HTTP response behind it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, trace_id: None }
+        Self { kind, message: message.into(), status: None, retry_after: None, trace_id: None, cause: None }
+    }
+
+    /// The same error with what caused it.
+    pub fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Cause(Arc::new(cause))), ..self }
     }
 
     /// The caller aborted. The text is the one Pi's own providers use.
@@ -185,58 +225,4 @@ impl Error {
         let message = if excerpt.is_empty() { what.to_owned() } else { format!("{what}: {excerpt}") };
         Self::new(ErrorKind::Protocol, message)
     }
-
-    /// A failed request, with the whole chain of causes in the message.
-    pub fn from_reqwest(error: &reqwest::Error, phase: Phase) -> Self {
-        let chain = cause_chain(error);
-        let lower = chain.to_ascii_lowercase();
-        let at_connect = error.is_connect();
-        let kind = if error.is_timeout() {
-            ErrorKind::Timeout(if at_connect { Phase::Connect } else { phase })
-        } else if at_connect && (lower.contains("proxy") || lower.contains("tunnel") || lower.contains("socks")) {
-            ErrorKind::Proxy
-        } else if at_connect
-            && (speaks_of_tls(error) || ["certificate", "tls", "handshake"].iter().any(|word| lower.contains(word)))
-        {
-            ErrorKind::Tls
-        } else if error.is_builder() {
-            ErrorKind::Config
-        } else {
-            ErrorKind::Network(if at_connect { Phase::Connect } else { phase })
-        };
-        let phase = if at_connect { Phase::Connect } else { phase };
-        let head = match kind {
-            ErrorKind::Timeout(_) => "timeout",
-            ErrorKind::Proxy => "connection error (proxy)",
-            ErrorKind::Tls => "connection error (TLS)",
-            ErrorKind::Config => "unusable request",
-            _ => "connection error",
-        };
-        Self::new(kind, format!("{head} {}: {chain}", phase.describe()))
-    }
-}
-
-/// Whether the TLS library itself is among the causes. Its texts need not say so: the other side may not speak TLS at all.
-fn speaks_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An I/O error hides what it wraps from `source`.
-    let cause = match error.downcast_ref::<std::io::Error>() {
-        Some(wrapper) => wrapper.get_ref().map(|cause| cause as &(dyn std::error::Error + 'static)),
-        None => error.source(),
-    };
-    error.is::<rustls::Error>() || cause.is_some_and(speaks_of_tls)
-}
-
-/// `error` and everything it says it was caused by, without repeating a part that its parent already quotes.
-pub fn cause_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -21,6 +21,7 @@ use crate::client::{ExtraHeaders, Kimi};
 use crate::config::RetryPolicy;
 use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::http::body::read_whole;
 use crate::http::retry::{RetryDecision, RetryState};
 
 /// Bytes handed to the connection at once, and the step of the progress.
@@ -99,14 +100,8 @@ impl UploadClient {
     async fn send(&self, file: &Upload) -> Result<String> {
         file.progress.store(0, Ordering::Relaxed);
         let url = self.kimi.config.endpoint.files();
-        let mut response = self.kimi.post_form(&url, &self.credential, || form(file), &self.extra).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER {
-                break;
-            }
-        }
+        let response = self.kimi.post_form(&url, &self.credential, || form(file), &self.extra).await?;
+        let body = read_whole(response, MAX_ANSWER).await?;
         match serde_json::from_slice::<UploadResponse>(&body) {
             Ok(answer) if is_file_id(&answer.id) => Ok(answer.id),
             _ => Err(Error::protocol("the answer to an upload names no file", &String::from_utf8_lossy(&body))),

@@ -127,7 +127,7 @@ impl Uploader {
     async fn lease(&self, key: &Key) -> LeaseOutcome {
         let Some(path) = self.index.claim_path(key) else { return LeaseOutcome::Acquired(None) };
         let index = self.index.clone();
-        match in_background(move || Ok(index.prepare().and_then(|()| Lease::attempt(&path)))).await {
+        match in_background(move || Ok(index.prepare().and_then(|()| Lease::try_take(&path)))).await {
             Ok(Ok(Some(lease))) => LeaseOutcome::Acquired(Some(lease)),
             Ok(Ok(None)) => LeaseOutcome::HeldElsewhere,
             Ok(Err(_)) | Err(_) => LeaseOutcome::Acquired(None),

@@ -4,6 +4,7 @@
 //! different proxies never share any. Nothing about accounts lives here. Sources: docs/architecture.md#http-clients,
 //! docs/protocol.md#proxies-and-loopback.
 
+pub mod body;
 pub mod redact;
 pub mod retry;
 pub mod user_agent;

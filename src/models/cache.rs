@@ -1,7 +1,7 @@
-//! The last catalog of each account, on disk.
+//! Stores the last model list of each account.
 //!
-//! Pi asks for its list of models before anything may touch the network, and a dead network must not empty the list. One file
-//! for all: the list of one deployment or plan is never shown for another. Where nothing can be written the process remembers.
+//! Pi asks for its models before anything may touch the network, and an unreachable service must not empty the list. One file
+//! holds all lists, each under its account, so a list is never shown for another deployment or plan.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,30 +10,31 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::list::Entry;
+use super::list::ListedModel;
 use crate::auth::AccountId;
 use crate::storage::private_file::replace;
 
-/// File name in our state folder.
+/// File name in the state folder.
 const FILE: &str = "catalog.json";
 
-/// Accounts that are remembered; the oldest ones go first.
+/// Most accounts that are stored; the oldest list goes first.
 const MAX_ACCOUNTS: usize = 16;
 
-/// What is kept of one account.
+/// What is stored of one account.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stored {
+pub struct StoredList {
     /// API root of the deployment.
     pub root: String,
     /// Milliseconds since 1970.
     pub fetched_at: i64,
     /// The models, in the service's order.
-    pub models: Vec<Entry>,
+    pub models: Vec<ListedModel>,
 }
 
-/// Lists that could not be written, by state folder and account.
-static UNWRITTEN: Mutex<BTreeMap<(PathBuf, String), Stored>> = Mutex::new(BTreeMap::new());
+/// Lists that could not be written, by state folder and account name. Holds at most [`MAX_ACCOUNTS`].
+#[derive(Debug, Default)]
+pub struct UnsavedLists(Mutex<BTreeMap<(PathBuf, String), StoredList>>);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Accounts {
@@ -41,12 +42,13 @@ struct Accounts {
     accounts: BTreeMap<String, serde_json::Value>,
 }
 
-/// The last catalog that this credential got from this API root; the newest one from there where it is not known yet who will ask.
-/// A file that cannot be read is as good as none.
-pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored> {
+/// Returns the last list that this credential got from this API root; without a credential, the newest one from there.
+///
+/// An unreadable file counts as missing.
+pub fn read(unsaved: &UnsavedLists, state: &Path, root: &str, credential: Option<&str>) -> Option<StoredList> {
     let mut all = accounts(state).accounts;
     let usable = |stored: serde_json::Value| {
-        let stored: Stored = serde_json::from_value(stored).ok()?;
+        let stored: StoredList = serde_json::from_value(stored).ok()?;
         (stored.root == root && !stored.models.is_empty()).then_some(stored)
     };
     let owner = credential.map(|credential| AccountId::new(root, credential, Some(state)));
@@ -54,32 +56,32 @@ pub fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<Stored
         Some(owner) => all.remove(owner.name()).and_then(usable),
         None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
     };
-    let unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let ours = |(folder, name): &(PathBuf, String)| {
+    let unsaved = unsaved.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let same_account = |(folder, name): &(PathBuf, String)| {
         folder == state && owner.as_ref().is_none_or(|owner| owner.name() == name.as_str())
     };
-    let remembered = unwritten.iter().filter(|(place, stored)| ours(place) && stored.root == root);
-    remembered.map(|(_, stored)| stored.clone()).chain(written).max_by_key(|stored| stored.fetched_at)
+    let unsaved = unsaved.iter().filter(|(key, stored)| same_account(key) && stored.root == root);
+    unsaved.map(|(_, stored)| stored.clone()).chain(written).max_by_key(|stored| stored.fetched_at)
 }
 
-/// Keeps a catalog, if only for this process.
-pub fn keep(state: &Path, credential: &str, stored: Stored) {
+/// Stores a list in the file or, where that cannot be written, in this process.
+pub fn store(unsaved: &UnsavedLists, state: &Path, credential: &str, stored: StoredList) {
     let owner = AccountId::new(&stored.root, credential, Some(state));
     let written = write(state, &owner, &stored);
-    let place = (state.to_owned(), owner.name().to_owned());
-    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
-    unwritten.remove(&place);
+    let key = (state.to_owned(), owner.name().to_owned());
+    let mut unsaved = unsaved.0.lock().unwrap_or_else(PoisonError::into_inner);
+    unsaved.remove(&key);
     if let Err(error) = written {
         tracing::debug!(%error, "the model list cannot be written");
-        if unwritten.len() >= MAX_ACCOUNTS {
-            unwritten.pop_first();
+        if unsaved.len() >= MAX_ACCOUNTS {
+            unsaved.pop_first();
         }
-        unwritten.insert(place, stored);
+        unsaved.insert(key, stored);
     }
 }
 
-/// Writes a catalog. Two processes that write at once lose one of two lists that are equally new.
-pub fn write(state: &Path, owner: &AccountId, stored: &Stored) -> std::io::Result<()> {
+/// Writes a list. Of two processes that write at the same time, one loses its list; both were equally new.
+pub fn write(state: &Path, owner: &AccountId, stored: &StoredList) -> std::io::Result<()> {
     let Accounts { accounts: mut all } = accounts(state);
     all.remove(owner.name());
     while all.len() >= MAX_ACCOUNTS {
@@ -100,17 +102,21 @@ mod tests {
     use super::*;
     use crate::models::list::parse;
 
-    fn stored(root: &str, id: &str, fetched_at: i64) -> Stored {
+    fn stored(root: &str, id: &str, fetched_at: i64) -> StoredList {
         let models = parse(format!(r#"[{{"id": "{id}"}}]"#).as_bytes()).unwrap();
-        Stored { root: root.to_owned(), fetched_at, models }
+        StoredList { root: root.to_owned(), fetched_at, models }
     }
 
-    fn write(state: &Path, credential: &str, stored: &Stored) -> std::io::Result<()> {
+    fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<StoredList> {
+        super::read(&UnsavedLists::default(), state, root, credential)
+    }
+
+    fn write(state: &Path, credential: &str, stored: &StoredList) -> std::io::Result<()> {
         super::write(state, &AccountId::new(&stored.root, credential, Some(state)), stored)
     }
 
     #[test]
-    fn each_account_and_deployment_has_its_own_list() {
+    fn stored_lists_stay_apart_by_account_and_deployment() {
         let state = tempfile::tempdir().unwrap();
         let (a, b) = ("https://a", "https://b");
         write(state.path(), "sk-1", &stored(a, "k3", 1)).unwrap();
@@ -119,30 +125,36 @@ mod tests {
         assert_eq!(read(state.path(), a, Some("sk-1")), Some(stored(a, "k3", 1)));
         assert_eq!(read(state.path(), a, Some("sk-2")), Some(stored(a, "k4", 2)));
         assert_eq!(read(state.path(), b, Some("sk-1")), Some(stored(b, "k5", 3)));
-        assert_eq!(read(state.path(), a, Some("sk-3")), None, "nobody else's list");
-        assert_eq!(read(state.path(), a, None), Some(stored(a, "k4", 2)), "the newest, as long as nobody is known");
+        assert_eq!(read(state.path(), a, Some("sk-3")), None, "another account's list");
+        assert_eq!(
+            read(state.path(), a, None),
+            Some(stored(a, "k4", 2)),
+            "the newest one, as long as the account is unknown"
+        );
         assert_eq!(read(state.path(), "https://c", None), None);
         assert!(!fs::read_to_string(state.path().join(FILE)).unwrap().contains("sk-"));
     }
 
     #[test]
-    fn a_list_that_cannot_be_written_is_known_until_the_process_ends() {
+    fn list_that_cannot_be_written_lives_as_long_as_the_process() {
         let state = tempfile::tempdir().unwrap();
         let closed = state.path().join("file");
+        let unsaved = UnsavedLists::default();
+        let read = |root, credential| super::read(&unsaved, &closed, root, credential);
         fs::write(&closed, "in the way").unwrap();
-        keep(&closed, "sk-1", stored("https://a", "k4", 2));
-        assert_eq!(read(&closed, "https://a", Some("sk-1")), Some(stored("https://a", "k4", 2)));
-        assert_eq!(read(&closed, "https://a", None), Some(stored("https://a", "k4", 2)));
-        assert_eq!(read(&closed, "https://a", Some("sk-2")), None);
-        assert_eq!(read(&closed, "https://b", None), None);
+        store(&unsaved, &closed, "sk-1", stored("https://a", "k4", 2));
+        assert_eq!(read("https://a", Some("sk-1")), Some(stored("https://a", "k4", 2)));
+        assert_eq!(read("https://a", None), Some(stored("https://a", "k4", 2)));
+        assert_eq!(read("https://a", Some("sk-2")), None);
+        assert_eq!(read("https://b", None), None);
         fs::remove_file(&closed).unwrap();
-        keep(&closed, "sk-1", stored("https://a", "k5", 3));
-        assert_eq!(read(&closed, "https://a", Some("sk-1")), Some(stored("https://a", "k5", 3)));
+        store(&unsaved, &closed, "sk-1", stored("https://a", "k5", 3));
+        assert_eq!(read("https://a", Some("sk-1")), Some(stored("https://a", "k5", 3)));
         assert!(closed.join(FILE).exists());
     }
 
     #[test]
-    fn the_oldest_lists_go_and_a_broken_file_is_none() {
+    fn oldest_lists_are_dropped_and_a_broken_file_counts_as_missing() {
         let state = tempfile::tempdir().unwrap();
         for n in 0..20 {
             write(state.path(), &format!("sk-{n}"), &stored("https://a", "k3", n)).unwrap();

@@ -1,114 +1,115 @@
-//! `GET /models` → entries that make sense (docs/protocol.md#model-list).
+//! Reads the answer of `GET /models` (docs/protocol.md#model-list).
 //!
-//! The list decides what exists: unknown ids appear, vanished ones disappear. What a model can do is taken from the list where it
-//! says so and from the fallback table where it does not; an entry that makes no sense is skipped with a log line.
+//! The list decides which models exist. A model's abilities come from the list where it states them, else from the fallback
+//! table. Invalid entries are skipped and logged.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Compat, Model, Prices, fallback, level_map};
+use super::fallback::known;
+use super::model::{Compat, Model, Prices, level_map};
 use crate::config::Settings;
 use crate::display_text::one_line;
 use crate::error::{Error, Result};
 
-/// More models than this is not a catalog.
+/// Most entries that are read.
 const MAX_MODELS: usize = 200;
 
-/// Windows beyond this are typing errors.
+/// Largest window that is believed, in tokens.
 const MAX_WINDOW: u64 = 100_000_000;
 
-/// Longest answer of a model that nobody knows, in tokens.
+/// Longest answer of an unknown model, in tokens.
 const UNKNOWN_MAX_TOKENS: u64 = 131_072;
 
-/// Window of a model of which nobody says one.
+/// Window of a model for which neither the list nor the table has one, in tokens.
 const UNKNOWN_WINDOW: u64 = 262_144;
 
-/// Efforts that are also levels of Pi. Others cannot be chosen there.
+/// Efforts that are levels of Pi. Others cannot be selected there.
 const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Whether thinking can be switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Thinking {
-    /// It always thinks.
+pub enum ThinkingMode {
+    /// The model always thinks.
     Only,
-    /// It can be switched on and off.
+    /// Thinking can be switched on and off.
     Both,
-    /// It cannot think.
+    /// The model cannot think.
     No,
 }
 
-/// One model as the service describes it. On disk under the same names.
+/// A model as the service describes it. Stored on disk under the same names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ListedModel {
     /// Wire id.
     pub id: String,
-    /// For people.
+    /// Display name.
     pub name: String,
     /// Tokens of prompt and answer together.
     pub window: u64,
-    /// Thinking.
-    pub thinking: Thinking,
-    /// Efforts that it takes; empty if it takes none.
+    /// Whether thinking can be switched.
+    pub thinking: ThinkingMode,
+    /// Thinking efforts; empty if the model has none.
     #[serde(default)]
     pub efforts: Vec<String>,
-    /// The effort it uses by itself.
+    /// The effort it uses by default.
     #[serde(default)]
     pub default_effort: Option<String>,
-    /// It sees images.
+    /// Whether it takes images.
     pub image: bool,
-    /// It sees videos.
+    /// Whether it takes videos.
     #[serde(default)]
     pub video: bool,
     /// Dialect, where the service names one.
     #[serde(default)]
     pub protocol: Option<String>,
-    /// Tools may be added in the middle of a conversation.
+    /// Whether tools may be added in the middle of a conversation.
     #[serde(default)]
     pub dynamic_tools: bool,
 }
 
-/// Reads an answer: `{"data": […]}` or the bare list. An answer without one usable model is an error, not an empty catalog.
-pub fn parse(body: &[u8]) -> Result<Vec<Entry>> {
+/// Reads `{"data": […]}` or the bare list. An answer without a usable model is an error, not an empty list.
+pub fn parse(body: &[u8]) -> Result<Vec<ListedModel>> {
     let answer: Value = serde_json::from_slice(body)
         .map_err(|error| Error::protocol(&format!("the model list is not JSON ({error})"), ""))?;
     let list = answer.get("data").unwrap_or(&answer).as_array();
     let list = list.ok_or_else(|| Error::protocol("the model list has an unknown form", ""))?;
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<ListedModel> = Vec::new();
     for (index, value) in list.iter().take(MAX_MODELS).enumerate() {
         match entry(value) {
             Ok(entry) if entries.iter().any(|known| known.id == entry.id) => {
-                tracing::debug!(index, id = entry.id, "catalog entry skipped: its id came before");
+                tracing::debug!(index, id = entry.id, "model skipped: its id came before");
             }
             Ok(entry) => entries.push(entry),
-            Err(why) => tracing::debug!(index, why, "catalog entry skipped"),
+            Err(why) => tracing::debug!(index, why, "model skipped"),
         }
     }
     if entries.is_empty() { Err(Error::protocol("the model list holds no usable model", "")) } else { Ok(entries) }
 }
 
-fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
+fn entry(value: &Value) -> std::result::Result<ListedModel, &'static str> {
     let id = value["id"].as_str().ok_or("no id")?;
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "-._:/@+".contains(c);
-    if id.is_empty() || id.len() > 128 || !id.chars().all(harmless) {
-        return Err("its id is not one");
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:/@+".contains(c);
+    if id.is_empty() || id.len() > 128 || !id.chars().all(is_plain) {
+        return Err("its id has unexpected characters");
     }
-    let known = fallback().into_iter().find(|model| model.id == id);
+    let known = known(id);
     let window = match &value["context_length"] {
         Value::Null => known.as_ref().map_or(UNKNOWN_WINDOW, |model| model.context_window),
         number => {
-            whole(number).filter(|tokens| (1..=MAX_WINDOW).contains(tokens)).ok_or("its window makes no sense")?
+            whole(number).filter(|tokens| (1..=MAX_WINDOW).contains(tokens)).ok_or("its window is out of range")?
         }
     };
     let thinking = match value["supports_thinking_type"].as_str() {
-        Some("only") => Thinking::Only,
-        Some("both") => Thinking::Both,
-        Some("no") => Thinking::No,
+        Some("only") => ThinkingMode::Only,
+        Some("both") => ThinkingMode::Both,
+        Some("no") => ThinkingMode::No,
         _ => match value["supports_reasoning"].as_bool() {
-            Some(true) => Thinking::Both,
-            Some(false) => Thinking::No,
-            None if known.is_some() => Thinking::Only,
-            None => Thinking::No,
+            Some(true) => ThinkingMode::Both,
+            Some(false) => ThinkingMode::No,
+            None if known.is_some() => ThinkingMode::Only,
+            None => ThinkingMode::No,
         },
     };
     let offered = &value["think_efforts"];
@@ -119,7 +120,7 @@ fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
     };
     let default_effort = word(&offered["default_effort"]).filter(|effort| efforts.contains(effort));
     let named = value["display_name"].as_str().map(|name| one_line(name, 60)).filter(|name| !name.is_empty());
-    Ok(Entry {
+    Ok(ListedModel {
         name: match named {
             Some(name) if name.eq_ignore_ascii_case("k3") => "Kimi K3".to_owned(),
             Some(name) => name,
@@ -137,25 +138,25 @@ fn entry(value: &Value) -> std::result::Result<Entry, &'static str> {
     })
 }
 
-/// A whole number, also as `262144.0` or `"262144"`: the service writes its other numbers as text (docs/protocol.md#usages).
+/// Reads a whole number, also `262144.0` and `"262144"`: the service writes other numbers as text (docs/protocol.md#usages).
 fn whole(value: &Value) -> Option<u64> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
     (number >= 0.0 && number <= MAX_WINDOW as f64 && number.fract() == 0.0).then_some(number as u64)
 }
 
-impl Entry {
-    /// The entry in Pi's form.
+impl ListedModel {
+    /// Converts the entry to Pi's form.
     pub fn model(&self) -> Model {
-        let known = fallback().into_iter().find(|model| model.id == self.id);
+        let known = known(&self.id);
         let efforts: Vec<&str> =
             self.efforts.iter().map(String::as_str).filter(|effort| LEVELS.contains(effort)).collect();
         Model {
             id: self.id.clone(),
             name: self.name.clone(),
-            reasoning: self.thinking != Thinking::No,
+            reasoning: self.thinking != ThinkingMode::No,
             thinking_level_map: match self.thinking {
-                Thinking::No => serde_json::Map::new(),
-                thinking => level_map(&efforts, thinking == Thinking::Both),
+                ThinkingMode::No => serde_json::Map::new(),
+                thinking => level_map(&efforts, thinking == ThinkingMode::Both),
             },
             input: if self.image { vec!["text", "image"] } else { vec!["text"] },
             cost: known.as_ref().map_or_else(|| prices_by_name(&self.name), |model| model.cost),
@@ -168,19 +169,19 @@ impl Entry {
     }
 }
 
-/// A model without a price of its own costs nothing, unless its name says that it is a fast one (docs/protocol.md#known-models).
+/// Returns the prices of an unknown model: those of the fast model if its name says so (docs/protocol.md#known-models), else none.
 fn prices_by_name(name: &str) -> Prices {
     let name: String = name.to_ascii_lowercase().split_whitespace().collect();
-    let fast = fallback().into_iter().find(|model| model.id == "kimi-for-coding-highspeed");
+    let fast = known("kimi-for-coding-highspeed");
     if name.contains("highspeed") { fast.map(|model| model.cost).unwrap_or_default() } else { Prices::default() }
 }
 
-/// Applies what the person wants of windows and answers, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
+/// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
 pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
-        let wishes = settings.wishes(&model.id);
-        model.context_window = wishes.context_window.unwrap_or(model.context_window);
-        model.max_tokens = wishes.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
+        let overrides = settings.wishes(&model.id);
+        model.context_window = overrides.context_window.unwrap_or(model.context_window);
+        model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
         if let Some(list) = capabilities {
             let can = |name: &str| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
             model.reasoning = can("thinking") || can("always_thinking");
@@ -195,8 +196,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::models::fallback;
 
-    fn read(list: Value) -> Vec<Entry> {
+    fn read(list: Value) -> Vec<ListedModel> {
         parse(json!({ "data": list }).to_string().as_bytes()).unwrap()
     }
 
@@ -204,9 +206,9 @@ mod tests {
         model.thinking_level_map.iter().filter(|(_, wire)| !wire.is_null()).map(|(level, _)| level.as_str()).collect()
     }
 
-    /// Members as in docs/protocol.md#model-fields.
+    /// Fields as in docs/protocol.md#model-fields.
     #[test]
-    fn a_live_answer_becomes_pis_models() {
+    fn live_list_becomes_pis_models() {
         let entries = read(json!([
             {"id": "kimi-for-coding", "display_name": "Kimi For Coding", "context_length": 262144, "supports_reasoning": true,
              "supports_image_in": true, "supports_video_in": true, "supports_thinking_type": "both",
@@ -216,7 +218,7 @@ mod tests {
             {"id": "k3", "display_name": "k3", "context_length": 1048576, "supports_thinking_type": "only",
              "supports_dynamic_tools": true, "think_efforts": {"support": true, "valid_efforts": ["max", "", 3, "ultra"]}},
         ]));
-        let models: Vec<Model> = entries.iter().map(Entry::model).collect();
+        let models: Vec<Model> = entries.iter().map(ListedModel::model).collect();
         assert_eq!(levels(&models[0]), ["off", "low", "high", "max"]);
         assert_eq!((models[0].context_window, models[0].video), (262_144, true));
         assert_eq!(models[1].protocol.as_deref(), Some("anthropic"));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_make_no_sense_are_skipped_and_the_rest_stays() {
+    fn invalid_entries_are_skipped_and_the_rest_stays() {
         let entries = read(json!([
             "text", 5, null, {}, {"id": 7}, {"id": ""}, {"id": "a b"}, {"id": "esc\u{1b}[2J"}, {"id": "x".repeat(200)},
             {"id": "zero", "context_length": 0}, {"id": "negative", "context_length": -5}, {"id": "word", "context_length": "8k"},
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_counts_however_its_number_is_written() {
+    fn window_is_read_in_every_number_format() {
         let body = r#"[{"id":"a","context_length":262144.0},{"id":"b","context_length":"262144"},{"id":"c","context_length":2.62144e5},
             {"id":"d","context_length":0.5},{"id":"e","context_length":"1e300"},{"id":"f","context_length":"NaN"},{"id":"g","context_length":true}]"#;
         let windows: Vec<_> =
@@ -255,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_is_a_short_plain_line() {
+    fn hostile_display_name_becomes_a_short_plain_line() {
         let name = format!("Fancy\u{1b}]0;title\u{7}\n\u{202e}{}", "n".repeat(10_000_000));
         let entries = read(json!([{"id": "a", "context_length": 5000, "display_name": name}]));
         assert!(entries[0].name.starts_with("Fancy␛]0;title␇ <U+202E>n") && entries[0].name.chars().count() <= 61);
     }
 
     #[test]
-    fn an_answer_without_models_is_an_error_and_no_empty_catalog() {
+    fn answer_without_models_is_an_error_not_an_empty_list() {
         for body in ["", "<html>", "{}", "[]", r#"{"data": []}"#, r#"{"data": {"id": "k3"}}"#, r#"[{"id": ""}]"#] {
             assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_change_windows_and_never_let_an_answer_outgrow_them() {
+    fn settings_change_windows_and_answers_never_exceed_them() {
         let settings: Settings = serde_json::from_value(
             json!({"model": {"maxTokens": 50_000}, "models": {"k3": {"contextWindow": 20_000}}}),
         )

@@ -12,7 +12,8 @@ use crate::auth::Credential;
 use crate::client::{Kimi, failed};
 use crate::config::ascii;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind, Phase, Result, clip, html_title};
+use crate::error::{Error, ErrorKind, Result, clip, html_title};
+use crate::http::body::read_whole;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -74,7 +75,7 @@ impl Service {
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
-        Ok(Reply { bytes: read(response).await?, content_type, request_id })
+        Ok(Reply { bytes: read_whole(response, MAX_ANSWER).await?.into(), content_type, request_id })
     }
 }
 
@@ -84,18 +85,6 @@ fn request_id(response: &Response) -> Option<String> {
         .filter_map(|name| response.headers().get(*name)?.to_str().ok())
         .map(ascii)
         .find(|id| !id.is_empty())
-}
-
-async fn read(mut response: Response) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(&error, Phase::Body))? {
-        if bytes.len() + chunk.len() > MAX_ANSWER {
-            let message = format!("the answer is larger than {} MB and was not read to its end", MAX_ANSWER >> 20);
-            return Err(Error::new(ErrorKind::Protocol, message));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.into())
 }
 
 impl Reply {

@@ -14,7 +14,7 @@ use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result};
-use crate::http::user_agent::{Host, random_uuid};
+use crate::http::user_agent::Host;
 
 /// Limit for a whole tool call: connection, answer, and the repetition after a 401 (docs/protocol.md#plan-tools).
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -102,7 +102,7 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     })
     .await?;
     let credential = login(&mut kimi, credential.as_deref()).await?;
-    let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(random_uuid);
+    let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
     let service = Service { kimi, credential, call_id };
     let outcome = match task {
         Task::Search(search) => search.run(&service, limit).await,
@@ -130,4 +130,9 @@ async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
         Err(error) if error == Error::login_required() => refused("this tool needs a Kimi Code login."),
         Err(error) => Err(error),
     }
+}
+
+/// Returns a random UUID, which the official clients send where no tool call has an id.
+fn fresh_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::display_text::{tool_size, visible};
-use crate::storage::private_file::private_file;
+use crate::storage::private_file::create_private_file;
 
 /// Limits of the text that is returned, and the directory for longer ones.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,7 +100,7 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
 
 fn save(text: &str, directory: &Path, tool: &str, extension: &str) -> std::io::Result<PathBuf> {
     let path = directory.join(format!("pi-{tool}-{:016x}.{extension}", rand::random::<u64>()));
-    private_file(&path)?.write_all(text.as_bytes())?;
+    create_private_file(&path)?.write_all(text.as_bytes())?;
     Ok(path)
 }
 

@@ -20,7 +20,10 @@ export interface Measured extends Span {
 const spec = JSON.parse(process.argv[2] ?? "{}") as ChildSpec;
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
 const { streams = 1, historyBytes, script, payloadHook = false } = spec;
-/** A peer gets its own history: what another api said is rewritten, and Kimi refuses the result (users.md §1.4). */
+/**
+ * A peer gets its own history: what another api said is rewritten, and Kimi refuses the result
+ * (docs/protocol.md#reasoning-replay).
+ */
 const api = { "pi-openai": "openai-completions", "pi-anthropic": "anthropic-messages" }[spec.subject as string];
 const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native", script) };
 const run = await subject(spec.subject, { baseUrl, apiKey, payloadHook, ...context });

@@ -6,7 +6,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { createAssistantMessageEventStream } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
-import { runTurn } from "../../extension/stream.ts";
+import { runTurn } from "../../extension/turn/turn.ts";
 import { addon, model } from "../support/turn.ts";
 
 const rounds = Number(process.argv[2]);

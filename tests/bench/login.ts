@@ -32,11 +32,11 @@ export async function login({ report }: Bench): Promise<void> {
     const pi: number[] = [];
     for (let call = 0; call < CALLS; call += 1) {
       const started = performance.now();
-      const answer = JSON.parse(await native.ambientLogin(request)) as { access?: string };
+      const answer = JSON.parse(await native.cliLogin(request)) as { access?: string };
       shared.push(performance.now() - started);
       if (answer.access !== tokens.access_token) throw new Error("the login was not found as it is");
       const next = performance.now();
-      native.rememberLogin(tokens.access_token);
+      native.registerLogin(tokens.access_token);
       native.baseOf(request);
       pi.push(performance.now() - next);
     }

@@ -10,7 +10,7 @@ mod yardstick;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kimi_code::chat::request::normalize::{Target, repair};
+use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
 use kimi_code::chat::request::tool_schema::clear;
@@ -34,7 +34,7 @@ fn body(context: &str, dialect: Dialect, options: &BodyOptions) -> usize {
     let clean = without_lone_surrogates(context);
     let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
     Transcript::parse(clean.as_deref().unwrap_or(context), &[])
-        .map(|transcript| repair(transcript, target))
+        .map(|transcript| normalize(transcript, target))
         .ok()
         .and_then(|conversation| dialect.encode(&conversation, options).ok())
         .map_or(0, |body| body.len())

@@ -13,7 +13,7 @@ export async function streams(bench: Bench, wanted: (name: string) => boolean): 
   const all: StreamRow[] = [];
   for (const one of cases(bench.quick ? 0.05 : 1).filter(({ name }) => wanted(name))) {
     const rows: StreamRow[] = [];
-    // Pi's parser reads the whole text again per delta: minutes for 200 KB (users.md §4.2).
+    // Pi's parser reads the whole text again per delta: minutes for 200 KB (docs/pi-contract.md#tool-arguments).
     const patience = !one.quadratic || bench.full || bench.quick;
     for (const subject of SUBJECTS.filter((name) => patience || !name.startsWith("pi-"))) {
       const measured = await bench.measure(one.scenario, { subject, streams: one.streams });

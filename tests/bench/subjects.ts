@@ -2,7 +2,7 @@
 import { createAssistantMessageEventStream, type AssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { createParser } from "eventsource-parser";
 import { host } from "../../extension/environment.ts";
-import { runTurn } from "../../extension/stream.ts";
+import { runTurn } from "../../extension/turn/turn.ts";
 import { addon, model } from "../support/turn.ts";
 import type { Subject } from "./cases.ts";
 

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { host } from "../../extension/environment.ts";
-import { loadAddon } from "../../extension/native.ts";
+import { loadAddon } from "../../extension/native/loader.ts";
 import { KimiServices, type ServiceOptions } from "../../extension/services.ts";
 import type { Times, ToolsReport } from "./tools.ts";
 

@@ -1,4 +1,4 @@
-// Scenario → Anthropic message events as Kimi streams them: thinking without signatures (protocol reference §7.3).
+// Scenario → Anthropic message events as Kimi streams them: thinking without signatures (docs/protocol.md#messages-thinking).
 
 import type { AnswerContext } from "./answer.ts";
 import { settleUsage } from "./answer.ts";

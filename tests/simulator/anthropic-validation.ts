@@ -1,4 +1,4 @@
-// Bodies of `/v1/messages` that the service refuses with 400 (protocol reference §7.2, §11.1, Appendix D 5).
+// Bodies of `/v1/messages` that the service refuses with 400 (docs/protocol.md#messages-body, docs/protocol.md#error-bodies).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { checkAnthropicMedia, emptyMessage, emptyText } from "./content-validation.ts";
@@ -8,7 +8,7 @@ import { checkCount, checkSampling, checkThinking, checkToolChoice } from "./par
 import { checkAnthropicTools } from "./tools-validation.ts";
 import type { Settings } from "./types.ts";
 
-/** Members of the other dialect that this endpoint does not take (§7.2). */
+/** Members of the other dialect that this endpoint does not take (docs/protocol.md#messages-body). */
 const FOREIGN = ["stream_options", "max_completion_tokens"];
 
 export function checkAnthropicRequest(body: JsonObject, model: ResolvedModel, settings: Settings): void {
@@ -89,7 +89,7 @@ function checkBlock(block: JsonObject, role: string, model: ResolvedModel): void
       return;
     case "thinking":
       if (role !== "assistant") break;
-      // A signature may be missing or empty, the text may not (§7.2).
+      // A signature may be missing or empty, the text may not (docs/protocol.md#messages-thinking).
       if (typeof block["thinking"] !== "string") throw invalidRequest("Invalid request: thinking must be a string");
       return;
     case "redacted_thinking":

@@ -1,5 +1,5 @@
 // Who may call: accepted tokens in either header form, and the gate against unknown clients
-// (protocol reference §2.1, §7.1 and Appendix D 3; kimi-code-2.1 §4).
+// (docs/protocol.md#identity-gate, docs/protocol.md#messages-headers).
 
 import { invalidCredential, unknownClient } from "./errors.ts";
 import type { RequestRecord, Settings } from "./types.ts";

@@ -1,4 +1,4 @@
-// The model catalogue and `GET /models` (protocol reference §5, kimi-code-2.1 §5). The default entries are those
+// The model catalogue and `GET /models` (docs/protocol.md#model-list). The default entries are those
 // of the newest captured login; a test may replace them with anything, well-formed or not.
 
 import type { Json, JsonObject } from "./json.ts";
@@ -45,7 +45,7 @@ export interface ResolvedModel {
   /** Empty when the model advertises none. */
   efforts: string[];
   videoIn: boolean;
-  /** These models take no sampling parameters but their own (§6.2; later reports say so of K3 too). */
+  /** These models take no sampling parameters but their own (docs/protocol.md#chat-body; later reports say so of K3 too). */
   fixedSampling: boolean;
 }
 
@@ -57,7 +57,7 @@ export class Catalog {
     this.models = defaultModels();
   }
 
-  /** Unknown ids run on the default alias (§5.3). */
+  /** Unknown ids run on the default alias (docs/protocol.md#model-fields). */
   resolve(id: string): ResolvedModel {
     const entries = this.models.filter(isObject).filter((entry) => asString(entry["id"]));
     const entry = entries.find((candidate) => candidate["id"] === id) ?? entries[0] ?? {};

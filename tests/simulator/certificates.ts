@@ -1,5 +1,5 @@
 // A certificate authority for one run, and the server certificate it issues. Node makes keys and signatures but no
-// certificates, so the few fields that TLS clients insist on are written here (RFC 5280 §4.1).
+// certificates, so the few fields that TLS clients insist on are written here (https://www.rfc-editor.org/rfc/rfc5280#section-4.1).
 
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 

@@ -1,5 +1,5 @@
 // Content of messages: text that must not be empty and media the service can resolve, in both dialects
-// (protocol reference §6.4, §7.2, §8.3, §11.1).
+// (docs/protocol.md#messages, docs/protocol.md#messages-body, docs/protocol.md#file-references).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { invalidRequest } from "./errors.ts";

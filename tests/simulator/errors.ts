@@ -1,5 +1,5 @@
-// Refusals of the service with the texts it is known to use (protocol reference §11.1, kimi-code-2.1 §10).
-// A text marked [I] is invented: only its status and the words the reference quotes are evidence.
+// Refusals of the service with the texts it is known to use (docs/protocol.md#error-bodies).
+// A text marked [I] is invented: only its status and the quoted words are evidence.
 
 import type { JsonObject } from "./json.ts";
 import type { Dialect, HttpAnswer } from "./types.ts";

@@ -1,5 +1,5 @@
 // Named faults: the service's error answers as scenarios, for tests and for `[[scenario:…]]` markers.
-// Texts from protocol reference §11.1 and A13, kimi-code-2.1 §10 and the captured runs.
+// Texts: docs/protocol.md#error-bodies and the transcripts.
 
 import { invalidCredential, ServiceError, unknownClient } from "./errors.ts";
 import type { JsonObject } from "./json.ts";

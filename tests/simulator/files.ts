@@ -1,4 +1,4 @@
-// `POST /files` and the files that the service keeps per account (protocol reference §8, kimi-code-2.1 §7). Slow, failing
+// `POST /files` and the files that the service keeps per account (docs/protocol.md#files-api). Slow, failing
 // and refusing answers come from `intercept("files", …)`; what a file may be referenced by is checked in chat.
 
 import { createHash, randomBytes } from "node:crypto";
@@ -10,7 +10,7 @@ import { readMultipart } from "./multipart.ts";
 import type { Route } from "./routes.ts";
 import type { State } from "./state.ts";
 
-/** Documented per account (users.md §1.12). */
+/** Documented per account (docs/protocol.md#file-limits). */
 const MAX_FILE_BYTES = 100 * 1024 * 1024;
 const MAX_FILES = 1000;
 

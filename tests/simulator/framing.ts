@@ -1,4 +1,4 @@
-// Server-sent events as bytes, in every spelling a client must survive (protocol reference §6.9).
+// Server-sent events as bytes, in every spelling a client must survive (docs/protocol.md#event-stream-format).
 
 import type { Framing } from "./types.ts";
 

@@ -1,5 +1,6 @@
-// The two generation endpoints, `POST /v1/chat/completions` and `POST /v1/messages` (protocol reference §6, §7).
-// They differ in validation and rendering; choosing the answer, counting and playing it is the same.
+// The two generation endpoints, `POST /v1/chat/completions` and `POST /v1/messages` (docs/protocol.md#openai-dialect,
+// docs/protocol.md#anthropic-dialect). They differ in validation and rendering; choosing the answer, counting and playing it is
+// the same.
 
 import { randomBytes } from "node:crypto";
 import { agentScenario } from "./agent.ts";

@@ -1,5 +1,5 @@
 // A local Kimi Code service for tests: `startSimulator()` and everything needed to script it. It follows the
-// protocol reference and real captures, never the client under test. See README.md for the tour.
+// docs/protocol.md and real captures, never the client under test. See README.md for the tour.
 
 import type { AddressInfo, Socket } from "node:net";
 import type { Catalog } from "./catalog.ts";

@@ -1,5 +1,5 @@
 // Logins as the service sees them. Refresh tokens work once; using one ends the family's earlier access tokens, whatever
-// their date says; a spent refresh token is refused and counted (protocol reference §3.4, users.md §1.2).
+// their date says; a spent refresh token is refused and counted (docs/protocol.md#refresh-token-rotation).
 
 import { randomBytes } from "node:crypto";
 import type { JsonObject } from "./json.ts";
@@ -140,7 +140,7 @@ export class OAuthState {
   }
 }
 
-/** Shaped like the service's tokens: three parts, the middle one readable (kimi-code-2.1 §2.2). */
+/** Shaped like the service's tokens: three parts, the middle one readable (docs/protocol.md#token-answers). */
 function jwt(claims: JsonObject): string {
   const part = (value: JsonObject): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   const unique = { ...claims, jti: randomBytes(6).toString("hex") };

@@ -1,5 +1,5 @@
-// The OAuth host: device flow and rotating refresh tokens (protocol reference §3, §13 1–18 and Appendix D 1–2;
-// kimi-code-2.1 §3). What it remembers is in `oauth-state.ts`.
+// The OAuth host: device flow and rotating refresh tokens
+// (docs/protocol.md#device-flow, docs/protocol.md#refresh). What it remembers is in `oauth-state.ts`.
 
 import type { Exchange } from "./exchange.ts";
 import type { JsonObject } from "./json.ts";

@@ -1,5 +1,6 @@
-// The official host names of both regions (kimi-code-2.1 §1), mapped to the loopback: a proxy that knows no others, and TLS
-// with an authority of its own behind it. Each region is a simulator of its own, so a token that crosses is refused and seen.
+// The official host names of both regions (docs/protocol.md#hosts-and-regions), mapped to the loopback: a proxy that knows no
+// others, and TLS with an authority of its own behind it. Each region is a simulator of its own, so a token that crosses is
+// refused and seen.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";

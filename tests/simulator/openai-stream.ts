@@ -1,4 +1,4 @@
-// Scenario → chat.completion.chunk stream (protocol reference §6.6, §6.7).
+// Scenario → chat.completion.chunk stream (docs/protocol.md#chat-events).
 
 import type { AnswerContext } from "./answer.ts";
 import { settleUsage } from "./answer.ts";

@@ -1,5 +1,6 @@
-// Bodies of `/v1/chat/completions` that the service refuses with 400 (protocol reference §6.2–§6.5, §11.1,
-// Appendix D 5). Checks run from the cheap and global to the particular; the first refusal is the answer.
+// Bodies of `/v1/chat/completions` that the service refuses with 400
+// (docs/protocol.md#chat-body, docs/protocol.md#messages, docs/protocol.md#tools). Checks run from the cheap and global to the
+// particular; the first refusal is the answer.
 
 import type { ResolvedModel } from "./catalog.ts";
 import { checkOpenAIContent, emptyMessage, emptyText } from "./content-validation.ts";
@@ -50,7 +51,7 @@ function checkMessage(message: JsonObject, position: number, model: ResolvedMode
   switch (role) {
     case "system": {
       const filled = checkOpenAIContent(message["content"], model);
-      // Tools that join the conversation later come in a system message of their own (§6.4 rule 8).
+      // Tools that join the conversation later come in a system message of their own (docs/protocol.md#late-tools).
       // One that repeats a name is ignored rather than refused.
       if (message["tools"] !== undefined) checkOpenAITools(message["tools"], settings);
       else if (!filled) throw emptyMessage(position, role);
@@ -86,7 +87,7 @@ function checkAssistant(message: JsonObject, position: number, model: ResolvedMo
     if (detail["index"] !== undefined) throw invalidRequest("Invalid request: reasoning_details.index is not allowed");
   }
   if (calls.length > 0) {
-    // `null` is tolerated, an explicit emptiness of any form is not (§6.4 rule 1).
+    // `null` is tolerated, an explicit emptiness of any form is not (docs/protocol.md#empty-content).
     const blank = typeof content === "string" ? content.trim() === "" : Array.isArray(content) && content.length === 0;
     if (blank) throw emptyText();
     checkOpenAIContent(content, model);

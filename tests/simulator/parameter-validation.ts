@@ -1,5 +1,5 @@
 // Thinking, sampling and tool choice: what a model of the catalogue accepts, in both dialects
-// (protocol reference §6.2, §6.3, §7.2; kimi-code-2.1 §6.1 and the captured refusals).
+// (docs/protocol.md#chat-body, docs/protocol.md#thinking, docs/protocol.md#messages-body).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { invalidRequest } from "./errors.ts";

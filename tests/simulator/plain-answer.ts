@@ -1,4 +1,4 @@
-// Scenario → the one JSON document of a request with `stream: false` (protocol reference §6.8, §7.4).
+// Scenario → the one JSON document of a request with `stream: false` (docs/protocol.md#plain-answer).
 
 import type { AnswerContext } from "./answer.ts";
 import { settleUsage } from "./answer.ts";
@@ -64,7 +64,7 @@ function openAIAnswer(parts: Parts, context: AnswerContext): JsonObject {
   };
 }
 
-/** Usage in both conventions at once, as measured (Appendix B6). */
+/** Usage in both conventions at once, as measured (docs/protocol.md#messages-usage). */
 function anthropicAnswer(parts: Parts, context: AnswerContext): JsonObject {
   const content: Json[] = [];
   if (parts.thinking !== undefined) content.push({ type: "thinking", thinking: parts.thinking });

@@ -1,4 +1,4 @@
-// The prefix cache of the service as measured (protocol reference §12): an identical prompt is read whole, an
+// The prefix cache of the service as measured (docs/protocol.md#prompt-cache): an identical prompt is read whole, an
 // extended one in chunks of 256 tokens, and any change of system prompt, tools or model starts from nothing.
 // Neither cache keys nor markers nor headers nor the dialect take part.
 

@@ -1,5 +1,5 @@
 // One view of a request for both dialects: what the built-in agent answers to, what the prompt cache compares
-// (it is shared between the dialects, protocol reference §12 row 10) and what thinking defaults to (§6.3).
+// (it is shared between the dialects, docs/protocol.md#prompt-cache) and what thinking defaults to (docs/protocol.md#thinking).
 
 import { createHash } from "node:crypto";
 import { asArray, asObject, asString, isObject, objectsIn, type Json, type JsonObject } from "./json.ts";
@@ -10,7 +10,7 @@ export interface PromptTool {
   definition: string;
 }
 
-/** A stretch of prompt. Media count by their reference, not by their bytes (§12 row 16). */
+/** A stretch of prompt. Media count by their reference, not by their bytes (docs/protocol.md#prompt-cache). */
 export interface Piece {
   text: string;
   media?: { tokens: number };

@@ -10,7 +10,7 @@ export interface Route {
   endpoint: EndpointName;
   /** Needs an accepted bearer token or x-api-key. */
   credential: boolean;
-  /** Guarded by the identity gate (protocol reference §2.1, kimi-code-2.1 §4: generation endpoints only). */
+  /** Guarded by the identity gate (docs/protocol.md#identity-gate: generation endpoints only). */
   identity: boolean;
   handle: (exchange: Exchange) => void | Promise<void>;
 }

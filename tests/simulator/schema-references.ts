@@ -1,4 +1,4 @@
-// `$ref` in tool schemas: where it points, and whether following it ever ends (kimi-code-2.1 §6.4).
+// `$ref` in tool schemas: where it points, and whether following it ever ends (docs/protocol.md#tool-schema-subset).
 
 import { isObject, type Json, type JsonObject } from "./json.ts";
 

@@ -1,4 +1,4 @@
-// Web search, page fetch and data sources (protocol reference §9, captures search-fetch and datasource-plugin-tools).
+// Web search, page fetch and data sources (docs/protocol.md#plan-tools).
 // A word in brackets inside the query or URL picks an unusual answer: see the README.
 
 import { randomBytes } from "node:crypto";

@@ -1,6 +1,6 @@
 // Moonshot's subset of JSON Schema, as the service applies it to `function.parameters` and `input_schema`
-// (protocol reference §6.5, kimi-code-2.1 §6.4). Texts are those of the service's error reports.
-// Applied is what a report or the reference says is refused, even where the newest published validator has
+// (docs/protocol.md#tool-schema-subset). Texts are those of the service's error reports.
+// Applied is whatever any source says is refused, even where the newest published validator has
 // become milder: a client that passes here passes there.
 
 import { isObject, type Json, type JsonObject } from "./json.ts";
@@ -21,7 +21,7 @@ interface Limits {
 }
 
 const TYPES = new Set(["null", "boolean", "object", "array", "number", "integer", "string"]);
-/** With one of these a node says what it is without a `type` (protocol reference §6.5). */
+/** With one of these a node says what it is without a `type` (docs/protocol.md#tool-schema-subset). */
 const TYPE_SUBSTITUTES = ["anyOf", "oneOf", "allOf", "not", "if", "then", "else", "$ref"];
 const ANNOTATIONS = new Set(["description", "title"]);
 

@@ -1,5 +1,5 @@
 // What the service checks about tools in both dialects: names, duplicates, built-ins and parameter schemas
-// (protocol reference §6.5, kimi-code-2.1 §6.4).
+// (docs/protocol.md#tool-schema-subset).
 
 import { invalidRequest } from "./errors.ts";
 import { asObject, asString, isObject, type Json, type JsonObject } from "./json.ts";

@@ -1,4 +1,4 @@
-// The transcripts of the protocol reference, Appendix A (OpenAI dialect) and B (Anthropic dialect), as scenarios.
+// Transcripts of both dialects, A (docs/protocol.md#chat-events) and B (docs/protocol.md#messages-events), as scenarios.
 // Their bytes lie verbatim in `transcripts/*.sse`, so that other test suites can read the same files.
 
 import { readFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import type { Scenario } from "./types.ts";
 
 const HEAD = { "cache-control": "no-cache", "x-trace-id": "trace-abc-123" };
 
-/** The bytes of a transcript as they stand in the appendix. */
+/** The bytes of a transcript as they stand in its file. */
 export function transcriptText(name: string): string {
   return readFileSync(new URL(`./transcripts/${name}.sse`, import.meta.url), "utf8");
 }
@@ -35,7 +35,7 @@ function withSignature(text: string): string {
   return text.replace(stop, SIGNATURE_FRAME + stop);
 }
 
-/** B2 with the usage objects of Appendix B6 in place of its own. */
+/** B2 with other usage objects in place of its own. */
 function withUsage(start: string, delta: string | undefined): (text: string) => string {
   return (text) =>
     text

@@ -20,7 +20,7 @@ export interface UsageSpec {
 }
 
 export interface ToolCallSpec {
-  /** Default: `<name>:<index>`, the form Moonshot models produce (protocol reference §6.4 rule 7). */
+  /** Default: `<name>:<index>`, the form Moonshot models produce (docs/protocol.md#tool-call-ids). */
   id?: string;
   name: string;
   /** A string is sent as it is, valid JSON or not; an object is serialised. */
@@ -57,7 +57,7 @@ export type Step =
   | { cut: "end" | "close" | "reset" }
   | { repeat: RepeatSpec };
 
-/** `choice` is where the service puts it (protocol reference §6.7); the others are seen on other gateways. */
+/** `choice` is where the service puts it (docs/protocol.md#chat-usage); the others are seen on other gateways. */
 export type UsagePlace = "choice" | "top" | "chunk" | "none";
 
 export interface HttpAnswer {
@@ -145,13 +145,13 @@ export interface Settings {
   identityGate: "off" | "agent";
   /** `strict` applies every rule a report has shown the service to enforce. Default `strict`. */
   toolSchema: "strict" | "off";
-  /** 15 000 until June 2026, 120 000 since (kimi-code-2.1 §6.4). Default 15 000. */
+  /** 15 000 until June 2026, 120 000 since (docs/protocol.md#tool-schema-size). Default 15 000. */
   toolSchemaLimitBytes: number;
   /** `known` refuses `ms://` ids that the account did not upload. Default `known`. */
   fileReferences: "known" | "any";
   /** Above it 413 without reading on. */
   maxBodyBytes: number;
-  /** How long a prompt stays in the prefix cache (protocol reference §12). */
+  /** How long a prompt stays in the prefix cache (docs/protocol.md#prompt-cache). */
   promptCacheTtlMs: number;
 }
 

@@ -1,4 +1,4 @@
-// The plan: `GET /usages` and `GET /me` (protocol reference §10, kimi-code-2.1 §9). The default answer holds both views
+// The plan: `GET /usages` and `GET /me` (docs/protocol.md#usages, docs/protocol.md#account). The default answer holds both views
 // of the same facts, as live ones do; a test may set either document to anything. Slow and failing answers come from `intercept`.
 
 import type { Json, JsonObject } from "./json.ts";

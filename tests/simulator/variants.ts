@@ -1,5 +1,5 @@
-// Scenarios beyond the appendices: shapes that newer sources describe (kimi-code-2.1 §6.3 and §6.5) and that the
-// transcripts do not contain.
+// Scenarios beyond the transcripts: shapes that newer sources describe (docs/protocol.md#reasoning-details,
+// docs/protocol.md#chat-events) and that the transcripts do not contain.
 
 import type { JsonObject } from "./json.ts";
 import type { Scenario } from "./types.ts";
@@ -15,7 +15,7 @@ function delta(change: JsonObject, reason: string | null = null): JsonObject {
 }
 
 export const openAIScenarios = {
-  /** Reasoning as entries with summary and encrypted form, next to `reasoning_content` (kimi-code-2.1 §6.3). */
+  /** Reasoning as entries with summary and encrypted form, next to `reasoning_content` (docs/protocol.md#reasoning-details). */
   "reasoning-details": {
     name: "reasoning-details",
     steps: [

@@ -1,4 +1,5 @@
-//! What the service refuses in a body (protocol reference §6.4, §6.5, §7.2), as far as it does not depend on the model.
+//! What the service refuses in a body (docs/protocol.md#messages, docs/protocol.md#tool-schema-subset,
+//! docs/protocol.md#messages-body), as far as it does not depend on the model.
 
 use std::collections::HashSet;
 

@@ -65,7 +65,10 @@ export class Machine extends Home {
     };
   }
 
-  /** The slot's name by the rule of kimi-code-2.1 §2.1, computed independently of the code under test. */
+  /**
+   * The slot's name by the rule of the official client (docs/protocol.md#credential-scopes), computed independently of the code
+   * under test.
+   */
   get slot(): string {
     const scope = JSON.stringify({ oauthHost: this.simulator.oauthHost, baseUrl: `${this.simulator.baseUrl}/v1` });
     return `kimi-code-env-${createHash("sha256").update(scope).digest("hex").slice(0, 16)}`;

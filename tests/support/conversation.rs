@@ -29,10 +29,10 @@ pub fn options() -> BodyOptions {
 
 /// The body with all media inline.
 pub fn body(conversation: &mut Conversation<'_>, dialect: Dialect, options: &BodyOptions) -> String {
-    let insets = BodyTemplate::number(conversation.insets_mut());
+    let insets = BodyTemplate::number(conversation.media_refs_mut());
     let inline: Vec<MediaPayload> = insets
         .iter()
-        .map(|inset| MediaPayload::Inline(inset.media_item.content().expect("nobody forgot it")))
+        .map(|inset| MediaPayload::Inline(inset.media_item.content().expect("the media is still there")))
         .collect();
     let encoded = dialect.encode(conversation, options).expect("a repaired conversation can be encoded");
     String::from_utf8(BodyTemplate::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
@@ -107,7 +107,7 @@ fn parts(parts: &[Part<'_>]) -> String {
         .map(|part| match part {
             Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
             Part::MediaRef(inset) => {
-                let data = STANDARD.encode(inset.media_item.content().expect("nobody forgot it"));
+                let data = STANDARD.encode(inset.media_item.content().expect("the media is still there"));
                 format!(
                     r#"{{"type":"{}","mimeType":"{}","data":{}}}"#,
                     inset.media_type.kind.word(),

@@ -1,4 +1,4 @@
-//! What JavaScript makes of the changes that argument text brings (extension/arguments.ts), on a serde_json value.
+//! What JavaScript makes of the changes that argument text brings (extension/turn/tool-arguments.ts), on a serde_json value.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};

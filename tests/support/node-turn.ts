@@ -1,10 +1,11 @@
 /** A plain Node program without Pi: one turn with whatever credential it finds; prints one line of JSON. */
 import { environment, host } from "../../extension/environment.ts";
-import { loadAddon, OpCode } from "../../extension/native.ts";
+import { OpCode } from "../../extension/native/addon.ts";
+import { loadAddon } from "../../extension/native/loader.ts";
 
 const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));
-process.once("exit", () => addon.settle());
+process.once("exit", () => addon.shutdown());
 
 // A person quits in the middle of it.
 process.once("SIGTERM", () => process.exit(0));

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { platformName } from "../../extension/loader.ts";
+import { platformName } from "../../extension/native/loader.ts";
 import { packPlatform } from "../../npm/pack.mjs";
 import { ROOT } from "./pi.ts";
 

@@ -1,10 +1,10 @@
 /** Bodies as they would leave, caught in the payload hook; nothing is sent. */
 import { createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
-import type { Addon } from "../../extension/native.ts";
-import { runTurn } from "../../extension/stream.ts";
-import type { TurnOptions } from "../../extension/turn-request.ts";
-import type { Members } from "../parity/canonical.ts";
+import type { Addon } from "../../extension/native/addon.ts";
+import { runTurn } from "../../extension/turn/turn.ts";
+import type { TurnOptions } from "../../extension/turn/request.ts";
+import type { Members } from "../chat/parity/canonical.ts";
 
 /** Our body for a context. */
 export async function ourBody(

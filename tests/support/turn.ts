@@ -6,10 +6,11 @@ import {
   type Model,
 } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
-import { type Addon, loadAddon } from "../../extension/native.ts";
-import type { Notices } from "../../extension/notices.ts";
-import { runTurn } from "../../extension/stream.ts";
-import type { TurnOptions } from "../../extension/turn-request.ts";
+import type { Addon } from "../../extension/native/addon.ts";
+import { loadAddon } from "../../extension/native/loader.ts";
+import type { Notices } from "../../extension/turn/notices.ts";
+import type { TurnOptions } from "../../extension/turn/request.ts";
+import { runTurn } from "../../extension/turn/turn.ts";
 
 export const DIALECTS = ["openai", "anthropic"] as const;
 export type Dialect = (typeof DIALECTS)[number];

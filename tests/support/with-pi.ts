@@ -1,4 +1,6 @@
-/** What tests of real Pi share: one simulator per file, and per test a fresh home whose Pis are gone when it ends. */
+/**
+ * Shares one simulator per test file, and gives each test a new home. Every Pi of a test ends with it.
+ */
 import { after, afterEach, before, beforeEach } from "node:test";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Home, type PiOptions, RpcPi } from "./pi.ts";
@@ -6,7 +8,7 @@ import { Home, type PiOptions, RpcPi } from "./pi.ts";
 /** Starts a Pi in RPC mode that ends with the test. */
 export type Opener = (args: string[], options: PiOptions) => RpcPi;
 
-/** Hands each test its simulator and home; returns how it opens a Pi. */
+/** Passes simulator and home to each test; returns the function that opens a Pi. */
 export function withPi(use: (simulator: Simulator, home: Home) => void): Opener {
   let simulator: Simulator;
   let home: Home;

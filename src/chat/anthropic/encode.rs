@@ -1,8 +1,8 @@
-//! Conversation → request body of the Anthropic dialect (docs/protocol.md#messages-body).
+//! Writes the request body of the Anthropic dialect (docs/protocol.md#messages-body).
 //!
-//! The dialect knows two roles only. Everything between two answers becomes one user message, which also brings all results
-//! of one answer together as it demands; instructions that come later stand there as `<system>` text, where they were given,
-//! because moving them to the head would cost the whole prompt cache.
+//! The dialect has two roles. Everything between two answers becomes one user message, which must hold all results of the answer
+//! before it. Later instructions stand there as `<system>` text, at their place, because moving them to the head would cost
+//! the whole prompt cache.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,10 +18,10 @@ use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
 use crate::files::{MediaKind, MediaRef};
 
-/// What a tool said that said nothing.
+/// Text for a tool that returned nothing.
 const NO_OUTPUT: &str = "(no tool output)";
 
-/// The body as JSON bytes.
+/// Writes the body as JSON.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
     let marks = options.prompt_cache_key.is_some();
     let (system, turns) = match conversation.turns.as_slice() {
@@ -64,13 +64,13 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
     )
 }
 
-/// The turns behind each message of the body, as ranges of the conversation's turns.
+/// Returns the items behind each message of the body, as ranges of the conversation's items.
 pub fn turns_of_messages<'t>(turns: &'t [Item<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
     let head = usize::from(matches!(turns.first(), Some(Item::System(_))));
     runs(&turns[head..]).map(move |run| run.start + head..run.end + head)
 }
 
-/// An answer is a message of its own; what lies between two answers is one.
+/// Splits the items into messages: each answer is one, and so is everything between two answers.
 fn runs<'t>(turns: &'t [Item<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -137,7 +137,7 @@ fn assistant<'a>(answer: &'a AssistantItem<'a>, thinks: bool) -> Vec<WireBlock<'
     content
 }
 
-/// Texts of a result are one block, as in the other dialect; images keep their place.
+/// Converts a tool result. Texts alone become one block, as in the other dialect; beside images they keep their places.
 fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
     if parts.iter().all(|part| matches!(part, Part::Text(_))) {
         let texts: Vec<&str> = parts
@@ -153,14 +153,14 @@ fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
 fn block<'a>(part: &'a Part<'a>) -> WireBlock<'a> {
     match part {
         Part::Text(text) => text_block(text.as_ref().into()),
-        Part::MediaRef(inset) => media_block(inset.media_type.kind, Source::Gap(inset)),
-        Part::Link { kind, url } => media_block(*kind, Source::Link { kind: "url", url }),
-        // Repair leaves none.
+        Part::MediaRef(media) => media_block(media.media_type.kind, MediaSource::Placeholder(media)),
+        Part::Link { kind, url } => media_block(*kind, MediaSource::Link { kind: "url", url }),
+        // Normalization leaves none.
         Part::Media { kind, .. } => text_block(kind.word().into()),
     }
 }
 
-fn media_block(kind: MediaKind, source: Source<'_>) -> WireBlock<'_> {
+fn media_block(kind: MediaKind, source: MediaSource<'_>) -> WireBlock<'_> {
     match kind {
         MediaKind::Image => WireBlock::Image { source, cache_control: None },
         MediaKind::Video => WireBlock::Video { source, cache_control: None },
@@ -241,7 +241,8 @@ struct Edit<'a> {
     keep: &'a str,
 }
 
-/// The service accepts the marks and caches without them too (docs/protocol.md#prompt-cache); the official client sends them.
+/// Cache mark. The official client sends it; the service accepts it and caches without it as well
+/// (docs/protocol.md#prompt-cache).
 const EPHEMERAL: TypeMember = TypeMember { kind: "ephemeral" };
 
 #[derive(Serialize)]
@@ -260,7 +261,7 @@ struct WireMessage<'a> {
 }
 
 impl WireMessage<'_> {
-    /// Marks the last block as the end of a prefix worth caching.
+    /// Marks the last block as the end of a prefix to cache.
     fn mark(&mut self) {
         if let Some(
             WireBlock::Text { cache_control, .. }
@@ -283,16 +284,16 @@ enum WireBlock<'a> {
         cache_control: Option<TypeMember>,
     },
     Image {
-        source: Source<'a>,
+        source: MediaSource<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<TypeMember>,
     },
     Video {
-        source: Source<'a>,
+        source: MediaSource<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<TypeMember>,
     },
-    /// Kimi streams reasoning without a signature and takes it back without one.
+    /// Reasoning. Kimi streams it without a signature and takes it back without one.
     Thinking {
         thinking: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,9 +319,9 @@ enum WireBlock<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Source<'a> {
-    /// Filled once it is known whether it is a reference.
-    Gap(&'a MediaRef),
+enum MediaSource<'a> {
+    /// A placeholder token, filled once the media is inlined or uploaded.
+    Placeholder(&'a MediaRef),
     Link {
         #[serde(rename = "type")]
         kind: &'static str,
@@ -328,7 +329,7 @@ enum Source<'a> {
     },
 }
 
-/// JSON text as it is.
+/// JSON text that is written unchanged.
 struct Verbatim<'a>(&'a str);
 
 impl Serialize for Verbatim<'_> {

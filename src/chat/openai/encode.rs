@@ -1,7 +1,7 @@
-//! Conversation → request body of the OpenAI dialect (docs/protocol.md#chat-body).
+//! Writes the request body of the OpenAI dialect (docs/protocol.md#chat-body).
 //!
-//! Order matters twice. What stays the same from turn to turn (tools, history) comes before what changes (the output cap), so that
-//! the bytes of two consecutive bodies share the longest possible prefix; and within a message members keep one order.
+//! The order of members is fixed. Tools and history, which stay the same from turn to turn, come before the output cap, which
+//! changes, so that two consecutive bodies share the longest possible prefix.
 
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ use crate::chat::request::options;
 use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
 use crate::chat::request::thinking::Thinking;
 
-/// The body as JSON bytes. Message `n` of the body is turn `n` of the conversation.
+/// Writes the body as JSON. Message `n` of the body is item `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
     let replay = Replay { everywhere: options.keeps_reasoning(), beside_calls: options.thinks() };
     let choice = options.allowed_tool_choice().filter(|_| !conversation.tools.is_empty());
@@ -89,17 +89,17 @@ impl Serialize for Messages<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::request::normalize::{Target, repair};
+    use crate::chat::request::normalize::{Target, normalize};
     use crate::chat::request::transcript::Transcript;
     use crate::files::{BodyTemplate, MediaPayload, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
         let target = Target { images: true, ..Target::default() };
-        let mut conversation = repair(Transcript::parse(json, &[]).unwrap(), target);
-        let insets = BodyTemplate::number(conversation.insets_mut());
+        let mut conversation = normalize(Transcript::parse(json, &[]).unwrap(), target);
+        let media = BodyTemplate::number(conversation.media_refs_mut());
         let inline: Vec<MediaPayload> =
-            insets.iter().map(|inset| MediaPayload::Inline(inset.media_item.content().unwrap())).collect();
-        let draft = BodyTemplate::new(encode(&conversation, options).unwrap(), insets, Shape::OpenAi);
+            media.iter().map(|media| MediaPayload::Inline(media.media_item.content().unwrap())).collect();
+        let draft = BodyTemplate::new(encode(&conversation, options).unwrap(), media, Shape::OpenAi);
         serde_json::from_slice(&draft.fill(&inline)).unwrap()
     }
 
@@ -115,7 +115,7 @@ mod tests {
 
     /// The captured second turn of the official client (docs/protocol.md#openai-dialect).
     #[test]
-    fn a_tool_turn_looks_like_the_official_clients() {
+    fn tool_turn_matches_the_official_clients() {
         let json = r#"{"messages":[{"role":"system","content":"Be brief.","toolsAdded":[{"name":"Read","description":"d","parameters":{"type":"object"}}]},
             {"role":"user","content":"Read with details"},
             {"role":"assistant","provider":"kimi-coding","model":"k3","stopReason":"toolUse","content":[
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_assistant_message_carries_reasoning_while_it_is_kept() {
+    fn every_answer_carries_reasoning_while_it_is_kept() {
         let json = r#"{"messages":[{"role":"user","content":"a"},
             {"role":"assistant","provider":"kimi-coding","stopReason":"stop","content":[{"type":"text","text":"b"}]},
             {"role":"user","content":"c"}]}"#;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reasoning_only_turn_has_empty_content() {
+    fn reasoning_only_answer_has_empty_content() {
         let json = r#"{"messages":[{"role":"assistant","provider":"kimi-coding","stopReason":"length","content":[
             {"type":"thinking","thinking":"hm","thinkingSignature":"reasoning_content"}]},{"role":"user","content":"go on"}]}"#;
         let message = &body(json, &thinking_on())["messages"][0];
@@ -174,11 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn the_body_of_the_next_turn_begins_with_the_body_of_this_one() {
+    fn next_body_begins_with_this_one() {
         let turn = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"a"}}{more}]}}"#);
         let bytes = |json: &str, cap| {
             let conversation =
-                repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
+                normalize(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
             encode(&conversation, &BodyOptions { max_completion_tokens: cap, ..thinking_on() }).unwrap()
         };
         let first = bytes(&turn(""), 1000);

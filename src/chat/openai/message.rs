@@ -1,4 +1,4 @@
-//! One turn of the conversation → one message (docs/protocol.md#messages).
+//! Writes one message of the OpenAI dialect (docs/protocol.md#messages).
 
 use std::borrow::Cow;
 
@@ -10,15 +10,15 @@ use crate::chat::request::normalize::{AssistantBlock, AssistantItem, Item};
 use crate::chat::request::transcript::Part;
 use crate::files::{MediaKind, MediaRef};
 
-/// What a tool said that said nothing; Pi's words.
+/// Pi's text for a tool that returned nothing.
 const NO_OUTPUT: &str = "(no tool output)";
 
-/// Where the service misses reasoning that is not there (docs/protocol.md#reasoning-replay).
+/// Which answers must carry reasoning, if only an empty one (docs/protocol.md#reasoning-replay).
 #[derive(Clone, Copy)]
 pub struct Replay {
-    /// In every answer.
+    /// Every answer.
     pub everywhere: bool,
-    /// In answers that call tools.
+    /// Answers that call tools.
     pub beside_calls: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct WireMessage<'a> {
 }
 
 impl<'a> WireMessage<'a> {
-    /// The message of a turn.
+    /// Converts one item of the conversation.
     pub fn from(turn: &'a Item<'a>, replay: Replay) -> Self {
         match turn {
             Item::System(text) => {
@@ -84,7 +84,7 @@ impl<'a> WireMessage<'a> {
                 }
             }
         }
-        // Blank content beside tool calls is refused ("text content is empty"); nothing at all is refused as well.
+        // Blank content beside tool calls is refused ("text content is empty"), and so is an answer without any content.
         message.content = match (texts.is_empty(), message.tool_calls.is_empty()) {
             (false, _) => Some(WireContent::Text(joined(&texts, ""))),
             (true, true) => Some(WireContent::Text("".into())),
@@ -95,8 +95,8 @@ impl<'a> WireMessage<'a> {
             Some(_) => message.reasoning_content = Some(joined(&thoughts, "\n")),
             None => {}
         }
-        let demanded = replay.everywhere || (replay.beside_calls && !message.tool_calls.is_empty());
-        if demanded && message.reasoning_content.is_none() {
+        let required = replay.everywhere || (replay.beside_calls && !message.tool_calls.is_empty());
+        if required && message.reasoning_content.is_none() {
             message.reasoning_content = Some("".into());
         }
         message
@@ -135,8 +135,8 @@ enum WirePart<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum MediaUrl<'a> {
-    /// Filled once it is known whether it is a reference.
-    Gap(&'a MediaRef),
+    /// A placeholder token, filled once the media is inlined or uploaded.
+    Placeholder(&'a MediaRef),
     Link {
         url: &'a str,
     },
@@ -149,7 +149,7 @@ fn joined<'a>(texts: &[&'a str], separator: &str) -> Cow<'a, str> {
     }
 }
 
-/// One text part is sent as a plain string, as the official client does.
+/// Converts the parts. A single text is sent as a plain string, as the official client does.
 fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
     match parts {
         [Part::Text(text)] => WireContent::Text(text.as_ref().into()),
@@ -157,7 +157,7 @@ fn content<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
     }
 }
 
-/// Tool output without images is one string, its texts joined by line breaks as Pi joins them.
+/// Converts tool output. Without images it is one string, its texts joined by line breaks as in Pi.
 fn result<'a>(parts: &'a [Part<'a>]) -> WireContent<'a> {
     let texts: Vec<&str> =
         parts.iter().filter_map(|part| if let Part::Text(text) = part { Some(text.as_ref()) } else { None }).collect();
@@ -176,9 +176,9 @@ fn is_blank(part: &Part<'_>) -> bool {
 fn wire_part<'a>(part: &'a Part<'a>) -> WirePart<'a> {
     match part {
         Part::Text(text) => WirePart::Text { text },
-        Part::MediaRef(inset) => media_part(inset.media_type.kind, MediaUrl::Gap(inset)),
+        Part::MediaRef(media) => media_part(media.media_type.kind, MediaUrl::Placeholder(media)),
         Part::Link { kind, url } => media_part(*kind, MediaUrl::Link { url }),
-        // Repair leaves none.
+        // Normalization leaves none.
         Part::Media { kind, .. } => WirePart::Text { text: kind.word() },
     }
 }

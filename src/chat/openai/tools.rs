@@ -1,16 +1,16 @@
-//! Tools on the wire, at the top level and in messages alike (docs/protocol.md#tools).
+//! Writes tools, at the top level and in messages alike (docs/protocol.md#tools).
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::chat::request::tool_schema::WireTool;
 
-/// A list of them.
+/// A list of tools.
 #[derive(Clone, Copy)]
 pub struct Tools<'a>(pub &'a [WireTool<'a>]);
 
 impl Tools<'_> {
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

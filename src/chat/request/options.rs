@@ -1,4 +1,4 @@
-//! What the two body encoders share: everything of a request that is not the conversation.
+//! The parts of a request body that both encoders share: everything but the conversation.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,39 +11,40 @@ use serde_json::{Map, Value};
 
 use super::thinking::Thinking;
 
-/// Everything of a body that is not the conversation.
+/// Everything in a body but the conversation.
 #[derive(Debug, Default)]
 pub struct BodyOptions {
     /// Wire id of the model.
     pub model: String,
-    /// See `thinking`.
+    /// The thinking fields; absent for a model that does not reason.
     pub thinking: Option<Thinking>,
     /// Output cap in tokens, reasoning included.
     pub max_completion_tokens: u64,
-    /// Session id; absent when caching is unwanted.
+    /// Session id; absent when caching is switched off.
     pub prompt_cache_key: Option<String>,
-    /// Only if somebody configured it: some models refuse every value but their own.
+    /// Sent only if configured: some models refuse every value but their own.
     pub temperature: Option<f64>,
-    /// As `temperature`.
+    /// Sent only if configured, like `temperature`.
     pub top_p: Option<f64>,
     /// Sent only if there are tools.
     pub tool_choice: Option<ToolChoice>,
-    /// Members that a caller wants at the top level; they win over ours.
+    /// Top-level members added by the caller. They replace ours.
     pub extra: Map<String, Value>,
 }
 
 impl BodyOptions {
-    /// Whether the model may reason: it does so unless told not to.
+    /// Returns whether the model may reason, which it does unless told not to.
     pub fn thinks(&self) -> bool {
         self.thinking.as_ref().is_none_or(Thinking::enabled)
     }
 
-    /// Whether the service keeps the reasoning of earlier turns, and so demands it.
+    /// Returns whether the service keeps the reasoning of earlier turns and therefore requires it.
     pub fn keeps_reasoning(&self) -> bool {
         self.thinking.as_ref().is_some_and(|thinking| thinking.enabled() && thinking.keep.as_deref() == Some("all"))
     }
 
-    /// The tool choice as the service accepts it: while the model thinks, nothing can be forced (docs/protocol.md#chat-body).
+    /// Returns the tool choice as the service accepts it: while the model thinks, no call can be forced
+    /// (docs/protocol.md#chat-body).
     pub fn allowed_tool_choice(&self) -> Option<ToolChoice> {
         match &self.tool_choice {
             Some(ToolChoice::Required | ToolChoice::Named(_)) if self.thinks() => Some(ToolChoice::Auto),
@@ -55,18 +56,18 @@ impl BodyOptions {
 /// Which tools the model may or must call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// As it likes.
+    /// The model decides.
     Auto,
-    /// None of them.
+    /// No tool.
     None,
-    /// One of them.
+    /// At least one tool.
     Required,
-    /// This one, by Pi's name.
+    /// The tool with this name, as Pi spells it.
     Named(String),
 }
 
 impl ToolChoice {
-    /// Reads either dialect's spelling; anything else leaves the choice to the model.
+    /// Reads the spelling of either dialect. Anything else leaves the choice to the model.
     pub fn read(value: &Value) -> Self {
         let kind = value.as_str().or_else(|| value.get("type").and_then(Value::as_str));
         match kind {
@@ -81,12 +82,12 @@ impl ToolChoice {
     }
 }
 
-/// The name on the wire of a tool that Pi knows by another one.
+/// Returns the wire name of the tool with this name in Pi.
 pub fn wire_name<'n>(renamed: &'n HashMap<String, String>, original: &'n str) -> &'n str {
     renamed.iter().find(|(_, known)| *known == original).map_or(original, |(wire, _)| wire)
 }
 
-/// Writes the body into a buffer of about `size` bytes. `extra` wins over the members of the same name.
+/// Writes the body into a buffer of about `size` bytes. Members of `extra` replace those of the same name.
 pub fn write<T: Serialize>(body: &T, size: usize, extra: Map<String, Value>) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size + 1024);
     serde_json::to_writer(&mut bytes, body)?;
@@ -100,7 +101,7 @@ pub fn write<T: Serialize>(body: &T, size: usize, extra: Map<String, Value>) -> 
     serde_json::to_vec(&members)
 }
 
-/// An object whose values stay text: those of a conversation are large, and may be nested deeper than a parser follows.
+/// An object whose values stay JSON text: a conversation is large and may be nested deeper than a parser follows.
 #[derive(Default)]
 struct Members<'a>(Vec<(String, Cow<'a, RawValue>)>);
 
@@ -139,13 +140,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Members that a caller wants at the top level, in the form that the service takes.
+/// Returns the caller's top-level members in the form that the service takes.
 ///
-/// `extra_body` is an idea of client libraries: its members belong to the top level, where members that are already there
-/// win; inside it they would be ignored without a word. `reasoning_effort` is refused or ignored (docs/protocol.md#chat-body).
-/// `own` are our names for the output cap and for what the other dialect calls it.
-pub fn flatten_extra_body(wanted: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> Map<String, Value> {
-    let mut extra = wanted.clone();
+/// Client libraries put members into `extra_body`. The service would ignore them there, so they move to the top level, where
+/// existing members win. `reasoning_effort` is dropped because the service refuses or ignores it (docs/protocol.md#chat-body).
+/// `own_cap` is the output cap in this dialect, `foreign` lists members of the other one.
+pub fn flatten_extra_body(members: &Map<String, Value>, own_cap: &str, foreign: &[&str]) -> Map<String, Value> {
+    let mut extra = members.clone();
     for nest in ["extra_body", "extraBody"] {
         if let Some(Value::Object(inner)) = extra.shift_remove(nest) {
             for (name, value) in inner {
@@ -153,7 +154,7 @@ pub fn flatten_extra_body(wanted: &Map<String, Value>, own_cap: &str, foreign: &
             }
         }
     }
-    // The answer is read as a stream, whatever anybody wishes.
+    // The answer is always read as a stream.
     for refused in ["reasoning_effort", "stream"] {
         extra.shift_remove(refused);
     }
@@ -173,15 +174,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn extra_members_win_where_ours_stand_and_follow_where_we_have_none() {
+    fn extra_members_replace_ours_in_place_and_are_appended_otherwise() {
         let extra = json!({ "b": [1], "c": null });
         let written = write(&json!({ "a": 1, "b": 2 }), 0, extra.as_object().cloned().unwrap_or_default()).unwrap();
         assert_eq!(written, br#"{"a":1,"b":[1],"c":null}"#);
     }
 
-    /// A call's arguments may be as deep as a strict parser goes, and they lie within a message.
+    /// Arguments may be nested as deep as a strict parser follows, and they lie within a message.
     #[test]
-    fn extra_members_do_not_limit_how_deep_a_conversation_nests() {
+    fn extra_members_allow_conversations_of_any_depth() {
         let deep = RawValue::from_string(format!("{}{}", "[".repeat(1000), "]".repeat(1000))).unwrap();
         let extra = json!({ "top_k": 1 });
         let written = write(&HashMap::from([("messages", deep)]), 0, extra.as_object().cloned().unwrap_or_default());

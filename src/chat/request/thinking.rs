@@ -1,7 +1,7 @@
-//! Pi's reasoning level × what the model can → wire fields.
+//! Maps Pi's thinking level and the model's abilities to the `thinking` field.
 //!
-//! The service thinks by default in the OpenAI dialect, so "off" has to be said explicitly; and it takes only the efforts that
-//! a model advertises (docs/protocol.md#thinking-efforts).
+//! In the OpenAI dialect the service thinks by default, so "off" must be sent explicitly. It takes only the efforts that a model
+//! advertises (docs/protocol.md#thinking-efforts).
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::models::ON;
 /// Pi's levels from least to most.
 const LEVELS: [&str; 7] = ["off", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// `thinking` of the OpenAI dialect.
+/// The field `thinking` of the OpenAI dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Thinking {
     /// `enabled` or `disabled`.
@@ -22,27 +22,27 @@ pub struct Thinking {
     /// One of the advertised efforts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effort: Option<String>,
-    /// `all`: earlier reasoning is kept by the service.
+    /// `all`: the service keeps earlier reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
 }
 
 impl Thinking {
-    /// Whether the model will reason.
+    /// Returns whether the model will reason.
     pub fn enabled(&self) -> bool {
         self.kind == "enabled"
     }
 }
 
-/// Pi's `thinkingLevelMap`: level → wire value; null means "not supported", absent means "by its own name".
+/// Pi's `thinkingLevelMap`: level → wire value. Null means "not supported", a missing level goes by its own name.
 pub type LevelMap = HashMap<String, Option<String>>;
 
-/// The thinking field of a request; `None` for a model that does not reason.
+/// Returns the thinking field of a request; `None` for a model that does not reason.
 pub fn thinking(
     level: Option<&str>,
     reasons: bool,
     map: Option<&LevelMap>,
-    wishes: &ThinkingPreference,
+    preference: &ThinkingPreference,
 ) -> Option<Thinking> {
     if !reasons {
         return None;
@@ -53,15 +53,15 @@ pub fn thinking(
         None | Some("off" | "none") => return Some(Thinking { kind: "disabled", effort: None, keep: None }),
         Some(level) => Some(level),
     };
-    let effort = wishes.effort.clone().or_else(|| level.and_then(|level| wire_effort(level, map)));
-    Some(Thinking { kind: "enabled", effort: effort.filter(|effort| effort != ON), keep: wishes.keep.clone() })
+    let effort = preference.effort.clone().or_else(|| level.and_then(|level| wire_effort(level, map)));
+    Some(Thinking { kind: "enabled", effort: effort.filter(|effort| effort != ON), keep: preference.keep.clone() })
 }
 
-/// The effort for a level, moved to the nearest supported one: upwards first, as Pi clamps.
+/// Returns the effort for a level or for the nearest supported one, upwards first as Pi clamps.
 fn wire_effort(level: &str, map: Option<&LevelMap>) -> Option<String> {
     let map = map?;
-    let wanted = LEVELS.iter().position(|known| *known == level)?;
-    let candidates = (wanted..LEVELS.len()).chain((1..wanted).rev());
+    let start = LEVELS.iter().position(|known| *known == level)?;
+    let candidates = (start..LEVELS.len()).chain((1..start).rev());
     candidates.into_iter().find_map(|at| map.get(LEVELS[at]).cloned().flatten())
 }
 
@@ -82,14 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn off_is_said_explicitly() {
+    fn off_is_sent_explicitly() {
         let efforts = map(&[("low", Some("low")), ("high", Some("high")), ("max", Some("max"))]);
         assert_eq!(json(thinking(None, true, Some(&efforts), &keep_all())), r#"{"type":"disabled"}"#);
         assert_eq!(json(thinking(Some("off"), true, None, &keep_all())), r#"{"type":"disabled"}"#);
     }
 
     #[test]
-    fn levels_become_advertised_efforts_only() {
+    fn levels_map_to_advertised_efforts_only() {
         let efforts = map(&[
             ("minimal", None),
             ("low", Some("low")),
@@ -108,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_cannot_stop_thinking_is_never_told_to() {
+    fn model_that_always_thinks_is_never_switched_off() {
         let only = map(&[("off", None), ("max", Some("max"))]);
         assert_eq!(json(thinking(None, true, Some(&only), &keep_all())), r#"{"type":"enabled","keep":"all"}"#);
         assert_eq!(thinking(Some("low"), true, Some(&only), &keep_all()).unwrap().effort.unwrap(), "max");
     }
 
     #[test]
-    fn a_model_without_efforts_is_switched_on_without_one() {
+    fn model_without_efforts_is_switched_on_without_one() {
         let switch = map(&[("low", None), ("high", Some(ON))]);
         assert_eq!(
             json(thinking(Some("high"), true, Some(&switch), &keep_all())),
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_may_insist_on_an_effort_while_thinking_is_on() {
-        let wishes = ThinkingPreference { keep: None, effort: Some("ultra".into()) };
-        assert_eq!(json(thinking(Some("low"), true, None, &wishes)), r#"{"type":"enabled","effort":"ultra"}"#);
-        assert_eq!(json(thinking(None, true, None, &wishes)), r#"{"type":"disabled"}"#);
+    fn configured_effort_applies_while_thinking_is_on() {
+        let preference = ThinkingPreference { keep: None, effort: Some("ultra".into()) };
+        assert_eq!(json(thinking(Some("low"), true, None, &preference)), r#"{"type":"enabled","effort":"ultra"}"#);
+        assert_eq!(json(thinking(None, true, None, &preference)), r#"{"type":"disabled"}"#);
     }
 }

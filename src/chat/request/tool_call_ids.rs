@@ -1,36 +1,36 @@
-//! Ids of tool calls, unique in a conversation.
+//! Makes the ids of tool calls unique in a conversation.
 //!
-//! Moonshot's models count `Read:0`, `Read:1` anew in every answer, but Pi keys its rows on the id and the service refuses a request
-//! that names one twice (docs/protocol.md#tool-call-ids). So a repeated id gets a suffix, once and for all: before
-//! Pi hears of the call, and by the same rule for histories that others have recorded.
+//! Moonshot's models start over with `Read:0`, `Read:1` in every answer, but Pi keys its rows by id and the service refuses a
+//! request that repeats one (docs/protocol.md#tool-call-ids). A repeated id gets a suffix before Pi sees the call. Recorded
+//! histories follow the same rule.
 
 use std::collections::{HashMap, HashSet};
 
-/// Longest id that the service takes.
+/// Longest id that the service takes, in bytes.
 const MAX_ID: usize = 64;
 
-/// Hands out ids and remembers which ones are taken.
+/// Hands out ids and keeps track of those in use.
 #[derive(Debug, Default, Clone)]
 pub struct CallIds {
-    /// In the form that is sent.
+    /// Ids in the form in which they are sent.
     used: HashSet<String>,
     repeats: HashMap<String, u32>,
 }
 
 impl CallIds {
-    /// Remembers an id that Pi already knows.
+    /// Reserves an id that Pi already has.
     pub fn reserve(&mut self, recorded: &str) {
         self.used.insert(safe(recorded));
     }
 
-    /// The id under which a new call is announced: as the service named it, or with a suffix if that name is taken.
+    /// Returns the id under which a new call is announced: the service's own, or that with a suffix if it is taken.
     pub fn fresh(&mut self, received: &str) -> String {
         let base = safe(received);
         if self.used.insert(base.clone()) {
             return received.to_owned();
         }
         let (id, suffix) = self.distinct(&base);
-        // Short ids keep the service's own spelling; that of a long one would not leave room for the suffix.
+        // A short id keeps the service's spelling; a long one leaves no room for the suffix.
         if base.len() == received.len() && base.len() + suffix.len() <= MAX_ID {
             format!("{received}{suffix}")
         } else {
@@ -38,7 +38,7 @@ impl CallIds {
         }
     }
 
-    /// The id that stands for a recorded one in a request: safe characters, at most 64 of them, unique.
+    /// Returns the id that is sent for a recorded one: unique, at most 64 safe characters.
     pub fn assign(&mut self, recorded: &str) -> String {
         let base = safe(recorded);
         if self.used.insert(base.clone()) {
@@ -60,7 +60,7 @@ impl CallIds {
     }
 }
 
-/// Safe characters only, all of them one byte long.
+/// Replaces unsafe characters, so that every remaining one is a single byte.
 fn safe(id: &str) -> String {
     let safe: String = id
         .chars()
@@ -75,18 +75,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_pi_knows_already_gets_a_suffix() {
+    fn repeated_id_gets_a_suffix() {
         let mut ids = CallIds::default();
         ids.reserve("bash:0");
         assert_eq!(ids.fresh("bash:0"), "bash:0__2");
         assert_eq!(ids.fresh("bash:1"), "bash:1");
         assert_eq!(ids.fresh("bash:0"), "bash:0__3");
-        assert_eq!(ids.fresh("bash_1"), "bash_1__2", "the same once it is sent");
+        assert_eq!(ids.fresh("bash_1"), "bash_1__2", "both are sent in the same form");
     }
 
-    /// What Pi was told is what later requests carry.
+    /// Later requests carry the ids that Pi was told.
     #[test]
-    fn an_announced_id_is_sent_unchanged_in_every_later_request() {
+    fn announced_ids_are_sent_unchanged_in_every_later_request() {
         let mut announced = Vec::new();
         for turn in 0..4 {
             let mut ids = CallIds::default();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn long_and_odd_ids_stay_apart_within_the_limit() {
+    fn long_and_unusual_ids_stay_distinct_within_the_limit() {
         let mut ids = CallIds::default();
         let long = "é".repeat(80);
         assert_eq!(ids.assign(&long).len(), 64);

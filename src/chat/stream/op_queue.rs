@@ -9,10 +9,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::tool_args::{Changes, ToolArgs};
+use crate::error::Error;
 
 /// Shortest time between two frames of one stream.
 pub const INTERVAL: Duration = Duration::from_millis(33);
@@ -99,8 +101,13 @@ pub enum Op {
     },
     /// The answer is complete (JSON). Terminal.
     Done(String),
-    /// The turn failed (JSON). Terminal.
-    Failed(String),
+    /// The turn failed. Terminal.
+    Failed {
+        /// Why, in the words for Pi.
+        error: Box<Error>,
+        /// JSON object with what is known about the answer so far.
+        summary: Value,
+    },
 }
 
 impl Op {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::prepare::Prepared;
 use super::request::TurnRequest;
@@ -18,6 +18,7 @@ use crate::chat::stream::sse::{Event, SseDecoder};
 use crate::chat::stream::timeouts::Timeouts;
 use crate::client::ExtraHeaders;
 use crate::error::{Error, Phase, Result};
+use crate::http::body::drain;
 
 /// How long the rest of a body may take of which nothing more is needed.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -87,7 +88,7 @@ async fn read(
                 frames.flush();
                 continue;
             }
-            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(&error, Phase::Body)),
+            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
             () = until(timeouts.deadline()) => Err(timeouts.expired()),
             () = until(idle_notice.due()) => {
                 frames.send(idle_notice.notice(timeouts));
@@ -114,7 +115,7 @@ async fn read(
         let progress = reader.feed(&chunk, blocks, frames)?;
         frames.flush_if_due();
         if progress.over {
-            keep_connection(response);
+            drain(response, DRAIN_TIME);
             return Ok(());
         }
         if progress.content.is_some() {
@@ -150,11 +151,6 @@ impl IdleNotice {
         let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
         Op::Notice(json!({ "kind": "quiet", "sinceMs": NOTICEABLE.as_millis() as u64, "limitMs": limit }).to_string())
     }
-}
-
-/// A connection can be used again only once its body was read to the end; that happens behind the turn's back.
-fn keep_connection(mut response: Response) {
-    tokio::spawn(timeout(DRAIN_TIME, async move { while let Ok(Some(_)) = response.chunk().await {} }));
 }
 
 /// Ours first: what the caller passes wins.

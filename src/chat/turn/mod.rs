@@ -13,13 +13,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
 use self::prepare::{Prepared, Source, hook, prepare};
-use super::request::rejected::{RejectedItem, RejectionCache};
+use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
@@ -64,9 +64,12 @@ pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut l
 }
 
 /// The terminal op for a turn that never got to run, or whose task panicked.
-pub fn failure(error: &Error) -> Op {
-    let failure = json!({ "code": error.kind.code(), "message": error.message_for_pi(RetryOutcome::Open) });
-    Op::Failed(failure.to_string())
+pub fn failure(error: Error) -> Op {
+    failed(error, RetryOutcome::Open, json!({}))
+}
+
+fn failed(error: Error, outcome: RetryOutcome, summary: Value) -> Op {
+    Op::Failed { error: Box::new(Error { message: error.message_for_pi(outcome), ..error }), summary }
 }
 
 struct Turn {
@@ -103,7 +106,11 @@ impl Turn {
             }
             let (error, second_best) = match outcome {
                 Ok(finished) if self.complete(&finished) => {
-                    RejectionCache::learn(prepared.session.as_deref(), &prepared.pictures, &prepared.refused);
+                    prepared.kimi.process.get::<SessionRejections>().learn(
+                        prepared.session.as_deref(),
+                        &prepared.pictures,
+                        &prepared.refused,
+                    );
                     return Ok(finished);
                 }
                 // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
@@ -122,7 +129,11 @@ impl Turn {
                     }
                     (Some(second), Some(first)) if first.is_resolved_by(&second) => {
                         // This turn fails; the next one leaves the first item out from the beginning and can heal the second.
-                        RejectionCache::learn(prepared.session.as_deref(), &[], &prepared.refused);
+                        prepared.kimi.process.get::<SessionRejections>().learn(
+                            prepared.session.as_deref(),
+                            &[],
+                            &prepared.refused,
+                        );
                         (error, None)
                     }
                     _ => (error, None),
@@ -185,19 +196,7 @@ impl Turn {
             ),
             Err(error) => {
                 tracing::debug!(code = error.kind.code(), %error, "turn failed");
-                let mut failure = self.blocks.summary(None, "", &request.model.id);
-                failure["code"] = error.kind.code().into();
-                failure["message"] = error.message_for_pi(self.retry_outcome).into();
-                if let Some(status) = error.status {
-                    failure["status"] = status.into();
-                }
-                if let Some(wait) = error.retry_after {
-                    failure["retryAfterMs"] = (wait.as_millis() as u64).into();
-                }
-                if let Some(trace_id) = error.trace_id {
-                    failure["traceId"] = trace_id.into();
-                }
-                Op::Failed(failure.to_string())
+                failed(error, self.retry_outcome, self.blocks.summary(None, "", &request.model.id))
             }
         };
         frames.send(op);

@@ -10,9 +10,9 @@ use super::media_transfer::TurnMediaSource;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::blocking::in_background;
-use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, repair};
+use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
-use crate::chat::request::rejected::{ImageKey, RejectedItem, RejectionCache};
+use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections};
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::transcript::{Block, Media, Message, Transcript};
@@ -93,7 +93,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
             let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
             // Pi's entry may be older than the list, and two files are read for this, so only where it matters.
             let matters = !source.media.is_empty() || source.context.contains("video");
-            let listing = matters.then(|| models::known(&environment, &kimi.config, passed.as_deref()));
+            let listing = matters.then(|| models::known(&kimi.process, &environment, &kimi.config, passed.as_deref()));
             let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
             Ok((kimi, entry.map(|entry| entry.video)))
         })
@@ -115,14 +115,15 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
     let source = source.clone();
     let session = request.options.session_id.as_deref();
     let session = session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), request.model.id));
+    let rejections = kimi.process.get::<SessionRejections>();
     let remembered = session.clone();
     let (draft, estimate, known, notes, pictures, refused) = in_background(move || {
         let clean = without_lone_surrogates(&source.context);
         let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
         let mut calls = CallIds::default();
         recorded_calls(&transcript).for_each(|id| calls.reserve(id));
-        let mut conversation = repair(transcript, target);
-        let memory = RejectionCache::of(remembered.as_deref());
+        let mut conversation = normalize(transcript, target);
+        let memory = rejections.of(remembered.as_deref());
         memory.apply(&mut conversation.turns);
         let mut refused = Vec::new();
         if let Some(rejected_item) = &source.rejected_item {
@@ -135,7 +136,7 @@ pub(super) async fn prepare(request: &TurnRequest, source: &Source, line: &mut T
         sent_calls(&conversation).for_each(|id| calls.reserve(id));
         let room = answer_room(window, conversation.estimated_tokens);
         options.max_completion_tokens = options.max_completion_tokens.min(wanted.unwrap_or(room)).min(room).max(1);
-        let insets = BodyTemplate::number(conversation.insets_mut());
+        let insets = BodyTemplate::number(conversation.media_refs_mut());
         let body = dialect
             .encode(&conversation, &options)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;

@@ -5,10 +5,10 @@
 
 use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use tokio::time::timeout;
 
 use super::attempt::DRAIN_TIME;
 use crate::error::{Error, not_a_stream};
+use crate::http::body::read_available;
 
 /// How much of a document is read.
 const MAX_DOCUMENT: usize = 64 << 10;
@@ -51,16 +51,7 @@ impl ResponseKind {
 
     /// The error for the document that begins with `chunk`.
     pub async fn document(&self, chunk: &[u8], response: &mut Response) -> Error {
-        let mut body = chunk.to_vec();
-        // What has arrived by then says enough.
-        let _ = timeout(DRAIN_TIME, async {
-            while body.len() < MAX_DOCUMENT
-                && let Ok(Some(chunk)) = response.chunk().await
-            {
-                body.extend_from_slice(&chunk);
-            }
-        })
-        .await;
+        let body = read_available(chunk.to_vec(), response, MAX_DOCUMENT, DRAIN_TIME).await;
         self.refused(&String::from_utf8_lossy(&body))
     }
 

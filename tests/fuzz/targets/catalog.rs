@@ -1,32 +1,33 @@
-//! The list of models: as the service sends it, and as it lies on disk.
+//! The model list, as the service sends it and as it is stored.
 
 use std::collections::HashSet;
 use std::fs;
 
 use kimi_code::auth::AccountId;
 use kimi_code::config::Settings;
-use kimi_code::models::cache::{Stored, read, write};
+use kimi_code::models::cache::{StoredList, UnsavedLists, read, write};
 use kimi_code::models::list::{parse, with_overrides};
 use kimi_code::models::{Model, fallback};
 
 const ROOT: &str = "https://api.kimi.com/coding";
 const KEY: &str = "sk-kimi-fuzz";
 
-/// Every model that is offered makes sense, and what was kept is what is read.
+/// Every offered model is consistent, and a stored list is read back unchanged.
 pub fn catalog(data: &[u8]) {
+    let unsaved = UnsavedLists::default();
     let scratch = tempfile::tempdir().expect("a folder");
     fs::write(scratch.path().join("catalog.json"), data).expect("a file");
-    if let Some(stored) = read(scratch.path(), ROOT, None) {
+    if let Some(stored) = read(&unsaved, scratch.path(), ROOT, None) {
         offered(&stored);
     }
     let Ok(models) = parse(data) else { return };
-    let stored = Stored { root: ROOT.to_owned(), fetched_at: 1, models };
+    let stored = StoredList { root: ROOT.to_owned(), fetched_at: 1, models };
     offered(&stored);
-    write(scratch.path(), &AccountId::new(ROOT, KEY, None), &stored).expect("whatever lay there");
-    assert_eq!(read(scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
+    write(scratch.path(), &AccountId::new(ROOT, KEY, None), &stored).expect("a list is written over any file");
+    assert_eq!(read(&unsaved, scratch.path(), ROOT, Some(KEY)).as_ref(), Some(&stored));
 }
 
-fn offered(stored: &Stored) {
+fn offered(stored: &StoredList) {
     let models: Vec<Model> = stored.models.iter().map(|entry| entry.model()).chain(fallback()).collect();
     for model in with_overrides(models, &Settings::default(), None) {
         assert!(model.max_tokens <= model.context_window, "{model:?}");

@@ -1,5 +1,5 @@
 //! What is fuzzed, and what has to hold for every input. Each target is a function of bytes that panics where a promise is
-//! broken; libFuzzer looks for such bytes (`npm run fuzz`), and `tests/fuzz.rs` runs the corpus with every `cargo test`.
+//! broken; libFuzzer looks for such bytes (`npm run fuzz`), and `tests/fuzz/corpus.rs` runs the corpus with every `cargo test`.
 
 mod catalog;
 mod config;

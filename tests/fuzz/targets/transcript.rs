@@ -1,6 +1,6 @@
 //! Pi's context as JSON text → a body that the service takes.
 
-use kimi_code::chat::request::normalize::{Conversation, Item, Target, repair};
+use kimi_code::chat::request::normalize::{Conversation, Item, Target, normalize};
 use kimi_code::chat::request::transcript::{Part, Transcript};
 use kimi_code::config::Dialect;
 use kimi_code::json::lenient::without_lone_surrogates;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::acceptable::refusal;
 use super::conversation::{body, capable, options, recorded, until_boundary};
 
-/// What can be read can be sent, repair has nothing to do the second time, and a longer conversation begins with the bytes of
+/// What can be read can be sent, normalizing twice changes nothing more, and a longer conversation begins with the bytes of
 /// the shorter one.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -22,13 +22,13 @@ pub fn transcript(data: &[u8]) {
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let blind = Target { anthropic: dialect == Dialect::Anthropic, ..Target::default() };
         for target in [capable(dialect), blind] {
-            let mut conversation = repaired(json, target);
+            let mut conversation = normalized(json, target);
             let sent = body(&mut conversation, dialect, &options());
             if let Some(why) = refusal(&sent, dialect) {
                 panic!("{dialect:?}: {why}");
             }
             let again = recorded(&conversation);
-            assert_eq!(body(&mut repaired(&again, target), dialect, &options()), sent, "{dialect:?}: repaired twice");
+            assert_eq!(body(&mut normalized(&again, target), dialect, &options()), sent, "{dialect:?}: repaired twice");
         }
         with_extra_members(json, dialect);
         append_only(json, dialect);
@@ -39,7 +39,7 @@ pub fn transcript(data: &[u8]) {
 fn with_extra_members(json: &str, dialect: Dialect) {
     let mut options = options();
     options.extra.insert("top_k".to_owned(), 1.into());
-    body(&mut repaired(json, capable(dialect)), dialect, &options);
+    body(&mut normalized(json, capable(dialect)), dialect, &options);
 }
 
 /// Cut after every message at which Pi could have sent a request.
@@ -56,7 +56,7 @@ fn append_only(json: &str, dialect: Dialect) {
     for end in 1..=messages.len() {
         context["messages"] = Value::from(messages[..end].to_vec());
         let Ok(json) = serde_json::to_string(&context) else { return };
-        let mut conversation = repaired(&json, target);
+        let mut conversation = normalized(&json, target);
         if !is_complete(&conversation) {
             continue;
         }
@@ -69,7 +69,7 @@ fn append_only(json: &str, dialect: Dialect) {
     }
 }
 
-/// Somebody has said something, and every call is answered.
+/// Whether there is a message, and every call is answered.
 fn is_complete(conversation: &Conversation<'_>) -> bool {
     let made_up = |parts: &[Part<'_>], words: &str| matches!(parts, [Part::Text(text)] if text == words);
     let mut said = false;
@@ -84,6 +84,6 @@ fn is_complete(conversation: &Conversation<'_>) -> bool {
     said
 }
 
-fn repaired(json: &str, target: Target) -> Conversation<'_> {
-    repair(Transcript::parse(json, &[]).expect("read before"), target)
+fn normalized(json: &str, target: Target) -> Conversation<'_> {
+    normalize(Transcript::parse(json, &[]).expect("read before"), target)
 }

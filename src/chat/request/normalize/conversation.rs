@@ -1,4 +1,4 @@
-//! What repair makes of a transcript, and what the encoders write.
+//! The normalized conversation, which the encoders write.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,31 +10,31 @@ use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
 use crate::files::MediaRef;
 
-/// An acceptable conversation, not yet in any dialect.
+/// A conversation that the service accepts, in neither dialect yet.
 #[derive(Debug, Default)]
 pub struct Conversation<'a> {
     /// Tools for the top level of the body.
     pub tools: Vec<WireTool<'a>>,
-    /// Turns in order.
+    /// Messages in order.
     pub turns: Vec<Item<'a>>,
-    /// Tool names that had to be changed: name on the wire → Pi's name.
+    /// Tool names that differ on the wire: wire name → Pi's name.
     pub renamed: HashMap<String, String>,
-    /// What the person should know about changes that cost meaning, one sentence each.
+    /// Notes for the user about changes that lose meaning, one sentence each.
     pub notes: Vec<String>,
-    /// Estimate of the prompt in tokens: the last reported total plus a quarter of the characters since.
+    /// Estimated tokens of the prompt: the last reported total plus a quarter of the characters since.
     pub estimated_tokens: u64,
-    /// About as long as a body gets, in bytes: room for it is made at once, because growing would double it.
+    /// Expected length of the body in bytes. The buffer is allocated at once, because growing it would double it.
     pub body_bytes: usize,
 }
 
 impl<'a> Conversation<'a> {
-    /// The images and videos, in order.
-    pub fn insets_mut(&mut self) -> impl Iterator<Item = &mut MediaRef> + use<'_, 'a> {
+    /// Iterates over the images and videos in order.
+    pub fn media_refs_mut(&mut self) -> impl Iterator<Item = &mut MediaRef> + use<'_, 'a> {
         let parts = self.turns.iter_mut().flat_map(|turn| match turn {
             Item::User(parts) | Item::ToolResult { parts, .. } => parts.as_mut_slice(),
             _ => &mut [],
         });
-        parts.filter_map(|part| if let Part::MediaRef(inset) = part { Some(inset) } else { None })
+        parts.filter_map(|part| if let Part::MediaRef(media) = part { Some(media) } else { None })
     }
 }
 
@@ -43,15 +43,15 @@ impl<'a> Conversation<'a> {
 pub enum Item<'a> {
     /// Instructions; never blank.
     System(Cow<'a, str>),
-    /// Tools that join here; never empty.
+    /// Tools that become available here; never empty.
     Tools(Vec<WireTool<'a>>),
-    /// The person; never empty.
+    /// The user; never empty.
     User(Vec<Part<'a>>),
-    /// An earlier answer; has something in it.
+    /// An earlier answer; never empty.
     Assistant(AssistantItem<'a>),
-    /// Result of the call with this id; follows its call directly.
+    /// The result of a call; follows the call directly.
     ToolResult {
-        /// The id that the call was given in this request.
+        /// The call's id in this request.
         call_id: String,
         /// May be empty.
         parts: Vec<Part<'a>>,
@@ -67,18 +67,18 @@ pub struct AssistantItem<'a> {
     pub blocks: Vec<AssistantBlock<'a>>,
 }
 
-/// A piece of an earlier answer.
+/// A block of an earlier answer.
 #[derive(Debug)]
 pub enum AssistantBlock<'a> {
     /// Never blank.
     Text(Cow<'a, str>),
-    /// Reasoning to be replayed.
+    /// Reasoning that is replayed.
     Thinking {
-        /// May be blank: "reasoned, but empty" is not the same as no reasoning.
+        /// May be blank: empty reasoning differs from none.
         text: Cow<'a, str>,
-        /// Field name or signature it came with.
+        /// The field name or signature it came with.
         signature: Cow<'a, str>,
-        /// Entries for `reasoning_details`, without their index (docs/protocol.md#reasoning-details).
+        /// Entries of `reasoning_details`, without their index (docs/protocol.md#reasoning-details).
         details: Vec<Value>,
     },
     /// Encrypted reasoning of the Anthropic dialect.
@@ -95,12 +95,13 @@ pub enum AssistantBlock<'a> {
 }
 
 impl AssistantItem<'_> {
-    /// Whether it calls tools.
+    /// Returns whether the answer calls tools.
     pub fn has_calls(&self) -> bool {
         self.blocks.iter().any(|block| matches!(block, AssistantBlock::Call { .. }))
     }
 
-    /// An answer of blank reasoning alone is none; the service calls it empty. Where signatures count, a signed one is some.
+    /// Returns whether the answer holds blank reasoning only, which the service refuses as empty. With `signatures`, signed
+    /// reasoning counts as content.
     pub(super) fn is_empty(&self, signatures: bool) -> bool {
         self.blocks.iter().all(|block| {
             matches!(block, AssistantBlock::Thinking { text, signature, .. }

@@ -1,13 +1,13 @@
-//! Images and videos that the service would refuse.
+//! Replaces images and videos that the service would refuse.
 //!
-//! One picture whose bytes are not what its MIME type says makes every later request of a session fail
-//! (docs/protocol.md#media-types). The bytes tell the type; what stays unusable becomes a word about it, in its place and the
-//! same in every request.
+//! One image whose bytes contradict its MIME type makes every later request of a session fail
+//! (docs/protocol.md#media-types), so the type is read from the bytes. An unusable item is replaced by a note, the same one in
+//! every request.
 
 use crate::chat::request::transcript::{Media, Part};
 use crate::files::{MediaKind, MediaRef, omitted};
 
-/// The media_item as it can be sent, or a text in its place.
+/// Returns the item in the form in which it can be sent, or a note in its place.
 pub fn usable(kind: MediaKind, mime: &str, media_item: Media) -> Part<'static> {
     match media_item.info().media_type(mime) {
         Ok(media_type) => Part::MediaRef(MediaRef::new(media_item, media_type)),
@@ -15,16 +15,16 @@ pub fn usable(kind: MediaKind, mime: &str, media_item: Media) -> Part<'static> {
     }
 }
 
-/// Whether it is a video that can be sent, whatever Pi called it.
+/// Returns whether the part is a video that can be sent, under whatever type Pi declared it.
 pub fn is_video(part: &Part<'_>) -> bool {
     match part {
-        Part::MediaRef(inset) => inset.media_type.kind == MediaKind::Video,
+        Part::MediaRef(media) => media.media_type.kind == MediaKind::Video,
         Part::Link { kind, .. } => *kind == MediaKind::Video,
         _ => false,
     }
 }
 
-/// Stands in place of a video where the model takes none.
+/// Returns the note that replaces a video for a model that takes none.
 pub fn no_video() -> Part<'static> {
     Part::Text(omitted(MediaKind::Video, "model does not support videos").into())
 }

@@ -1,10 +1,8 @@
-//! Transcript → the sequence of turns that the service accepts.
+//! Turns a transcript into the sequence of messages that the service accepts.
 //!
-//! The last step before encoding, deterministic and append-only: what is repaired in message 7 looks the same in every later
-//! request, because the service caches prompts by prefix. So no decision here looks further ahead than to the end of the
-//! tool exchange it belongs to. Follows what Pi's own implementations do to a transcript
-//! (docs/pi-contract.md#transcript-conversion) and the hard rules of docs/protocol.md#messages; where both differ,
-//! docs/architecture.md says why.
+//! Deterministic and append-only: a message looks the same in every later request, because the service caches prompts by prefix.
+//! So no decision here looks further ahead than the end of the tool exchange it belongs to. The rules follow Pi's own
+//! conversion (docs/pi-contract.md#transcript-conversion) and docs/protocol.md#messages.
 
 mod conversation;
 mod media;
@@ -27,43 +25,43 @@ use crate::chat::stream::tool_args::{FinalArguments, finalize};
 pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
 use names::ToolNames;
 
-/// What Pi says in place of a result that never came.
+/// Pi's text for a result that never came.
 const NO_RESULT: &str = "No result provided";
 
-/// Stands where the service demands a message and the person said nothing.
+/// Placeholder where the service requires a message and there is none.
 const NO_CONTENT: &str = "(no content)";
 
-/// What the model and the dialect take.
+/// What the model and the dialect accept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Target {
-    /// Images.
+    /// The model takes images.
     pub images: bool,
-    /// Videos.
+    /// The model takes videos.
     pub videos: bool,
-    /// Tools that join in the middle of a conversation stay where they joined (`supports_dynamic_tools`).
+    /// Tools that join in mid-conversation stay where they joined (`supports_dynamic_tools`).
     pub late_tools: bool,
-    /// The Anthropic dialect: it has a place for encrypted reasoning, and none for Moonshot's built-in tools.
+    /// The Anthropic dialect, which carries encrypted reasoning and has no built-in tools of Moonshot.
     pub anthropic: bool,
 }
 
-/// Makes the transcript acceptable.
-pub fn repair<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a> {
+/// Normalizes the transcript for this target.
+pub fn normalize<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a> {
     let folded = fold_until(&transcript.messages, target.late_tools);
-    let mut repairer = Repairer { target, ..Repairer::default() };
-    repairer.out.body_bytes = transcript.bytes;
+    let mut normalizer = Normalizer { target, ..Normalizer::default() };
+    normalizer.out.body_bytes = transcript.bytes;
     let mut rest = transcript.messages.into_iter().enumerate().collect::<std::collections::VecDeque<_>>();
     while let Some((position, message)) = rest.pop_front() {
-        if matches!(message, Message::User(_)) && !repairer.result_follows(rest.iter().map(|(_, message)| message)) {
-            repairer.answer_open_calls();
+        if matches!(message, Message::User(_)) && !normalizer.result_follows(rest.iter().map(|(_, message)| message)) {
+            normalizer.answer_open_calls();
         }
-        repairer.message(message, position <= folded);
+        normalizer.message(message, position <= folded);
     }
-    repairer.answer_open_calls();
-    repairer.finish()
+    normalizer.answer_open_calls();
+    normalizer.finish()
 }
 
-/// Position of the last message whose tools belong to the top level: a removed or redeclared tool cannot be expressed further
-/// down, so everything up to it is folded (docs/pi-contract.md#system-messages-and-tool-changes).
+/// Returns the position of the last message whose tools go to the top level. A removed or redeclared tool cannot be expressed
+/// further down, so everything up to it is folded (docs/pi-contract.md#system-messages-and-tool-changes).
 fn fold_until(messages: &[Message<'_>], late_tools: bool) -> usize {
     if !late_tools {
         return messages.len();
@@ -82,20 +80,20 @@ fn fold_until(messages: &[Message<'_>], late_tools: bool) -> usize {
 }
 
 #[derive(Default)]
-struct Repairer<'a> {
+struct Normalizer<'a> {
     target: Target,
     out: Conversation<'a>,
     ids: CallIds,
     names: ToolNames,
     /// Calls of the last answer that have no result yet: recorded id → id in this request.
     open: Vec<(Cow<'a, str>, String)>,
-    /// What arrived between a call and its results.
+    /// Messages that arrived between a call and its results.
     held_back: Vec<Item<'a>>,
-    /// Anything but instructions has been said.
+    /// The conversation holds more than instructions.
     begun: bool,
 }
 
-impl<'a> Repairer<'a> {
+impl<'a> Normalizer<'a> {
     fn message(&mut self, message: Message<'a>, folded: bool) {
         match message {
             Message::System { text, tools_added, tools_removed } => {
@@ -118,7 +116,7 @@ impl<'a> Repairer<'a> {
             }
             Message::Assistant(assistant) => {
                 self.answer_open_calls();
-                // An aborted or failed answer is half-built; Pi skips it too, and its results find no call.
+                // An aborted or failed answer is incomplete. Pi skips it as well, and its results find no call.
                 if !matches!(assistant.stop_reason.as_ref(), "error" | "aborted") {
                     self.assistant(assistant);
                 }
@@ -167,7 +165,7 @@ impl<'a> Repairer<'a> {
     }
 
     fn assistant(&mut self, assistant: Assistant<'a>) {
-        let ours = assistant.provider == crate::models::PROVIDER_ID;
+        let own_provider = assistant.provider == crate::models::PROVIDER_ID;
         let mut answer = AssistantItem::default();
         let mut calls = Vec::new();
         let mut characters = 0;
@@ -176,15 +174,15 @@ impl<'a> Repairer<'a> {
                 Block::Text(text) if text.trim().is_empty() => continue,
                 Block::Text(text) => AssistantBlock::Text(text),
                 Block::Thinking { redacted: true, signature, .. } => {
-                    if !ours || !self.target.anthropic || signature.is_empty() {
+                    if !own_provider || !self.target.anthropic || signature.is_empty() {
                         continue;
                     }
                     AssistantBlock::Redacted(signature)
                 }
-                Block::Thinking { text, signature, details, .. } if ours => {
+                Block::Thinking { text, signature, details, .. } if own_provider => {
                     AssistantBlock::Thinking { text, signature, details: without_index(details) }
                 }
-                // Reasoning of another model is no reasoning to this one; as text it keeps what was thought.
+                // Reasoning of another model cannot be replayed as reasoning, so it becomes text.
                 Block::Thinking { text, .. } if text.trim().is_empty() => continue,
                 Block::Thinking { text, .. } => AssistantBlock::Text(text),
                 Block::Call { id, name, arguments } => {
@@ -215,7 +213,7 @@ impl<'a> Repairer<'a> {
         self.out.turns.push(Item::Assistant(answer));
     }
 
-    /// Whether one of the open calls is answered before the next answer begins.
+    /// Returns whether one of the open calls gets its result before the next answer.
     fn result_follows<'m>(&self, rest: impl Iterator<Item = &'m Message<'a>>) -> bool
     where
         'a: 'm,
@@ -227,7 +225,7 @@ impl<'a> Repairer<'a> {
             })
     }
 
-    /// Gives every call that was never answered a result, because the service demands one.
+    /// Adds a result to every call without one, because the service requires it.
     fn answer_open_calls(&mut self) {
         for (_, call_id) in std::mem::take(&mut self.open) {
             let parts = vec![Part::Text(NO_RESULT.into())];
@@ -236,7 +234,7 @@ impl<'a> Repairer<'a> {
         self.release();
     }
 
-    /// Only results may stand between a call and its results; everything else waits.
+    /// Adds a message, or holds it back while a call waits for its results: nothing may stand between them.
     fn place(&mut self, turn: Item<'a>) {
         if self.open.is_empty() { self.out.turns.push(turn) } else { self.held_back.push(turn) }
     }
@@ -247,7 +245,7 @@ impl<'a> Repairer<'a> {
         }
     }
 
-    /// Replaces each run of images by one note where the model takes none, and unusable images by a word about them.
+    /// Replaces each run of images by one note for a model that takes none, and unusable images by a note each.
     fn parts(&mut self, parts: Vec<Part<'a>>, omitted: &str, drop_blank: bool) -> Vec<Part<'a>> {
         let mut kept: Vec<Part<'a>> = Vec::with_capacity(parts.len());
         let mut after_omitted = false;
@@ -281,7 +279,7 @@ impl<'a> Repairer<'a> {
     }
 
     fn count(&mut self, characters: usize) {
-        // What a recorded answer says of its tokens may be any number.
+        // The recorded token count may be any number.
         self.out.estimated_tokens = self.out.estimated_tokens.saturating_add(characters.div_ceil(4) as u64);
     }
 
@@ -294,7 +292,7 @@ impl<'a> Repairer<'a> {
     }
 }
 
-/// Characters that a part counts for in the token estimate; an image counts like Pi counts it
+/// Returns how many characters a part counts for in the token estimate. Images count as in Pi
 /// (docs/pi-contract.md#token-estimate).
 fn weight(part: &Part<'_>) -> usize {
     match part {
@@ -303,14 +301,15 @@ fn weight(part: &Part<'_>) -> usize {
     }
 }
 
-/// Whether this is a signature of the Anthropic dialect: the other one records the name of a field in its place.
+/// Returns whether this is a signature of the Anthropic dialect; the OpenAI dialect records a field name in its place.
 pub fn is_signature(signature: &str) -> bool {
     !signature.trim().is_empty()
         && !matches!(signature, "reasoning_content" | "reasoning" | "reasoning_text" | "reasoning_details")
         && !signature.starts_with('[')
 }
 
-/// Entries in their order and without it: the service refuses an index in the replay (docs/protocol.md#reasoning-details).
+/// Sorts the entries by index and removes it, because the service refuses an index in the replay
+/// (docs/protocol.md#reasoning-details).
 fn without_index(mut details: Vec<Value>) -> Vec<Value> {
     details.retain(Value::is_object);
     details.sort_by_key(|entry| entry.get("index").and_then(Value::as_u64));
@@ -322,7 +321,7 @@ fn without_index(mut details: Vec<Value>) -> Vec<Value> {
     details
 }
 
-/// Arguments as the text of a JSON object, whatever a half-built or imported call holds.
+/// Returns the arguments as the text of a JSON object, also for incomplete or imported calls.
 fn object<'a>(recorded: Option<&'a RawValue>) -> Cow<'a, str> {
     let Some(recorded) = recorded else { return Cow::Borrowed("{}") };
     let text = recorded.get();

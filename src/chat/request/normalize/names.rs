@@ -1,14 +1,14 @@
-//! Tool names: the service takes a letter or underscore, then letters, digits, `_` and `-`, at most 256 in all
-//! (docs/protocol.md#tools). Others get a name of their own on the wire, and the decoder maps it back.
+//! Maps tool names to names that the service takes: a letter or underscore, then letters, digits, `_` and `-`, at most 256
+//! characters (docs/protocol.md#tools). The decoder maps them back.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-/// Longest name that the service takes.
+/// Longest name that the service takes, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Hands out names in order of appearance, so that a name never changes when the conversation goes on.
+/// Hands out names in order of appearance, so that a name stays the same as the conversation grows.
 #[derive(Default)]
 pub struct ToolNames {
     /// Original → wire.
@@ -17,7 +17,7 @@ pub struct ToolNames {
 }
 
 impl ToolNames {
-    /// The name on the wire. `built_ins`: Moonshot's own tools, whose names begin with `$`, may be called.
+    /// Returns the wire name. `built_ins`: Moonshot's own tools, whose names begin with `$`, are available.
     pub fn wire(&mut self, original: &str, built_ins: bool) -> String {
         if let Some(known) = self.wire.get(original) {
             return known.clone();
@@ -33,7 +33,7 @@ impl ToolNames {
         name
     }
 
-    /// The name itself, or numbered if another tool has it.
+    /// Returns the name, numbered if another tool has it.
     fn free(&self, base: String) -> String {
         if !self.taken.contains(&base) {
             return base;
@@ -49,7 +49,7 @@ impl ToolNames {
         }
     }
 
-    /// Every name that is another one on the wire: wire → original.
+    /// Returns every name that differs on the wire: wire → original.
     pub fn renamed(self) -> HashMap<String, String> {
         self.wire
             .into_iter()
@@ -59,7 +59,7 @@ impl ToolNames {
     }
 }
 
-/// Moonshot's built-in tools are sent by name alone (docs/protocol.md#tools).
+/// Returns whether this names one of Moonshot's built-in tools, which are sent by name alone (docs/protocol.md#tools).
 pub fn is_built_in(name: &str) -> bool {
     name.strip_prefix('$').is_some_and(acceptable)
 }

@@ -1,13 +1,13 @@
-//! What repair promises, case by case.
+//! Normalization, case by case.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::*;
 
-fn repaired(json: &str) -> Conversation<'static> {
+fn normalized(json: &str) -> Conversation<'static> {
     let json: &'static str = Box::leak(json.to_owned().into_boxed_str());
-    repair(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() })
+    normalize(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() })
 }
 
 fn shape(conversation: &Conversation<'_>) -> Vec<String> {
@@ -38,23 +38,23 @@ fn shape(conversation: &Conversation<'_>) -> Vec<String> {
 const CALL: &str = r#"{"role":"assistant","provider":"kimi-coding","model":"k3","stopReason":"toolUse","content":[{"type":"toolCall","id":"Read:0","name":"read","arguments":{}}]}"#;
 
 #[test]
-fn a_call_without_a_result_gets_one() {
+fn call_without_a_result_gets_one() {
     let json = format!(r#"{{"messages":[{{"role":"user","content":"a"}},{CALL},{{"role":"user","content":"b"}}]}}"#);
-    assert_eq!(shape(&repaired(&json)), ["user:1", "assistant:[Read_0]", "result:Read_0:true", "user:1"]);
+    assert_eq!(shape(&normalized(&json)), ["user:1", "assistant:[Read_0]", "result:Read_0:true", "user:1"]);
 }
 
 #[test]
-fn a_result_without_a_call_is_left_out() {
+fn result_without_a_call_is_left_out() {
     let json = r#"{"messages":[{"role":"user","content":"a"},{"role":"toolResult","toolCallId":"x","content":[]}]}"#;
-    assert_eq!(shape(&repaired(json)), ["user:1"]);
+    assert_eq!(shape(&normalized(json)), ["user:1"]);
 }
 
 #[test]
-fn repeated_ids_stay_apart_and_find_their_results() {
+fn repeated_ids_become_distinct_and_keep_their_results() {
     let result = r#"{"role":"toolResult","toolCallId":"Read:0","content":[{"type":"text","text":"r"}]}"#;
     let json = format!(r#"{{"messages":[{CALL},{result},{CALL},{result}]}}"#);
     assert_eq!(
-        shape(&repaired(&json)),
+        shape(&normalized(&json)),
         ["assistant:[Read_0]", "result:Read_0:false", "assistant:[Read_0__2]", "result:Read_0__2:false"]
     );
 }
@@ -64,29 +64,29 @@ fn aborted_and_failed_answers_are_skipped() {
     let json = r#"{"messages":[{"role":"user","content":"a"},
         {"role":"assistant","provider":"kimi-coding","stopReason":"aborted","content":[{"type":"text","text":"half"}]},
         {"role":"user","content":"b"}]}"#;
-    assert_eq!(shape(&repaired(json)), ["user:1", "user:1"]);
+    assert_eq!(shape(&normalized(json)), ["user:1", "user:1"]);
 }
 
 #[test]
-fn instructions_between_call_and_result_wait_for_the_result() {
+fn instructions_between_call_and_result_follow_the_result() {
     let json = format!(
         r#"{{"messages":[{CALL},{{"role":"system","content":"note"}},{{"role":"toolResult","toolCallId":"Read:0","content":"r"}}]}}"#
     );
-    assert_eq!(shape(&repaired(&json)), ["assistant:[Read_0]", "result:Read_0:false", "system:note"]);
+    assert_eq!(shape(&normalized(&json)), ["assistant:[Read_0]", "result:Read_0:false", "system:note"]);
 }
 
 #[test]
 fn reasoning_of_another_provider_becomes_text() {
     let json = r#"{"messages":[{"role":"assistant","provider":"anthropic","model":"x","stopReason":"stop",
         "content":[{"type":"thinking","thinking":"hm "},{"type":"text","text":"ok"}]}]}"#;
-    assert_eq!(shape(&repaired(json)), ["assistant:hm ok[]"]);
+    assert_eq!(shape(&normalized(json)), ["assistant:hm ok[]"]);
 }
 
 #[test]
-fn a_model_without_eyes_reads_a_note() {
+fn model_without_images_gets_a_note() {
     let json: &'static str = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","data":"x"},
         {"type":"image","mimeType":"image/png","data":"y"},{"type":"text","text":"t"}]}]}"#;
-    let conversation = repair(Transcript::parse(json, &[]).unwrap(), Target::default());
+    let conversation = normalize(Transcript::parse(json, &[]).unwrap(), Target::default());
     assert_eq!(shape(&conversation), ["user:2"]);
 }
 
@@ -94,31 +94,31 @@ fn a_model_without_eyes_reads_a_note() {
 fn tools_follow_their_additions_and_removals() {
     let json = r#"{"messages":[{"role":"system","content":"s","toolsAdded":[{"name":"a"},{"name":"b"}]},
         {"role":"system","content":"","toolsAdded":[{"name":"c"}],"toolsRemoved":[{"name":"a"}]}]}"#;
-    let names: Vec<String> = repaired(json).tools.into_iter().map(|tool| tool.name).collect();
+    let names: Vec<String> = normalized(json).tools.into_iter().map(|tool| tool.name).collect();
     assert_eq!(names, ["b", "c"]);
 }
 
 #[test]
-fn what_a_person_says_between_call_and_result_waits_for_the_result() {
+fn user_message_between_call_and_result_follows_the_result() {
     let json = format!(
         r#"{{"messages":[{CALL},{{"role":"user","content":"wait"}},{{"role":"toolResult","toolCallId":"Read:0","content":"r"}}]}}"#
     );
-    assert_eq!(shape(&repaired(&json)), ["assistant:[Read_0]", "result:Read_0:false", "user:1"]);
+    assert_eq!(shape(&normalized(&json)), ["assistant:[Read_0]", "result:Read_0:false", "user:1"]);
 }
 
 #[test]
-fn a_result_of_an_aborted_answer_is_not_taken_for_an_older_call() {
+fn result_of_an_aborted_answer_does_not_answer_an_older_call() {
     let aborted = CALL.replace("\"toolUse\"", "\"aborted\"");
     let result = r#"{"role":"toolResult","toolCallId":"Read:0","content":"r"}"#;
     let json = format!(r#"{{"messages":[{CALL},{aborted},{result}]}}"#);
-    assert_eq!(shape(&repaired(&json)), ["assistant:[Read_0]", "result:Read_0:true"]);
+    assert_eq!(shape(&normalized(&json)), ["assistant:[Read_0]", "result:Read_0:true"]);
 }
 
 #[test]
 fn arguments_of_any_kind_become_an_object() {
     let arguments = |recorded: &str| {
         let json = CALL.replace(r#""arguments":{}"#, &format!(r#""arguments":{recorded}"#));
-        let conversation = repaired(&format!(r#"{{"messages":[{json}]}}"#));
+        let conversation = normalized(&format!(r#"{{"messages":[{json}]}}"#));
         let Item::Assistant(answer) = &conversation.turns[0] else { panic!("no answer") };
         let AssistantBlock::Call { arguments, .. } = &answer.blocks[0] else { panic!("no call") };
         arguments.to_string()
@@ -132,9 +132,9 @@ fn arguments_of_any_kind_become_an_object() {
 }
 
 #[test]
-fn names_that_the_service_refuses_are_mapped_and_can_be_mapped_back() {
+fn refused_tool_names_are_mapped_and_mapped_back() {
     let json = r#"{"tools":[{"name":"a.b"},{"name":"a_b"},{"name":"3d"},{"name":"搜索"},{"name":"$web_search"}],"messages":[]}"#;
-    let conversation = repaired(json);
+    let conversation = normalized(json);
     let names: Vec<&str> = conversation.tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(names, ["a_b", "a_b_2", "t_3d", "t___", "$web_search"]);
     assert_eq!(conversation.renamed["a_b"], "a.b");
@@ -143,32 +143,32 @@ fn names_that_the_service_refuses_are_mapped_and_can_be_mapped_back() {
 }
 
 #[test]
-fn tools_that_join_late_stay_where_they_joined_if_the_model_can() {
+fn late_tools_stay_where_they_joined_if_the_model_supports_it() {
     let json = r#"{"messages":[{"role":"system","content":"s","toolsAdded":[{"name":"a"}]},{"role":"user","content":"x"},
         {"role":"system","content":"","toolsAdded":[{"name":"b"}]},{"role":"user","content":"y"}]}"#;
-    let late = repair(Transcript::parse(json, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    let late = normalize(Transcript::parse(json, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
     assert_eq!(shape(&late), ["system:s", "user:1", "tools:1", "user:1"]);
     assert_eq!(late.tools.len(), 1);
     // A removed tool cannot be expressed further down.
     let removed =
         json.replace(r#""toolsAdded":[{"name":"b"}]"#, r#""toolsAdded":[{"name":"b"}],"toolsRemoved":[{"name":"a"}]"#);
-    let folded = repair(Transcript::parse(&removed, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    let folded = normalize(Transcript::parse(&removed, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
     assert_eq!(folded.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(shape(&folded), ["system:s", "user:1", "user:1"]);
 }
 
 #[test]
-fn images_are_sent_as_what_they_are_or_not_at_all() {
+fn image_type_follows_its_bytes() {
     let image = |mime: &str, data: &str| {
         let json = format!(
             r#"{{"messages":[{{"role":"user","content":[{{"type":"image","mimeType":"{mime}","data":"{data}"}}]}}]}}"#
         );
-        let conversation = repaired(&json);
+        let conversation = normalized(&json);
         let Item::User(parts) = &conversation.turns[0] else { panic!("no user message") };
         match &parts[0] {
-            Part::MediaRef(inset) => {
-                let content = inset.media_item.content().unwrap();
-                format!("{} {}", inset.media_type.mime, STANDARD_NO_PAD.encode(&content))
+            Part::MediaRef(media) => {
+                let content = media.media_item.content().unwrap();
+                format!("{} {}", media.media_type.mime, STANDARD_NO_PAD.encode(&content))
             }
             Part::Text(text) => text.to_string(),
             part => panic!("{part:?} is left"),
@@ -184,18 +184,18 @@ fn images_are_sent_as_what_they_are_or_not_at_all() {
 }
 
 #[test]
-fn the_same_name_twice_at_once_is_one_tool_and_a_note() {
+fn tool_declared_twice_at_once_is_sent_once_with_a_note() {
     let conversation =
-        repaired(r#"{"tools":[{"name":"a","description":"1"},{"name":"a","description":"2"}],"messages":[]}"#);
+        normalized(r#"{"tools":[{"name":"a","description":"1"},{"name":"a","description":"2"}],"messages":[]}"#);
     assert_eq!(conversation.tools.len(), 1);
     assert_eq!(conversation.tools[0].description, "2");
     assert!(conversation.notes[0].starts_with("Tool a: declared twice"));
 }
 
 #[test]
-fn a_tool_that_cannot_be_expressed_is_noted_and_kept() {
+fn tool_with_an_unusable_schema_is_sent_open_with_a_note() {
     let conversation =
-        repaired(r#"{"tools":[{"name":"odd","description":"d","parameters":"just text"}],"messages":[]}"#);
+        normalized(r#"{"tools":[{"name":"odd","description":"d","parameters":"just text"}],"messages":[]}"#);
     assert_eq!(conversation.tools[0].parameters().get(), r#"{"type":"object"}"#);
     assert!(conversation.notes[0].starts_with("Tool odd: its parameters are not a JSON Schema"));
 }

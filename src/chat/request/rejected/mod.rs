@@ -1,10 +1,11 @@
-//! A refusal that names its rejected_item.
+//! Retries a rejected request without the item the service named.
 //!
-//! Repair keeps out what is known to be refused. Where the service still refuses a request and says which message or that
-//! an image is at fault, the request is worth one more try without that item: otherwise the same item would fail every
-//! later request of the session (docs/protocol.md#messages). Pictures that were left out once stay out (see `memory`).
+//! Normalization keeps out what is known to be refused. If the service still refuses a request and names a message or an image,
+//! the request is sent once more without that item, because the item would fail every later request of the session
+//! (docs/protocol.md#messages). Images that were left out once stay out.
 
-mod memory;
+mod cache;
+mod images;
 
 use super::normalize::{AssistantBlock, AssistantItem, Conversation, Item};
 use super::transcript::Part;
@@ -12,30 +13,31 @@ use crate::chat::anthropic;
 use crate::config::Dialect;
 use crate::error::{Error, ErrorKind, clip};
 
-use self::memory::leave_out;
-pub use self::memory::{ImageKey, RejectionCache};
+pub use self::cache::{RejectionCache, SessionRejections};
+pub use self::images::ImageKey;
+use self::images::leave_out;
 
-/// What was done about a refusal.
+/// What was removed from a refused request.
 #[derive(Debug)]
 pub struct Removal {
-    /// For the person.
+    /// Note for the user.
     pub note: String,
-    /// The images that were left out and shall stay out. Empty where it is a guess which image was meant.
+    /// The images that stay out from now on. Empty if it is a guess which image was meant.
     pub refused: Vec<ImageKey>,
 }
 
-/// What a refusal is about.
+/// The item that the service refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedItem {
     /// Position in the body's list of messages.
     message: Option<usize>,
     image: bool,
-    /// The service's words.
+    /// The service's message.
     reason: String,
 }
 
 impl RejectedItem {
-    /// Reads a refusal; `None` if it names nothing that could be left out.
+    /// Reads a refusal; `None` if it names nothing that can be left out.
     pub fn of(error: &Error) -> Option<Self> {
         if !matches!(error.kind, ErrorKind::BadMedia | ErrorKind::BadRequest)
             || !matches!(error.status, Some(400 | 422))
@@ -47,23 +49,25 @@ impl RejectedItem {
         (image || message.is_some()).then(|| Self { message, image, reason: clip(&error.message, 200) })
     }
 
-    /// The item is not in the conversation.
+    /// Returns the error for an item that is not in the conversation.
     pub fn nowhere(&self) -> Error {
         Error::new(ErrorKind::BadRequest, self.reason.clone())
     }
 
-    /// Whether `later`, the refusal of a request without this item, is about something else.
+    /// Returns whether `later`, the refusal of a request without this item, is about another one.
     pub fn is_resolved_by(&self, later: &Self) -> bool {
         self.message != later.message
     }
 
-    /// Puts a short text in the item's place; `None` if the item is not there. Of a refusal that names no place, the images
-    /// are at fault that the service has never taken. If it has taken all of them, none can stay, but none is known to be bad.
+    /// Replaces the item by a note; `None` if the item is not there.
+    ///
+    /// If the refusal names no position, the images that the service never accepted are replaced. If it accepted all of them
+    /// before, all are replaced for this request only.
     pub fn replace(
         &self,
         conversation: &mut Conversation<'_>,
         dialect: Dialect,
-        memory: &RejectionCache,
+        cache: &RejectionCache,
     ) -> Option<Removal> {
         let turns = &mut conversation.turns;
         let named = self.message.and_then(|message| match dialect {
@@ -73,7 +77,7 @@ impl RejectedItem {
         if self.image {
             let mut left_out = named.map_or_else(Vec::new, |range| leave_out(&mut turns[range], |_| true));
             if left_out.is_empty() {
-                left_out = leave_out(turns, |image| !memory.has_taken(image));
+                left_out = leave_out(turns, |image| !cache.has_accepted(image));
             }
             let suspected = !left_out.is_empty();
             if !suspected {
@@ -96,7 +100,7 @@ impl RejectedItem {
     }
 }
 
-/// `position 3`, `index 3`, `messages[3]`, `messages.3`.
+/// Reads the position from `position 3`, `index 3`, `messages[3]` or `messages.3`.
 fn position(text: &str) -> Option<usize> {
     let lower = text.to_ascii_lowercase();
     ["at position ", "message at index ", "messages[", "messages."].into_iter().find_map(|lead| {
@@ -106,20 +110,20 @@ fn position(text: &str) -> Option<usize> {
     })
 }
 
+/// Replaces a rejected message.
 const LEFT_OUT: &str = "(This message was left out because the service refused it.)";
-const IMAGE_LEFT_OUT: &str = "(image left out: the service refused it)";
 
 fn blank(turn: &mut Item<'_>) {
     match turn {
         Item::System(text) => *text = LEFT_OUT.into(),
-        // Without these tools the request is poorer, with them it fails.
+        // The request fails with these tools and works without them.
         Item::Tools(_) => *turn = Item::System(LEFT_OUT.into()),
         Item::User(parts) | Item::ToolResult { parts, .. } => *parts = vec![Part::Text(LEFT_OUT.into())],
         Item::Assistant(answer) => *answer = AssistantItem { blocks: vec![AssistantBlock::Text(LEFT_OUT.into())] },
     }
 }
 
-/// An answer that was replaced has no calls any more, so its results must go as well.
+/// Removes the results of answers that were replaced and so have no calls anymore.
 fn drop_stray_results(turns: &mut Vec<Item<'_>>) {
     let mut calls: Vec<String> = Vec::new();
     turns.retain(|turn| match turn {
@@ -136,17 +140,10 @@ fn drop_stray_results(turns: &mut Vec<Item<'_>>) {
     });
 }
 
-fn parts_of<'t, 'a>(turn: &'t mut Item<'a>) -> Option<&'t mut Vec<Part<'a>>> {
-    match turn {
-        Item::User(parts) | Item::ToolResult { parts, .. } => Some(parts),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::request::normalize::{Target, repair};
+    use crate::chat::request::normalize::{Target, normalize};
     use crate::chat::request::transcript::Transcript;
     use crate::error::from_response;
 
@@ -161,9 +158,9 @@ mod tests {
 
     fn replaced(rejected_item: &RejectedItem, dialect: Dialect) -> (Vec<String>, Option<String>) {
         let target = Target { images: true, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
-        let mut conversation = repair(Transcript::parse(CONTEXT, &[]).unwrap(), target);
+        let mut conversation = normalize(Transcript::parse(CONTEXT, &[]).unwrap(), target);
         let note =
-            rejected_item.replace(&mut conversation, dialect, &RejectionCache::default()).map(|remedy| remedy.note);
+            rejected_item.replace(&mut conversation, dialect, &RejectionCache::default()).map(|removal| removal.note);
         let kinds = conversation.turns.iter().map(|turn| match turn {
             Item::System(text) => format!("system {text}"),
             Item::Tools(_) => "tools".to_owned(),
@@ -175,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_answer_goes_with_its_results() {
+    fn refused_answer_is_left_out_with_its_results() {
         let rejected_item = refused("the message at position 2 with role 'assistant' must not be empty").unwrap();
         let (turns, note) = replaced(&rejected_item, Dialect::OpenAi);
         assert_eq!(turns.len(), 4);
@@ -184,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_those_of_the_body_in_each_dialect() {
+    fn positions_refer_to_the_body_of_each_dialect() {
         let rejected_item =
             refused("thinking is enabled but reasoning_content is missing in assistant tool call message at index 1")
                 .unwrap();
@@ -194,38 +191,39 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_image_becomes_a_word() {
+    fn refused_image_becomes_a_note() {
         let rejected_item = refused("Invalid request: unsupported image format").unwrap();
         let (turns, note) = replaced(&rejected_item, Dialect::OpenAi);
-        assert!(turns[1].contains("see") && turns[1].contains(IMAGE_LEFT_OUT));
+        assert!(turns[1].contains("see") && turns[1].contains("(image left out: the service refused it)"));
         assert!(note.unwrap().contains("an image was left out"));
     }
 
     #[test]
-    fn a_refused_image_stays_out_and_one_that_was_taken_stays_in() {
+    fn refused_image_stays_out_and_an_accepted_one_stays_in() {
         const TWO: &str = r#"{"messages":[
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"b2xk"}]},
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"bmV3"}]}]}"#;
         let target = Target { images: true, ..Target::default() };
-        let repaired = || repair(Transcript::parse(TWO, &[]).unwrap(), target);
-        let images = ImageKey::all(&repaired().turns);
-        let session = Some("a refused image stays out");
-        RejectionCache::learn(session, &images[..1], &[]);
+        let normalized = || normalize(Transcript::parse(TWO, &[]).unwrap(), target);
+        let images = ImageKey::all(&normalized().turns);
+        let sessions = SessionRejections::default();
+        let session = Some("s");
+        sessions.learn(session, &images[..1], &[]);
         let rejected_item = refused("Invalid request: unsupported image format").unwrap();
-        let mut healed = repaired();
-        let remedy = rejected_item.replace(&mut healed, Dialect::OpenAi, &RejectionCache::of(session)).unwrap();
-        assert_eq!(remedy.refused, images[1..]);
-        RejectionCache::learn(session, &ImageKey::all(&healed.turns), &remedy.refused);
-        let mut next = repaired();
-        RejectionCache::of(session).apply(&mut next.turns);
-        assert_eq!(format!("{:?}", next.turns), format!("{:?}", healed.turns));
-        let remedy = rejected_item.replace(&mut next, Dialect::OpenAi, &RejectionCache::of(session)).unwrap();
-        assert!(ImageKey::all(&next.turns).is_empty(), "refused all the same, so none can stay");
-        assert!(remedy.refused.is_empty(), "but this one was taken before, so it may come back");
+        let mut second = normalized();
+        let removal = rejected_item.replace(&mut second, Dialect::OpenAi, &sessions.of(session)).unwrap();
+        assert_eq!(removal.refused, images[1..]);
+        sessions.learn(session, &ImageKey::all(&second.turns), &removal.refused);
+        let mut next = normalized();
+        sessions.of(session).apply(&mut next.turns);
+        assert_eq!(format!("{:?}", next.turns), format!("{:?}", second.turns));
+        let removal = rejected_item.replace(&mut next, Dialect::OpenAi, &sessions.of(session)).unwrap();
+        assert!(ImageKey::all(&next.turns).is_empty(), "refused again, so none can stay");
+        assert!(removal.refused.is_empty(), "accepted before, so it may come back");
     }
 
     #[test]
-    fn a_second_refusal_of_something_else_settles_the_first() {
+    fn second_refusal_of_another_item_confirms_the_first() {
         let at = |place: &str| refused(&format!("unsupported image{place}")).unwrap();
         assert!(at(" in messages[1]").is_resolved_by(&at(" in messages[2]")));
         assert!(at(" in messages[1]").is_resolved_by(&at("")) && at("").is_resolved_by(&at(" in messages[2]")));
@@ -233,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_names_nothing_is_left_alone() {
+    fn refusal_that_names_nothing_is_not_handled() {
         assert_eq!(refused("Invalid request: model is required"), None);
         assert_eq!(RejectedItem::of(&from_response(500, "at position 3", None, None)), None);
     }

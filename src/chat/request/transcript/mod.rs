@@ -1,9 +1,9 @@
-//! What Pi has said so far, as Rust types.
+//! Reads Pi's conversation into Rust types.
 //!
 //! Pi hands a conversation over in two shapes: `{systemPrompt, messages, tools}` up to 0.85, and from 0.86 `{messages}` whose
-//! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both are read here; nothing further on
-//! knows the difference. Everything borrows from the JSON text where it can, and parts that are only passed on (tool parameters,
-//! call arguments) stay the text they came as, so that the same history always gives the same bytes.
+//! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both read alike. Values borrow from
+//! the JSON text where possible. Tool parameters and call arguments stay JSON text, so that the same history always gives the
+//! same bytes.
 
 mod raw;
 
@@ -20,38 +20,38 @@ use crate::files::{MediaItem, MediaKind, MediaRef, omitted};
 use crate::json::lenient::Text;
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
-/// Images and videos travel beside the JSON text, because megabytes inside it would freeze JavaScript
+/// An image or video, which travels beside the JSON text because megabytes inside it would block JavaScript
 /// (docs/architecture.md#media-beside-the-text).
 pub type Media = Arc<MediaItem>;
 
 /// A tool as Pi describes it.
 #[derive(Debug, Clone)]
 pub struct Tool<'a> {
-    /// Name the model calls it by.
+    /// Name.
     pub name: Cow<'a, str>,
-    /// For the model.
+    /// Description for the model.
     pub description: Cow<'a, str>,
     /// JSON Schema, verbatim; may be anything.
     pub parameters: Option<&'a RawValue>,
 }
 
-/// A message with its role understood.
+/// A message by role.
 #[derive(Debug)]
 pub enum Message<'a> {
-    /// Instructions, and the tools that exist from here on.
+    /// Instructions and changes of the tools.
     System {
-        /// Text of this message (already joined from content and sections).
+        /// Text, joined from content and sections.
         text: Cow<'a, str>,
-        /// Tools that become available.
+        /// Tools that become available here.
         tools_added: Vec<Tool<'a>>,
-        /// Tools that go away.
+        /// Names of tools that are removed here.
         tools_removed: Vec<Cow<'a, str>>,
     },
-    /// The person.
+    /// The user.
     User(Vec<Part<'a>>),
     /// An earlier answer.
     Assistant(Assistant<'a>),
-    /// What a tool returned.
+    /// The result of a tool call.
     ToolResult {
         /// Id of the call.
         call_id: Cow<'a, str>,
@@ -71,7 +71,7 @@ pub struct Assistant<'a> {
     pub stop_reason: Cow<'a, str>,
     /// Total tokens when it ended; 0 if unknown.
     pub total_tokens: u64,
-    /// Its blocks in order.
+    /// Blocks in order.
     pub blocks: Vec<Block<'a>>,
 }
 
@@ -84,16 +84,16 @@ pub enum Block<'a> {
     Thinking {
         /// May be empty.
         text: Cow<'a, str>,
-        /// Field name or signature it came with.
+        /// The field name or signature it came with.
         signature: Cow<'a, str>,
-        /// Opaque payload in `signature`.
+        /// `signature` holds an opaque payload.
         redacted: bool,
-        /// Entries to be replayed.
+        /// Entries that are replayed.
         details: Vec<Value>,
     },
     /// A tool call.
     Call {
-        /// As recorded.
+        /// Id as recorded.
         id: Cow<'a, str>,
         /// Tool name.
         name: Cow<'a, str>,
@@ -107,22 +107,22 @@ pub enum Block<'a> {
 pub enum Part<'a> {
     /// Text, possibly empty.
     Text(Cow<'a, str>),
-    /// An image or video as Pi has it; repair makes an inset or a text of it.
+    /// An image or video as Pi has it. Normalization turns it into a `MediaRef` or a note.
     Media {
-        /// What Pi calls it.
+        /// The kind that Pi declares.
         kind: MediaKind,
-        /// `image/png` …, as Pi says.
+        /// The MIME type that Pi declares.
         mime: Cow<'a, str>,
         /// Base64 or a data URL.
         media_item: Media,
     },
     /// An image or video that can be sent.
     MediaRef(MediaRef),
-    /// An image or video that the service has or fetches itself: `ms://…`, `https://…`
+    /// An image or video by its address: `ms://…`, `https://…`
     Link {
-        /// What Pi calls it.
+        /// The kind that Pi declares.
         kind: MediaKind,
-        /// SuppliedKey on untouched.
+        /// The address, unchanged.
         url: Cow<'a, str>,
     },
 }
@@ -130,14 +130,14 @@ pub enum Part<'a> {
 /// A readable conversation.
 #[derive(Debug)]
 pub struct Transcript<'a> {
-    /// Oldest first; the first one may be a system message.
+    /// Messages, oldest first.
     pub messages: Vec<Message<'a>>,
-    /// Size of the JSON text it was read from.
+    /// Length of the JSON text it was read from, in bytes.
     pub bytes: usize,
 }
 
 impl<'a> Transcript<'a> {
-    /// Reads Pi's context from JSON text. `media` are the images taken out of it.
+    /// Reads Pi's context from JSON text. `media` holds the images and videos taken out of it.
     pub fn parse(json: &'a str, media: &'a [Media]) -> Result<Self> {
         let context: RawContext<'a> = serde_json::from_str(json).map_err(|error| unreadable(json, &error))?;
         let mut messages = Vec::with_capacity(context.messages.len() + 1);
@@ -150,7 +150,7 @@ impl<'a> Transcript<'a> {
         }
         for (position, raw) in context.messages.into_iter().enumerate() {
             let leading = messages.is_empty();
-            messages.push(understand(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
+            messages.push(read_message(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
         }
         Ok(Self { messages, bytes: json.len() })
     }
@@ -160,21 +160,21 @@ fn at_message(position: usize, what: &str) -> Error {
     Error::new(ErrorKind::BadRequest, format!("message {position} of the conversation: {what}"))
 }
 
-/// Says which message it was that could not be read, where that can be found out.
+/// Returns an error that names the unreadable message, where it can be found.
 fn unreadable(json: &str, error: &serde_json::Error) -> Error {
-    let rejected_item = serde_json::from_str::<UnreadContext<'_>>(json).ok().and_then(|context| {
+    let unreadable_message = serde_json::from_str::<UnreadContext<'_>>(json).ok().and_then(|context| {
         context.messages.iter().enumerate().find_map(|(position, message)| {
             let error = serde_json::from_str::<RawMessage<'_>>(message.get()).err()?;
             Some(at_message(position, &error.to_string()))
         })
     });
-    rejected_item
+    unreadable_message
         .unwrap_or_else(|| Error::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))
 }
 
-fn understand<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
+fn read_message<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
     match raw.role.as_str() {
-        // Kimi refuses the role "developer" (docs/protocol.md#messages).
+        // The service refuses the role "developer" (docs/protocol.md#messages).
         "system" | "developer" => Ok(Message::System {
             text: system_text(&raw, leading),
             tools_added: tools(raw.tools_added)?,
@@ -205,16 +205,16 @@ fn tools(raw: Option<Vec<RawTool<'_>>>) -> Result<Vec<Tool<'_>>> {
     if let Some(position) = raw.iter().position(|tool| tool.name.as_str().is_empty()) {
         return Err(Error::new(ErrorKind::BadRequest, format!("tool {position} has no name")));
     }
-    let understood = raw.into_iter().map(|tool| Tool {
+    let tools = raw.into_iter().map(|tool| Tool {
         name: owned(tool.name),
         description: owned(tool.description),
         parameters: tool.parameters,
     });
-    Ok(understood.collect())
+    Ok(tools.collect())
 }
 
-/// Text of a system message as Pi renders it (docs/pi-contract.md#system-messages-and-tool-changes): the leading one is its
-/// content and its sections, a later one says which section changed.
+/// Renders a system message as Pi does (docs/pi-contract.md#system-messages-and-tool-changes): the leading one as its content
+/// and sections, a later one as the sections that changed.
 fn system_text<'a>(raw: &RawMessage<'a>, leading: bool) -> Cow<'a, str> {
     let mut pieces: Vec<Cow<'a, str>> = Vec::new();
     match &raw.content {
@@ -244,35 +244,35 @@ fn parts<'a>(content: RawContent<'a>, media: &'a [Media]) -> Result<Vec<Part<'a>
     match content {
         RawContent::Nothing => Ok(Vec::new()),
         RawContent::Text(text) => Ok(vec![Part::Text(text)]),
-        RawContent::Parts(list) => list.into_iter().map(|part| understand_part(part, media)).collect(),
+        RawContent::Parts(list) => list.into_iter().map(|part| read_part(part, media)).collect(),
     }
 }
 
-fn understand_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
+fn read_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
     match raw.kind.as_str() {
         "text" => Ok(Part::Text(owned(raw.text))),
         "image" => media_item(MediaKind::Image, raw, media),
         "video" => media_item(MediaKind::Video, raw, media),
         "image_url" => link(MediaKind::Image, raw, media),
         "video_url" => link(MediaKind::Video, raw, media),
-        // A session must not die of one part that nobody knows (docs/protocol.md#messages); the model is told that it is missing.
+        // One unknown part must not fail the session (docs/protocol.md#messages); the model is told that it is missing.
         other => Ok(Part::Text(format!("(content of unknown type {other:?} omitted)").into())),
     }
 }
 
-/// Pi's own form.
+/// Reads Pi's form of an image or video.
 fn media_item<'a>(kind: MediaKind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
     let media_item = match raw.media {
         None => MediaItem::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
         Some(index) => {
-            let lost = || Error::new(ErrorKind::Internal, format!("an {} got lost on its way", kind.word()));
-            Arc::clone(media.get(index).ok_or_else(lost)?)
+            let missing = || Error::new(ErrorKind::Internal, format!("the data of an {} is missing", kind.word()));
+            Arc::clone(media.get(index).ok_or_else(missing)?)
         }
     };
     Ok(Part::Media { kind, mime: owned(raw.mime_type), media_item })
 }
 
-/// The form of the service, which other programs than Pi may use.
+/// Reads the service's form, which Node programs may use.
 fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
     let url = match kind {
         MediaKind::Image => raw.image_url.take(),
@@ -280,8 +280,7 @@ fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Pa
     };
     let url = owned(url.unwrap_or_default().0);
     if raw.media.is_none() && !url.starts_with("data:") {
-        let nothing = url.trim().is_empty();
-        return Ok(if nothing {
+        return Ok(if url.trim().is_empty() {
             Part::Text(omitted(kind, "it has no address").into())
         } else {
             Part::Link { kind, url }
@@ -317,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_shapes_of_a_context_read_alike() {
+    fn both_context_shapes_read_alike() {
         let old = r#"{"systemPrompt":"Be brief.","tools":[{"name":"bash","description":"d","parameters":{"type":"object"}}],
             "messages":[{"role":"user","content":"hi","timestamp":1}]}"#;
         let new = r#"{"messages":[{"role":"system","content":"","sections":{"preamble":"Be brief.","gone":null},
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_system_message_says_what_changed() {
+    fn later_system_message_lists_the_changes() {
         let json = r#"{"messages":[{"role":"user","content":"x"},
             {"role":"system","content":"Note","sections":{"cwd":"/tmp","old":null}}]}"#;
         let transcript = Transcript::parse(json, &[]).unwrap();
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_named() {
+    fn unreadable_message_is_named() {
         let role =
             Transcript::parse(r#"{"messages":[{"role":"user","content":"x"},{"role":"robot","content":"x"}]}"#, &[]);
         assert_eq!(role.unwrap_err().message, "message 1 of the conversation: unknown role \"robot\"");
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_unknown_type_leaves_a_note_in_its_place() {
+    fn part_of_unknown_type_becomes_a_note() {
         let json = r#"{"messages":[{"role":"user","content":[{"type":"smell"}]},{"role":"assistant","content":[{"type":"odour"}]}]}"#;
         let transcript = Transcript::parse(json, &[]).unwrap();
         let Message::User(parts) = &transcript.messages[0] else { panic!("no user message") };
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn nulls_and_odd_types_in_old_sessions_do_not_matter() {
+    fn nulls_and_unexpected_types_in_old_sessions_are_tolerated() {
         let json = r#"{"messages":[{"role":"assistant","content":null,"usage":null,"stopReason":null},
             {"role":"assistant","content":[{"type":"thinking","thinking":null,"thinkingSignature":null},
              {"type":"toolCall","id":7,"name":"x","arguments":null}],"usage":{"totalTokens":"12"}}]}"#;
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn images_come_from_beside_the_text_or_from_within() {
+    fn images_are_read_beside_the_text_and_inside_it() {
         let json = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","media":0},
             {"type":"image","mimeType":"image/gif","data":"R0lG"}]}]}"#;
         let media = vec![MediaItem::new(Bytes::from_static(b"aGk="))];

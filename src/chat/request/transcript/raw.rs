@@ -1,7 +1,7 @@
-//! Pi's context as it lies in the JSON text, before anything is understood.
+//! Pi's context as it stands in the JSON text, before it is interpreted.
 //!
-//! One flat record per message is much cheaper to read than a tagged union, and every member is lenient: a session may have
-//! been written by any version of Pi, by an import, or by hand. Strings borrow from the text wherever they hold no escape.
+//! One flat record per message is much cheaper to read than a tagged union. Every member is lenient, because a session may
+//! have been written by any version of Pi, by an import, or by hand. Strings without escapes borrow from the text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,22 +13,22 @@ use serde_json::{Map, Value};
 
 use crate::json::lenient::{Count, Text};
 
-/// Pi's context, either shape.
+/// Pi's context in either shape.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RawContext<'a> {
-    /// First shape only.
+    /// In the first shape only.
     #[serde(borrow)]
     pub system_prompt: Option<Cow<'a, str>>,
-    /// First shape only.
+    /// In the first shape only.
     #[serde(borrow)]
     pub tools: Option<Vec<RawTool<'a>>>,
-    /// All messages, oldest first.
+    /// Messages, oldest first.
     #[serde(borrow)]
     pub messages: Vec<RawMessage<'a>>,
 }
 
-/// The messages unread, to find out which of them is at fault.
+/// The messages as text, to find the unreadable one.
 #[derive(Debug, Default, Deserialize)]
 pub struct UnreadContext<'a> {
     #[serde(borrow, default)]
@@ -77,7 +77,7 @@ pub struct RawMessage<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RawUsage {
-    /// Everything: input, output, cache.
+    /// Input, output and cache together.
     pub total_tokens: Count,
 }
 
@@ -145,7 +145,7 @@ pub struct RawPart<'a> {
     pub mime_type: Text<'a>,
     #[serde(borrow)]
     pub data: Text<'a>,
-    /// Index into the media that travelled beside the JSON text.
+    /// Index into the media beside the JSON text.
     pub media: Option<usize>,
     #[serde(rename = "image_url", borrow)]
     pub image_url: Option<RawUrl<'a>>,

@@ -1,0 +1,135 @@
+/**
+ * Declares what the addon exports. loader.ts finds it, call.ts reads its answers.
+ */
+
+/** Codes of the ops of a turn, `[code, index, text, extra]`. `index` is a position in the message's content. */
+export const OpCode = {
+  /** `text`: the finished body as JSON. Answer with `sendBody`. */
+  Body: 0,
+  /** `text`: `{status, headers}`; arrives before any content. */
+  Response: 1,
+  /** `text`: a notice for the user, see turn/notices.ts. */
+  Notice: 2,
+  /** `text`: JSON of one event of the service. */
+  Raw: 3,
+  /** `text`: `[from, to]`, the requested range of the media item at position `index`. Answer with `sendMedia`. */
+  Media: 4,
+  TextStart: 10,
+  /** `text`: `{signature, redacted?}`. */
+  ThinkingStart: 11,
+  /** `text`: `{id, name}`, both final. */
+  ToolStart: 12,
+  TextDelta: 20,
+  ThinkingDelta: 21,
+  /** `text`: raw argument text; `extra`: what it changes in the value, see turn/tool-arguments.ts. */
+  ToolDelta: 22,
+  TextEnd: 30,
+  ThinkingEnd: 31,
+  /** `text`: empty if the argument text is valid JSON, else `{text}` (repaired) or `{error}`. */
+  ToolEnd: 32,
+  /** `text`: members to merge into the block. */
+  Amend: 40,
+  /** `text`: `{reason, usage, responseId?, responseModel?, rawStopReason?}`. Terminal. */
+  Done: 100,
+  /** `text`: `{code, message, usage?, status?, retryAfterMs?, traceId?}`. Terminal. */
+  Failed: 101,
+} as const;
+
+export type Op = [code: number, index: number, text: string, extra?: string | null];
+
+export interface TurnHandle {
+  /** Aborts. The terminal op still arrives. Safe at any time. */
+  cancel(): void;
+  /** Answers a Body op with the JSON text to send. */
+  sendBody(body: string): void;
+  /** Answers a Media op with this range of the base64 text or data URL. */
+  sendMedia(index: number, from: number, data: string): void;
+}
+
+/** Holds what the addon knows about an image or video, until this object is collected. */
+export interface MediaHandle {
+  readonly __media?: never;
+}
+
+export interface ServiceCall {
+  /**
+   * Runs the call, once: `[details, text]`. `details` is JSON, `{…}` or `{error}`. Never rejects for a failed request.
+   */
+  result(): Promise<[details: string, text: string]>;
+  /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
+}
+
+export interface FileUpload {
+  /** Reserves memory, before the first bytes are appended. */
+  prepare(size: number): Promise<void>;
+  /** Copies bytes to the end. Returns false if the file is too large. */
+  append(bytes: Uint8Array): boolean;
+  /** Runs the upload, once: `{id, url, …}` or `{error}` as JSON. Never rejects for a failed request. */
+  result(): Promise<string>;
+  /** `[sent, total]` in bytes; `total` is 0 until it is known. */
+  progress(): [sent: number, total: number];
+  /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  cancel(): void;
+}
+
+export interface LoginHandle {
+  /** Aborts. A `failed` step with code `cancelled` still arrives. */
+  cancel(): void;
+}
+
+/** The exports of the addon. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
+export interface Addon {
+  version(): string;
+  /** Writes the log to this file from now on. Credentials are redacted. */
+  logTo(file: string): void;
+  /** Returns the built-in list of models as JSON. */
+  fallbackModels(): string;
+  /** Returns settings and problems; see queries.ts for this and the following answers. Failures are `{error}`. */
+  settings(request: string): string;
+  /** Returns the list of settings as JSON. */
+  settingKeys(): string;
+  /** Sets `path` in the `home` or `project` file to a JSON value; `null` removes it. */
+  changeSetting(request: string, scope: string, path: string, value: string): string;
+  /** Returns the stored list of models, or the built-in one. Only reads files. */
+  models(request: string): string;
+  /** Asks the service for its models and stores them for `models`. */
+  refreshModels(request: string): Promise<string>;
+  /** Returns the quota, at most `maxAgeMs` old; 0 always asks the service. */
+  usage(request: string, maxAgeMs: number): Promise<string>;
+  /** Returns the account. */
+  profile(request: string): Promise<string>;
+  /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */
+  loginOptions(request: string): string;
+  /** Returns the API root for a credential with this `baseUrl`. Throws if the settings name the other region. */
+  baseOf(request: string): string;
+  /** Registers an access token as part of a login, so that a 401 leads to a refresh. API keys are not refreshed. */
+  registerLogin(access: string): void;
+  /** Returns `{credential}` (Pi's form) if the CLI's login is usable and Pi does not use it yet, else `{}` or `{error}`. */
+  reuseLogin(request: string): Promise<string>;
+  /** Returns a refreshed `{credential}` or `{error}`. Call it while Pi holds its lock, as it does around `refresh`. */
+  renewLogin(request: string, credential: string): Promise<string>;
+  /** Returns a fresh `{access, baseUrl}` of the CLI's login, `{}` if there is none, or `{error}`. */
+  cliLogin(request: string): Promise<string>;
+  /** Returns whether there is such a login. Only reads files. */
+  hasCliLogin(request: string): boolean;
+  /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */
+  startLogin(request: string, onStep: (step: string) => void): LoginHandle;
+  /** Waits for a token refresh in progress and releases all locks. Called when the process exits. */
+  shutdown(): void;
+  /** Starts a turn. Never throws for a failed request; the last op reports it. */
+  startTurn(request: string, context: string, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  /** Registers an image or video (base64 or data URL). Large ones are read later, when a Media op requests them. */
+  media(data: string): MediaHandle;
+  /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
+  serviceCall(request: string): ServiceCall;
+  /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
+  fileUpload(request: string): FileUpload;
+  /** Returns the tools as a JSON list of `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
+  toolDefinitions(): string;
+  /** Returns the data sources as a JSON list of `[name, content]`. */
+  dataSources(): string;
+}
+
+/** The addon, or the reason why it could not be loaded. */
+export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };

@@ -1,0 +1,163 @@
+/**
+ * Queries the addon: settings, models, quota, account.
+ *
+ * Inside Pi the caller passes the credential that Pi resolved, so that Pi refreshes its own login.
+ */
+import { ExtensionEnvironment, type Host } from "./environment.ts";
+import type { Addon } from "./native/addon.ts";
+import { parseAnswer, requestText } from "./native/call.ts";
+
+export interface Settings {
+  protocol: "openai" | "anthropic";
+  region: "auto" | "mainland-cn" | "global";
+  identity: "honest" | "kimi-code";
+  baseUrl?: string | null;
+  oauthHost?: string | null;
+  uploads: { thresholdBytes: number; totalBytes: number };
+  tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
+  statusLine: boolean;
+  model: object;
+  models: Record<string, object>;
+  limits: Record<string, number | null>;
+  retry: { attempts: number; maxDelayMs: number };
+}
+
+export interface SettingsReport {
+  settings: Settings;
+  /** Invalid values that were ignored, each with file, path and what was expected. */
+  problems: string[];
+  /** Path → source of a value that is not the default. */
+  origins: Record<string, string>;
+  homeFile: string | null;
+  project: { file: string; trusted: boolean } | null;
+  apiRoot: string | null;
+}
+
+/** Describes a setting for the screen. */
+export interface SettingKey {
+  path: string;
+  form: "switch" | "choice" | "size" | "number" | "text";
+  choices: string[] | null;
+  homeOnly: boolean;
+  expected: string;
+  help: string;
+}
+
+export interface QuotaWindow {
+  id: string;
+  /** `5-hour window`. */
+  label: string;
+  /** `5h`, `wk`. */
+  short: string;
+  /** 0 to 1, null if there is no limit. */
+  usedRatio: number | null;
+  used: string | null;
+  limit: string | null;
+  /** Milliseconds since 1970. */
+  resetsAt: number | null;
+  parts: { label: string; usedRatio: number }[];
+}
+
+export interface Money {
+  currency: string;
+  /** Whole cents, as text because they may exceed 2^53. */
+  cents: string;
+  text: string;
+}
+
+export interface Wallet {
+  balance: Money;
+  usedThisMonth: Money | null;
+  monthlyLimit: Money | null;
+  usedRatio: number | null;
+}
+
+export interface Quota {
+  usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
+  /** Milliseconds since 1970; null if there is no answer yet. */
+  fetchedAt: number | null;
+  /** Why the last update failed. */
+  problem: string | null;
+}
+
+export interface Profile {
+  userId: string;
+  name: string;
+  plan: string | null;
+  level: number | null;
+  email: string | null;
+  region: string | null;
+}
+
+export interface Listing<M> {
+  models: M[];
+  /** Milliseconds since 1970; 0 for the built-in list. */
+  fetchedAt: number;
+  baseUrl: string;
+}
+
+/** The credential that Pi resolved. Without one, the addon looks for a credential itself. */
+export interface Credential {
+  apiKey?: string;
+  baseUrl?: string;
+}
+
+/** The queries of one extension or client. A failed query throws a `KimiError`. */
+export class AddonQueries {
+  readonly #addon: Addon;
+  readonly #host: Host;
+  readonly #extensionEnvironment: ExtensionEnvironment;
+  readonly #listeners = new Set<(settings: Settings) => void>();
+
+  constructor(addon: Addon, host: Host, extensionEnvironment = new ExtensionEnvironment()) {
+    this.#addon = addon;
+    this.#host = host;
+    this.#extensionEnvironment = extensionEnvironment;
+  }
+
+  settings(): SettingsReport {
+    return parseAnswer(this.#addon.settings(this.#request()));
+  }
+
+  settingKeys(): SettingKey[] {
+    return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
+  }
+
+  /** Sets a value in a settings file (`undefined` removes it), calls the listeners, and returns the new report. */
+  change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
+    const text = value === undefined ? "null" : JSON.stringify(value);
+    parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
+    const report = this.settings();
+    for (const listener of this.#listeners) listener(report.settings);
+    return report;
+  }
+
+  /** Calls `listener` after each `change` with the new settings. Returns a function that stops it. */
+  onChange(listener: (settings: Settings) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Returns the stored list of models, or the built-in one. Does not use the network. */
+  models<M>(credential: Credential = {}): Listing<M> {
+    return parseAnswer(this.#addon.models(this.#request(credential)));
+  }
+
+  /** Asks the service for its models and stores them for `models`. */
+  async refreshModels(credential: Credential = {}): Promise<void> {
+    parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
+  }
+
+  /** Returns the quota, at most `maxAgeMs` old; the cache is shared with other processes. 0 always asks the service. */
+  async quota(credential: Credential = {}, maxAgeMs = 0): Promise<Quota> {
+    return parseAnswer(await this.#addon.usage(this.#request(credential), maxAgeMs));
+  }
+
+  async profile(credential: Credential = {}): Promise<Profile> {
+    return parseAnswer(await this.#addon.profile(this.#request(credential)));
+  }
+
+  #request(credential: Credential = {}): string {
+    return requestText({ host: this.#host, extensionEnvironment: this.#extensionEnvironment }, credential);
+  }
+}

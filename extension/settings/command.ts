@@ -1,0 +1,72 @@
+/**
+ * Runs `/kimi-settings`: opens the screen, prints everything as text, reads and changes single settings. Loaded on first use.
+ */
+import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { credentialOf } from "../credential.ts";
+import type { ModelList } from "../models.ts";
+import type { AddonQueries } from "../queries.ts";
+import { accountText, failure, quotaRows, say, walletRows } from "../quota.ts";
+import { SettingsEditor } from "./editor.ts";
+import { modelText } from "./format.ts";
+import { type ScreenParts, settingsScreen } from "./screen.ts";
+
+/** What the command works with. */
+export interface SettingsTools {
+  queries: AddonQueries;
+  models: ModelList;
+  parts: ScreenParts;
+}
+
+/** Runs the command. */
+export async function kimiSettings(
+  args: string,
+  ctx: ExtensionCommandContext,
+  { queries, models, parts }: SettingsTools,
+): Promise<void> {
+  const editor = new SettingsEditor(queries);
+  if (args.trim() !== "") return say(ctx, readOrChange(editor, args));
+  if (ctx.mode !== "tui") return say(ctx, await overview(queries, editor, models, ctx));
+  await settingsScreen(parts, queries, editor, models, ctx);
+}
+
+/** Runs `key`, `key value` and `key value --project`; returns the resulting value as text. */
+function readOrChange(editor: SettingsEditor, args: string): string {
+  const words = args.trim().split(/\s+/);
+  const scope = words.includes("--project") ? "project" : "home";
+  const [path = "", ...rest] = words.filter((word) => word !== "--project" && word !== "--home");
+  try {
+    const key = rest.length === 0 ? undefined : editor.change(scope, path, rest.join(" "));
+    const known = key ?? editor.keys.find((candidate) => candidate.path === path);
+    if (known === undefined)
+      return `${path} is not a setting. Known: ${editor.keys.map((each) => each.path).join(", ")}`;
+    const origin = editor.report.origins[path];
+    return `${path} = ${editor.current(known)}${origin === undefined ? " (default)" : ` (${origin})`}`;
+  } catch (error) {
+    return failure(error).error;
+  }
+}
+
+/** Returns account, quota and all settings as text. */
+async function overview(
+  queries: AddonQueries,
+  editor: SettingsEditor,
+  models: ModelList,
+  ctx: ExtensionCommandContext,
+): Promise<string> {
+  const credential = await credentialOf(ctx).catch(() => ({}));
+  const [profile, quota] = await Promise.all([
+    queries.profile(credential).catch(failure),
+    queries.quota(credential).catch(failure),
+    models.update(credential),
+  ]);
+  const rows = ["Kimi settings", "error" in profile ? `Account: ${profile.error}` : accountText(profile)];
+  rows.push(modelText(ctx, models, editor.report), "");
+  if ("error" in quota) rows.push(`Usage: ${quota.error}`);
+  else rows.push(...quotaRows(quota, 100), ...(quota.usage?.wallet ? walletRows(quota.usage.wallet) : []));
+  rows.push("");
+  for (const key of editor.keys) {
+    const origin = editor.report.origins[key.path];
+    rows.push(`${key.path} = ${editor.current(key)}${origin === undefined ? "" : `  (${origin})`}`);
+  }
+  return [...rows, ...editor.report.problems].join("\n");
+}

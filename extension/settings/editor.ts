@@ -1,0 +1,31 @@
+/**
+ * Reads and changes settings for the command and its screen.
+ */
+import type { AddonQueries, SettingKey, SettingsReport } from "../queries.ts";
+import { formatValue, parseValue, valueAt } from "./format.ts";
+
+/** The current settings. */
+export class SettingsEditor {
+  readonly #queries: AddonQueries;
+  readonly keys: SettingKey[];
+  report: SettingsReport;
+
+  constructor(queries: AddonQueries) {
+    this.#queries = queries;
+    this.keys = queries.settingKeys();
+    this.report = queries.settings();
+  }
+
+  /** Writes a setting, which takes effect at once. Throws an error with a message for the user. */
+  change(scope: "home" | "project", path: string, text: string): SettingKey {
+    const key = this.keys.find((candidate) => candidate.path === path);
+    if (key === undefined) throw new Error(`${path} is not a setting`);
+    this.report = this.#queries.change(key.homeOnly ? "home" : scope, path, parseValue(key, text));
+    return key;
+  }
+
+  /** Formats the current value. */
+  current(key: SettingKey): string {
+    return formatValue(key, valueAt(this.report.settings, key.path));
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Defines the tool `moonshot_fetch`: a page as Markdown, fetched by the service and never from this machine.
+ */
+import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
+import type { FetchAnswer } from "../services.ts";
+import {
+  callLine,
+  count,
+  hint,
+  lines,
+  modelText,
+  oneLine,
+  plainText,
+  resultText,
+  safe,
+  type ToolParts,
+} from "./render.ts";
+
+const NAME = "moonshot_fetch";
+
+type Details = Omit<FetchAnswer, "text">;
+
+/** Creates the tool. */
+export function fetchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
+  return {
+    name: NAME,
+    label: "Kimi fetch",
+    description:
+      "Fetches a public web page (http or https) on Kimi's servers and returns its text as Markdown. It cannot reach this " +
+      "machine, private networks or pages behind a login.",
+    promptSnippet: "Read a public web page as Markdown",
+    promptGuidelines: [
+      "Use moonshot_fetch to read a page before you rely on details that a search summary leaves out.",
+    ],
+    parameters: {
+      type: "object",
+      properties: { url: { type: "string", description: "Whole address, beginning with https:// or http://" } },
+      required: ["url"],
+    },
+    async execute(callId, params, signal, _onUpdate, context) {
+      const { url } = params as { url: string };
+      const options = { ...(await session(context)), callId, signal };
+      const { text, ...details } = await services.fetch(url, options);
+      return { content: [{ type: "text", text: modelText(text, details.notes) }], details };
+    },
+    renderCall(args, theme, context) {
+      const { url } = (args ?? {}) as { url?: unknown };
+      return lines(parts, context).set([callLine(theme, NAME, url)]);
+    },
+    renderResult(result, { expanded }, theme, context) {
+      const details = result.details as Partial<Details> | undefined;
+      if (context.isError || details?.bytes === undefined) {
+        return lines(parts, context).set(plainText(result, theme, context, undefined));
+      }
+      const text = safe(resultText(result));
+      if (expanded || !collapsed(NAME)) return parts.markdown(text);
+      const size = `${parts.formatSize(details.bytes)}, ${count(details.lines ?? 0, "line")}`;
+      const rows = [{ text: theme.fg("toolOutput", pageTitle(text)), single: true }];
+      return lines(parts, context).set([...rows, hint(parts, theme, details.truncated ? `${size}, truncated` : size)]);
+    },
+  };
+}
+
+/** Returns the first heading, else the first line with text. */
+function pageTitle(text: string): string {
+  const candidates = text.slice(0, 4000).split("\n");
+  const heading = candidates.find((line) => /^#{1,6}\s+\S/.test(line));
+  return oneLine((heading ?? candidates.find((line) => line.trim() !== "") ?? "").replace(/^#+\s+/, ""));
+}

@@ -1,0 +1,32 @@
+/** Writes the request of a turn, without its conversation: caller, model, and the options that the addon supports. */
+import type { Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
+import { environment, type Host, timeZone } from "../environment.ts";
+
+/** Pi's options, with what newer versions than 0.87 and our client add. */
+export type TurnOptions = SimpleStreamOptions & {
+  onProviderStreamEvent?: (event: unknown, model: Model<string>) => void | Promise<void>;
+  /** Called with an exception before the turn ends with its message, because Pi's events carry no error objects. */
+  onThrown?: (error: unknown) => void;
+};
+
+/** Writes the request as JSON. */
+export function turnRequest(host: Host, model: Model<string>, options: TurnOptions): string {
+  return JSON.stringify({
+    environment: environment({ TZ: timeZone(), ...options.env }),
+    host,
+    model,
+    options: requestOptions(options),
+    payloadHook: options.onPayload !== undefined,
+    rawEvents: options.onProviderStreamEvent !== undefined,
+  });
+}
+
+/** Selects the supported options. Pi passes others too, which need not fit into JSON. */
+function requestOptions(options: TurnOptions): object {
+  const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
+  const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  return {
+    ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
+    ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
+  };
+}

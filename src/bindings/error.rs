@@ -1,0 +1,40 @@
+//! The one form in which an error reaches JavaScript.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// `{code, message, status?, retryAfterMs?, traceId?}`. Members without a value are left out.
+pub fn error_json(error: &Error) -> Map<String, Value> {
+    let members = [
+        ("code", Some(error.kind.code().into())),
+        ("message", Some(error.message.as_str().into())),
+        ("status", error.status.map(Value::from)),
+        ("retryAfterMs", error.retry_after.map(|wait| Value::from(wait.as_millis() as u64))),
+        ("traceId", error.trace_id.as_deref().map(Value::from)),
+    ];
+    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// The error's members beside others, in one object.
+pub fn with_error(mut members: Value, error: &Error) -> String {
+    if let Some(object) = members.as_object_mut() {
+        object.extend(error_json(error));
+    }
+    members.to_string()
+}
+
+/// The answer to a query as JSON: what was asked for, or `{error}`.
+pub fn answer(result: Result<Value>) -> String {
+    result.unwrap_or_else(|error| json!({ "error": error_json(&error) })).to_string()
+}
+
+/// The error for a panic; `what` was ended by it.
+pub fn defect(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("internal defect in pi-provider-kimi-code; the {what} was ended"))
+}
+
+/// The error to throw where a call answers at once.
+pub fn thrown(error: Error) -> napi::Error {
+    napi::Error::from_reason(error.message)
+}

@@ -1,0 +1,73 @@
+//! A model entry in the form that Pi registers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The wire value in a level map that means "on, but this model has no efforts".
+pub const ON: &str = "on";
+
+/// Prices in USD per million tokens. They are informational: the plan bills by quota.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Prices {
+    /// Prompt tokens that were not cached.
+    pub input: f64,
+    /// Answer tokens.
+    pub output: f64,
+    /// Prompt tokens read from the cache.
+    pub cache_read: f64,
+    /// Prompt tokens written to the cache.
+    pub cache_write: f64,
+}
+
+/// A model entry without the fields that name the provider.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// Id in Pi and on the wire.
+    pub id: String,
+    /// Display name.
+    pub name: String,
+    /// Whether the model can think.
+    pub reasoning: bool,
+    /// Thinking level → wire effort; null hides the level.
+    pub thinking_level_map: Map<String, Value>,
+    /// `text`, `image`.
+    pub input: Vec<&'static str>,
+    /// Prices.
+    pub cost: Prices,
+    /// Tokens of prompt and answer together.
+    pub context_window: u64,
+    /// Longest answer in tokens.
+    pub max_tokens: u64,
+    /// Dialect, where the service names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// Whether the model takes videos.
+    pub video: bool,
+    /// Pi's compatibility flags.
+    pub compat: Compat,
+}
+
+/// Abilities beyond the ordinary, under Pi's names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Compat {
+    /// Tools that join a conversation stay where they joined: the list's `supports_dynamic_tools`.
+    pub supports_mid_convo_tool_additions: bool,
+}
+
+/// Builds Pi's level map, which offers only levels that make a difference.
+pub fn level_map(efforts: &[&str], can_be_off: bool) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("off".to_owned(), if can_be_off { "off".into() } else { Value::Null });
+    for level in ["minimal", "low", "medium", "high", "xhigh", "max"] {
+        let wire = match efforts {
+            [] if level == "high" => Value::from(ON),
+            _ if efforts.contains(&level) => Value::from(level),
+            _ => Value::Null,
+        };
+        map.insert(level.to_owned(), wire);
+    }
+    map
+}

@@ -1,0 +1,131 @@
+/**
+ * `npm run measure:cache [-- --live] [--model k3] [--user-agent "my-agent/1.2"]`
+ *
+ * What the service's prompt cache keeps when a conversation grows, and what makes it forget: one fixed conversation, changed in
+ * one place at a time. Against the simulator, or with `--live` and a key or login of this machine against the real service,
+ * where it costs about 60,000 tokens of input, most of them cached. docs/caching.md says what to expect.
+ */
+import { existsSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { type ChatMessage, type ChatRequest, Kimi } from "../../index.ts";
+import { buildAddon } from "../../npm/build.mjs";
+import { startSimulator } from "../simulator/index.ts";
+import { ADDON } from "../support/packages.ts";
+import { Home } from "../support/pi.ts";
+import { realPng } from "../support/pictures.ts";
+
+export interface Step {
+  name: string;
+  /** Tokens of the whole prompt. */
+  prompt: number;
+  cached: number;
+  uncached: number;
+}
+
+interface Asked {
+  name: string;
+  request: ChatRequest;
+}
+
+const TOOL = {
+  name: "look_up",
+  description: "Looks a word up in the glossary.",
+  parameters: { type: "object", properties: { word: { type: "string" } }, required: ["word"] },
+};
+
+/** The requests, in order. `run` makes them new to the service, whatever was asked there before. */
+function conversation(run: string): Asked[] {
+  const rules = Array.from({ length: 300 }, (_, n) => `Rule ${n + 1} of ${run}: answer with the single word ok.`);
+  const system = rules.join("\n");
+  const say = (text: string): ChatMessage => ({ role: "user", content: text });
+  const answer: ChatMessage = { role: "assistant", content: "ok" };
+  const one = [say("First question.")];
+  const two = [...one, answer, say(`Second question. ${"It comes with a longer text. ".repeat(60)}`)];
+  const three = [...two, answer, say("Third question.")];
+  const base: ChatRequest = { messages: three, system, tools: [TOOL], thinking: "low", sessionId: `${run}-a` };
+  const pictured = (seed: string): ChatRequest => {
+    const data = realPng(48, 48, run + seed).toString("base64");
+    const image = { type: "image_url", image_url: { url: `data:image/png;base64,${data}` } } as const;
+    return {
+      ...base,
+      messages: [...two, answer, { role: "user", content: [image, { type: "text", text: "And this?" }] }],
+    };
+  };
+  const changedTool = { ...TOOL, description: "Looks a word up in the dictionary." };
+  return [
+    { name: "first question", request: { ...base, messages: one } },
+    { name: "the same again", request: { ...base, messages: one } },
+    { name: "second question, a long one", request: { ...base, messages: two } },
+    { name: "third question", request: base },
+    { name: "another session id", request: { ...base, sessionId: `${run}-b` } },
+    { name: "another thinking level", request: { ...base, thinking: "high" } },
+    { name: "a tool described differently", request: { ...base, tools: [changedTool] } },
+    { name: "the tool as before", request: base },
+    { name: "another first line of the system prompt", request: { ...base, system: `Now.\n${system}` } },
+    { name: "back, with an uploaded image", request: pictured("one") },
+    { name: "the same image again", request: pictured("one") },
+    { name: "another image in its place", request: pictured("two") },
+  ];
+}
+
+/** Asks all of it, one after the other. */
+export async function measure(kimi: Kimi, model: string, seen: (step: Step) => void = () => {}): Promise<Step[]> {
+  const steps: Step[] = [];
+  for (const { name, request } of conversation(`${Date.now().toString(36)}-${process.pid}`)) {
+    const { usage } = await kimi.chat({ ...request, model }).final();
+    const step = { name, prompt: usage.input + usage.cacheRead, cached: usage.cacheRead, uncached: usage.input };
+    steps.push(step);
+    seen(step);
+  }
+  return steps;
+}
+
+/** Every image becomes an upload, however small, so that the prompt holds its id. */
+export const UPLOAD_ALL = { uploads: { thresholdBytes: 1 } };
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      live: { type: "boolean", default: false },
+      model: { type: "string", default: "kimi-for-coding" },
+      "user-agent": { type: "string" },
+    },
+  });
+  if (!existsSync(ADDON)) buildAddon(false);
+  const agent = values["user-agent"];
+  const headers = agent === undefined ? {} : { headers: { "User-Agent": agent } };
+  const show = ({ name, prompt, cached, uncached }: Step): void =>
+    console.log(`| ${name.padEnd(40)} | ${[prompt, cached, uncached].map((n) => String(n).padStart(8)).join(" | ")} |`);
+  const table = async (kimi: Kimi): Promise<void> => {
+    console.log(`\n| ${"request".padEnd(40)} |   prompt |   cached | uncached |`);
+    console.log(`|${"-".repeat(42)}|---------:|---------:|---------:|`);
+    await measure(kimi, values.model, show);
+  };
+  if (values.live) {
+    const kimi = new Kimi({ settings: UPLOAD_ALL, ...headers });
+    if (!process.env["KIMI_API_KEY"]?.trim() && !kimi.hasLogin()) {
+      console.error(
+        "--live asks the real service and needs a credential: set KIMI_API_KEY, or sign in with Pi or the kimi CLI.",
+      );
+      process.exitCode = 2;
+      return;
+    }
+    console.log(`The real service, ${values.model}`);
+    await table(kimi);
+    return;
+  }
+  const simulator = await startSimulator({ identityGate: "off" });
+  const home = new Home();
+  try {
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    console.log("The simulator, which follows the facts of docs/caching.md; --live asks the real service.");
+    const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
+    const { baseUrl, apiKey } = simulator;
+    await table(new Kimi({ baseUrl, apiKey, env, settings: UPLOAD_ALL, ...headers }));
+  } finally {
+    home.remove();
+    await simulator.close();
+  }
+}
+
+if (process.argv[1] === import.meta.filename) await main();

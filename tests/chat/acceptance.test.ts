@@ -1,0 +1,156 @@
+/**
+ * Whatever Pi hands over, the service accepts what leaves: each case goes through the addon to the simulator, which refuses what
+ * the service refuses, in both dialects and with thinking on and off.
+ */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { AssistantMessage } from "@earendil-works/pi-ai";
+import { readFileSync } from "node:fs";
+import { sessions } from "../fixtures/requests/sessions.ts";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { bodyOf } from "../support/pi.ts";
+import { addon, type Dialect, DIALECTS, runOne, type TurnSetup } from "../support/turn.ts";
+
+interface SchemaCase {
+  issue: string;
+  about: string;
+  parameters: unknown;
+}
+
+const schemas = JSON.parse(
+  readFileSync(new URL("../fixtures/requests/tool-schemas.json", import.meta.url), "utf8"),
+) as SchemaCase[];
+const native = addon();
+
+let simulator: Simulator;
+
+before(async () => {
+  simulator = await startSimulator();
+});
+after(() => simulator.close());
+
+async function ask(context: unknown, dialect: Dialect, options: TurnSetup["options"] = {}): Promise<AssistantMessage> {
+  simulator.enqueue({ steps: [{ text: "fine" }] });
+  const { baseUrl, apiKey } = simulator;
+  const setup = { baseUrl, apiKey, dialect, context, id: "k3", options: { sessionId: "s", ...options } };
+  return (await runOne(native, setup)).message;
+}
+
+/** A refusal for a reason that repair cannot know. */
+const refused = (message: string): { status: number; body: string } => ({
+  status: 400,
+  body: JSON.stringify({ error: { message, type: "invalid_request_error" } }),
+});
+
+async function accepted(context: unknown, protocol: Dialect): Promise<void> {
+  for (const options of [{ reasoning: "high" }, {}] as const) {
+    simulator.reset();
+    const message = await ask(context, protocol, options);
+    const sent = JSON.stringify(bodyOf(simulator.requests.at(-1)), null, 1);
+    assert.equal(message.errorMessage, undefined, sent.slice(0, 4000));
+    assert.equal(simulator.requests.length, 1);
+    const { tools } = context as { tools?: unknown[] };
+    const sentTools = bodyOf<{ tools?: unknown[] }>(simulator.requests[0]).tools ?? [];
+    assert.equal(sentTools.length, tools?.length ?? 0, "no tool is dropped");
+  }
+}
+
+for (const protocol of DIALECTS) {
+  describe(`tools, ${protocol}`, () => {
+    for (const { issue, about, parameters } of schemas) {
+      test(`${issue}: ${about}`, async () => {
+        const tools = [{ name: "probe", description: "Probes.", parameters }];
+        await accepted({ tools, messages: [{ role: "user", content: "hi", timestamp: 1 }] }, protocol);
+      });
+    }
+
+    test("names that are not allowed are answered under Pi's own", async () => {
+      const tools = ["3d.render", "搜索", "a b", "a.b"].map((name) => ({ name, description: "", parameters: {} }));
+      await accepted({ tools, messages: [{ role: "user", content: "hi", timestamp: 1 }] }, protocol);
+    });
+  });
+
+  describe(`sessions, ${protocol}`, () => {
+    for (const { issue, about, messages } of sessions) {
+      test(`${issue}: ${about}`, () => accepted({ messages }, protocol));
+    }
+  });
+}
+
+describe("a refusal that names its culprit", () => {
+  // A session remembers what was refused, so every test has a picture of its own.
+  let pictures = 0;
+  const picture = (): object => {
+    pictures += 1;
+    const data = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, pictures]).toString("base64");
+    return { type: "image", mimeType: "image/png", data };
+  };
+  const conversation = (): object[] => [
+    { role: "user", content: [{ type: "text", text: "look" }, picture()], timestamp: 1 },
+    { role: "assistant", provider: "kimi-coding", stopReason: "stop", content: [{ type: "text", text: "odd answer" }] },
+    { role: "user", content: "and now?", timestamp: 1 },
+  ];
+
+  for (const [protocol, endpoint] of [
+    ["openai", "chat"],
+    ["anthropic", "messages"],
+  ] as const) {
+    for (const [refusal, gone, kept] of [
+      ["Invalid request: unsupported image format", "iVBORw0KGgo", "odd answer"],
+      ["the message at position 1 with role 'assistant' must not be empty", "odd answer", "iVBORw0KGgo"],
+    ] as const) {
+      test(`${protocol}: ${refusal}`, async () => {
+        simulator.reset();
+        simulator.intercept(endpoint, refused(refusal));
+        const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
+        assert.equal(message.errorMessage, undefined);
+        const [first, second] = simulator.requests.map((record) => JSON.stringify(bodyOf(record)));
+        assert.equal(simulator.requests.length, 2);
+        assert.ok(first?.includes(gone) && !second?.includes(gone) && second?.includes(kept), second);
+      });
+    }
+
+    test(`${protocol}: a second refusal is the end`, async () => {
+      simulator.reset();
+      const refusal = refused("Invalid request: unsupported image format");
+      simulator.intercept(endpoint, refusal, refusal, refusal);
+      const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
+      assert.match(message.errorMessage ?? "", /unsupported image format/);
+      assert.equal(simulator.requests.length, 2);
+    });
+  }
+
+  test("the payload hook sees both requests", async () => {
+    simulator.reset();
+    simulator.intercept("chat", refused("Invalid request: unsupported image format"));
+    const seen: string[] = [];
+    const onPayload = (body: unknown): object => {
+      seen.push(JSON.stringify(body));
+      return { ...(body as object), temperature: 1 };
+    };
+    const message = await ask({ messages: conversation() }, "openai", { onPayload });
+    assert.equal(message.errorMessage, undefined);
+    assert.equal(seen.length, 2);
+    assert.equal(bodyOf<{ temperature: number }>(simulator.requests.at(-1)).temperature, 1);
+  });
+});
+
+describe("tools that cannot be written", () => {
+  test("parameters that contain themselves are replaced, and the tool stays", async () => {
+    const parameters: Record<string, unknown> = { type: "object" };
+    parameters["properties"] = { self: parameters };
+    simulator.reset();
+    const tools = [{ name: "loop", description: "d", parameters }];
+    const message = await ask({ tools, messages: [{ role: "user", content: "hi" }] }, "openai", { reasoning: "high" });
+    assert.equal(message.errorMessage, undefined);
+    const body = bodyOf<{ tools: { function: { name: string } }[] }>(simulator.requests[0]);
+    assert.equal(body.tools[0]?.function.name, "loop");
+  });
+
+  test("a message that contains itself is named", async () => {
+    const part: Record<string, unknown> = { type: "text", text: "x" };
+    part["self"] = part;
+    const message = await ask({ messages: [{ role: "user", content: [part] }] }, "openai", { reasoning: "high" });
+    assert.match(message.errorMessage ?? "", /^message 0 of the conversation cannot be sent: /);
+  });
+});

@@ -1,0 +1,58 @@
+/** The prompt cache: a conversation that grows keeps what the service has read, and `npm run measure:cache` shows it. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Kimi } from "../../index.ts";
+import { measure, type Step, UPLOAD_ALL } from "../bench/prompt-cache.ts";
+import type { Simulator } from "../simulator/index.ts";
+import { withMachine } from "../support/account.ts";
+import { run } from "../support/packages.ts";
+import { type Home, ROOT } from "../support/pi.ts";
+
+const CHUNK = 256;
+
+let simulator: Simulator;
+let home: Home;
+
+withMachine((...given) => ([simulator, home] = given), { identityGate: "off" });
+
+for (const protocol of ["openai", "anthropic"] as const) {
+  test(`only what changes the prompt costs its cache (${protocol})`, async () => {
+    const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
+    const { baseUrl, apiKey } = simulator;
+    const kimi = new Kimi({ baseUrl, apiKey, env, settings: { ...UPLOAD_ALL, protocol } });
+    const steps = await measure(kimi, "kimi-for-coding");
+    const step = (name: string): Step => steps.find((one) => one.name === name) ?? assert.fail(name);
+    const first = step("first question");
+    assert.equal(first.cached, 0);
+    // Whole chunks of what was there before; the rest of the last chunk is read anew.
+    for (const [name, before] of [
+      ["second question, a long one", first.prompt],
+      ["third question", step("second question, a long one").prompt],
+    ] as const) {
+      const { cached } = step(name);
+      assert.ok(
+        cached % CHUNK === 0 && cached > before - 2 * CHUNK && cached <= before,
+        `${name}: ${cached} of ${before}`,
+      );
+    }
+    for (const name of [
+      "the same again",
+      "another session id",
+      "another thinking level",
+      "the tool as before",
+      "the same image again",
+    ]) {
+      assert.equal(step(name).uncached, 0, name);
+    }
+    for (const name of ["a tool described differently", "another first line of the system prompt"]) {
+      assert.equal(step(name).cached, 0, name);
+    }
+    const pictured = step("another image in its place");
+    assert.ok(pictured.uncached > 0 && pictured.uncached < 2 * CHUNK, `${pictured.uncached} tokens read anew`);
+  });
+}
+
+test("without a credential --live says what is missing and asks nobody", () => {
+  const script = ["tests/bench/prompt-cache.ts", "--live"];
+  assert.throws(() => run("node", script, ROOT, home.env()), /ended with 2\n.*set KIMI_API_KEY, or sign in/s);
+});

@@ -1,0 +1,172 @@
+/** The examples of docs/examples, run with the packed package as its users have it: from node_modules, without our sources. */
+import assert from "node:assert/strict";
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { packRoot } from "../../npm/pack.mjs";
+import { packageName } from "../../npm/platforms.mjs";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { ADDON, PLATFORM, run, runAside } from "../support/packages.ts";
+import { Home, ROOT } from "../support/pi.ts";
+import { fakePng } from "../support/pictures.ts";
+import { fetchedTool } from "../support/tools.ts";
+
+let simulator: Simulator;
+let home: Home;
+let work: string;
+
+before(async () => {
+  simulator = await startSimulator({ identityGate: "off" });
+  home = new Home();
+  work = join(home.path, "a program");
+  const root = join(work, "node_modules", "pi-provider-kimi-code");
+  mkdirSync(root, { recursive: true });
+  run("tar", ["-xzf", packRoot(home.tmp), "-C", root, "--strip-components=1"], work);
+  const binary = join(work, "node_modules", packageName(PLATFORM));
+  mkdirSync(binary);
+  cpSync(ADDON, join(binary, "kimi-code.node"));
+  cpSync(join(ROOT, "docs", "examples"), work, { recursive: true });
+  writeFileSync(join(work, "package.json"), '{"private":true}');
+});
+after(async () => {
+  home.remove();
+  await simulator.close();
+});
+beforeEach(() => simulator.reset());
+
+/** Runs an example to its end, which it has to find by itself. */
+async function output(file: string, runtime = "node"): Promise<string> {
+  const env = home.env({ KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey });
+  return (await runAside(runtime, [file], work, env)).trim();
+}
+
+test("ask", async () => {
+  simulator.enqueue({ steps: [{ text: "Hello from Kimi, dear reader." }] });
+  assert.equal(await output("ask.mjs"), "Hello from Kimi, dear reader.");
+});
+
+test("stream", async () => {
+  simulator.enqueue({
+    steps: [
+      { thinking: "Rayleigh.", size: 3 },
+      { text: "Air scatters blue most.", size: 4 },
+    ],
+  });
+  assert.match(
+    await output("stream.mjs"),
+    /^Rayleigh\.\n---\nAir scatters blue most\.\n\d+ tokens in, \d+ of the cache, \d+ out$/,
+  );
+});
+
+test("tools", async () => {
+  simulator.enqueue(
+    { steps: [{ thinking: "I ask." }, { toolCall: { name: "bash", arguments: { command: "weather" } } }] },
+    { steps: [{ text: "It is 21 °C and sunny." }] },
+  );
+  assert.equal(await output("tools.mjs"), '(bash {"command":"weather"})\nIt is 21 °C and sunny.');
+});
+
+test("errors", async () => {
+  simulator.enqueue({ hang: "headers" } as never);
+  assert.equal(await output("errors.mjs"), "stopped, because TimeoutError\nunauthorized: sign in again");
+});
+
+test("files", async () => {
+  writeFileSync(join(work, "picture.png"), fakePng(300_000, "example"));
+  simulator.enqueue({ steps: [{ text: "A picture of noise." }] }, { steps: [{ text: "The same one." }] });
+  assert.equal(await output("files.mjs"), "100 %\nuploaded: image/png, 300000 bytes\nA picture of noise.");
+  assert.equal(await output("files.mjs"), "known: image/png, 300000 bytes\nThe same one.");
+  writeFileSync(join(work, "picture.png"), "%PDF-1.7");
+  assert.equal(
+    await output("files.mjs"),
+    "bad_media: the file cannot be uploaded: it is a PDF, which Kimi does not take",
+  );
+});
+
+test("CommonJS", async () => {
+  simulator.enqueue({ steps: [{ text: "Hello." }] });
+  assert.equal(await output("common-js.cjs"), "Hello.");
+});
+
+test("worker threads", async () => {
+  for (let n = 0; n < 3; n += 1) simulator.enqueue({ steps: [{ text: "From a thread." }] });
+  assert.equal(await output("worker.mjs"), "From a thread.\nFrom a thread.\nFrom a thread.");
+});
+
+test("a worker that is terminated in the middle does not take the program along", async () => {
+  simulator.enqueue({ steps: [{ repeat: { kind: "text", count: 100_000, text: "word ", perSecond: 200 } }] } as never, {
+    steps: [{ text: "Still here." }],
+  });
+  writeFileSync(
+    join(work, "terminated.mjs"),
+    `import { isMainThread, parentPort, Worker } from "node:worker_threads";
+     import { Kimi } from "pi-provider-kimi-code";
+     if (isMainThread) {
+       const worker = new Worker(new URL(import.meta.url));
+       await new Promise((resolve) => worker.once("message", resolve));
+       await worker.terminate();
+       console.log(await new Kimi().chat("Are you there?").text());
+     } else {
+       for await (const event of new Kimi().chat("hi")) if (event.type === "text_delta") parentPort.postMessage("streaming");
+     }`,
+  );
+  assert.equal(await output("terminated.mjs"), "Still here.");
+});
+
+test("two copies of the package in one process keep apart", async () => {
+  simulator.enqueue({ steps: [{ text: "one" }] }, { steps: [{ text: "two" }] });
+  cpSync(join(work, "node_modules"), join(work, "nested", "node_modules"), { recursive: true });
+  const again = `export { Kimi } from "pi-provider-kimi-code";`;
+  writeFileSync(join(work, "nested", "again.mjs"), again);
+  writeFileSync(
+    join(work, "twice.mjs"),
+    `import { Kimi } from "pi-provider-kimi-code";
+     import { Kimi as Other } from "./nested/again.mjs";
+     console.log(Kimi !== Other, await new Kimi().chat("a").text(), await new Other().chat("b").text());`,
+  );
+  assert.equal(await output("twice.mjs"), "true one two");
+});
+
+test("Node 20 runs a program too, although Pi does not run on it", async () => {
+  const platform = process.platform === "win32" ? "win" : process.platform;
+  const name = `node-${platform}-${process.arch}`;
+  const old = fetchedTool(`${name}@20`, `${name}/bin/node${process.platform === "win32" ? ".exe" : ""}`);
+  simulator.enqueue({ steps: [{ text: "Hello, old friend." }] }, { steps: [{ text: "Hello again." }] });
+  assert.match(run(old, ["--version"], work), /^v20\./);
+  assert.equal(await output("ask.mjs", old), "Hello, old friend.");
+  assert.equal(await output("common-js.cjs", old), "Hello again.");
+});
+
+test("importing loads no binary and takes no time worth mentioning", async () => {
+  writeFileSync(
+    join(work, "import.mjs"),
+    `const before = performance.now();
+     await import("pi-provider-kimi-code");
+     const took = performance.now() - before;
+     const loaded = process.report.getReport().sharedObjects.some((file) => file.endsWith("kimi-code.node"));
+     console.log(loaded, took < 1000);`,
+  );
+  assert.equal(await output("import.mjs"), "false true");
+});
+
+describe("with Pi", () => {
+  before(() => {
+    symlinkSync(
+      join(ROOT, "node_modules", "@earendil-works"),
+      join(work, "node_modules", "@earendil-works"),
+      "junction",
+    );
+  });
+  beforeEach(() => (simulator.settings.identityGate = "agent"));
+
+  test("main()", async () => {
+    simulator.enqueue({ steps: [{ text: "Hello from your own Pi." }] });
+    assert.equal(await output("custom-pi.mjs"), "Hello from your own Pi.");
+  });
+
+  test("an agent session, with key and host decided by the program", async () => {
+    simulator.enqueue({ steps: [{ text: "Hello from your agent." }] });
+    const env = home.env({ MY_KEY: simulator.apiKey, MY_GATEWAY: simulator.baseUrl });
+    assert.equal((await runAside("node", ["agent-session.mjs"], work, env)).trim(), "Hello from your agent.");
+  });
+});

@@ -1,0 +1,44 @@
+//! The corpora of the fuzz targets, without a fuzzer: every input that was ever interesting, with every `cargo test`.
+
+#[path = "targets/mod.rs"]
+mod targets;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// No input of a few kilobytes may take this long, in a debug build on a busy machine. libFuzzer is stricter.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_promise_holds_for_every_input_of_the_corpora() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let mut broken = Vec::new();
+    for (name, target) in targets::ALL {
+        let folder = corpora.join(name);
+        let inputs: Vec<_> = fs::read_dir(&folder)
+            .expect("every target has a corpus")
+            .map(|entry| entry.expect("a readable folder").path())
+            .collect();
+        assert!(!inputs.is_empty(), "{name} has no inputs");
+        for input in inputs {
+            let bytes = fs::read(&input).expect("a readable input");
+            let began = Instant::now();
+            let held = std::panic::catch_unwind(|| target(&bytes));
+            if held.is_err() || began.elapsed() > PATIENCE {
+                broken.push(format!("{} after {:?}", input.display(), began.elapsed()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "promises broken, see above: {broken:#?}");
+}
+
+/// A folder that no target reads would be forgotten.
+#[test]
+fn every_corpus_belongs_to_a_target() {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for entry in fs::read_dir(corpora).expect("the corpora") {
+        let name = entry.expect("a readable folder").file_name();
+        assert!(targets::ALL.iter().any(|(known, _)| name.to_str() == Some(known)), "{name:?} has no target");
+    }
+}

@@ -1,0 +1,154 @@
+//! The network environment with real proxies and a real private certificate authority: who is asked, and what a failure says.
+
+#[path = "../support/network.rs"]
+mod network;
+
+use std::fs;
+use std::time::Duration;
+
+use kimi_code::config::{Config, Environment};
+use kimi_code::error::{Error, ErrorKind, Phase};
+use kimi_code::http;
+use network::{http_proxy, origin, private_ca, refusing_proxy, socks_proxy, tls_origin};
+
+const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach it
+
+/// Asks `url` in an environment, through the pool that a turn would use.
+async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let config = Config::from_environment(&Environment::new(variables), None)?;
+    let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
+    let failed = |error: reqwest::Error| Error::from_reqwest(error, Phase::Headers);
+    client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
+}
+
+#[tokio::test]
+async fn plain_requests_go_through_the_http_proxy_in_either_case() {
+    let origin = origin("", b"hello").await;
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        let proxy = http_proxy(origin.address).await;
+        let url = format!("http://{}", proxy.address);
+        assert_eq!(get(&format!("http://{HOST}/a"), &[(name, &url)]).await.unwrap(), "hello", "{name}");
+        assert_eq!(proxy.seen(), [format!("GET http://{HOST}/a HTTP/1.1")], "{name}");
+    }
+}
+
+/// A private authority is trusted through each of the three variables, and only through them.
+#[tokio::test]
+async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
+    let (ca, config) = private_ca(HOST);
+    let origin = tls_origin(config, b"secret").await;
+    let proxy = http_proxy(origin.address).await;
+    let url = format!("http://{}", proxy.address);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    fs::write(&file, &ca).unwrap();
+    fs::write(directory.path().join("README"), "no certificate").unwrap();
+    let trusted = [
+        ("NODE_EXTRA_CA_CERTS", file.to_str().unwrap()),
+        ("SSL_CERT_FILE", file.to_str().unwrap()),
+        ("SSL_CERT_DIR", directory.path().to_str().unwrap()),
+    ];
+    for (name, value) in trusted {
+        for proxy in ["https_proxy", "HTTPS_PROXY"] {
+            let body = get(&format!("https://{HOST}/"), &[(proxy, &url), (name, value)]).await;
+            assert_eq!(body.unwrap(), "secret", "{name}");
+        }
+    }
+    assert!(proxy.seen().iter().all(|line| line == &format!("CONNECT {HOST}:443 HTTP/1.1")), "{:?}", proxy.seen());
+
+    let error = get(&format!("https://{HOST}/"), &[("https_proxy", &url)]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Tls, "{}", error.message);
+    assert!(error.message.starts_with("connection error (TLS) while connecting: "), "{}", error.message);
+    assert!(error.message.contains("UnknownIssuer") || error.message.contains("unknown issuer"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn socks_proxies_get_the_name_or_the_address() {
+    let origin = origin("", b"hello").await;
+    let proxy = socks_proxy(origin.address).await;
+    let by_name = format!("socks5h://{}", proxy.address);
+    assert_eq!(get(&format!("http://{HOST}/"), &[("ALL_PROXY", &by_name)]).await.unwrap(), "hello");
+    let by_address = format!("socks5://{}", proxy.address);
+    assert_eq!(get("http://192.0.2.1:81/", &[("all_proxy", &by_address)]).await.unwrap(), "hello");
+    assert_eq!(proxy.seen(), [format!("name {HOST} 80"), "ip 192.0.2.1 81".to_owned()]);
+}
+
+#[tokio::test]
+async fn no_proxy_means_direct() {
+    let origin = origin("", b"hello").await;
+    let proxy = http_proxy(origin.address).await;
+    let url = format!("http://{}", proxy.address);
+    for name in ["no_proxy", "NO_PROXY"] {
+        let error = get(
+            "http://192.0.2.1/",
+            &[("http_proxy", &url), (name, "192.0.2.0/24"), ("KIMI_CODE_CONNECT_TIMEOUT_MS", "200")],
+        )
+        .await
+        .unwrap_err();
+        let connecting = [ErrorKind::Timeout(Phase::Connect), ErrorKind::Network(Phase::Connect)];
+        assert!(connecting.contains(&error.kind), "{error:?}");
+        assert!(error.message.contains("while connecting"), "{}", error.message);
+    }
+    assert_eq!(proxy.seen(), [""; 0]);
+}
+
+/// The loopback is reached directly (docs/protocol.md#proxies-and-loopback).
+#[tokio::test]
+async fn the_loopback_is_always_direct() {
+    let origin = origin("", b"hello").await;
+    let proxy = http_proxy(origin.address).await;
+    let url = format!("http://{}", proxy.address);
+    for host in ["127.0.0.1", "localhost"] {
+        let direct = format!("http://{host}:{}/", origin.address.port());
+        let body = get(&direct, &[("HTTP_PROXY", &url), ("ALL_PROXY", &url)]).await;
+        assert_eq!(body.unwrap(), "hello");
+    }
+    assert_eq!(proxy.seen(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+    let proxy = refusing_proxy().await;
+    let url = format!("http://user:hunter2@{}", proxy.address);
+    let error = get(&format!("https://{HOST}/"), &[("https_proxy", &url)]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Proxy, "{}", error.message);
+    assert!(error.message.starts_with("connection error (proxy) while connecting: "), "{}", error.message);
+    assert!(!error.message.contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_refused_connection_names_its_phase_and_cause() {
+    // Bound, so that nobody else gets the port, but nobody listens.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    let error = get(&format!("http://{address}/"), &[]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Network(Phase::Connect));
+    assert!(error.message.starts_with("connection error while connecting: "), "{}", error.message);
+    assert!(error.message.to_lowercase().contains("refused"), "{}", error.message);
+}
+
+/// A proxy that never answers is bounded by the connect clock, tunnel included.
+#[tokio::test]
+async fn connecting_has_a_limit() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let environment = [("https_proxy", url.as_str()), ("KIMI_CODE_CONNECT_TIMEOUT_MS", "200")];
+    let target = format!("https://{HOST}/");
+    let asked = get(&target, &environment);
+    let error = tokio::time::timeout(Duration::from_secs(10), asked).await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Timeout(Phase::Connect), "{}", error.message);
+}
+
+#[tokio::test]
+async fn compressed_answers_are_read() {
+    /// `gzip` of "compressed\n", without a name and a time.
+    const GZIP: &[u8] = &[
+        0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x4b, 0xce, 0xcf, 0x2d, 0x28, 0x4a, 0x2d, 0x2e,
+        0x4e, 0x4d, 0xe1, 0x02, 0x00, 0xbb, 0x6d, 0x4f, 0xc8, 0x0b, 0x00, 0x00, 0x00,
+    ];
+    let origin = origin("content-encoding: gzip\r\n", GZIP).await;
+    let body = get(&format!("http://{}/", origin.address), &[]).await.unwrap();
+    assert_eq!(body, "compressed\n");
+}

@@ -1,0 +1,180 @@
+/** Where the addon is found, in every layout that package managers make, and what is said where it is not. */
+import assert from "node:assert/strict";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { packRoot } from "../../npm/pack.mjs";
+import { packageName } from "../../npm/platforms.mjs";
+import { ADDON, manifest, PLATFORM, run } from "../support/packages.ts";
+import { Home } from "../support/pi.ts";
+
+const NAME = "pi-provider-kimi-code";
+const { version: VERSION } = manifest();
+
+let packed: Home;
+let tarball: string;
+let home: Home;
+
+before(() => {
+  packed = new Home();
+  tarball = packRoot(packed.path);
+});
+after(() => packed.remove());
+beforeEach(() => {
+  home = new Home();
+});
+afterEach(() => home.remove());
+
+/** Unpacks the root package. */
+function unpack(directory: string): string {
+  mkdirSync(directory, { recursive: true });
+  run("tar", ["-xzf", tarball, "-C", directory, "--strip-components=1"], home.path);
+  return directory;
+}
+
+/** A platform package in a node_modules directory, with the real addon unless told otherwise. */
+function platformPackage(modules: string, fill = (file: string): void => copyFileSync(ADDON, file)): void {
+  const directory = join(modules, packageName(PLATFORM));
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(
+    join(directory, "package.json"),
+    JSON.stringify({ name: packageName(PLATFORM), main: "kimi-code.node" }),
+  );
+  fill(join(directory, "kimi-code.node"));
+}
+
+/** Loads the package in a new process: "loaded", or what the error says. */
+function load(root: string): string {
+  const script = `
+    import { Kimi } from ${JSON.stringify(new URL(`file://${join(root, "dist", "index.js")}`).href)};
+    try { new Kimi(); console.log("loaded"); } catch (error) { console.log(error.code + ": " + error.message); }`;
+  return run("node", ["--input-type=module", "-e", script], home.cwd, home.env()).trim();
+}
+
+describe("found", () => {
+  test("beside the package, as npm hoists it", () => {
+    const modules = join(home.path, "a b", "node_modules");
+    platformPackage(modules);
+    assert.equal(load(unpack(join(modules, NAME))), "loaded");
+  });
+
+  test("inside the package, as npm nests it, even where another version lies beside", () => {
+    const modules = join(home.path, "node_modules");
+    const root = unpack(join(modules, NAME));
+    platformPackage(modules, (file) => writeFileSync(file, "another version"));
+    platformPackage(join(root, "node_modules"));
+    assert.equal(load(root), "loaded");
+  });
+
+  test("beside the wrong version that lies nearer", () => {
+    const modules = join(home.path, "node_modules");
+    const root = unpack(join(modules, NAME));
+    platformPackage(modules);
+    platformPackage(join(root, "node_modules"), (file) => writeFileSync(file, "broken"));
+    assert.equal(load(root), "loaded");
+  });
+
+  test("through the symlinks of pnpm's and Bun's stores", () => {
+    const store = join(home.path, "node_modules", ".pnpm", `${NAME}@${VERSION}`, "node_modules");
+    unpack(join(store, NAME));
+    const binary = join(home.path, "node_modules", ".pnpm", `${packageName(PLATFORM)}@${VERSION}`, "node_modules");
+    platformPackage(binary);
+    symlinkSync(join(binary, packageName(PLATFORM)), join(store, packageName(PLATFORM)), "junction");
+    const link = join(home.path, "node_modules", NAME);
+    symlinkSync(join(store, NAME), link, "junction");
+    assert.equal(load(link), "loaded");
+  });
+
+  test("in npm/, as a checkout and the all-in-one tarball have it", () => {
+    const root = unpack(join(home.path, "checkout"));
+    mkdirSync(join(root, "npm", PLATFORM), { recursive: true });
+    copyFileSync(ADDON, join(root, "npm", PLATFORM, "kimi-code.node"));
+    assert.equal(load(root), "loaded");
+    const link = join(home.path, "elsewhere", "link");
+    mkdirSync(dirname(link));
+    symlinkSync(root, link, "junction");
+    assert.equal(load(link), "loaded");
+  });
+});
+
+test("loading writes nothing into node_modules, which may be read-only", () => {
+  const modules = join(home.path, "node_modules");
+  platformPackage(modules);
+  const root = unpack(join(modules, NAME));
+  const listing = (): string[] => readdirSync(home.path, { recursive: true }).map(String).sort();
+  const before = listing();
+  assert.equal(load(root), "loaded");
+  assert.deepEqual(listing(), before);
+});
+
+describe("an update while the program runs", () => {
+  test("is loaded from a copy, because the process keeps the old file of the same path", () => {
+    // The addon's version cannot be changed here, so the old one is a stand-in that was loaded from the same path.
+    const root = unpack(join(home.path, "node_modules", NAME));
+    platformPackage(join(home.path, "node_modules"));
+    const path = join(home.path, "node_modules", packageName(PLATFORM), "kimi-code.node");
+    const script = `
+      import { createRequire } from "node:module";
+      const require = createRequire(import.meta.url);
+      require.cache[${JSON.stringify(path)}] = { exports: { version: () => "0.0.1" }, loaded: true, children: [] };
+      const { Kimi } = await import(${JSON.stringify(new URL(`file://${join(root, "dist", "index.js")}`).href)});
+      new Kimi();
+      console.log("loaded");`;
+    assert.equal(run("node", ["--input-type=module", "-e", script], home.cwd, home.env()).trim(), "loaded");
+    const copies = join(home.home, ".pi", NAME, "native");
+    assert.match(readdirSync(copies).join(), new RegExp(`^${VERSION}-[0-9a-f]{16}$`));
+  });
+
+  test("a copy of an older version is cleared away", () => {
+    const old = join(home.home, ".pi", NAME, "native", "0.0.1-0123456789abcdef");
+    mkdirSync(old, { recursive: true });
+    const root = unpack(join(home.path, "node_modules", NAME));
+    platformPackage(join(home.path, "node_modules"));
+    writeFileSync(
+      join(root, "package.json"),
+      JSON.stringify({ ...manifest(), version: "9.9.9", devDependencies: undefined }),
+    );
+    assert.match(load(root), new RegExp(`is version ${VERSION.replaceAll(".", "\\.")}, but 9\\.9\\.9 is needed`));
+    assert.ok(!existsSync(old));
+  });
+});
+
+describe("not found", () => {
+  test("names the platform, what was tried and the repair", () => {
+    const text = load(unpack(join(home.path, "node_modules", NAME)));
+    assert.match(text, /^addon_missing: /);
+    assert.match(text, new RegExp(`native part for ${PLATFORM} \\(package ${packageName(PLATFORM)}\\)`));
+    assert.match(text, /pi remove npm:.*pi install npm:.*--omit=optional/s);
+    assert.match(text, new RegExp(`Tried: .*${packageName(PLATFORM)}/kimi-code\\.node: Cannot find module`));
+  });
+
+  test("a damaged file is reported with the system's own words", () => {
+    const modules = join(home.path, "node_modules");
+    platformPackage(modules, (file) => writeFileSync(file, "not a library"));
+    assert.match(
+      load(unpack(join(modules, NAME))),
+      /kimi-code\.node: .*(invalid ELF header|file too short|not a valid)/,
+    );
+  });
+
+  test("a platform without a package is told so", () => {
+    const root = unpack(join(home.path, "node_modules", NAME));
+    const script = `
+      Object.defineProperty(process, "platform", { value: "freebsd" });
+      const { Kimi } = await import(${JSON.stringify(new URL(`file://${join(root, "dist", "index.js")}`).href)});
+      try { new Kimi(); } catch (error) { console.log(error.message); }`;
+    const text = run("node", ["--input-type=module", "-e", script], home.cwd, home.env());
+    assert.match(text, /native part for freebsd-x64.*no prebuilt package for this platform.*npm run build/);
+  });
+
+  test("KIMI_CODE_NATIVE comes first, and a wrong one does not hide the right one", () => {
+    const modules = join(home.path, "node_modules");
+    platformPackage(modules);
+    const root = unpack(join(modules, NAME));
+    const script = `
+      import { Kimi } from ${JSON.stringify(new URL(`file://${join(root, "dist", "index.js")}`).href)};
+      new Kimi(); console.log("loaded");`;
+    const env = { ...home.env(), KIMI_CODE_NATIVE: join(home.path, "nothing.node") };
+    assert.equal(run("node", ["--input-type=module", "-e", script], home.cwd, env).trim(), "loaded");
+  });
+});

@@ -1,0 +1,112 @@
+/** From a registry into real Pi: install, a turn, update, remove, and what is missing. The registry is ours and on the loopback. */
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { packPlatform, packRoot } from "../../npm/pack.mjs";
+import { packageName } from "../../npm/platforms.mjs";
+import type { Simulator } from "../simulator/index.ts";
+import { type Installation, MODEL, NAME, withInstallation } from "../support/installation.ts";
+import { ADDON, manifest, PLATFORM, run } from "../support/packages.ts";
+import { messages, textOf } from "../support/pi.ts";
+
+let simulator: Simulator;
+let machine: Installation;
+
+withInstallation((...given) => ([simulator, machine] = given));
+
+describe("npm", () => {
+  test("a new machine: install, a turn, nothing asked of the registry but us", async () => {
+    machine.publishCurrent();
+    await machine.pi("install", `npm:${NAME}`);
+    assert.deepEqual(machine.packages(), [`npm:${NAME}`]);
+    const { requests } = machine.registry;
+    assert.deepEqual(
+      requests.filter((path) => !path.startsWith(NAME)),
+      [],
+    );
+    const tarballs = requests.filter((path) => path.endsWith(".tgz")).map((path) => path.split("/-/")[0]);
+    assert.deepEqual(tarballs.sort(), [NAME, packageName(PLATFORM)], "no other platform's binary was fetched");
+    await machine.answers();
+  });
+
+  test("a release without our platform warns, the update that brings it works, removal leaves nothing", async () => {
+    machine.registry.publish(packRoot(machine.tmp, { version: "0.0.9" }));
+    await machine.pi("install", `npm:${NAME}`);
+    const warning = await machine.warnings();
+    assert.match(warning, new RegExp(`${packageName(PLATFORM)}.*could not be loaded.*pi install npm:${NAME}`));
+    assert.match(warning, /built-in Kimi provider stays in place/);
+
+    machine.publishCurrent();
+    await machine.pi("update", "--extensions");
+    await machine.answers();
+
+    await machine.pi("remove", `npm:${NAME}`);
+    assert.deepEqual(machine.packages(), []);
+    const left = readdirSync(join(machine.agent, "npm", "node_modules")).filter((entry) =>
+      entry.startsWith("pi-provider"),
+    );
+    assert.deepEqual(left, []);
+    assert.equal(await machine.warnings(), "[]");
+  });
+
+  test("an update while Pi runs: the old one goes on, /reload brings the new one", async () => {
+    machine.publishCurrent();
+    await machine.pi("install", `npm:${NAME}`);
+    const reload = join(machine.path, "reload.ts");
+    writeFileSync(
+      reload,
+      `export default (pi) => { pi.registerCommand("again", { handler: (_args, ctx) => ctx.reload() }); };`,
+    );
+    const pi = machine.rpc("-e", reload, ...MODEL);
+    const turn = async (word: string): Promise<string> => {
+      simulator.enqueue({ steps: [{ text: word }] });
+      assert.equal(textOf(messages(await pi.prompt("hi"))[0]), word);
+      return machine.agentName();
+    };
+    try {
+      const { version } = manifest();
+      const next = nextVersion(version);
+      assert.ok((await turn("before")).includes(`${NAME}/${version}`));
+      machine.registry.publish(packPlatform(machine.tmp, PLATFORM, { version: next, addon: addonOfVersion(next) }));
+      machine.registry.publish(packRoot(machine.tmp, { version: next }));
+      await machine.pi("update", "--extensions");
+      assert.ok((await turn("meanwhile")).includes(`${NAME}/${version}`));
+      await pi.command({ type: "prompt", message: "/again" });
+      assert.ok((await turn("after")).includes(`${NAME}/${next}`));
+    } finally {
+      await pi.close();
+    }
+  });
+
+  test("without a network the installation fails in words, and Pi works as before", async () => {
+    await machine.registry.close();
+    const failed = await machine.run("install", `npm:${NAME}`);
+    assert.notEqual(failed.code, 0);
+    assert.match(failed.stdout + failed.stderr, /ECONNREFUSED|network/i);
+    assert.equal(await machine.warnings(), "[]");
+  });
+});
+
+/** A later version of the same length, for `addonOfVersion`. */
+function nextVersion(version: string): string {
+  return version.replace(/^\d/, (digit) => String((Number(digit) + 1) % 10));
+}
+
+/** Our addon, taking itself for another version: its own stands in it as text. */
+function addonOfVersion(version: string): string {
+  const file = join(machine.tmp, `${version}.node`);
+  const text = readFileSync(ADDON, "latin1").replaceAll(manifest().version, version);
+  writeFileSync(file, text, "latin1");
+  return file;
+}
+
+test("the all-in-one tarball needs no registry", async () => {
+  const folder = join(machine.path, "kimi");
+  mkdirSync(folder);
+  const tarball = packRoot(machine.tmp, { allInOne: true });
+  run("tar", ["-xzf", tarball, "-C", folder, "--strip-components=1"], machine.path);
+  await machine.pi("install", folder);
+  await machine.answers();
+  assert.deepEqual(machine.registry.requests, []);
+});

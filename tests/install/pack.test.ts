@@ -1,0 +1,210 @@
+/** What is published: its files, its manifests, its size, its types. */
+import assert from "node:assert/strict";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
+import { publint } from "publint";
+import { PREBUILT } from "../../extension/native/loader.ts";
+import { packRoot } from "../../npm/pack.mjs";
+import { packageName, PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
+import { manifest, run } from "../support/packages.ts";
+import { ROOT } from "../support/pi.ts";
+
+const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
+let work: string;
+let tarball: string;
+/** The unpacked package. */
+let root: string;
+
+before(() => {
+  work = mkdtempSync(join(tmpdir(), "kimi pack "));
+  tarball = packRoot(work);
+  root = join(work, "node_modules", "pi-provider-kimi-code");
+  mkdirSync(root, { recursive: true });
+  run("tar", ["-xzf", tarball, "-C", root, "--strip-components=1"], work);
+});
+after(() => rmSync(work, { recursive: true, force: true }));
+
+interface Published {
+  version: string;
+  files: string[];
+  optionalDependencies: Record<string, string>;
+  [member: string]: unknown;
+}
+
+function published(): Published {
+  return JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Published;
+}
+
+describe("the root package", () => {
+  test("holds sources for Pi, JavaScript and types for Node, three documents, and nothing else", () => {
+    const files = readdirSync(root, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) =>
+        join(entry.parentPath, entry.name)
+          .slice(root.length + 1)
+          .replaceAll("\\", "/"),
+      );
+    const known =
+      /^(package\.json|index\.ts|README\.md|LICENSE|CHANGELOG\.md|extension\/[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(js|d\.ts))$/;
+    assert.deepEqual(
+      files.filter((file) => !known.test(file)),
+      [],
+    );
+    for (const file of [
+      "index.ts",
+      "extension/native/loader.ts",
+      "extension/settings.schema.json",
+      "dist/index.js",
+      "dist/index.d.ts",
+      "README.md",
+      "LICENSE",
+    ]) {
+      assert.ok(files.includes(file), file);
+    }
+    const sources = files.filter((file) => /^(index|extension\/.*)\.ts$/.test(file)).map((file) => file.slice(0, -3));
+    for (const source of sources) assert.ok(files.includes(`dist/${source}.d.ts`), `dist/${source}.d.ts`);
+    assert.deepEqual(
+      files.filter((file) => /^dist\/.*\.js$/.test(file)),
+      ["dist/index.js"],
+      "one file, because Node takes a millisecond for each",
+    );
+  });
+
+  test("is at most 150 KB", () => {
+    assert.ok(statSync(tarball).size <= 150_000, `${statSync(tarball).size} bytes`);
+  });
+
+  test("names every platform package with exactly its own version", () => {
+    const { version, optionalDependencies } = published();
+    const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform), version]);
+    assert.deepEqual(optionalDependencies, Object.fromEntries(expected));
+  });
+
+  test("runs nothing when it is installed, and brings no dependency along", () => {
+    const { scripts, dependencies, devDependencies, peerDependencies, peerDependenciesMeta } = published();
+    assert.deepEqual([scripts, dependencies, devDependencies], [undefined, undefined, undefined]);
+    const peers = Object.keys(peerDependencies as object);
+    assert.deepEqual(peerDependenciesMeta, Object.fromEntries(peers.map((peer) => [peer, { optional: true }])));
+  });
+
+  test("passes publint", async () => {
+    const { messages } = await publint({ pkgDir: root, pack: false, strict: true });
+    assert.deepEqual(messages, []);
+  });
+
+  test("passes are-the-types-wrong", async () => {
+    const result = await checkPackage(createPackageFromTarballData(readFileSync(tarball)));
+    // Pure ESM: Node 22.12 and later load it with require() too; only resolution before 2023 is left out.
+    const esmOnly = new Set(["CJSResolvesToESM"]);
+    const problems = "problems" in result ? result.problems : [];
+    assert.deepEqual(
+      problems.filter(
+        (problem) =>
+          !esmOnly.has(problem.kind) && !("resolutionKind" in problem && problem.resolutionKind === "node10"),
+      ),
+      [],
+    );
+  });
+});
+
+describe("the platform packages", () => {
+  test("are the ones the loader asks for", () => {
+    assert.deepEqual(Object.keys(PLATFORMS).sort(), [...PREBUILT].sort());
+  });
+
+  test("say where they fit, hold one file, hide nothing and run nothing", () => {
+    for (const platform of Object.keys(PLATFORMS)) {
+      const made = platformManifest(platform, manifest());
+      const [os, cpu] = platform.split("-");
+      assert.deepEqual([made["os"], made["cpu"]], [[os], [cpu]]);
+      assert.deepEqual(made["libc"], { gnu: ["glibc"], musl: ["musl"] }[platform.split("-")[2] ?? ""]);
+      assert.deepEqual([made["files"], made["main"]], [["kimi-code.node"], "kimi-code.node"]);
+      assert.deepEqual([made["exports"], made["scripts"], made["version"]], [undefined, undefined, manifest().version]);
+    }
+  });
+
+  test("are all built by the release", () => {
+    const workflow = readFileSync(join(ROOT, ".github", "workflows", "release.yml"), "utf8");
+    for (const [platform, { target }] of Object.entries(PLATFORMS)) {
+      assert.match(workflow, new RegExp(`platform: ${platform}\\b`));
+      assert.match(workflow, new RegExp(`target: ${target}\\b`));
+    }
+  });
+});
+
+test("crate and package have the same version, or the loader would refuse every addon", () => {
+  const [, version] = /^version = "([^"]+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8")) ?? [];
+  assert.equal(version, manifest().version);
+});
+
+describe("the types", () => {
+  function check(source: string, compilerOptions: Record<string, unknown> = {}): void {
+    writeFileSync(join(work, "use.ts"), source);
+    const options = {
+      ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false },
+      ...{ module: "nodenext", target: "es2023", lib: ["es2024"], noEmit: true },
+      ...{ types: ["node"], typeRoots: [join(ROOT, "node_modules", "@types")], ...compilerOptions },
+    };
+    writeFileSync(join(work, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: ["use.ts"] }));
+    writeFileSync(join(work, "package.json"), '{"type":"module"}');
+    run("node", [TSC, "-p", work], work);
+  }
+
+  const USE = `
+    import register, { type AssistantMessage, type ChatEvent, Kimi, KimiCode, KimiError, KimiLimitError } from "pi-provider-kimi-code";
+    const kimi = new Kimi({ apiKey: "k", baseUrl: "http://127.0.0.1:1" });
+    const chat = kimi.chat([{ role: "user", content: "hi" }], { model: "k3", thinking: "high", signal: AbortSignal.timeout(1) });
+    export async function use(): Promise<AssistantMessage> {
+      for await (const event of chat) {
+        const seen: ChatEvent = event;
+        if (event.type === "text_delta") event.delta.trim();
+        if (event.type === "toolcall_end") event.toolCall.arguments["x"];
+        if (event.type === "retry") event.delayMs.toFixed();
+        void seen;
+      }
+      return chat.final();
+    }
+    export function reason(error: unknown): string {
+      if (error instanceof KimiLimitError) return String(error.retryAfterMs);
+      return error instanceof KimiError && error.code === "login_required" ? error.message : "";
+    }
+    export const extensions = [register, KimiCode({ baseUrl: "http://127.0.0.1:1" })];
+    // @ts-expect-error -- a role that does not exist
+    kimi.chat([{ role: "robot", content: "hi" }]);
+    // @ts-expect-error -- a code that does not exist
+    if (new KimiError({ code: "internal", message: "" }).code === "nonsense") use();
+  `;
+
+  test("hold in strict mode without Pi and without skipping our declarations", () => check(USE));
+
+  test("hold for bundlers", () => check(USE, { module: "esnext", moduleResolution: "bundler" }));
+
+  test("fit Pi's own where Pi is installed", () => {
+    symlinkSync(
+      join(ROOT, "node_modules", "@earendil-works"),
+      join(work, "node_modules", "@earendil-works"),
+      "junction",
+    );
+    check(
+      `import type { ExtensionFactory } from "@earendil-works/pi-coding-agent";
+       import type { Message } from "@earendil-works/pi-ai";
+       import register, { type AssistantMessage, type ChatMessage, KimiCode } from "pi-provider-kimi-code";
+       export const factories: ExtensionFactory[] = [register, KimiCode()];
+       export function asked(transcript: Message[]): ChatMessage[] { return transcript; }
+       export function answered(message: AssistantMessage): AssistantMessage { return message; }`,
+      { skipLibCheck: true },
+    );
+  });
+});

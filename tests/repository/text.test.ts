@@ -1,0 +1,201 @@
+/**
+ * What the whole repository keeps to, read as text: citations resolve, and imports between folders point down.
+ * Needs neither the addon nor a compiler.
+ */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { test } from "node:test";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+
+/** Every text file under version control, and new ones that are not ignored. */
+const FILES = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], {
+  cwd: ROOT,
+  encoding: "utf8",
+})
+  .split("\n")
+  .filter((file) => file !== "" && existsSync(join(ROOT, file)));
+
+const texts = new Map<string, string>();
+function read(file: string): string {
+  let text = texts.get(file);
+  if (text === undefined) texts.set(file, (text = readFileSync(join(ROOT, file), "utf8")));
+  return text;
+}
+
+const SELF = relative(ROOT, import.meta.filename);
+const isSource = (file: string): boolean => /\.(rs|ts|mts|mjs|cjs|toml|yml|sh)$/.test(file) && file !== SELF;
+const isDocument = (file: string): boolean => /^[^/]*\.md$|^(docs|tests)\/.*\.md$/.test(file);
+const isData = (file: string): boolean => /^tests\/(fixtures|fuzz\/corpus)\//.test(file);
+const CHECKED = FILES.filter((file) => (isSource(file) || isDocument(file)) && !isData(file));
+
+/** Fails with one line per finding, so that an editor can jump to it. */
+function none(findings: string[]): void {
+  assert.equal(findings.length, 0, `\n${findings.join("\n")}\n`);
+}
+
+/** Calls `visit` for every line of a file. */
+function lines(file: string, visit: (line: string, number: number) => void): void {
+  read(file)
+    .split("\n")
+    .forEach((line, index) => visit(line, index + 1));
+}
+
+/** GitHub's anchor of a heading. */
+function anchor(heading: string): string {
+  return heading
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")
+    .trim()
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\p{M} _-]/gu, "")
+    .replaceAll(" ", "-");
+}
+
+const anchors = new Map<string, Set<string>>();
+function anchorsOf(file: string): Set<string> {
+  let known = anchors.get(file);
+  if (known !== undefined) return known;
+  known = new Set();
+  const text = read(file).replace(/^```[\s\S]*?^```/gm, "");
+  for (const [, heading] of text.matchAll(/^#{1,6} +(.+?) *#*$/gm)) {
+    const base = anchor(heading ?? "");
+    let name = base;
+    for (let count = 1; known.has(name); count += 1) name = `${base}-${count}`;
+    known.add(name);
+  }
+  for (const [, id] of text.matchAll(/<a (?:id|name)="([^"]+)"/g)) if (id !== undefined) known.add(id);
+  anchors.set(file, known);
+  return known;
+}
+
+/** Reports a link from `file` to `target` (relative to `base`) that leads nowhere. */
+function dangling(target: string, base: string): string | undefined {
+  const [path = "", fragment] = target.split("#", 2);
+  const file = path === "" ? base : normalize(join(dirname(base), path));
+  if (file.startsWith("..")) return "points out of the repository";
+  if (!existsSync(join(ROOT, file))) return "no such file";
+  if (fragment && file.endsWith(".md") && !anchorsOf(file).has(fragment)) return "no such heading";
+  return undefined;
+}
+
+test("citations: in code → name a document and heading of this repository", () => {
+  const findings: string[] = [];
+  for (const file of CHECKED.filter(isSource)) {
+    lines(file, (line, number) => {
+      for (const [cited] of line.matchAll(
+        /\b(?:docs\/[\w/-]+|README|SECURITY|CONTRIBUTING|CHANGELOG)\.md(?:#[\p{L}\p{N}_-]+)?/gu,
+      )) {
+        const why = dangling(cited, "x");
+        if (why !== undefined) findings.push(`${file}:${number}: ${cited}: ${why}`);
+      }
+      // A section sign belongs to a document that a reader of the repository does not have.
+      if (line.includes("§")) findings.push(`${file}:${number}: cites a section of another document`);
+    });
+  }
+  none(findings);
+});
+
+test("citations: links of documents → lead to a file and heading that exist", () => {
+  const findings: string[] = [];
+  for (const file of CHECKED.filter(isDocument)) {
+    lines(file, (line, number) => {
+      for (const [, target = ""] of line.matchAll(/\]\(([^()\s]+)\)/g)) {
+        if (/^[a-z]+:/.test(target)) continue;
+        const why = dangling(target, file);
+        if (why !== undefined) findings.push(`${file}:${number}: ${target}: ${why}`);
+      }
+      if (line.includes("§")) findings.push(`${file}:${number}: cites a section of another document`);
+    });
+  }
+  none(findings);
+});
+
+/** Folders and files of the crate, bottom to top; a module imports only from itself and from rows before its own. */
+const RUST_ORDER = [
+  ["error", "display_text"],
+  ["blocking", "json", "endpoint", "process_state"],
+  ["storage"],
+  ["config"],
+  ["logging", "runtime", "http"],
+  ["auth"],
+  ["client"],
+  ["services"],
+  ["files", "models"],
+  ["chat"],
+  ["plan", "doctor", "recording"],
+  ["bindings"],
+];
+
+/** Row numbers of an order of imports. */
+function ranksOf(order: string[][]): Map<string, number> {
+  return new Map(order.flatMap((row, index) => row.map((name) => [name, index] as const)));
+}
+
+/** Everything in front of a file's own unit tests, without comments. */
+function productRust(file: string): string {
+  return (read(file).split(/^#\[cfg\(test\)\]\nmod tests \{/m)[0] ?? "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
+}
+
+test("imports: between folders of src → point down", () => {
+  const ranks = ranksOf(RUST_ORDER);
+  const findings: string[] = [];
+  for (const file of FILES.filter((name) => /^src\/.*\.rs$/.test(name) && !/\/(tests|samples)\.rs$/.test(name))) {
+    const own = file.split("/")[1]?.replace(/\.rs$/, "") ?? "";
+    if (own === "lib") continue;
+    const rank = ranks.get(own);
+    if (rank === undefined) {
+      findings.push(`${file}:1: ${own} has no place in the order of imports`);
+      continue;
+    }
+    productRust(file)
+      .split("\n")
+      .forEach((line, index) => {
+        const names = [...line.matchAll(/\bcrate::(?:\{([^}]*)\}|(\w+))/g)].flatMap(([, group, one]) =>
+          group === undefined ? [one ?? ""] : group.split(",").map((part) => part.trim().split("::")[0] ?? ""),
+        );
+        for (const name of names.filter((candidate) => candidate !== own)) {
+          const theirs = ranks.get(name);
+          if (theirs !== undefined && theirs >= rank) findings.push(`${file}:${index + 1}: ${own} imports ${name}`);
+        }
+      });
+  }
+  none(findings);
+});
+
+/** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
+const EXTENSION_ORDER = [
+  ["environment", "lazy", "overrides", "warning"],
+  ["native"],
+  ["queries", "services"],
+  ["models"],
+  ["credential"],
+  ["login", "quota"],
+  ["auth", "plan", "settings", "tools", "turn"],
+  ["client", "provider", "session"],
+  ["ai-sdk", "pi"],
+];
+
+test("imports: between parts of extension → point down", () => {
+  const ranks = ranksOf(EXTENSION_ORDER);
+  const part = (file: string): string => relative("extension", file).split("/")[0]?.replace(/\.ts$/, "") ?? "";
+  const findings: string[] = [];
+  for (const file of FILES.filter((name) => /^extension\/.*\.ts$/.test(name))) {
+    const own = part(file);
+    const rank = ranks.get(own);
+    if (rank === undefined) {
+      findings.push(`${file}:1: ${own} has no place in the order of imports`);
+      continue;
+    }
+    lines(file, (line, number) => {
+      const target = /(?:from|import\() ?"(\.[^"]+)"/.exec(line)?.[1];
+      if (target === undefined) return;
+      const name = part(normalize(join(dirname(file), target)));
+      const theirs = ranks.get(name);
+      if (name !== own && theirs !== undefined && theirs >= rank)
+        findings.push(`${file}:${number}: ${own} imports ${name}`);
+    });
+  }
+  none(findings);
+});

@@ -1,0 +1,295 @@
+/**
+ * Secrets are planted wherever one may be configured, everything is made to fail, and then everything is searched for them: what
+ * programs print, what they write, what errors hold, what a process shows of itself, and what we keep in this repository.
+ *
+ * The service plays the worst one can expect of a gateway: it quotes the request it refuses, headers and all.
+ */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import { join, relative } from "node:path";
+import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { inspect } from "node:util";
+import { Kimi } from "../../index.ts";
+import { deadPort } from "../faults/relay.ts";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { text } from "../simulator/scenario.ts";
+import { Machine } from "../support/account.ts";
+import { ROOT, RpcPi, runPi } from "../support/pi.ts";
+import { fakePng } from "../support/pictures.ts";
+
+const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
+const KEY = "corp-PLANTED-static-key-0123456789";
+const HEADER = "PLANTED-custom-header-0123456789";
+const PASSWORD = "PLANTEDproxyPassword0123456789";
+
+/** A service that refuses everything and quotes what it was sent. */
+class Parrot {
+  readonly #server: Server;
+  status = 400;
+  /** Whether it answers 200 and quotes inside the stream. */
+  streams = false;
+
+  constructor() {
+    this.#server = createServer(async (request, response) => {
+      let body = "";
+      for await (const piece of request.setEncoding("latin1") as AsyncIterable<string>) body += piece;
+      const quoted = `refused: ${request.rawHeaders.join(" ")} ${request.url?.startsWith("/api") ? body : ""}`;
+      const error = { error: { message: quoted, type: "parrot_error" } };
+      if (this.streams) {
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        return response.end(`event: error\ndata: ${JSON.stringify(error)}\n\n`);
+      }
+      return response.writeHead(this.status, { "content-type": "application/json" }).end(JSON.stringify(error));
+    });
+  }
+
+  async listen(): Promise<void> {
+    await new Promise<void>((listening) => this.#server.listen(0, "127.0.0.1", listening));
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${(this.#server.address() as { port: number }).port}`;
+  }
+
+  close(): Promise<void> {
+    this.#server.closeAllConnections();
+    return new Promise((closed) => this.#server.close(() => closed()));
+  }
+}
+
+let simulator: Simulator;
+let parrot: Parrot;
+let machine: Machine;
+let secrets: string[];
+
+before(async () => {
+  simulator = await startSimulator({ identityGate: "off" });
+  parrot = new Parrot();
+  await parrot.listen();
+});
+after(() => Promise.all([simulator.close(), parrot.close()]));
+beforeEach(() => {
+  simulator.reset();
+  simulator.credentials.add(KEY);
+  parrot.status = 400;
+  parrot.streams = false;
+  machine = new Machine(simulator);
+  machine.settings({ retry: { enabled: false } });
+  const login = simulator.oauth.login();
+  machine.piLogin(login, 900);
+  secrets = [login.access, login.refresh, KEY, HEADER, PASSWORD];
+});
+afterEach(() => machine.remove());
+
+/** Variables that plant everything there is to plant; requests go to `origin`. */
+function planted(origin: string, more: Record<string, string> = {}): Record<string, string> {
+  return {
+    KIMI_CODE_BASE_URL: `${origin}/coding`,
+    KIMI_CODE_OAUTH_HOST: origin,
+    KIMI_CODE_CUSTOM_HEADERS: `X-Corp-Gateway: ${HEADER}`,
+    KIMI_CODE_DEBUG: "1",
+    KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "1",
+    ...more,
+  };
+}
+
+function clean(what: string, where: string): void {
+  for (const secret of secrets) {
+    const at = what.indexOf(secret);
+    assert.equal(at, -1, `${where} holds a secret: ${what.slice(Math.max(0, at - 80), at)}[here]`);
+  }
+}
+
+function filesBelow(folder: string): string[] {
+  const entries = readdirSync(folder, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** Every file of the throw-away home but those whose purpose is to hold a login. */
+function homeIsClean(): void {
+  for (const file of filesBelow(machine.path)) {
+    const name = relative(machine.path, file);
+    if (!/^(agent\/auth\.json|home\/\.kimi-code\/credentials\/[^/]+\.json)$/.test(name)) {
+      clean(readFileSync(file, "latin1"), name);
+    }
+  }
+}
+
+/** Where the service is a parrot and the login is sent, what Pi prints and leaves behind. */
+describe("real Pi", () => {
+  for (const [name, status, streams] of [
+    ["a refusal", 400, false],
+    ["a refused login", 401, false],
+    ["server trouble", 500, false],
+    ["an error inside the stream", 200, true],
+  ] as const) {
+    test(`${name} that quotes the request says nothing of it`, async () => {
+      Object.assign(parrot, { status, streams });
+      for (const key of [undefined, KEY]) {
+        const env = planted(parrot.origin, key === undefined ? {} : { KIMI_API_KEY: key });
+        const { stdout, stderr } = await runPi(["--mode", "json", ...MODEL, "hi"], { home: machine, env });
+        assert.match(stdout, /parrot|refused|quota|valid/i, stderr);
+        clean(stdout + stderr, "what Pi prints");
+      }
+      assert.match(readFileSync(join(machine.home, ".pi/pi-provider-kimi-code/debug.log"), "utf8"), /turn failed/);
+      homeIsClean();
+    });
+  }
+
+  test("commands that tell everything tell no secret", async () => {
+    const proxy = { HTTPS_PROXY: `http://me:${PASSWORD}@127.0.0.1:9` };
+    for (const [command, origin] of [
+      ["/kimi-usage --json", simulator.origin],
+      ["/kimi-usage --json", parrot.origin],
+      ["/kimi-settings", simulator.origin],
+    ] as const) {
+      const env = planted(origin, proxy);
+      const { stdout, stderr } = await runPi(["-p", ...MODEL, command], { home: machine, env });
+      clean(stdout + stderr, command);
+    }
+    homeIsClean();
+  });
+
+  test("nothing can be read from the outside of the process", async () => {
+    simulator.setDefault({ steps: [text("a b c d e f g h", { size: 1, pauseMs: 60 })] });
+    const pi = new RpcPi(MODEL, { home: machine, env: planted(simulator.origin) });
+    try {
+      await pi.command({ type: "prompt", message: "hi" });
+      await pi.waitFor(({ type }) => type === "message_update");
+      if (process.platform === "linux") {
+        const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+        for (const process of all) clean(commandLine(process), `the command line of ${process}`);
+      }
+      await pi.waitFor(({ type }) => type === "agent_settled");
+      clean(JSON.stringify(pi.events) + pi.stderr, "the events");
+    } finally {
+      await pi.close();
+    }
+    homeIsClean();
+  });
+});
+
+function commandLine(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "latin1");
+  } catch {
+    return "";
+  }
+}
+
+describe("the client's errors", () => {
+  /** Everything a program may print of an error. */
+  async function said(call: () => Promise<unknown>): Promise<string> {
+    const error: unknown = await call().then(
+      // A page or a data source may well be what the parrot says.
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    if (!(error instanceof Error)) return "";
+    const options = { depth: 20, showHidden: true, getters: true } as const;
+    const causes = [];
+    for (let cause: unknown = error; cause instanceof Error; cause = cause.cause)
+      causes.push(cause.stack, String(cause));
+    return [inspect(error, options), JSON.stringify(error), ...causes].join("\n");
+  }
+
+  function client(origin: string, more: Record<string, string> = {}, apiKey: string | undefined = KEY): Kimi {
+    const { KIMI_CODE_DEBUG: _debug, ...env } = planted(origin, more);
+    const places = { HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent, KIMI_CODE_UPLOAD_THRESHOLD_BYTES: "100" };
+    return new Kimi({ env: { ...places, ...env }, ...(apiKey === "" ? {} : { apiKey }) });
+  }
+
+  const picture = { type: "image", mimeType: "image/png", data: fakePng(4000, "secret").toString("base64") } as const;
+  const calls: [string, (kimi: Kimi) => Promise<unknown>, apiKey?: string][] = [
+    ["a chat", (kimi) => kimi.chat("hi").final()],
+    [
+      "a chat with a header of its own",
+      (kimi) => kimi.chat("hi", { headers: { Authorization: `Bearer ${HEADER}` } }).final(),
+    ],
+    ["a chat with a picture", (kimi) => kimi.chat([{ role: "user", content: [picture] }]).final()],
+    ["a chat with a login", (kimi) => kimi.chat("hi").final(), ""],
+    ["the models", (kimi) => kimi.models()],
+    ["the quota", (kimi) => kimi.usage()],
+    ["the account", (kimi) => kimi.account()],
+    ["a search", (kimi) => kimi.search("x"), ""],
+    ["a page", (kimi) => kimi.fetch("https://example.com"), ""],
+    ["a data source", (kimi) => kimi.datasource({ source: "arxiv" }), ""],
+  ];
+  for (const [name, call, apiKey] of calls) {
+    test(`${name}: hold no secret, whatever fails`, async () => {
+      for (const status of [400, 401, 403, 500]) {
+        parrot.status = status;
+        const error = await said(() => call(client(parrot.origin, {}, apiKey)));
+        clean(error, `${name}, ${status}`);
+        if (status === 400) assert.match(error, /refused: .*\[redacted\]/, "the parrot did quote");
+      }
+      parrot.streams = true;
+      clean(await said(() => call(client(parrot.origin, {}, apiKey))), `${name}, an odd success`);
+      const dead = `http://127.0.0.1:${await deadPort()}`;
+      clean(await said(() => call(client(dead, {}, apiKey))), `${name}, nobody there`);
+      const proxy = { HTTPS_PROXY: `${dead.replace("//", `//me:${PASSWORD}@`)}` };
+      clean(await said(() => call(client("https://kimi.invalid", proxy, apiKey))), `${name}, broken proxy`);
+      const nonsense = { HTTPS_PROXY: `http://me:${PASSWORD}@[` };
+      clean(await said(() => call(client("https://kimi.invalid", nonsense, apiKey))), `${name}, unusable proxy`);
+    });
+  }
+});
+
+test("a credential leaves in its header and nowhere else", async () => {
+  const env = { ...planted(simulator.origin), HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
+  const keyed = new Kimi({ apiKey: KEY, env });
+  await Promise.all([keyed.chat("hi").final(), keyed.models(), keyed.usage(), keyed.account()]);
+  await new Kimi({ env }).search("x");
+  assert.ok(simulator.requests.length >= 5);
+  for (const { method, path, query, headers, rawBody } of simulator.requests) {
+    const { authorization, "x-corp-gateway": own, ...others } = headers;
+    assert.ok(authorization?.startsWith("Bearer ") && own === HEADER, path);
+    clean(`${method} ${path}${query} ${JSON.stringify(others)} ${rawBody.toString("latin1")}`, path);
+  }
+});
+
+test(
+  "only their owner can read what we write",
+  { skip: process.platform === "win32" && "modes are Unix" },
+  async () => {
+    const expired = simulator.oauth.login();
+    machine.piLogin(expired, -5);
+    machine.kimiLogin(expired, -5);
+    // A careless umask must not matter.
+    const env = planted(simulator.origin);
+    const code = `process.umask(0); process.argv[1] = ${JSON.stringify("pi")};`;
+    const preload = join(machine.path, "umask.cjs");
+    writeFileSync(preload, code);
+    const { stderr, code: exit } = await runPi(["-p", ...MODEL, "hi"], {
+      home: machine,
+      env: { ...env, KIMI_CODE_IDENTITY: "kimi-code", NODE_OPTIONS: `--require ${preload}` },
+    });
+    assert.equal(exit, 0, stderr);
+    const ours = [join(machine.home, ".pi", "pi-provider-kimi-code"), join(machine.home, ".kimi-code")];
+    const modes = ours.flatMap((folder) => [
+      folder,
+      ...readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name))),
+    ]);
+    assert.ok(modes.length > 5, modes.join());
+    for (const path of modes) {
+      const entry = statSync(path);
+      assert.equal((entry.mode & 0o777).toString(8), entry.isDirectory() ? "700" : "600", path);
+    }
+  },
+);
+
+test("nothing in this repository looks like a real credential", () => {
+  const generated = new Set([".cache", ".git", "dist", "node_modules", "target"]);
+  const kept = readdirSync(ROOT, { withFileTypes: true }).filter(({ name }) => !generated.has(name));
+  const names = kept
+    .flatMap((entry) => (entry.isDirectory() ? filesBelow(join(ROOT, entry.name)) : [join(ROOT, entry.name)]))
+    .filter((name) => !name.endsWith(".node"));
+  assert.ok(names.length > 100);
+  for (const name of names) {
+    const content = readFileSync(name, "latin1");
+    const token =
+      /eyJ[\w-]{30,}\.[\w-]{30,}\.[\w-]{20,}|sk-(kimi-)?[A-Za-z0-9]{40,}|-----BEGIN [A-Z ]*PRIVATE KEY/.exec(content);
+    assert.equal(token, null, `${name}: ${token?.[0].slice(0, 20)}…`);
+  }
+});

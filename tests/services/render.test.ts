@@ -1,0 +1,189 @@
+/** How Kimi's tools look: no row wider than the screen, no control character of the web on it, previews and whole results. */
+import assert from "node:assert/strict";
+import { before, describe, test } from "node:test";
+import type { Theme, ToolDefinition } from "@earendil-works/pi-coding-agent";
+import { initTheme } from "@earendil-works/pi-coding-agent";
+import { stripTerminalSequences, visibleWidth } from "@earendil-works/pi-tui";
+import { host } from "../../extension/environment.ts";
+import { KimiServices } from "../../extension/services.ts";
+import { datasourceTool } from "../../extension/tools/datasource.ts";
+import { fetchTool } from "../../extension/tools/fetch.ts";
+import { piParts } from "../../extension/tools/pi-helpers.ts";
+import type { Component, ToolParts } from "../../extension/tools/render.ts";
+import { searchTool } from "../../extension/tools/search.ts";
+import { addon } from "../support/turn.ts";
+
+let shared: ToolParts;
+let collapsed = true;
+
+before(async () => {
+  initTheme("dark");
+  shared = {
+    services: new KimiServices(addon(), host(undefined)),
+    // The key bindings exist in an interactive Pi only; tests/services/tui.test.ts looks at one.
+    parts: { ...(await piParts()), keyHint: (_binding, description) => `ctrl+o ${description}` },
+    collapsed: () => collapsed,
+    session: async () => ({}),
+  };
+});
+
+/** Colours as escape sequences, so that a width counted in characters would be wrong. */
+const theme = {
+  fg: (_color: string, text: string) => `\u001b[32m${text}\u001b[39m`,
+  bold: (text: string) => `\u001b[1m${text}\u001b[22m`,
+} as unknown as Theme;
+
+interface Look {
+  expanded?: boolean;
+  isError?: boolean;
+  last?: Component;
+}
+
+function look(tool: ToolDefinition, result: { text: string; details?: unknown }, how: Look = {}): Component {
+  const context = { lastComponent: how.last, isError: how.isError ?? false } as never;
+  const content = [{ type: "text" as const, text: result.text }];
+  const options = { expanded: how.expanded ?? false, isPartial: false };
+  const component = tool.renderResult?.({ content, details: result.details }, options, theme, context);
+  assert.ok(component);
+  return component as Component;
+}
+
+function callLook(tool: ToolDefinition, args: unknown): Component {
+  const component = tool.renderCall?.(args as never, theme, { lastComponent: undefined } as never);
+  assert.ok(component);
+  return component as Component;
+}
+
+function rows(component: Component, width = 80): string[] {
+  return component.render(width).map((row) => stripTerminalSequences(row).trimEnd());
+}
+
+const HOSTILE = "月之暗面\u001b[2J 发布 K3\r\n👩‍👩‍👧‍👦 é\u0301 \u202egnp.exe\t" + "無".repeat(90) + "x".repeat(300);
+
+function found(title: string): object {
+  return {
+    title,
+    url: `https://example.com/${title}`,
+    site: "Site 站",
+    date: "2026-05-01",
+    snippet: `About ${title}.`,
+  };
+}
+
+function searched(count: number, total = count): { text: string; details: object } {
+  const results = Array.from({ length: count }, (_, index) => found(`Page ${index + 1}`));
+  return { text: "…", details: { results, total, notes: [] } };
+}
+
+describe("no row is wider than the screen", () => {
+  test("whatever the web and the model write", () => {
+    const tools = [searchTool(shared), fetchTool(shared), datasourceTool(shared)];
+    const results = [
+      { text: HOSTILE, details: { results: [found(HOSTILE), found("")], total: 99, notes: [] } },
+      { text: `# ${HOSTILE}\n\n${HOSTILE}`, details: { bytes: 5000, lines: 3, notes: [], truncated: true } },
+      { text: HOSTILE, details: { files: [{ name: HOSTILE, path: HOSTILE, size: 7 }], notes: [] } },
+    ];
+    const args = {
+      query: HOSTILE,
+      url: `https://example.com/${HOSTILE}`,
+      data_source_name: "arxiv",
+      api_name: HOSTILE,
+      params: { [HOSTILE]: HOSTILE, list: [1, 2] },
+    };
+    for (const [index, tool] of tools.entries()) {
+      for (const width of [2, 3, 5, 8, 13, 20, 40, 41, 80, 200]) {
+        const looks = [callLook(tool, args)];
+        for (const result of results) {
+          for (const expanded of [false, true]) looks.push(look(tool, result, { expanded }));
+          looks.push(look(tool, result, { isError: true }));
+        }
+        for (const row of looks.flatMap((component) => component.render(width))) {
+          assert.ok(visibleWidth(row) <= width, `${tool.name} ${index} at ${width}: ${JSON.stringify(row)}`);
+          // Colours and links are ours; everything else that steers a terminal came from outside.
+          const plain = stripTerminalSequences(row);
+          // oxlint-disable-next-line no-control-regex
+          assert.doesNotMatch(plain, /[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/);
+          assert.ok(!row.includes("\u001b[2J"));
+        }
+      }
+    }
+  });
+
+  test("arguments that are still arriving, or of the wrong kind", () => {
+    for (const tool of [searchTool(shared), fetchTool(shared), datasourceTool(shared)]) {
+      for (const args of [undefined, {}, { query: 7, url: null, data_source_name: 3, params: "x" }]) {
+        assert.match(rows(callLook(tool, args))[0] ?? "", new RegExp(`^${tool.name} `));
+      }
+    }
+  });
+});
+
+describe("a search", () => {
+  test("shows titles first and everything when it is expanded", () => {
+    const tool = searchTool(shared);
+    assert.deepEqual(rows(look(tool, searched(5))), [
+      "1. Page 1 — Site 站 · 2026-05-01",
+      "2. Page 2 — Site 站 · 2026-05-01",
+      "3. Page 3 — Site 站 · 2026-05-01",
+      "2 more results (ctrl+o to expand)",
+    ]);
+    const whole = rows(look(tool, searched(5), { expanded: true }));
+    assert.deepEqual(whole.slice(0, 3), [
+      "1. Page 1 — Site 站 · 2026-05-01",
+      "   https://example.com/Page 1",
+      "   About Page 1.",
+    ]);
+    assert.equal(whole.length, 15);
+    assert.match(rows(look(tool, searched(20, 5000), { expanded: true })).at(-1) ?? "", /^4980 more results went/);
+  });
+
+  test("starts expanded where the setting says so, and says when there is nothing", () => {
+    const tool = searchTool(shared);
+    collapsed = false;
+    assert.equal(rows(look(tool, searched(2))).length, 6);
+    collapsed = true;
+    assert.deepEqual(rows(look(tool, searched(0))), ["no results"]);
+  });
+
+  test("of another version of ours is shown as text", () => {
+    const result = { text: "a\n\nb\nc\nd\ne", details: { something: "else" } };
+    assert.deepEqual(rows(look(searchTool(shared), result)), ["a", "b", "c", "2 more lines (ctrl+o to expand)"]);
+  });
+});
+
+describe("a page", () => {
+  test("is named by its heading and read as Markdown", () => {
+    const tool = fetchTool(shared);
+    const page = { text: "intro\n\n## The **title**\n\n- one\n- two", details: { bytes: 2048, lines: 6, notes: [] } };
+    assert.deepEqual(rows(look(tool, page)), ["The **title**", "2.0KB, 6 lines (ctrl+o to expand)"]);
+    assert.ok(rows(look(tool, page, { expanded: true })).includes("- one"));
+  });
+});
+
+describe("a data source", () => {
+  test("says what was asked, and which files were written", () => {
+    const tool = datasourceTool(shared);
+    const args = { data_source_name: "fred", api_name: "series", params: { id: "GDP", file_path: "gdp.csv" } };
+    assert.deepEqual(rows(callLook(tool, args)), ["kimi_datasource fred.series", "  id: GDP · file_path: gdp.csv"]);
+    assert.deepEqual(rows(callLook(tool, { data_source_name: "fred" })), ["kimi_datasource fred documentation"]);
+    const files = [
+      { name: "gdp.csv", path: "gdp.csv", size: 2048 },
+      { name: "x", size: 1, skipped: "no" },
+    ];
+    assert.deepEqual(rows(look(tool, { text: "1\n2\n\n3\n4\n\n[trace]", details: { files, notes: ["[trace]"] } })), [
+      "1",
+      "2",
+      "3",
+      "1 more line (ctrl+o to expand)",
+      "wrote gdp.csv (2.0KB)",
+    ]);
+  });
+});
+
+test("an unchanged result is not laid out again, and a component is used again", () => {
+  const tool = searchTool(shared);
+  const component = look(tool, searched(5));
+  assert.equal(component.render(80), component.render(80));
+  assert.equal(look(tool, searched(4), { last: component }), component);
+  assert.match(rows(component).at(-1) ?? "", /^1 more/);
+});
