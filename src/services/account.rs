@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::members::{integer, text};
+use super::members::text;
+use crate::json::lenient::integer;
 
 /// An account as screens show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::members::integer;
+use crate::json::lenient::integer;
 
 /// Wallet units in one cent.
 const UNITS_PER_CENT: i128 = 1_000_000;

@@ -6,9 +6,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::members::{integer, text};
+use super::members::text;
 use super::money::{Wallet, wallet};
 use crate::display_text::one_line;
+use crate::json::lenient::integer;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
