@@ -24,6 +24,8 @@ export interface Settings {
 
 export interface SettingsReport {
   settings: Settings;
+  /** Path → value as text, in the form in which users type it. */
+  texts: Record<string, string>;
   /** Invalid values that were ignored, each with file, path and what was expected. */
   problems: string[];
   /** Path → source of a value that is not the default. */
@@ -123,9 +125,8 @@ export class AddonQueries {
     return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
   }
 
-  /** Sets a value in a settings file (`undefined` removes it), calls the listeners, and returns the new report. */
-  change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
-    const text = value === undefined ? "null" : JSON.stringify(value);
+  /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
+  change(scope: "home" | "project", path: string, text: string): SettingsReport {
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);

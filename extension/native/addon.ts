@@ -89,8 +89,8 @@ export interface Addon {
   settings(request: string): string;
   /** Returns the list of settings as JSON. */
   settingKeys(): string;
-  /** Sets `path` in the `home` or `project` file to a JSON value; `null` removes it. */
-  changeSetting(request: string, scope: string, path: string, value: string): string;
+  /** Sets `path` in the `home` or `project` file to a value as users type it; `default` removes it. */
+  changeSetting(request: string, scope: string, path: string, text: string): string;
   /** Returns the stored list of models, or the built-in one. Only reads files. */
   models(request: string): string;
   /** Asks the service for its models and stores them for `models`. */

@@ -18,7 +18,7 @@ use super::upload_request::{Upload, UploadClient};
 use super::uploader::Uploader;
 use crate::blocking::in_background;
 use crate::client::{CallerContext, Kimi};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, RequestAddresses};
 use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -90,7 +90,7 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
     let name = path.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
     let (mut kimi, content, info) = in_background(move || {
         let environment = Environment::new(environment);
-        let kimi = Kimi::new(Config::from_environment(&environment, None)?, host)?;
+        let kimi = Kimi::new(Config::from_environment(&environment, &RequestAddresses::default())?, host)?;
         let content = path.map_or(Ok(content), |path| read(&path))?;
         if content.len() as u64 > MAX_FILE {
             return Err(too_large(content.len() as u64));

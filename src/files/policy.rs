@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn upload_timeout_a_small_file_has_less_time_than_a_large_one() {
-        let settings = UploadLimits::default();
+        let settings = crate::config::Settings::default().upload_limits();
         assert_eq!(settings.time_for(1 << 20), Some(Duration::from_secs(46)));
         assert_eq!(settings.time_for(100 << 20), settings.timeout);
         assert_eq!(UploadLimits { timeout: None, ..settings }.time_for(1), None);

@@ -71,7 +71,7 @@ enum LeaseOutcome {
 impl Uploader {
     /// Finds the account that the files belong to, and opens its index.
     pub async fn new(client: UploadClient) -> Result<Self> {
-        let limits = client.kimi.config.uploads();
+        let limits = client.kimi.config.settings.upload_limits();
         let process = Arc::clone(&client.kimi.process);
         let (config, credential) = (&client.kimi.config, sent_credential(&client));
         let (root, state) = (config.endpoint.root().to_owned(), config.state_directory.clone());

@@ -179,7 +179,7 @@ fn prices_by_name(name: &str) -> Prices {
 /// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
 pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
-        let overrides = settings.wishes(&model.id);
+        let overrides = settings.overrides(&model.id);
         model.context_window = overrides.context_window.unwrap_or(model.context_window);
         model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
         if let Some(list) = capabilities {

@@ -4,7 +4,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::members::text;
+use super::quota_cache::REQUEST_TIMEOUT;
+use crate::auth::Credential;
+use crate::client::Kimi;
+use crate::error::Result;
 use crate::json::lenient::integer;
+
+/// Longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 << 10;
 
 /// An account as screens show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,6 +29,14 @@ pub struct Profile {
     pub email: Option<String>,
     /// `REGION_CN`, `REGION_OVERSEA`.
     pub region: Option<String>,
+}
+
+/// Asks the service for the account behind a credential.
+pub async fn profile(kimi: &Kimi, credential: &Credential) -> Result<Profile> {
+    let url = format!("{}/me", kimi.config.endpoint.v1());
+    let body = kimi.get(&url, credential, REQUEST_TIMEOUT, MAX_ANSWER).await?;
+    let profile = parse(&serde_json::from_slice(&body).unwrap_or_default());
+    profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, credential))
 }
 
 /// Reads an answer; `None` without a user id.

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
-use url::Url;
 
 use crate::auth::Credential;
 use crate::client::{Kimi, failed};
 use crate::config::ascii;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, http_url};
 use crate::error::{Error, ErrorKind, Result, clip, html_title};
 use crate::http::body::read_whole;
 
@@ -45,10 +44,9 @@ impl Service {
     /// Returns the address of the data sources (docs/protocol.md#environment-variables).
     pub fn datasources(&self) -> Result<String> {
         let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
-        let usable =
-            Url::parse(chosen).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
-        let message = "KIMI_DATASOURCE_API_URL is no http(s) address";
-        if usable { Ok(chosen.clone()) } else { Err(Error::new(ErrorKind::Config, message)) }
+        let refuse =
+            |why| Error::new(ErrorKind::Config, format!("KIMI_DATASOURCE_API_URL is no http(s) address: {why}"));
+        http_url(chosen).map_err(refuse).map(String::from)
     }
 
     /// Posts `body`. After a 401 the request is repeated once with a refreshed token.

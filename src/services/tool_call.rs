@@ -12,7 +12,7 @@ use super::{datasource, fetch, search};
 use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::Kimi;
-use crate::config::{Config, Environment, ascii};
+use crate::config::{Config, Environment, RequestAddresses, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::user_agent::Host;
 
@@ -29,9 +29,9 @@ pub struct ServiceRequest {
     /// The program that we run in.
     #[serde(default)]
     pub host: Host,
-    /// Base URL of Pi's model entry.
-    #[serde(default)]
-    pub base_url: Option<String>,
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    pub addresses: RequestAddresses,
     /// Access token that Pi resolved; without one, the login of this machine is used.
     #[serde(default)]
     pub credential: Option<String>,
@@ -89,7 +89,7 @@ pub async fn run(request: ServiceRequest, cancel: CancellationToken) -> Result<O
 }
 
 async fn call(request: ServiceRequest) -> Result<Outcome> {
-    let ServiceRequest { environment, host, base_url, credential, call_id, limit, task, .. } = request;
+    let ServiceRequest { environment, host, addresses, credential, call_id, limit, task, .. } = request;
     // Arguments are checked before a credential is looked for: they are wrong with any credential.
     match &task {
         Task::Search(search) => search.check()?,
@@ -98,7 +98,7 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     }
     let mut kimi = in_background(move || {
         let environment = Environment::new(environment);
-        Kimi::new(Config::from_environment(&environment, base_url.as_deref())?, host)
+        Kimi::new(Config::from_environment(&environment, &addresses)?, host)
     })
     .await?;
     let credential = login(&mut kimi, credential.as_deref()).await?;
