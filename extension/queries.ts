@@ -13,7 +13,7 @@ export interface Settings {
   identity: "honest" | "kimi-code";
   baseUrl?: string | null;
   oauthHost?: string | null;
-  uploads: { thresholdBytes: number; totalBytes: number };
+  uploads: { thresholdBytes: number; totalBytes: number; inlineLimitBytes: number; timeoutMs: number | null };
   tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
   statusLine: boolean;
   model: object;
