@@ -17,7 +17,7 @@ const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach i
 /// Requests `url` in an environment, through the pool of a turn.
 async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let config = Config::from_environment(&Environment::new(variables), None)?;
+    let config = Config::from_environment(&Environment::new(variables), &Default::default())?;
     let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
     let failed = |error: reqwest::Error| Error::from_reqwest(error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
