@@ -65,10 +65,13 @@ export class Terminal {
   }
 
   type(text: string): void {
-    this.#input = this.#input.then(async () => {
-      if (this.#running) this.#pty.write(text);
-      if (text === KEYS["Escape"]) await sleep(ESCAPE_PAUSE_MS);
-    });
+    this.#input = this.#send(text, this.#input);
+  }
+
+  async #send(text: string, earlier: Promise<void>): Promise<void> {
+    await earlier;
+    if (this.#running) this.#pty.write(text);
+    if (text === KEYS["Escape"]) await sleep(ESCAPE_PAUSE_MS);
   }
 
   /** Presses a key: Enter, Escape, Tab, Backspace, an arrow, or C-c for Ctrl+C. */
