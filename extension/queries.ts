@@ -13,7 +13,7 @@ export interface Settings {
   identity: "honest" | "kimi-code";
   baseUrl?: string | null;
   oauthHost?: string | null;
-  uploads: { thresholdBytes: number; totalBytes: number };
+  uploads: { thresholdBytes: number; totalBytes: number; inlineLimitBytes: number; timeoutMs: number | null };
   tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
   statusLine: boolean;
   model: object;
@@ -76,8 +76,8 @@ export interface Wallet {
 
 export interface Quota {
   usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
-  /** Milliseconds since 1970; 0 if there is no answer yet. */
-  fetchedAt: number;
+  /** Milliseconds since 1970; null if there is no answer yet. */
+  fetchedAt: number | null;
   /** Why the last update failed. */
   problem: string | null;
 }
@@ -86,7 +86,7 @@ export interface Profile {
   userId: string;
   name: string;
   plan: string | null;
-  level: number;
+  level: number | null;
   email: string | null;
   region: string | null;
 }
