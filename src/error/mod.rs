@@ -7,6 +7,8 @@
 mod classify;
 mod meanings;
 mod pi_message;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod words;
 

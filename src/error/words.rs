@@ -46,7 +46,7 @@ impl Words {
     /// comes before Chinese, whose positions have another unit.
     pub fn name_of_span(&self, phrase: &str) -> Option<(bool, usize)> {
         if !phrase.is_ascii() {
-            let waits = |at: usize| self.dense[at + phrase.len()..].starts_with(['后', '内']);
+            let waits = |at: usize| self.dense[at + phrase.len()..].starts_with('后');
             return self.dense.match_indices(phrase).map(|(at, _)| (true, at)).find(|(_, at)| !waits(*at));
         }
         let waits = |at: usize| {
