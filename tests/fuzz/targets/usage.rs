@@ -3,7 +3,7 @@
 use kimi_code::services::{account, usage};
 use serde_json::Value;
 
-/// Whatever arrives, numbers are valid and texts have one line.
+/// Whatever the answer holds, what is shown is finite numbers and texts of one line.
 pub fn usage(data: &[u8]) {
     let Ok(answer) = serde_json::from_slice::<Value>(data) else { return };
     if let Some(profile) = account::parse(&answer) {
