@@ -107,7 +107,7 @@ async fn base_url_with_odd_words_is_a_connection_error_with_retries_like_any_oth
 
 /// Kind, what the retry policy makes of it, and whether Pi would try again.
 async fn outcome(url: &str) -> (ErrorKind, bool, bool) {
-    let error = get(url, &[]).await.unwrap_err();
+    let error = get(url, &[]).await.expect_err("nothing listens there");
     let mut retries = RetryState::default();
     retries.attempts = 1;
     let again = matches!(retries.decide(&error, &RetryPolicy::default()), RetryDecision::Again(_));
