@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::jwt::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
 use crate::http::body::read_whole;
+use crate::http::redact::KnownSecrets;
 
 /// The client id that the service knows; the same in both regions.
 pub const CLIENT_ID: &str = "17e5f671-d194-4dfb-9706-5516cb48c098";
@@ -142,9 +143,9 @@ impl TokenResponse {
     /// What the service says about it, without anything of `secrets`.
     pub fn reason(&self, secrets: &[&str]) -> String {
         let mut text = service_text(&self.text);
-        for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
-            text = text.replace(secret, "[redacted]");
-        }
+        let known = KnownSecrets::default();
+        secrets.iter().for_each(|secret| known.add_credential(secret));
+        text = known.redact(&text);
         let text = clip(text.trim(), 300);
         if text.is_empty() { "no reason given".to_owned() } else { text }
     }
@@ -153,6 +154,9 @@ impl TokenResponse {
 impl TokenEndpoint {
     /// Posts a form and reads the whole answer.
     pub(super) async fn post(&self, path: &str, form: &[(&str, &str)], timeout: Duration) -> Result<TokenResponse> {
+        let secrets = KnownSecrets::shared();
+        let sent = form.iter().filter(|(name, _)| matches!(*name, "refresh_token" | "device_code"));
+        sent.for_each(|(_, secret)| secrets.add_credential(secret));
         let url = format!("{}{path}", self.host);
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let exchange = async {
