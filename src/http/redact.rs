@@ -122,7 +122,9 @@ fn header_secret<'v>(name: &str, value: &'v str) -> Option<&'v str> {
     const HARMLESS: [&str; 6] = ["content-type", "user-agent", "referer", "http-referer", "x-title", "origin"];
     const SCHEMES: [&str; 6] = ["bearer", "basic", "digest", "negotiate", "token", "apikey"];
     let name = name.to_ascii_lowercase();
-    if HARMLESS.contains(&name.as_str()) || ["accept", "anthropic-"].iter().any(|family| name.starts_with(family)) {
+    if HARMLESS.contains(&name.as_str())
+        || ["accept", "anthropic-", "x-msh-"].iter().any(|family| name.starts_with(family))
+    {
         return None;
     }
     let value = value.trim();
@@ -414,6 +416,7 @@ mod tests {
             ("X-Api-Key", "sk-corp-0123456789", Some("sk-corp-0123456789")),
             ("X-Gateway", "TOKEN sk-corp-0123456789", Some("sk-corp-0123456789")),
             ("X-Team", "blue", None),
+            ("X-Msh-Tool-Call-Id", "kimi_datasource:1", None),
             ("HTTP-Referer", "https://example.com/a", None),
             ("anthropic-beta", "context-management-2025-06-27", None),
         ] {
