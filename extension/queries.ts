@@ -76,8 +76,8 @@ export interface Wallet {
 
 export interface Quota {
   usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
-  /** Milliseconds since 1970; 0 if there is no answer yet. */
-  fetchedAt: number;
+  /** Milliseconds since 1970; null if there is no answer yet. */
+  fetchedAt: number | null;
   /** Why the last update failed. */
   problem: string | null;
 }
@@ -86,7 +86,7 @@ export interface Profile {
   userId: string;
   name: string;
   plan: string | null;
-  level: number;
+  level: number | null;
   email: string | null;
   region: string | null;
 }

@@ -170,7 +170,7 @@ impl TokenResponse {
 
     /// Returns the reason that the service gives, with `secrets` redacted.
     pub fn reason(&self, secrets: &[&str]) -> String {
-        let (mut text, _) = service_text(&self.text);
+        let mut text = service_text(&self.text);
         for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
             text = text.replace(secret, "[redacted]");
         }

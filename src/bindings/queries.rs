@@ -18,8 +18,8 @@ use crate::config::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::process_state::ProcessState;
-use crate::services::account;
 use crate::services::quota_cache::quota;
+use crate::services::{account, quota_message};
 
 /// A query and its caller.
 #[derive(Debug, Deserialize)]
@@ -136,7 +136,8 @@ pub async fn refresh_models(request: String) -> String {
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        to_json(&quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?)
+        let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        to_json(&quota_message::report(&kimi.config, snapshot))
     };
     answer(result.await)
 }
