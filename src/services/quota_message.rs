@@ -204,8 +204,8 @@ fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
     Some(format!("The quota is used up, {}", opening(i64::try_from(at.as_millis()).ok()?, now)?))
 }
 
-/// Finds the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
-fn used_up_window<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
+/// Returns the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
+pub fn used_up_window<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
     let full = usage.windows.iter().filter(|window| window.exhausted()).max_by_key(|window| window.resets_at);
     let text = text.to_ascii_lowercase();
     let named = || {
