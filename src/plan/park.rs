@@ -303,7 +303,7 @@ async fn wait_for(
 fn full(windows: &[Window], policy: &ParkPolicy, id: &str) -> Option<Window> {
     let window = windows.iter().find(|window| window.id == id)?;
     let reserved = reached(std::slice::from_ref(window), policy).is_some();
-    (window.exhausted() || reserved).then(|| window.clone())
+    (window.is_used_up() || reserved).then(|| window.clone())
 }
 
 /// What happens at this window: the policy, or what the user answers. One process of the machine asks.

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 use super::quota_cache::{self, Snapshot};
 use super::usage::{Usage, Window};
+use super::window_name::WindowName;
 use crate::auth::Credential;
 use crate::client::Kimi;
 use crate::config::Config;
-use crate::display_text::duration;
+use crate::display_text::{duration, visible};
 use crate::error::{Error, ErrorKind};
 
 /// Limit for asking `/usages` about a quota error: the user waits for an error message, not for an answer.
@@ -97,8 +98,9 @@ pub struct WindowDisplay {
     pub parts: Vec<String>,
 }
 
-/// Adds the words that show a quota now.
-pub fn report(config: &Config, snapshot: Snapshot) -> QuotaReport {
+/// Adds the words that show a quota now. The problem may quote the service, so it is made safe to print.
+pub fn report(config: &Config, mut snapshot: Snapshot) -> QuotaReport {
+    snapshot.problem = snapshot.problem.map(|problem| visible(&problem).into_owned());
     let display = display(&snapshot, &now(config));
     QuotaReport { snapshot, display }
 }
@@ -126,7 +128,8 @@ fn now(config: &Config) -> Zoned {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone)
 }
 
-fn display(snapshot: &Snapshot, now: &Zoned) -> QuotaDisplay {
+/// Returns the words that show a quota at `now`, in its time zone.
+pub fn display(snapshot: &Snapshot, now: &Zoned) -> QuotaDisplay {
     let windows = snapshot.usage.as_ref().map(|usage| usage.windows.as_slice()).unwrap_or_default();
     let as_of = snapshot.fetched_at.and_then(|at| clock(at, now));
     let age = snapshot.fetched_at.map(|at| now.timestamp().as_millisecond().saturating_sub(at));
@@ -155,8 +158,10 @@ fn row(window: &Window, now: &Zoned) -> WindowDisplay {
 /// The windows that fit into one line (the 5-hour and the weekly one, and those that are nearly used up), and the next reset.
 fn status(windows: &[Window], now: &Zoned) -> Vec<StatusPart> {
     let known: Vec<&Window> = windows.iter().filter(|window| window.used_ratio.is_some()).collect();
-    let essential =
-        |window: &&&Window| matches!(window.id.as_str(), "5h" | "7d") || Level::of(window.used_ratio) != Level::Ok;
+    let essential = |window: &&&Window| {
+        matches!(window.id.as_str(), WindowName::FIVE_HOURS | WindowName::WEEK)
+            || Level::of(window.used_ratio) != Level::Ok
+    };
     let mut chosen: Vec<&Window> = known.iter().filter(essential).copied().collect();
     if chosen.is_empty() {
         chosen = known.into_iter().take(2).collect();
@@ -206,7 +211,7 @@ fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
 
 /// Returns the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
 pub fn used_up_window<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
-    let full = usage.windows.iter().filter(|window| window.exhausted()).max_by_key(|window| window.resets_at);
+    let full = usage.windows.iter().filter(|window| window.is_used_up()).max_by_key(|window| window.resets_at);
     let text = text.to_ascii_lowercase();
     let named = || {
         let id = if text.contains("week") {
