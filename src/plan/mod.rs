@@ -13,6 +13,6 @@ pub mod park;
 mod slots;
 mod watch;
 
-pub use governor::{Admission, Governor, Load, Permit};
-pub use limits::{Concurrency, Refusal};
+pub use governor::{Governor, Load, Permit};
+pub use limits::Refusal;
 pub use slots::Priority;

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::blocking::in_background;
+use crate::config::{OnExhausted, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::quota_cache::Snapshot;
 use crate::services::quota_message::used_up_window;
@@ -42,31 +43,6 @@ const MAX_PAST_RESETS: u32 = 2;
 /// The same for a window whose reset passed while the request was parked: our clock may be ahead, so it is given two hours.
 const MAX_LATE_LOOKS: u32 = 24;
 
-/// What happens to a request when a window is used up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnExhausted {
-    /// It fails.
-    #[default]
-    Stop,
-    /// The user is asked, once for the window.
-    Ask,
-    /// It waits until the window opens.
-    Wait,
-}
-
-impl OnExhausted {
-    /// Reads a name; `None` if there is no such choice.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "stop" => Some(Self::Stop),
-            "ask" => Some(Self::Ask),
-            "wait" => Some(Self::Wait),
-            _ => None,
-        }
-    }
-}
-
 /// How a request behaves at the end of a window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParkPolicy {
@@ -76,6 +52,19 @@ pub struct ParkPolicy {
     pub max_wait: Duration,
     /// Window id → percent of it that stay unused.
     pub reserve: Vec<(String, f64)>,
+}
+
+impl ParkPolicy {
+    /// The policy of a request: its own choice, else the setting, else asking where a user can answer.
+    pub fn new(settings: &Settings, own: Option<OnExhausted>, can_ask: bool) -> Self {
+        let default = if can_ask { OnExhausted::Ask } else { OnExhausted::Stop };
+        let chosen = own.or(settings.quota.on_exhausted).unwrap_or(default);
+        Self {
+            on_exhausted: if chosen == OnExhausted::Ask && !can_ask { OnExhausted::Stop } else { chosen },
+            max_wait: Duration::from_millis(settings.quota.max_wait_ms),
+            reserve: settings.quota.reserve.iter().map(|(id, percent)| (id.clone(), *percent)).collect(),
+        }
+    }
 }
 
 /// What the caller hears.

@@ -121,6 +121,11 @@ pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> 
     error
 }
 
+/// Formats when a window opens, "opens 14:32 (in 1 h 12 min)"; `None` for a moment that has passed.
+pub fn opening_at(config: &Config, at: i64) -> Option<String> {
+    opening(at, &now(config))
+}
+
 /// Returns the time in the user's zone: the one that the environment names, else the system's.
 fn now(config: &Config) -> Zoned {
     let named = config.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
