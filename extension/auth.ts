@@ -1,8 +1,7 @@
 /**
- * How Pi stays signed in (docs/pi-contract.md#native-provider): keys, the login, and a login that another program left here.
+ * Authenticates Pi (docs/pi-contract.md#native-provider): API keys, the login, and the login of another program on this machine.
  *
- * Pi keeps the credential and asks for a new one in good time; what that takes – locks, files, one refresh per machine – is the
- * addon's business.
+ * Pi stores the credential and asks for a refresh before it expires. The addon does the refresh, with its files and locks.
  */
 import type { Provider } from "@earendil-works/pi-ai";
 import type { OAuthCredential } from "./credential.ts";
@@ -15,17 +14,18 @@ type ApiKeyAuth = NonNullable<Auth["apiKey"]>;
 type OAuthAuth = NonNullable<Auth["oauth"]>;
 
 const KEY_VARIABLE = "KIMI_API_KEY";
+/** Shown by Pi as the source of the credential. */
 const SHARED_SOURCE = "Kimi Code login of this machine";
 
-/** For whom we sign in. */
+/** What authentication works with. */
 export interface AuthOptions extends Caller {
-  /** A key that outranks everything else. */
+  /** A key that outranks every other credential. */
   key?: string | undefined;
-  /** Called after a login and after each refresh: what the account may use can have changed. */
-  renewed?: (credential: OAuthCredential) => void;
+  /** Called after a login and each refresh, because the account's models may have changed. */
+  onCredential?: (credential: OAuthCredential) => void;
 }
 
-/** The provider's `auth` member. */
+/** Builds the provider's `auth` member. */
 export function kimiAuth(addon: Addon, options: AuthOptions): Auth {
   return { apiKey: keyAuth(addon, options), oauth: loginAuth(addon, options) };
 }
@@ -45,7 +45,7 @@ function keyAuth(addon: Addon, options: AuthOptions): ApiKeyAuth {
     },
     async check(input) {
       if ((await key(input)) !== undefined) return { type: "api_key", source: KEY_VARIABLE };
-      return addon.hasAmbientLogin(requestText(options)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
+      return addon.hasCliLogin(requestText(options)) ? { type: "oauth", source: SHARED_SOURCE } : undefined;
     },
     async resolve(input) {
       const apiKey = await key(input);
@@ -55,7 +55,7 @@ function keyAuth(addon: Addon, options: AuthOptions): ApiKeyAuth {
           source: options.key ? "KimiCode()" : input.credential?.key ? "stored key" : KEY_VARIABLE,
         };
       const { access, baseUrl } = parseAnswer<{ access?: string; baseUrl?: string }>(
-        await addon.ambientLogin(requestText(options)),
+        await addon.cliLogin(requestText(options)),
       );
       if (access === undefined || baseUrl === undefined) return undefined;
       return { auth: { apiKey: access, baseUrl }, source: SHARED_SOURCE };
@@ -71,10 +71,10 @@ function loginAuth(addon: Addon, options: AuthOptions): OAuthAuth {
     async login(interaction) {
       const { login } = await lazyImport(() => import("./login.ts"));
       const credential = await login(addon, options, interaction);
-      options.renewed?.(credential);
+      options.onCredential?.(credential);
       return credential;
     },
-    // Pi holds its lock and writes what comes back. Its signal is not passed on: a refresh token that has left is spent, and
+    // Pi holds its lock and stores the result. Its signal is not passed on: a refresh token is used up once it was sent, and
     // only the answer replaces it.
     async refresh(credential) {
       const answer = await addon.renewLogin(
@@ -82,11 +82,11 @@ function loginAuth(addon: Addon, options: AuthOptions): OAuthAuth {
         JSON.stringify(credential),
       );
       const renewed = parseAnswer<{ credential: OAuthCredential }>(answer).credential;
-      options.renewed?.(renewed);
+      options.onCredential?.(renewed);
       return renewed;
     },
     async toAuth(credential) {
-      addon.rememberLogin(credential.access);
+      addon.registerLogin(credential.access);
       return {
         apiKey: credential.access,
         baseUrl: addon.baseOf(requestText(options, { baseUrl: credential["baseUrl"] })),

@@ -1,5 +1,5 @@
 /**
- * The credential that Pi has for Kimi Code.
+ * Reads the credential that Pi has for Kimi Code.
  */
 import type { Credential as PiCredential } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
@@ -8,7 +8,7 @@ import type { Credential } from "./queries.ts";
 
 export type OAuthCredential = Extract<PiCredential, { type: "oauth" }>;
 
-/** What Pi has for our provider; empty lets the addon look for itself. */
+/** Returns Pi's credential for our provider; without one, the addon looks for a credential itself. */
 export async function credentialOf(ctx: ExtensionContext): Promise<Credential> {
   const registry = ctx.modelRegistry as Partial<ExtensionContext["modelRegistry"]> & object;
   const auth = await registry.getProviderAuth?.(PROVIDER_ID);

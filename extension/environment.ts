@@ -1,20 +1,21 @@
 /**
- * What the addon has to know about the world around it: environment variables as JavaScript sees them now (a change of
- * `process.env` counts from the next request on), and who is asking.
+ * Describes the surrounding process to the addon: its environment variables, the calling program, the time zone.
+ *
+ * Variables are read for every request, so that a change of `process.env` counts from the next request on.
  */
 import { readlinkSync } from "node:fs";
 import { homedir, hostname, release, type } from "node:os";
 
-/** The variables that concern the addon; everything else stays here. */
+/** The only variables that are passed to the addon. */
 const RELEVANT =
   /^(HOME|TZ|KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
 
 export type Environment = Record<string, string>;
 
-/** Variables as somebody hands them over. */
+/** Variables as callers pass them. */
 export type Variables = Record<string, string | undefined>;
 
-/** A snapshot of the relevant variables; `overrides` (Pi's `options.env`, a client's own) outrank all others. */
+/** Takes a snapshot of the relevant variables; `overrides` outrank `process.env`. */
 export function environment(overrides: Variables = {}): Environment {
   const snapshot: Environment = { HOME: tolerant(homedir) };
   for (const source of [process.env, overrides]) {
@@ -25,32 +26,32 @@ export function environment(overrides: Variables = {}): Environment {
   return snapshot;
 }
 
-/** What one extension knows beyond the process: two of them may live in one, each with sessions of its own. */
+/** The variables of one extension. A process may hold several, each with its own sessions. */
 export class ExtensionEnvironment {
-  readonly #decided: Environment;
+  readonly #fixed: Environment;
   #project: Environment = {};
 
-  /** `decided`: variables that the program around the extension gave it. */
-  constructor(decided: Environment = {}) {
-    this.#decided = decided;
+  /** `fixed`: variables from the program that embeds the extension. */
+  constructor(fixed: Environment = {}) {
+    this.#fixed = fixed;
   }
 
-  /** The project that the session works in; its settings file counts only if Pi trusts it. */
+  /** Sets the project of the session. Its settings file counts only if it is trusted. */
   enterProject(directory: string, trusted: boolean): void {
     this.#project = { KIMI_CODE_PROJECT: directory, KIMI_CODE_PROJECT_TRUSTED: trusted ? "1" : "0" };
   }
 
-  /** Overrides for `environment`. `given` outranks what was decided; the project is not for others to choose. */
+  /** Returns the overrides for `environment`; `given` outranks the fixed ones, but never the project. */
   variables(given: Variables = {}): Variables {
-    return { ...this.#decided, ...given, ...this.#project };
+    return { ...this.#fixed, ...given, ...this.#project };
   }
 }
 
 let zone: string | undefined;
 
 /**
- * Name of the person's time zone, `Europe/Berlin`. Only `Intl` knows it everywhere, but loading that takes tens of milliseconds,
- * and most systems say it in a variable or a link.
+ * Returns the name of the user's time zone, for example `Europe/Berlin`. Loading `Intl` takes tens of milliseconds, so the
+ * variable and the link that most systems have are tried first.
  */
 export function timeZone(): string {
   const named = process.env["TZ"];
@@ -73,7 +74,7 @@ export interface Host {
   release: string;
 }
 
-/** The program we run in. */
+/** Describes the program that this process runs. */
 export function host(piVersion: string | undefined): Host {
   const bun = process.versions["bun"];
   return {
@@ -87,7 +88,7 @@ export function host(piVersion: string | undefined): Host {
   };
 }
 
-/** Systems without a user database or a host name make these throw. */
+/** Returns an empty text where `read` throws, as it does on systems without a user database or host name. */
 function tolerant(read: () => string): string {
   try {
     return read();

@@ -1,23 +1,23 @@
 /**
- * Parts of the extension that are loaded when they are needed, one at a time.
+ * Loads parts of the extension when they are needed, one at a time.
  *
- * Pi loads TypeScript with jiti, which hands a module that is still being evaluated to whoever asks for it second: two imports
- * side by side that share a file would find it half made.
+ * Pi loads TypeScript with jiti, which returns modules that are still being evaluated: of two concurrent imports that share a
+ * file, the second would see it unfinished.
  */
 
 let last: Promise<unknown> = Promise.resolve();
 
-/** Runs the import `load` once all earlier ones are done. */
+/** Runs the import `load` after all earlier ones. */
 export function lazyImport<T>(load: () => Promise<T>): Promise<T> {
   const loaded = last.then(load);
   last = loaded.catch(() => undefined);
   return loaded;
 }
 
-/** Delay of work that nobody waits for: Pi draws first. */
+/** Delay of background work, so that Pi draws its first frame before it. */
 const AFTER_FIRST_FRAME_MS = 50;
 
-/** Runs `task` soon. Its failure is nobody's business, and it never keeps the process. */
+/** Runs `task` soon, in the background. Errors are ignored, and a pending task does not keep the process alive. */
 export function defer(task: () => Promise<unknown>): void {
   setTimeout(() => void task().catch(() => undefined), AFTER_FIRST_FRAME_MS).unref();
 }

@@ -1,5 +1,5 @@
 /**
- * Signing in with Kimi Code inside Pi: a login that is already on the machine, or the device flow. Loaded when somebody signs in.
+ * Signs in with Kimi Code inside Pi: adopts a login that is already on this machine, or runs the device flow. Loaded on demand.
  */
 import type { Provider } from "@earendil-works/pi-ai";
 import type { OAuthCredential } from "./credential.ts";
@@ -14,14 +14,14 @@ const REGIONS = [
   { id: "global", label: "kimi.ai (global)" },
 ] as const;
 
-/** Signs in; the result is for Pi to keep. */
+/** Signs in and returns the credential, which Pi stores. */
 export async function login(addon: Addon, caller: Caller, interaction: Interaction): Promise<OAuthCredential> {
   const options = parseAnswer<{ ask: boolean; region?: string | null }>(addon.loginOptions(requestText(caller)));
   const region = options.ask
     ? await interaction.prompt({ type: "select", message: "Which Kimi account is yours?", options: REGIONS })
     : (options.region ?? undefined);
   const request = requestText(caller, region === undefined ? {} : { region });
-  // A login that cannot be reused is no obstacle: a new one is what was asked for.
+  // Errors are ignored: a login that cannot be reused is replaced by a new one.
   const reused = JSON.parse(await addon.reuseLogin(request)) as { credential?: OAuthCredential };
   interaction.signal.throwIfAborted();
   if (reused.credential !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * The list of models that Pi sees: at once and offline from the last catalog, replaced when the service has answered
- * (docs/pi-contract.md#native-provider).
+ * Keeps the list of models that Pi sees: the stored list at first, the list of the service once it has answered
+ * (docs/pi-contract.md#model-refresh).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
 import { defer } from "./lazy.ts";
@@ -11,7 +11,7 @@ export const API_ID = "kimi-code-native";
 
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
 
-/** Largest image that Pi sends unresized, as its own table has it (docs/pi-contract.md#model-table). */
+/** Limits above which Pi resizes an image; those of its own table (docs/pi-contract.md#model-table). */
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 export class ModelList {
@@ -20,7 +20,7 @@ export class ModelList {
   #credential: Credential = {};
   #running: Promise<void> | undefined;
   baseUrl = "";
-  /** When the service said so, in milliseconds since 1970; 0 for the fallback table. */
+  /** Time of the service's answer in milliseconds since 1970; 0 for the built-in list. */
   fetchedAt = 0;
 
   constructor(queries: AddonQueries) {
@@ -28,14 +28,14 @@ export class ModelList {
     this.reload();
   }
 
-  /** Lets Pi take a new list over; the running session brings it. Without one nobody looks at the list. */
+  /** Makes Pi read the list again. Set while a session with a screen runs. */
   announce: (() => Promise<unknown>) | undefined;
 
   get models(): Model<string>[] {
     return this.#models;
   }
 
-  /** Reads the last catalog again. Where that fails, what we have stays. */
+  /** Reads the stored list again. Throws if the settings are unusable; the list then stays as it is. */
   reload(): void {
     const { models, baseUrl, fetchedAt } = this.#queries.models<Entry>(this.#credential);
     this.baseUrl = baseUrl;
@@ -49,35 +49,35 @@ export class ModelList {
     }));
   }
 
-  /** Asks the service; a second caller waits for the first one's answer. */
+  /** Asks the service. Concurrent calls share one request. */
   refresh(credential: Credential): Promise<void> {
     this.#credential = credential;
     this.#running ??= this.#queries.refreshModels(credential).finally(() => (this.#running = undefined));
     return this.#running;
   }
 
-  /** Asks the service and shows Pi the answer. Without a network the last list stays; never fails. */
+  /** Asks the service and tells Pi about the answer. On an error the last list stays. */
   async update(credential: Credential): Promise<void> {
     try {
       await this.refresh(credential);
       this.reload();
       await this.announce?.();
     } catch {
-      // As said: the last one stays.
+      // The last list stays.
     }
   }
 
-  /** There is a new login, or a new token of the same: what the account may use can have changed. */
-  renewed(credential: PiCredential): void {
+  /** Updates the list after a login or a token refresh, because the account's models may have changed. */
+  credentialChanged(credential: PiCredential): void {
     const known = credentialFromPi(credential);
     if (this.announce !== undefined && known !== undefined) defer(() => this.update(known));
   }
 
-  /** The members of Pi's native provider that concern models. */
+  /** Returns the members of Pi's provider that concern models. */
   provider(): Pick<Provider, "getModels" | "refreshModels" | "filterModels"> {
     return {
       getModels: () => this.#models,
-      // The catalog is what this account may use; there is nothing left to filter.
+      // The list already has only what this account may use.
       filterModels: (models) => models,
       refreshModels: (context) => this.#refreshForPi(context),
     };
@@ -90,7 +90,7 @@ export class ModelList {
       try {
         await this.refresh(this.#credential);
       } catch (error) {
-        // The last list stays. Only whoever asked for a fresh one has to know that this is not one.
+        // The last list stays. Only an explicit refresh reports the error.
         if (context.force === true) throw error;
       }
     }

@@ -1,5 +1,5 @@
 /**
- * What the program around us may decide.
+ * Declares the settings that a program passes to the client or the extension.
  */
 
 /** Any part of a settings file (docs/settings.md); outranks files and environment. */
@@ -9,7 +9,7 @@ export interface SettingsOverrides {
   [setting: string]: unknown;
 }
 
-/** For an extension of one's own: settings, and what no settings file may hold. */
+/** Options of `KimiCode(…)`: settings, and what a settings file cannot hold. */
 export interface Overrides extends SettingsOverrides {
   /** Kimi Code key; outranks what Pi has stored. */
   apiKey?: string;
@@ -17,7 +17,7 @@ export interface Overrides extends SettingsOverrides {
   env?: Record<string, string>;
 }
 
-/** Settings as the variable that carries them; nothing where there are none. */
+/** Writes settings into the variable that carries them; no settings, no variable. */
 export function settingsVariable(settings: SettingsOverrides): Record<string, string> {
   const text = JSON.stringify(settings);
   return text === "{}" ? {} : { KIMI_CODE_SETTINGS: text };

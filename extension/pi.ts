@@ -1,11 +1,10 @@
 /**
- * Pi's entry, which registers Kimi Code as a provider with its commands and tools.
+ * Registers Kimi Code in Pi: the provider, its commands and tools. This is the file that Pi loads.
  *
- * Nothing here may throw, because an exception while an extension loads ends Pi; and nothing may print where it has a
- * screen, because that corrupts it. Whatever is missing becomes one warning, and Pi's built-in provider stays in place.
+ * Nothing here may throw, because an exception during loading ends Pi, and nothing may print, because that corrupts Pi's screen.
+ * If something is missing, the user gets one warning, and Pi's built-in provider stays in place.
  *
- * Every start of Pi waits for what is imported statically from here on. What screens, texts, turns and tools need is loaded
- * when they are used.
+ * Static imports delay every start of Pi, so what screens, turns and tools need is imported when they are used.
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -22,13 +21,13 @@ import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
 
-/** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, described by what we need of it: programs without Pi read this too. */
+/** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, typed by what we use, so that these types work without Pi's. */
 export type PiExtension = (pi: {
   registerProvider(...args: never[]): unknown;
   on(...args: never[]): unknown;
 }) => Promise<void>;
 
-/** Registers the provider, or says why that is impossible. */
+/** Registers everything. Returns the reason if that is impossible. */
 async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string | undefined> {
   const loaded = loadAddon();
   if (loaded.addon === undefined) return `${loaded.problem}\nPi's built-in Kimi provider stays in place.`;
@@ -38,7 +37,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   const { addon } = loaded;
   const { apiKey, env = {}, ...settings } = overrides;
   const extensionEnvironment = new ExtensionEnvironment({ ...env, ...settingsVariable(settings) });
-  // Not imported statically: plain Node programs load this file without Pi being installed.
+  // Imported dynamically because Node programs load this file without Pi.
   const [piAi, agent, tui] = await Promise.all([
     import("@earendil-works/pi-ai"),
     import("@earendil-works/pi-coding-agent"),
@@ -66,14 +65,14 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSession(pi, { queries, models, provider: built.provider, extensionEnvironment });
   registerSettings(pi, queries, models, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries);
-  // After the session's own handler, which says what project it is in.
+  // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
   registerTools(pi, queries, services, PROVIDER_ID);
   return undefined;
 }
 
-/** Makes the extension for `main(args, { extensionFactories: [KimiCode({ … })] })` and for Pi's SDK. */
+/** Creates an extension for programs that embed Pi: `main(args, { extensionFactories: [KimiCode({ … })] })`. */
 export function KimiCode(overrides: Overrides = {}): PiExtension {
   return async (host) => {
     const pi = host as unknown as ExtensionAPI;

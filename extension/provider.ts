@@ -1,5 +1,5 @@
 /**
- * The provider that Pi sees: id `kimi-coding` in Pi's native form, with a private api id, because reusing a built-in one would
+ * Builds the provider object that Pi sees: id `kimi-coding`, with an api id of its own, because reusing a built-in one would
  * take over every provider that uses it (docs/pi-contract.md#choosing-the-implementation).
  */
 import type {
@@ -19,13 +19,13 @@ import { TurnRunner } from "./turn/runner.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 
-/** What we need of pi-ai at run time. Reached dynamically: which names exist depends on the version of Pi. */
+/** What we use of pi-ai at run time. Imported dynamically, because its names differ between versions of Pi. */
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
   createProvider?(input: CreateProviderOptions): Provider;
 }
 
-/** What the provider is made of. */
+/** What the provider works with. */
 export interface ProviderParts {
   addon: Addon;
   piAi: PiAi;
@@ -33,11 +33,11 @@ export interface ProviderParts {
   extensionEnvironment: ExtensionEnvironment;
   models: ModelList;
   turnRunner: TurnRunner;
-  /** Outranks every other credential. */
+  /** A key that outranks every other credential. */
   key?: string | undefined;
 }
 
-/** Builds the provider object, or says why this Pi cannot take it. */
+/** Builds the provider object, or returns why this Pi cannot use it. */
 export function kimiProvider(parts: ProviderParts): { provider: Provider } | { problem: string } {
   const { addon, piAi, host, extensionEnvironment, models, turnRunner, key } = parts;
   if (typeof piAi.createProvider !== "function") {
@@ -52,12 +52,12 @@ export function kimiProvider(parts: ProviderParts): { provider: Provider } | { p
     turnRunner.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
     return events;
   };
-  const renewed = (credential: OAuthCredential): void => void models.renewed(credential);
+  const onCredential = (credential: OAuthCredential): void => models.credentialChanged(credential);
   const built = piAi.createProvider({
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
     baseUrl: models.baseUrl,
-    auth: kimiAuth(addon, { host, key, extensionEnvironment, renewed }),
+    auth: kimiAuth(addon, { host, key, extensionEnvironment, onCredential }),
     models: [],
     api: { stream, streamSimple: stream },
   });

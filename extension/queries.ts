@@ -1,7 +1,7 @@
 /**
- * What the addon knows beside answers, typed: settings, models, quota, account.
+ * Queries the addon: settings, models, quota, account.
  *
- * Usable without Pi; inside Pi the credential is the one that Pi resolved, so that a login Pi refreshes is refreshed by Pi.
+ * Inside Pi the caller passes the credential that Pi resolved, so that Pi refreshes its own login.
  */
 import { ExtensionEnvironment, type Host } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
@@ -24,16 +24,16 @@ export interface Settings {
 
 export interface SettingsReport {
   settings: Settings;
-  /** What was left out, each with file, path and expectation. */
+  /** Invalid values that were ignored, each with file, path and what was expected. */
   problems: string[];
-  /** Path → where a value that is not the default comes from. */
+  /** Path → source of a value that is not the default. */
   origins: Record<string, string>;
   homeFile: string | null;
   project: { file: string; trusted: boolean } | null;
   apiRoot: string | null;
 }
 
-/** A setting as the screen needs it. */
+/** Describes a setting for the screen. */
 export interface SettingKey {
   path: string;
   form: "switch" | "choice" | "size" | "number" | "text";
@@ -49,7 +49,7 @@ export interface QuotaWindow {
   label: string;
   /** `5h`, `wk`. */
   short: string;
-  /** 1 is all of it; null where there is no limit. */
+  /** 0 to 1, null if there is no limit. */
   usedRatio: number | null;
   used: string | null;
   limit: string | null;
@@ -60,7 +60,7 @@ export interface QuotaWindow {
 
 export interface Money {
   currency: string;
-  /** Whole cents as text: may be beyond 2^53. */
+  /** Whole cents, as text because they may exceed 2^53. */
   cents: string;
   text: string;
 }
@@ -74,9 +74,9 @@ export interface Wallet {
 
 export interface Quota {
   usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
-  /** Milliseconds since 1970; 0 if there never was an answer. */
+  /** Milliseconds since 1970; 0 if there is no answer yet. */
   fetchedAt: number;
-  /** Why there is nothing newer. */
+  /** Why the last update failed. */
   problem: string | null;
 }
 
@@ -91,17 +91,18 @@ export interface Profile {
 
 export interface Listing<M> {
   models: M[];
-  /** Milliseconds since 1970; 0 for the fallback table. */
+  /** Milliseconds since 1970; 0 for the built-in list. */
   fetchedAt: number;
   baseUrl: string;
 }
 
-/** What Pi resolved for a request; without it the addon looks for a credential itself. */
+/** The credential that Pi resolved. Without one, the addon looks for a credential itself. */
 export interface Credential {
   apiKey?: string;
   baseUrl?: string;
 }
 
+/** The queries of one extension or client. A failed query throws a `KimiError`. */
 export class AddonQueries {
   readonly #addon: Addon;
   readonly #host: Host;
@@ -122,7 +123,7 @@ export class AddonQueries {
     return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
   }
 
-  /** Sets a key in a settings file (`undefined` takes it out), tells whoever follows, and returns what applies then. */
+  /** Sets a value in a settings file (`undefined` removes it), calls the listeners, and returns the new report. */
   change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
     const text = value === undefined ? "null" : JSON.stringify(value);
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
@@ -131,23 +132,23 @@ export class AddonQueries {
     return report;
   }
 
-  /** Calls back after each `change`, with what applies from then on. Returns how to end that. */
+  /** Calls `listener` after each `change` with the new settings. Returns a function that stops it. */
   onChange(listener: (settings: Settings) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** The models as known without a network. */
+  /** Returns the stored list of models, or the built-in one. Does not use the network. */
   models<M>(credential: Credential = {}): Listing<M> {
     return parseAnswer(this.#addon.models(this.#request(credential)));
   }
 
-  /** Asks the service for its models; `models` returns them from then on. */
+  /** Asks the service for its models and stores them for `models`. */
   async refreshModels(credential: Credential = {}): Promise<void> {
     parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
   }
 
-  /** The quota, at most this old. 0 asks in any case; anything else shares the answer with other processes. */
+  /** Returns the quota, at most `maxAgeMs` old; the cache is shared with other processes. 0 always asks the service. */
   async quota(credential: Credential = {}, maxAgeMs = 0): Promise<Quota> {
     return parseAnswer(await this.#addon.usage(this.#request(credential), maxAgeMs));
   }

@@ -1,7 +1,7 @@
 /**
- * The quota where people see it: the footer, `/kimi-usage`, and the rows of `/kimi-settings`. Loaded when one of them is shown.
+ * Formats the quota for the footer, `/kimi-usage` and `/kimi-settings`. Loaded on first use.
  *
- * Dates are put together by hand: the first use of `Intl` costs tens of milliseconds on the thread that draws.
+ * Dates are formatted without `Intl`, whose first use blocks the screen for tens of milliseconds.
  */
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
@@ -9,20 +9,22 @@ import { credentialOf } from "./credential.ts";
 import { PROVIDER_ID } from "./models.ts";
 import type { AddonQueries, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
 
-/** Shortest time between two questions, over all processes of this person. */
+/** Age at which the footer asks for a new quota, shared by all processes of the user. */
 const REFRESH_MS = 90_000;
 
-/** A quota older than this is shown dimmed. */
+/** Age from which a quota is shown dimmed, with its time. */
 const STALE_MS = 10 * 60_000;
 
+/** Used ratios from which a window is shown as a warning and as an error. */
 const WARN_AT = 0.8;
 const ALARM_AT = 0.95;
+
 const STATUS_KEY = "kimi-usage";
 
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** `62%`; something that is used never reads as nothing, and something that is left never as all. */
+/** Formats a ratio as `62%`. Only exact values give 0% and 100%. */
 function percent(ratio: number): string {
   const exact = ratio * 100;
   if (exact > 0 && exact < 1) return "1%";
@@ -30,7 +32,7 @@ function percent(ratio: number): string {
   return `${Math.min(Math.round(exact), 999)}%`;
 }
 
-/** `14:32`, `Fri 14:32`, `Dec 12, 14:32`, in the person's own time. */
+/** Formats a time as `14:32`, `Fri 14:32` or `Dec 12, 14:32`, in local time. */
 export function clock(at: number, now = Date.now()): string {
   const then = new Date(at);
   const time = [then.getHours(), then.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
@@ -39,7 +41,7 @@ export function clock(at: number, now = Date.now()): string {
   return `${MONTHS[then.getMonth()]} ${then.getDate()}, ${time}`;
 }
 
-/** `12 min`, `1 h 12 min`, `4 d 23 h`. */
+/** Formats a duration as `12 min`, `1 h 12 min` or `4 d 23 h`. */
 export function remaining(ms: number): string {
   const minutes = Math.max(0, Math.ceil(ms / 60_000));
   const [days, hours, rest] = [Math.floor(minutes / 1440), Math.floor(minutes / 60) % 24, minutes % 60];
@@ -48,22 +50,22 @@ export function remaining(ms: number): string {
   return `${rest} min`;
 }
 
-/** The windows that belong into one line: the short and the weekly one, and whatever is nearly used up. */
-function essential(windows: QuotaWindow[]): QuotaWindow[] {
+/** Selects the windows for the footer: the 5-hour and the weekly one, and each that is nearly used up. */
+function footerWindows(windows: QuotaWindow[]): QuotaWindow[] {
   const known = windows.filter(({ usedRatio }) => usedRatio !== null);
   const chosen = known.filter(({ id, usedRatio }) => id === "5h" || id === "7d" || (usedRatio ?? 0) >= WARN_AT);
   return chosen.length > 0 ? chosen : known.slice(0, 2);
 }
 
-/** The fullest window of those that are worth a warning: its reset is the one that matters. */
+/** Returns the fullest window above the warning threshold, whose reset the footer shows. */
 function nearlyUsedUp(windows: QuotaWindow[]): QuotaWindow | undefined {
   const warned = windows.filter(({ usedRatio, resetsAt }) => (usedRatio ?? 0) >= WARN_AT && resetsAt !== null);
   return warned.sort((a, b) => (b.usedRatio ?? 0) - (a.usedRatio ?? 0))[0];
 }
 
-/** `Kimi 5h 62% · wk 18% · resets 14:32`; undefined if there is nothing to say. */
+/** Formats the footer, `Kimi 5h 62% · wk 18% · resets 14:32`; undefined if no window is known. */
 export function statusText(quota: Quota, theme?: Theme, now = Date.now()): string | undefined {
-  const windows = essential(quota.usage?.windows ?? []);
+  const windows = footerWindows(quota.usage?.windows ?? []);
   if (windows.length === 0) return undefined;
   const stale = quota.problem !== null || now - quota.fetchedAt > STALE_MS;
   const paint = (text: string, ratio = 0): string => {
@@ -80,14 +82,14 @@ export function statusText(quota: Quota, theme?: Theme, now = Date.now()): strin
 
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/** A bar of exactly `columns` columns. */
+/** Draws a bar of exactly `columns` columns. */
 export function bar(ratio: number, columns: number, paint = (text: string, _rest: boolean): string => text): string {
   const eighths = Math.round(Math.min(Math.max(ratio, 0), 1) * columns * 8);
   const filled = "█".repeat(Math.floor(eighths / 8)) + (EIGHTHS[eighths % 8] ?? "");
   return paint(filled, false) + paint("░".repeat(columns - filled.length), true);
 }
 
-/** The quota as rows for a screen of this width. */
+/** Formats the quota as rows of at most `width` columns. */
 export function quotaRows(quota: Quota, width: number, theme?: Theme, now = Date.now()): string[] {
   const windows = quota.usage?.windows ?? [];
   if (windows.length === 0) return ["No usage data."];
@@ -97,7 +99,7 @@ export function quotaRows(quota: Quota, width: number, theme?: Theme, now = Date
   for (const { label, usedRatio, used, limit, resetsAt, parts } of windows) {
     const name = label.slice(0, labels).padEnd(labels);
     const counted = used === null ? "" : limit === null ? `${used} used` : "";
-    const measure = usedRatio === null ? counted.padEnd(columns) : painted(usedRatio, columns, theme);
+    const measure = usedRatio === null ? counted.padEnd(columns) : coloredBar(usedRatio, columns, theme);
     const share = usedRatio === null ? "" : `${percent(usedRatio).padStart(4)} used`;
     const reset = resetsAt !== null && resetsAt > now ? `resets ${clock(resetsAt, now)}` : "";
     const wait = resetsAt !== null && resetsAt > now ? ` (in ${remaining(resetsAt - now)})` : "";
@@ -113,27 +115,28 @@ export function quotaRows(quota: Quota, width: number, theme?: Theme, now = Date
   return rows;
 }
 
-function painted(ratio: number, columns: number, theme: Theme | undefined): string {
+function coloredBar(ratio: number, columns: number, theme: Theme | undefined): string {
   if (theme === undefined) return bar(ratio, columns);
-  const colour = ratio >= ALARM_AT ? "error" : ratio >= WARN_AT ? "warning" : "accent";
-  return bar(ratio, columns, (text, rest) => theme.fg(rest ? "dim" : colour, text));
+  const color = ratio >= ALARM_AT ? "error" : ratio >= WARN_AT ? "warning" : "accent";
+  return bar(ratio, columns, (text, rest) => theme.fg(rest ? "dim" : color, text));
 }
 
+/** Formats the balance of extra usage. */
 export function walletRows(wallet: Wallet): string[] {
   const limit = wallet.monthlyLimit === null ? "unlimited" : wallet.monthlyLimit.text;
   const spent = wallet.usedThisMonth === null ? "" : ` · ${wallet.usedThisMonth.text} of ${limit} this month`;
   return [`Extra usage  ${wallet.balance.text} left${spent}`];
 }
 
-/** `Simulated User · Allegretto (Lv 20) · sim@example.invalid` */
+/** Formats the account: `Simulated User · Allegretto (Lv 20) · sim@example.invalid`. */
 export function accountText({ name, plan, level, email }: Profile): string {
   const rank = plan === null ? undefined : level > 0 ? `${plan} (Lv ${level})` : plan;
   return [name, rank, email].filter((part) => part).join(" · ");
 }
 
 /**
- * Prints where there is no screen; a screen shows it as a message. Written to the descriptor itself: Pi sends what its extensions
- * write to `process.stdout` elsewhere, because that may be a protocol, and here it is the answer that was asked for.
+ * Shows the output of a command, on stdout if there is no screen. Pi redirects what extensions write to `process.stdout`,
+ * so it is written to the file descriptor.
  */
 export function say(ctx: ExtensionContext, text: string): void {
   if (ctx.mode === "print") writeSync(1, `${text}\n`);
@@ -141,7 +144,7 @@ export function say(ctx: ExtensionContext, text: string): void {
   else ctx.ui.notify(text, "info");
 }
 
-/** Shows the quota in the footer, or takes it away. Fails where there is no credential, or a session that has ended. */
+/** Updates the quota in the footer. Throws if there is no credential or the session has ended. */
 export async function showQuota(queries: AddonQueries, ctx: ExtensionContext): Promise<void> {
   if (ctx.model?.provider !== PROVIDER_ID || !queries.settings().settings.statusLine) {
     return ctx.ui.setStatus(STATUS_KEY, undefined);
@@ -151,7 +154,7 @@ export async function showQuota(queries: AddonQueries, ctx: ExtensionContext): P
   ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
 }
 
-/** `/kimi-usage [--json]` */
+/** Runs `/kimi-usage [--json]`. */
 export async function kimiUsage(args: string, ctx: ExtensionCommandContext, queries: AddonQueries): Promise<void> {
   say(ctx, await usageText(queries, ctx, args.split(/\s+/).includes("--json")));
 }
@@ -170,10 +173,11 @@ async function usageText(queries: AddonQueries, ctx: ExtensionCommandContext, js
   rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100), theme));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
   if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt)}: ${quota.problem}`);
-  // Pi would dim it all, and what an answer looks like is not a side note.
+  // Without a color of its own, Pi would dim the text.
   return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
 }
 
+/** Returns the message of a failed query in place of its result. */
 export function failure(error: unknown): { error: string } {
   return { error: error instanceof Error ? error.message : String(error) };
 }

@@ -1,13 +1,9 @@
 /**
- * Kimi's own tools as plain functions over the addon: web search, page fetch, data sources.
- *
- * Both Pi's tools and Node programs go through here. A failure is a `KimiError` whose message
- * is shown to the user as it is.
+ * Calls Kimi's own services: web search, page fetch, data sources. Pi's tools and Node programs share it.
  */
 import { environment, ExtensionEnvironment, type Host } from "./environment.ts";
-import { type Failure, kimiError } from "./errors.ts";
 import type { Addon } from "./native/addon.ts";
-import { withAbort } from "./native/call.ts";
+import { parseAnswer, withAbort } from "./native/call.ts";
 
 export interface SearchResult {
   title: string;
@@ -19,23 +15,25 @@ export interface SearchResult {
 }
 
 interface ServiceAnswer {
-  /** What the service says, as a model should read it; the beginning of it where there is a limit. */
+  /** The answer as a model should read it, cut where a limit was given. */
   text: string;
-  /** Whole length in lines and in bytes of UTF-8. */
+  /** Lines and bytes (UTF-8) of the uncut text. */
   lines: number;
   bytes: number;
-  /** Sentences that belong to the answer without being part of it. */
+  /** Remarks about the answer, for example where its uncut text is. */
   notes: string[];
-  /** Id the call was made under. */
+  /** Id of the call. */
   callId: string;
-  /** Only with a limit: `text` is not all of it, and where all of it is. */
+  /** `text` was cut. */
   truncated?: true;
+  /** File with the uncut text. */
   fullOutputPath?: string;
 }
 
 export interface SearchAnswer extends ServiceAnswer {
-  /** All results; with a limit, the first ones in short. */
+  /** The results; with a limit, the first ones with shortened snippets. */
   results: SearchResult[];
+  /** Number of results before any limit. */
   total: number;
 }
 
@@ -45,42 +43,44 @@ export interface ReturnedFile {
   name: string;
   /** In bytes. */
   size: number;
-  /** Where it was written, relative to the project folder. */
+  /** Path of the written file, relative to the project folder. */
   path?: string;
-  /** Why it was not written. */
+  /** Reason why it was not written. */
   skipped?: string;
 }
 
 export interface DatasourceAnswer extends ServiceAnswer {
   files?: ReturnedFile[];
-  /** What Moonshot's support asks for. */
+  /** Request id for Moonshot's support. */
   requestId?: string;
 }
 
 export interface DatasourceRequest {
   source: string;
-  /** Without it, the documentation of the source is asked for. */
+  /** Without it, the answer documents the source. */
   api?: string | undefined;
   params?: unknown;
-  /** Returned files are written below this folder only, and only where `params.file_path` asks for one. */
+  /** The only folder that returned files are written to, and only if `params.file_path` names one. */
   project?: string;
 }
 
 export interface ServiceOptions {
   signal?: AbortSignal | undefined;
-  /** Id of the model's tool call; a fresh one is made where there is none. */
+  /** Id of the model's tool call. Default: a new one. */
   callId?: string;
-  /** For the whole call, 180,000 ms if not given. */
+  /** Limit for the whole call. Default: 180,000 ms. */
   timeoutMs?: number;
-  /** Access token and API base of a login; without them, the login of this machine counts. */
+  /** Access token of a login. Default: the login of this machine. */
   credential?: string | undefined;
+  /** API base that the credential belongs to. */
   baseUrl?: string | undefined;
-  /** How much text is wanted; all of a longer one goes into a file in `directory`. */
+  /** Longest text to return; the uncut text of a longer answer goes into a file in `directory`. */
   limit?: { bytes: number; lines: number; directory: string };
-  /** Outranks `process.env`. */
+  /** Variables that outrank `process.env`. */
   env?: Record<string, string | undefined>;
 }
 
+/** The services. A failed call rejects with a `KimiError`. */
 export class KimiServices {
   readonly #addon: Addon;
   readonly #host: Host;
@@ -97,17 +97,17 @@ export class KimiServices {
     return this.#call<SearchAnswer>({ service: "search", query }, options);
   }
 
-  /** A page as Markdown, fetched by the service; only http and https. */
+  /** Fetches a web page (http or https) on the service's side, as Markdown. */
   fetch(url: string, options: ServiceOptions = {}): Promise<FetchAnswer> {
     return this.#call<FetchAnswer>({ service: "fetch", url }, options);
   }
 
-  /** Asks a data source, or for its documentation. */
+  /** Queries a data source, or returns its documentation. */
   datasource(request: DatasourceRequest, options: ServiceOptions = {}): Promise<DatasourceAnswer> {
     return this.#call<DatasourceAnswer>({ service: "datasource", ...request }, options);
   }
 
-  /** Names and contents of the data sources. */
+  /** Returns the names of the data sources and what they hold. */
   sources(): [name: string, content: string][] {
     return JSON.parse(this.#addon.dataSources()) as [string, string][];
   }
@@ -122,9 +122,6 @@ export class KimiServices {
     const call = this.#addon.serviceCall(request);
     const cancel = (): void => call.cancel();
     const [details, text] = await withAbort(signal, cancel, () => call.result());
-    const { ok, ...members } = JSON.parse(details) as { ok: boolean };
-    if (ok) return { ...members, text } as unknown as T;
-    const failure = members as Failure;
-    throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
+    return { ...parseAnswer<T>(details, signal), text };
   }
 }

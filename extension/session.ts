@@ -1,7 +1,6 @@
 /**
- * What a session of Pi sets in motion: its project is entered, settings that make no sense are named once, the catalog and the
- * footer are brought up to date behind Pi's back. And the commands, whose screens and texts are loaded when somebody asks
- * for them.
+ * Follows Pi's sessions: sets the project, reports invalid settings once, updates models and footer in the background.
+ * Registers the commands, whose code is loaded on first use.
  */
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
@@ -21,54 +20,54 @@ export interface SessionParts {
   extensionEnvironment: ExtensionEnvironment;
 }
 
-/** Follows the sessions of Pi. */
+/** Registers the handlers for the start and end of sessions. */
 export function registerSession(
   pi: ExtensionAPI,
   { queries, models, provider, extensionEnvironment }: SessionParts,
 ): void {
-  let told = "";
-  let begun = false;
+  let reported = "";
+  let started = false;
   pi.on("session_start", (_event, ctx) => {
-    // Before 0.79 Pi knows no trust; then a project's settings do not count.
+    // Pi before 0.79 has no project trust; a project's settings do not count there.
     const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
     extensionEnvironment.enterProject(ctx.cwd, trusted);
     try {
       const text = queries.settings().problems.join("\n");
-      if (text !== "" && text !== told) warn(ctx, `Kimi settings:\n${text}`);
-      told = text;
+      if (text !== "" && text !== reported) warn(ctx, `Kimi settings:\n${text}`);
+      reported = text;
     } catch {
-      // A base URL that cannot be used is said by the first request.
+      // The first request reports an unusable base URL.
     }
     models.announce = undefined;
     if (!ctx.hasUI) return;
     models.announce = async () => {
       await ctx.modelRegistry.refresh({ allowNetwork: false, providers: [PROVIDER_ID] });
-      // The selected model is an object of the old list. Registering again is how Pi exchanges it without an entry in the session.
+      // The selected model is an object of the old list. Registering again makes Pi replace it without an entry in the session.
       if (isOutdated(ctx)) pi.registerProvider(provider);
     };
-    // Pi's RPC mode announces a new session twice.
-    if (begun) return;
-    begun = true;
+    // Pi's RPC mode emits session_start twice for a new session.
+    if (started) return;
+    started = true;
     defer(async () => models.update(await credentialOf(ctx)));
-    // Opening the screen for the first time would otherwise wait for Pi to compile it.
+    // Otherwise the first opening of the screen waits for Pi to compile it.
     defer(() => lazyImport(() => import("./settings/command.ts")));
-    // An update replaces the files of a running Pi, and parts of two versions do not fit.
+    // Loaded now, because an update may replace the files of a running Pi, and files of two versions do not fit together.
     defer(() => lazyImport(() => import("./login.ts")));
   });
   pi.on("session_shutdown", () => {
-    begun = false;
+    started = false;
     models.announce = undefined;
   });
   queries.onChange(() => {
     try {
       models.reload();
     } catch {
-      // The list we have stays.
+      // The last list stays.
     }
   });
 }
 
-/** Whether the selected model is one of ours that has another window, or thinks and sees otherwise, than the list says now. */
+/** Returns whether the selected model is ours and differs from the current list in window, thinking levels or input. */
 function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
   if (model?.provider !== PROVIDER_ID) return false;
   const listed = modelRegistry.find(PROVIDER_ID, model.id);
@@ -77,7 +76,7 @@ function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
   return listed !== undefined && traits(listed) !== traits(model);
 }
 
-/** `/kimi-settings`. `parts` are the components that Pi brings; without them the command speaks text. */
+/** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */
 export function registerSettings(pi: ExtensionAPI, queries: AddonQueries, models: ModelList, parts: ScreenParts): void {
   pi.registerCommand("kimi-settings", {
     description: "Kimi Code: account, quota and settings",
@@ -92,7 +91,7 @@ export function registerSettings(pi: ExtensionAPI, queries: AddonQueries, models
   });
 }
 
-/** `/kimi-usage`, and the quota in the footer. */
+/** Registers `/kimi-usage` and shows the quota in the footer. */
 export function registerUsage(pi: ExtensionAPI, queries: AddonQueries): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {

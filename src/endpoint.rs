@@ -187,8 +187,7 @@ impl CredentialScope {
         }
         let scope = serde_json::json!({ "oauthHost": self.oauth_host, "baseUrl": self.base_url }).to_string();
         let hash = Sha256::digest(scope.as_bytes());
-        let digits: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("kimi-code-env-{digits}")
+        format!("kimi-code-env-{}", hex::encode(&hash[..8]))
     }
 }
 

@@ -47,6 +47,8 @@ pub mod models;
 #[forbid(unsafe_code)]
 pub mod process_state;
 #[forbid(unsafe_code)]
+pub mod runtime;
+#[forbid(unsafe_code)]
 pub mod services;
 #[forbid(unsafe_code)]
 pub mod storage;

@@ -3,7 +3,7 @@
 //! What is logged holds no credentials by construction; the writer redacts what looks like one all the same, because a
 //! debug log is what people paste into bug reports.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::storage::private_file::create_private_dir;
+use crate::storage::private_file::{create_private_dir, private_options};
 
 /// A log that has grown beyond this is started anew.
 const MAX_SIZE: u64 = 8 << 20;
@@ -23,10 +23,8 @@ pub fn log_to(file: &Path) -> io::Result<()> {
         create_private_dir(directory)?;
     }
     let full = fs::metadata(file).is_ok_and(|metadata| metadata.len() > MAX_SIZE);
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).append(!full).truncate(full);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut options = private_options();
+    options.create(true).append(!full).truncate(full);
     let log = Mutex::new(Redacting { file: options.open(file)? });
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(log);
     // Only our own events: what HTTP libraries log at this level is theirs to answer for.

@@ -21,7 +21,7 @@ import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
 import { login, type LoginOptions } from "./login.ts";
-import type { ChatMessage } from "./messages.ts";
+import type { ChatMessage } from "../messages.ts";
 import type { Cancellable, ChatOptions, ChatRequest, KimiModel, KimiOptions, ServiceCallOptions } from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";
@@ -115,7 +115,7 @@ export class Kimi {
 
   /** Returns whether there is a login that chats without a key can use. Reads files only, so the service may still refuse it. */
   hasLogin(): boolean {
-    return this.#addon.hasAmbientLogin(JSON.stringify(this.#account()));
+    return this.#addon.hasCliLogin(JSON.stringify(this.#account()));
   }
 
   #variables(): Record<string, string> {

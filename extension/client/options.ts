@@ -2,7 +2,7 @@
  * Options of clients, chats and other calls, and the description of a model.
  */
 import type { SettingsOverrides } from "../overrides.ts";
-import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
+import type { ChatMessage, OpenAiTool, Tool } from "../messages.ts";
 
 /** Thinking level. A model without that level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";

@@ -1,18 +1,18 @@
 /**
- * The addon: what it offers, described for JavaScript. How it is found: loader.ts. How its answers are read: call.ts.
+ * Declares what the addon exports. loader.ts finds it, call.ts reads its answers.
  */
 
-/** Codes of the ops that a turn hands over; `[code, index, text, extra]`. `index` is a position in the message's content. */
+/** Codes of the ops of a turn, `[code, index, text, extra]`. `index` is a position in the message's content. */
 export const OpCode = {
   /** `text`: the finished body as JSON. Answer with `sendBody`. */
   Body: 0,
   /** `text`: `{status, headers}`; arrives before any content. */
   Response: 1,
-  /** `text`: progress for a person, see turn/notices.ts. */
+  /** `text`: a notice for the user, see turn/notices.ts. */
   Notice: 2,
   /** `text`: JSON of one event of the service. */
   Raw: 3,
-  /** `text`: `[from, to]`, a range of the medium at position `index` that is needed. Answer with `sendMedium`. */
+  /** `text`: `[from, to]`, the requested range of the media item at position `index`. Answer with `sendMedia`. */
   Media: 4,
   TextStart: 10,
   /** `text`: `{signature, redacted?}`. */
@@ -38,99 +38,96 @@ export const OpCode = {
 export type Op = [code: number, index: number, text: string, extra?: string | null];
 
 export interface TurnHandle {
-  /** Aborts; the terminal op still arrives. Safe at any time. */
+  /** Aborts. The terminal op still arrives. Safe at any time. */
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
   /** Answers a Media op with this range of the base64 text or data URL. */
-  sendMedium(index: number, from: number, data: string): void;
+  sendMedia(index: number, from: number, data: string): void;
 }
 
-/** What the addon knows about an image or video; freed with this object. */
+/** Holds what the addon knows about an image or video, until this object is collected. */
 export interface MediaHandle {
   readonly __media?: never;
 }
 
 export interface ServiceCall {
   /**
-   * Runs the call, once: `[details, text]`. `details` is JSON, `{ok: true, …}` or
-   * `{ok: false, code, message, status?, retryAfterMs?, traceId?}`. Never rejects for a failed request.
+   * Runs the call, once: `[details, text]`. `details` is JSON, `{…}` or `{error}`. Never rejects for a failed request.
    */
   result(): Promise<[details: string, text: string]>;
-  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
   cancel(): void;
 }
 
 export interface FileUpload {
-  /** Makes memory for so many bytes, before any are appended. */
+  /** Reserves memory, before the first bytes are appended. */
   prepare(size: number): Promise<void>;
-  /** Adds bytes, which are copied. False: there are too many already. */
+  /** Copies bytes to the end. Returns false if the file is too large. */
   append(bytes: Uint8Array): boolean;
   /** Runs the upload, once: `{id, url, …}` or `{error}` as JSON. Never rejects for a failed request. */
   result(): Promise<string>;
   /** `[sent, total]` in bytes; `total` is 0 until it is known. */
   progress(): [sent: number, total: number];
-  /** Aborts; the promise is fulfilled with the failure `cancelled`. Safe at any time. */
+  /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
   cancel(): void;
 }
 
 export interface LoginHandle {
-  /** Aborts the login; a `failed` step with code `cancelled` still arrives. */
+  /** Aborts. A `failed` step with code `cancelled` still arrives. */
   cancel(): void;
 }
 
-/** What the addon exports. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
+/** The exports of the addon. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
   version(): string;
-  /** Writes diagnostics to this file from now on; credentials are redacted. */
+  /** Writes the log to this file from now on. Credentials are redacted. */
   logTo(file: string): void;
-  /** API root for this environment (JSON); throws with a readable message if it is unusable. */
-  apiRoot(environment: string): string;
-  /** JSON list of the models known without a network. */
+  /** Returns the built-in list of models as JSON. */
   fallbackModels(): string;
-  /** All settings with what was left out; see queries.ts for this and the following answers. Failures are `{error}`. */
+  /** Returns settings and problems; see queries.ts for this and the following answers. Failures are `{error}`. */
   settings(request: string): string;
-  /** JSON list of the settings that exist. */
+  /** Returns the list of settings as JSON. */
   settingKeys(): string;
-  /** Sets `path` in the `home` or `project` file to a JSON value; `null` takes it out. */
+  /** Sets `path` in the `home` or `project` file to a JSON value; `null` removes it. */
   changeSetting(request: string, scope: string, path: string, value: string): string;
-  /** The models as last told by the service, else the fallback table. Only looks at files. */
+  /** Returns the stored list of models, or the built-in one. Only reads files. */
   models(request: string): string;
-  /** Asks the service for its models and keeps them for `models`. */
+  /** Asks the service for its models and stores them for `models`. */
   refreshModels(request: string): Promise<string>;
-  /** The quota, at most this old; 0 asks in any case. */
+  /** Returns the quota, at most `maxAgeMs` old; 0 always asks the service. */
   usage(request: string, maxAgeMs: number): Promise<string>;
-  /** The account. */
+  /** Returns the account. */
   profile(request: string): Promise<string>;
-  /** `{ask, region?}`: whether a person has to choose a region for a login, else which one counts; or `{error}`. */
+  /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */
   loginOptions(request: string): string;
-  /** API root for a credential that names `baseUrl`; throws if the environment insists on the other region. */
+  /** Returns the API root for a credential with this `baseUrl`. Throws if the settings name the other region. */
   baseOf(request: string): string;
-  /** Notes that an access token belongs to a login, so that a refusal is healed. Static keys never are. */
-  rememberLogin(access: string): void;
-  /** `{credential}` (Pi's form) if another program's login can be used and Pi does not use it yet, else `{}` or `{error}`. */
+  /** Registers an access token as part of a login, so that a 401 leads to a refresh. API keys are not refreshed. */
+  registerLogin(access: string): void;
+  /** Returns `{credential}` (Pi's form) if the CLI's login is usable and Pi does not use it yet, else `{}` or `{error}`. */
   reuseLogin(request: string): Promise<string>;
-  /** A refreshed `{credential}` or `{error}`. To be called while Pi holds its own lock, as it does around `refresh`. */
+  /** Returns a refreshed `{credential}` or `{error}`. Call it while Pi holds its lock, as it does around `refresh`. */
   renewLogin(request: string, credential: string): Promise<string>;
-  /** `{access, baseUrl}` of another program's login, fresh; `{}` if there is none, or `{error}`. */
-  ambientLogin(request: string): Promise<string>;
-  /** Whether there is such a login. Only looks at files. */
-  hasAmbientLogin(request: string): boolean;
-  /** Device flow. Steps are JSON: `{type: "code" | "progress" | "done" | "failed", …}`, the last one `done` or `failed`. */
+  /** Returns a fresh `{access, baseUrl}` of the CLI's login, `{}` if there is none, or `{error}`. */
+  cliLogin(request: string): Promise<string>;
+  /** Returns whether there is such a login. Only reads files. */
+  hasCliLogin(request: string): boolean;
+  /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */
   startLogin(request: string, onStep: (step: string) => void): LoginHandle;
-  /** For the exit of the process: waits for a refresh token that is on its way, releases all locks. */
-  settle(): void;
-  /** Starts a turn. Never throws for a failed request: the last op says what happened. */
+  /** Waits for a token refresh in progress and releases all locks. Called when the process exits. */
+  shutdown(): void;
+  /** Starts a turn. Never throws for a failed request; the last op reports it. */
   startTurn(request: string, context: string, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
-  /** Announces an image or video (base64 or data URL); small ones cross at once, others when a Media op asks for them. */
-  medium(data: string): MediaHandle;
+  /** Registers an image or video (base64 or data URL). Large ones are read later, when a Media op requests them. */
+  media(data: string): MediaHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
-  /** JSON list of `[name, content]` of the data sources. */
+  /** Returns the data sources as a JSON list of `[name, content]`. */
   dataSources(): string;
 }
 
-/** `addon` or, in its place, why there is none. */
+/** The addon, or the reason why it could not be loaded. */
 export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };

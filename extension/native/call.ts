@@ -4,7 +4,7 @@
 import { environment, type ExtensionEnvironment, type Host } from "../environment.ts";
 import { cancelledError, type Failure, kimiError } from "../errors.ts";
 
-/** Who asks: sent with every request. */
+/** Identifies the program that calls; part of every request. */
 export interface Caller {
   host: Host;
   extensionEnvironment?: ExtensionEnvironment | undefined;
@@ -15,10 +15,11 @@ export function requestText({ host, extensionEnvironment }: Caller, more: object
   return JSON.stringify({ environment: environment(extensionEnvironment?.variables()), host, ...more });
 }
 
-/** Returns the value of an answer, or throws its error. */
-export function parseAnswer<T>(text: string): T {
+/** Returns the value of an answer, or throws its error. `signal` is what may have cancelled the call. */
+export function parseAnswer<T>(text: string, signal?: AbortSignal): T {
   const answer = JSON.parse(text) as T & { error?: Failure };
-  if (answer.error !== undefined) throw kimiError(answer.error);
+  const failure = answer.error;
+  if (failure !== undefined) throw kimiError(failure, failure.code === "cancelled" ? { cause: signal?.reason } : {});
   return answer;
 }
 

@@ -1,21 +1,22 @@
 /**
  * Finds the addon and loads it.
  *
- * Written by hand because the generated loader of napi-rs fails inside the Bun-compiled Pi and under pnpm: a bare
- * `require("package")` does not resolve there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the
- * caller gets an addon of exactly our version, or a text that says what is wrong and how to repair it.
+ * The generated loader of napi-rs fails in the Bun-compiled Pi and under pnpm: a bare `require("package")` does not resolve
+ * there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the result is an addon of exactly our
+ * version, or a text that names the problem and the repair.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { privateCopy } from "./private-copy.ts";
 
 const NAME = "pi-provider-kimi-code";
 const FILE = "kimi-code.node";
 
-/** Platforms with a package of their own; npm/platforms.mjs describes them. */
+/** Platforms with a prebuilt package; npm/platforms.mjs describes them. */
 export const PREBUILT: readonly string[] = [
   "linux-x64-gnu",
   "linux-x64-musl",
@@ -28,14 +29,14 @@ export const PREBUILT: readonly string[] = [
   "android-arm64",
 ];
 
-/** Name of this machine's platform as our packages spell it, e.g. `linux-x64-gnu`. */
+/** Returns the name of this machine's platform as in our package names, for example `linux-x64-gnu`. */
 export function platformName(): string {
   const { platform, arch } = process;
   if (platform === "linux") return `linux-${arch}-${isMusl() ? "musl" : "gnu"}`;
   return `${platform}-${arch}`;
 }
 
-/** Which C library this program uses. The loader that it names says so within its first bytes. */
+/** Returns whether this program uses musl. The start of the executable names its loader. */
 function isMusl(): boolean {
   try {
     const head = programHead();
@@ -57,16 +58,16 @@ function programHead(): string {
   }
 }
 
-/** Certain, but some milliseconds of every start. */
+/** Asks Node, which takes some milliseconds. */
 function isMuslByReport(): boolean {
   const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
-  // The network part of the report may take seconds where name resolution hangs.
+  // The network part of the report takes seconds if name resolution hangs.
   report.excludeNetwork = true;
   const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
   return header.glibcVersionRuntime === undefined;
 }
 
-/** Loads the addon. */
+/** Loads the addon of exactly our version. */
 export function loadAddon(): Loaded {
   const platform = platformName();
   const tried: string[] = [];
@@ -86,7 +87,7 @@ export function loadAddon(): Loaded {
   return { problem: problemText(platform, tried, root) };
 }
 
-/** The directory of our package.json. */
+/** Returns the directory of our package.json. */
 function packageRoot(file: string): string {
   let directory = dirname(file);
   while (!existsSync(join(directory, "package.json"))) {
@@ -97,7 +98,7 @@ function packageRoot(file: string): string {
   return directory;
 }
 
-/** Where the addon may be, best first. `root` must be free of symlinks: pnpm and `pi -e ./link` reach us through one. */
+/** Lists the possible paths of the addon, best first. `root` must be resolved: pnpm and `pi -e ./link` use symlinks. */
 function candidates(root: string, platform: string): string[] {
   const name = `${NAME}-${platform}`;
   const files = [join(root, "npm", platform, FILE)];
@@ -106,18 +107,18 @@ function candidates(root: string, platform: string): string[] {
     if (directory === dirname(directory)) break;
   }
   const override = process.env["KIMI_CODE_NATIVE"];
-  // The last one is for installations without node_modules (Yarn's Plug'n'Play) and for NODE_PATH.
+  // The last one is for Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
   return [...(override ? [override] : []), ...files.filter((file) => existsSync(file)), `${name}/${FILE}`];
 }
 
-/** The addon at `path`, or why not. */
+/** Loads the addon at `path`, or returns the reason why that failed. */
 function attempt(require: NodeJS.Require, path: string, version: string): Addon | string {
   try {
-    // Windows locks a loaded file: an update could not replace it while any Pi runs.
+    // Windows locks a loaded file, so an update could not replace it while a Pi runs.
     const copyFirst = process.platform === "win32" && existsSync(path);
     let addon = require((copyFirst ? privateCopy(path, version) : undefined) ?? path) as Addon;
     if (addon.version() !== version) {
-      // An update replaced the file while this process runs: the process keeps what it loaded from that path.
+      // An update has replaced the file, but the process keeps what it loaded from that path.
       const copy = privateCopy(path, version);
       if (copy !== undefined) addon = require(copy) as Addon;
     }
@@ -127,18 +128,19 @@ function attempt(require: NodeJS.Require, path: string, version: string): Addon 
   }
 }
 
-/** Every addon of this process; one per file, also across Pi's `/reload`. */
+/** The loaded addons of this process, also across Pi's `/reload`. */
 const LOADED = Symbol.for("pi-provider-kimi-code.addons");
 
 /**
- * Lets the addon put things in order when the process exits: destructors do not run then, a refresh token may be on its way, and
- * a lock must not outlive us. One listener for the process, however often the extension is loaded again.
+ * Shuts the addon down when the process exits, because a token refresh may be in progress and destructors do not run then.
+ * Adds one listener per process, however often the extension is loaded. The end of a worker thread is not the end of the process.
  */
 function shutDownOnExit(addon: Addon): Addon {
   const shared = process as typeof process & { [LOADED]?: Set<Addon> };
+  if (!isMainThread) return addon;
   if (shared[LOADED] === undefined) {
     const addons = (shared[LOADED] = new Set<Addon>());
-    process.once("exit", () => addons.forEach((one) => one.settle()));
+    process.once("exit", () => addons.forEach((one) => one.shutdown()));
   }
   shared[LOADED].add(addon);
   return addon;
@@ -152,7 +154,7 @@ function problemText(platform: string, tried: string[], root: string): string {
 }
 
 function repair(platform: string, root: string): string {
-  // What a Git install is, too. Published packages hold no Rust.
+  // Published packages contain no Rust; a checkout and an installation from Git do.
   if (existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
       ? `, or install the published package instead: \`pi install npm:${NAME}\``

@@ -1,13 +1,12 @@
 /**
- * A copy of the addon under a name of its own, for the two cases in which the installed file itself cannot be loaded: on Windows,
- * where a loaded file can neither be replaced nor removed, and after an update, when the process still holds the old
- * file of the same path (docs/pi-contract.md#addon-lifetime).
+ * Copies the addon where the installed file itself cannot be loaded: on Windows, where a loaded file can neither be replaced nor
+ * removed, and after an update, when the process still holds the old file (docs/pi-contract.md#addon-lifetime).
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
 
-/** Path of the copy, named by version and content; `undefined` where none can be made. */
+/** Makes a copy, named by version and content, and returns its path; `undefined` if that fails. */
 export function privateCopy(file: string, version: string): string | undefined {
   try {
     const bytes = readFileSync(file);
@@ -28,7 +27,7 @@ export function privateCopy(file: string, version: string): string | undefined {
 }
 
 function digest(bytes: Buffer): string {
-  // Not imported: that costs every start milliseconds for what is hardly ever needed.
+  // Not imported, because that costs every start milliseconds and is rarely needed.
   return process.getBuiltinModule("node:crypto").createHash("sha256").update(bytes).digest("hex").slice(0, 16);
 }
 
@@ -40,14 +39,14 @@ function isSame(copy: string, bytes: Buffer): boolean {
   }
 }
 
-/** Copies of other versions. One that is in use cannot be removed on Windows, and may be elsewhere. */
+/** Removes the copies of other versions. */
 function removeOthers(copies: string, name: string): void {
   for (const other of readdirSync(copies)) {
     if (other === name) continue;
     try {
       rmSync(join(copies, other), { recursive: true });
     } catch {
-      // in use
+      // Windows does not remove files that are in use.
     }
   }
 }

@@ -1,6 +1,5 @@
 /**
- * `/kimi-settings`: everything as text, single settings read and changed, and the way to the screen. Loaded when the command is
- * given.
+ * Runs `/kimi-settings`: opens the screen, prints everything as text, reads and changes single settings. Loaded on first use.
  */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { credentialOf } from "../credential.ts";
@@ -18,20 +17,20 @@ export interface SettingsTools {
   parts: ScreenParts;
 }
 
-/** The command. */
+/** Runs the command. */
 export async function kimiSettings(
   args: string,
   ctx: ExtensionCommandContext,
   { queries, models, parts }: SettingsTools,
 ): Promise<void> {
   const editor = new SettingsEditor(queries);
-  if (args.trim() !== "") return say(ctx, changed(editor, args));
+  if (args.trim() !== "") return say(ctx, readOrChange(editor, args));
   if (ctx.mode !== "tui") return say(ctx, await overview(queries, editor, models, ctx));
   await settingsScreen(parts, queries, editor, models, ctx);
 }
 
-/** `key`, `key value`, `key value --project`. */
-function changed(editor: SettingsEditor, args: string): string {
+/** Runs `key`, `key value` and `key value --project`; returns the resulting value as text. */
+function readOrChange(editor: SettingsEditor, args: string): string {
   const words = args.trim().split(/\s+/);
   const scope = words.includes("--project") ? "project" : "home";
   const [path = "", ...rest] = words.filter((word) => word !== "--project" && word !== "--home");
@@ -47,7 +46,7 @@ function changed(editor: SettingsEditor, args: string): string {
   }
 }
 
-/** Everything as text. */
+/** Returns account, quota and all settings as text. */
 async function overview(
   queries: AddonQueries,
   editor: SettingsEditor,

@@ -4,7 +4,7 @@
 import type { AddonQueries, SettingKey, SettingsReport } from "../queries.ts";
 import { formatValue, parseValue, valueAt } from "./format.ts";
 
-/** The settings that apply now. */
+/** The current settings. */
 export class SettingsEditor {
   readonly #queries: AddonQueries;
   readonly keys: SettingKey[];
@@ -16,7 +16,7 @@ export class SettingsEditor {
     this.report = queries.settings();
   }
 
-  /** Writes a setting and lets it count at once. Throws with a readable message. */
+  /** Writes a setting, which takes effect at once. Throws an error with a message for the user. */
   change(scope: "home" | "project", path: string, text: string): SettingKey {
     const key = this.keys.find((candidate) => candidate.path === path);
     if (key === undefined) throw new Error(`${path} is not a setting`);
@@ -24,6 +24,7 @@ export class SettingsEditor {
     return key;
   }
 
+  /** Formats the current value. */
   current(key: SettingKey): string {
     return formatValue(key, valueAt(this.report.settings, key.path));
   }

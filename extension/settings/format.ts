@@ -1,16 +1,16 @@
 /**
- * Settings as people read and type them.
+ * Formats and parses the values of settings.
  */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { type ModelList, PROVIDER_ID } from "../models.ts";
 import type { SettingKey, SettingsReport } from "../queries.ts";
 
-/** The value at a dotted path. */
+/** Returns the value at a dotted path. */
 export function valueAt(settings: object, path: string): unknown {
   return path.split(".").reduce<unknown>((place, name) => (place as Record<string, unknown> | null)?.[name], settings);
 }
 
-/** A value as people read it. */
+/** Formats a value. */
 export function formatValue(key: SettingKey, value: unknown): string {
   if (value === null || value === undefined) return "not set";
   if (key.form === "switch") return value === true ? "on" : "off";
@@ -29,7 +29,7 @@ function formatBytes(bytes: number): string {
   return `${bytes} B`;
 }
 
-/** Text that a person typed as the value that a file holds; `undefined` takes the key out. */
+/** Parses what a user typed into the value for the file; `undefined` removes the setting. */
 export function parseValue(key: SettingKey, text: string): unknown {
   const trimmed = text.trim();
   if (trimmed === "" || trimmed === "not set" || trimmed === "default") return undefined;
@@ -38,7 +38,7 @@ export function parseValue(key: SettingKey, text: string): unknown {
   return trimmed;
 }
 
-/** `k3 · 1,048,576 tokens · 4 models · https://api.kimi.com/coding` */
+/** Formats the model line, `k3 · 1,048,576 tokens · 4 models · https://api.kimi.com/coding`. */
 export function modelText(ctx: ExtensionContext, models: ModelList, report: SettingsReport): string {
   const model = ctx.model?.provider === PROVIDER_ID ? ctx.model : undefined;
   const window = model === undefined ? undefined : `${groupThousands(model.contextWindow)} tokens`;
@@ -46,7 +46,7 @@ export function modelText(ctx: ExtensionContext, models: ModelList, report: Sett
   return [model?.name, window, list, report.apiRoot ?? models.baseUrl].filter((part) => part).join(" · ");
 }
 
-/** `1,048,576` */
+/** Formats a number as `1,048,576`. */
 function groupThousands(number: number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }

@@ -1,9 +1,11 @@
-/** One line of `/kimi-settings` to type a value into, with what may be typed below it. */
+/**
+ * Shows the line of `/kimi-settings` into which a value is typed, with the expected form below it.
+ */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import type { Component, Input } from "@earendil-works/pi-tui";
 import type { SettingKey } from "../queries.ts";
 
-/** What it needs of Pi's packages. */
+/** What the prompt uses of Pi's packages. */
 export interface PromptParts {
   tui: {
     Input: typeof Input;
@@ -11,7 +13,7 @@ export interface PromptParts {
   };
 }
 
-/** `done` gets what was typed, or nothing where the person left. */
+/** Creates the component. `done` gets the typed text, or nothing if the user left it. */
 export function prompt(
   { tui }: PromptParts,
   theme: Theme,

@@ -1,7 +1,7 @@
 /**
- * `/kimi-settings` in a terminal: account and quota on top, an editable list below, built from Pi's own components.
+ * Shows the screen of `/kimi-settings`: account and quota on top, an editable list below.
  *
- * The screen is there at once; what has to be asked for appears when it arrives, all of it asked for at the same time.
+ * The screen opens at once. Account, quota and models are queried at the same time and appear when they arrive.
  */
 import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
@@ -13,7 +13,7 @@ import type { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
 import { prompt, type PromptParts } from "./prompt.ts";
 
-/** What we need of Pi's packages; imported by pi.ts, because plain Node programs have none of them. */
+/** What the screen uses of Pi's packages. pi.ts imports them, because Node programs do not have them. */
 export interface ScreenParts extends PromptParts {
   tui: {
     SettingsList: typeof SettingsList;
@@ -23,10 +23,13 @@ export interface ScreenParts extends PromptParts {
 
 type Loadable<T> = T | { error: string } | undefined;
 
+/** Id of the row that selects the file. */
 const SCOPE = "scope";
+
+/** Rows of the list on the screen. */
 const VISIBLE_ROWS = 12;
 
-/** Shows the screen until the person leaves it. */
+/** Shows the screen until the user leaves it. */
 export async function settingsScreen(
   parts: ScreenParts,
   queries: AddonQueries,
@@ -157,7 +160,7 @@ class Screen {
     const from = origin === undefined ? "" : ` Set by ${origin}.`;
     const item = {
       id: key.path,
-      // The list aligns labels up to 36 columns.
+      // The list aligns labels of at most 36 columns.
       label: key.path.replace(/^tools\./, ""),
       currentValue: this.#editor.current(key),
       description: key.help + from,
@@ -178,7 +181,7 @@ class Screen {
     } catch (error) {
       this.#problem = failure(error).error;
     }
-    // A stronger layer may have the last word; what is shown is what applies.
+    // A stronger source may outrank the change, so the effective value is shown.
     for (const key of this.#editor.keys) this.list.updateValue(key.path, this.#editor.current(key));
     const origin = this.#editor.report.origins[id] ?? "";
     if (this.#problem === "" && /^(environment variable|KIMI_CODE_SETTINGS)/.test(origin)) {

@@ -1,14 +1,16 @@
-/** `kimi_datasource`: quotes, statistics, papers, law and filings. */
+/**
+ * Defines the tool `kimi_datasource`: quotes, statistics, papers, law and filings.
+ */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { DatasourceAnswer } from "../services.ts";
 import { callLine, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
 
 const NAME = "kimi_datasource";
 
-/** Rows of a preview. */
+/** Rows of a collapsed result. */
 const PREVIEW = 3;
 
-/** Characters of a parameter on the call line. */
+/** Longest parameter value on the call line, in characters. */
 const SHOWN_PARAMETER = 60;
 
 type Details = Omit<DatasourceAnswer, "text">;
@@ -19,6 +21,7 @@ interface Arguments {
   params?: Record<string, unknown>;
 }
 
+/** Creates the tool. */
 export function datasourceTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   const sources = services.sources();
   return {
@@ -50,7 +53,7 @@ export function datasourceTool({ services, parts, collapsed, session }: ToolPart
     prepareArguments(args) {
       const given = (typeof args === "object" && args !== null ? args : {}) as Record<string, unknown>;
       const name = given["data_source_name"];
-      // Pi's own complaint would not say which names there are.
+      // Pi's own error would not list the names.
       if (typeof name === "string" && !sources.some(([known]) => known === name)) {
         throw new Error(`There is no data source "${name}"; there are ${sources.map(([known]) => known).join(", ")}`);
       }
@@ -90,7 +93,7 @@ export function datasourceTool({ services, parts, collapsed, session }: ToolPart
   };
 }
 
-/** Models like to write an object as its text. */
+/** Parses an object that the model wrote as text. */
 function objectIn(value: unknown): object | undefined {
   if (typeof value !== "string") return undefined;
   if (value.trim() === "") return {};
@@ -102,6 +105,7 @@ function objectIn(value: unknown): object | undefined {
   }
 }
 
+/** Formats parameters for the call line. */
 function parameterList(params: unknown): string {
   if (typeof params !== "object" || params === null) return "";
   return Object.entries(params)

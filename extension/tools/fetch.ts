@@ -1,4 +1,6 @@
-/** `moonshot_fetch`: a page as Markdown, fetched by Kimi and never from this machine. */
+/**
+ * Defines the tool `moonshot_fetch`: a page as Markdown, fetched by the service and never from this machine.
+ */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { FetchAnswer } from "../services.ts";
 import {
@@ -18,6 +20,7 @@ const NAME = "moonshot_fetch";
 
 type Details = Omit<FetchAnswer, "text">;
 
+/** Creates the tool. */
 export function fetchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   return {
     name: NAME,
@@ -52,14 +55,14 @@ export function fetchTool({ services, parts, collapsed, session }: ToolParts): T
       const text = safe(resultText(result));
       if (expanded || !collapsed(NAME)) return parts.markdown(text);
       const size = `${parts.formatSize(details.bytes)}, ${count(details.lines ?? 0, "line")}`;
-      const rows = [{ text: theme.fg("toolOutput", firstWords(text)), single: true }];
+      const rows = [{ text: theme.fg("toolOutput", pageTitle(text)), single: true }];
       return lines(parts, context).set([...rows, hint(parts, theme, details.truncated ? `${size}, truncated` : size)]);
     },
   };
 }
 
-/** The first heading, or else the first line that says something. */
-function firstWords(text: string): string {
+/** Returns the first heading, else the first line with text. */
+function pageTitle(text: string): string {
   const candidates = text.slice(0, 4000).split("\n");
   const heading = candidates.find((line) => /^#{1,6}\s+\S/.test(line));
   return oneLine((heading ?? candidates.find((line) => line.trim() !== "") ?? "").replace(/^#+\s+/, ""));

@@ -1,7 +1,9 @@
-/** Pi's helpers for tools, gathered from wherever this version of Pi keeps them. */
+/**
+ * Collects what our tools use of Pi's packages.
+ */
 import type { Component, PiParts } from "./render.ts";
 
-/** What is needed of pi-coding-agent. */
+/** What we use of pi-coding-agent. */
 interface Agent {
   DEFAULT_MAX_BYTES: number;
   DEFAULT_MAX_LINES: number;
@@ -10,14 +12,14 @@ interface Agent {
   getMarkdownTheme(): unknown;
 }
 
-/** What is needed of pi-tui. */
+/** What we use of pi-tui. */
 interface Tui {
   wrapTextWithAnsi(text: string, width: number): string[];
   truncateToWidth(text: string, width: number, ellipsis?: string): string;
   Markdown: new (text: string, paddingX: number, paddingY: number, theme: unknown) => Component;
 }
 
-/** Not imported statically: plain Node programs load our files without Pi being installed. */
+/** Imports the helpers. Dynamically, because Node programs load our files without Pi. */
 export async function piParts(): Promise<PiParts> {
   const [agent, tui] = (await Promise.all([
     import("@earendil-works/pi-coding-agent"),

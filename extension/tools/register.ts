@@ -1,9 +1,9 @@
 /**
- * Kimi's own tools in Pi: which there are, and which of them the model may use now.
+ * Registers Kimi's own tools in Pi and activates those that the settings enable.
  *
- * A tool that was never enabled is never registered, so that nothing of it reaches a prompt or another extension's list. One
- * that is switched off again stays registered, but inactive. Every change of the active tools costs the prompt cache,
- * hence only a real change is passed on.
+ * A tool is registered when it is enabled for the first time, so that a disabled one never reaches a prompt or the list of
+ * another extension. Disabled again, it stays registered but inactive. A change of the active tools invalidates the prompt
+ * cache, so only real changes are passed to Pi.
  */
 import { tmpdir } from "node:os";
 import type { ExtensionAPI, ToolDefinition } from "@earendil-works/pi-coding-agent";
@@ -12,17 +12,19 @@ import type { AddonQueries } from "../queries.ts";
 import type { KimiServices } from "../services.ts";
 import type { ToolParts } from "./render.ts";
 
+/** The settings of one tool. */
 export interface ToolSetting {
   enabled: boolean;
-  /** The screen shows a preview until it is expanded; the model always gets everything. */
+  /** Results start collapsed on the screen. The model always gets the whole result. */
   default_collapsed: boolean;
 }
 
-/** By tool name; a tool that is not named is off. */
+/** Settings by tool name; a tool without settings is disabled. */
 export type ToolSettings = Readonly<Record<string, ToolSetting | undefined>>;
 
 const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
 
+/** The tools of one extension. */
 export class KimiTools {
   readonly #pi: ExtensionAPI;
   readonly #services: () => Promise<KimiServices>;
@@ -30,7 +32,7 @@ export class KimiTools {
   readonly #registered = new Set<string>();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
-  /** The change under way. */
+  /** The last change, which the next one waits for. */
   #last: Promise<void> = Promise.resolve();
 
   constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, providerId: string) {
@@ -39,7 +41,7 @@ export class KimiTools {
     this.#providerId = providerId;
   }
 
-  /** Makes the running session follow the settings, one change after the other. Not to be called before `session_start`. */
+  /** Applies settings to the running session, one change after the other. Do not call it before `session_start`. */
   apply(settings: ToolSettings): Promise<void> {
     this.#settings = settings;
     const done = this.#last.then(() => this.#apply());
@@ -49,10 +51,10 @@ export class KimiTools {
 
   async #apply(): Promise<void> {
     const isWanted = (name: string): boolean => this.#settings[name]?.enabled === true;
-    // Who uses none of this pays for none of it.
+    // Without enabled tools their code is not loaded.
     if (!NAMES.some(isWanted) && this.#registered.size === 0) return;
     this.#definitions ??= await this.#define();
-    // The settings may have changed while the tools were loaded.
+    // The settings may have changed while the code was loaded.
     const wanted = NAMES.filter(isWanted);
     for (const definition of this.#definitions) {
       if (!wanted.includes(definition.name) || this.#registered.has(definition.name)) continue;
@@ -79,7 +81,7 @@ export class KimiTools {
       parts,
       collapsed: (name) => this.#settings[name]?.default_collapsed ?? true,
       session: async ({ modelRegistry }) => {
-        // Pi refreshes a login on this occasion, under its own lock.
+        // Pi refreshes an expiring login here, under its lock.
         const auth = (await modelRegistry.getProviderAuth?.(this.#providerId))?.auth;
         const limit = { bytes: parts.maxBytes, lines: parts.maxLines, directory: tmpdir() };
         return { credential: auth?.apiKey, baseUrl: auth?.baseUrl, limit };
@@ -89,7 +91,7 @@ export class KimiTools {
   }
 }
 
-/** The tools follow the settings from the start of a session to its end. */
+/** Makes the tools follow the settings during each session. */
 export function registerTools(
   pi: ExtensionAPI,
   queries: AddonQueries,
@@ -111,6 +113,6 @@ export function registerTools(
     leave = queries.onChange((settings) => void follow(() => settings.tools));
     await follow();
   });
-  // Pi's objects of a session that is over refuse to be used.
+  // Pi's objects throw after the end of their session.
   pi.on("session_shutdown", () => leave());
 }

@@ -1,16 +1,16 @@
 /**
- * How Kimi's tools look in Pi: lines that never exceed the screen, whatever the web puts into them.
+ * Renders calls and results of Kimi's tools as lines that fit the screen, without control characters.
  */
 import type { AgentToolResult, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { KimiServices, ServiceOptions } from "../services.ts";
 
-/** A component of Pi's terminal library, as far as we make our own. */
+/** A component of Pi's terminal library, as our own ones implement it. */
 export interface Component {
   render(width: number): string[];
   invalidate(): void;
 }
 
-/** What we use of Pi at run time. Reached dynamically, because plain Node programs load our files without Pi. */
+/** What the tools use of Pi at run time; see pi-helpers.ts. */
 export interface PiParts {
   maxBytes: number;
   maxLines: number;
@@ -25,9 +25,9 @@ export interface PiParts {
 export interface ToolParts {
   services: KimiServices;
   parts: PiParts;
-  /** Whether this tool's results start as a preview. */
+  /** Returns whether this tool's results start collapsed. */
   collapsed(name: string): boolean;
-  /** Call options that come from the session: the login that Pi uses for the chat, and the limits of a tool's output. */
+  /** Returns the call options of the session: Pi's credential, and the limits of a tool's output. */
   session(context: ExtensionContext): Promise<Pick<ServiceOptions, "credential" | "baseUrl" | "limit">>;
 }
 
@@ -36,11 +36,11 @@ export interface Line {
   text: string;
   /** Columns in front of each of its rows. */
   indent?: number;
-  /** One row, cut at the edge. */
+  /** Cuts the text to one row instead of wrapping it. */
   single?: boolean;
 }
 
-/** Paragraphs, wrapped or cut to the width. Rows are kept until width or content change. */
+/** Paragraphs, wrapped or cut to the width. Rows are cached until width or content change. */
 export class Lines implements Component {
   readonly #parts: PiParts;
   #lines: Line[] = [];
@@ -70,7 +70,7 @@ export class Lines implements Component {
   }
 
   #row({ text, indent = 0, single }: Line, width: number): string[] {
-    // On a sliver of a screen there is no room for an indent.
+    // A narrow screen has no room for an indent.
     const margin = width > indent + 8 ? indent : 0;
     const room = Math.max(1, width - margin);
     const rows = single ? [text] : this.#parts.wrap(text, room);
@@ -78,16 +78,16 @@ export class Lines implements Component {
   }
 }
 
-/** The component of the last time, if it is one of ours. */
+/** Returns the component of the last rendering if it is one of ours, else a new one. */
 export function lines(parts: PiParts, context: { lastComponent: Component | undefined }): Lines {
   return context.lastComponent instanceof Lines ? context.lastComponent : new Lines(parts);
 }
 
-// Control characters and the marks that reverse the direction of what follows.
+// Control characters, and marks that change the direction of text.
 // oxlint-disable-next-line no-control-regex
 const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Foreign text without anything that moves the cursor; tabs become spaces. */
+/** Removes from foreign text what moves the cursor; tabs become spaces. */
 export function safe(text: unknown): string {
   return String(text ?? "")
     .replaceAll("\r\n", "\n")
@@ -95,47 +95,47 @@ export function safe(text: unknown): string {
     .replaceAll("\t", "   ");
 }
 
-/** Foreign text on one line. */
+/** Puts foreign text on one line. */
 export function oneLine(text: unknown): string {
   return safe(text).replace(/\s+/g, " ").trim();
 }
 
-/** First line of a call: the tool's name, and what it was asked. */
+/** Formats the first line of a call: the tool's name and its subject. */
 export function callLine(theme: Theme, name: string, subject: unknown): Line {
   const text = oneLine(typeof subject === "string" ? subject : "");
   return { text: `${theme.fg("toolTitle", theme.bold(name))} ${theme.fg("accent", text === "" ? "…" : text)}` };
 }
 
-/** `text` on a line of its own, with the key that shows more. */
+/** Formats a line with `text` and the key that expands the result. */
 export function hint(parts: PiParts, theme: Theme, text: string): Line {
   const key = parts.keyHint("app.tools.expand", "to expand");
   return { text: `${theme.fg("muted", `${text} (`)}${key}${theme.fg("muted", ")")}` };
 }
 
-/** `1 result`, `2 results`. */
+/** Formats a count, `1 result` or `2 results`. */
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** The answer and its notes, the way a model reads them. */
+/** Joins the answer and its notes for the model. */
 export function modelText(text: string, notes: readonly string[]): string {
   return [text, ...notes].filter((part) => part.trim() !== "").join("\n\n");
 }
 
-/** Text of a result, as the model got it. */
+/** Returns the text of a result as the model got it. */
 export function resultText(result: AgentToolResult<unknown>): string {
   return result.content.map((part) => (part.type === "text" ? part.text : "")).join("\n");
 }
 
-/** What a preview of plain text holds. */
+/** How a plain text is shortened while collapsed. */
 export interface Preview {
   rows: number;
   parts: PiParts;
-  /** Where what is worth previewing ends. */
+  /** Text at which the preview ends. */
   until?: string | undefined;
 }
 
-/** Plain text; the first rows of it while collapsed. Errors and results of other versions of ours look like this. */
+/** Formats a plain text, or its first rows. Used for errors and for results of other versions of this package. */
 export function plainText(
   result: AgentToolResult<unknown>,
   theme: Theme,

@@ -1,15 +1,18 @@
-/** `moonshot_search`: the web through Kimi's search. */
+/**
+ * Defines the tool `moonshot_search`: web search through the service.
+ */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { SearchAnswer, SearchResult } from "../services.ts";
 import { callLine, count, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
 
 const NAME = "moonshot_search";
 
-/** Results that a preview names. */
+/** Results shown while collapsed. */
 const PREVIEW = 3;
 
 type Details = Omit<SearchAnswer, "text">;
 
+/** Creates the tool. */
 export function searchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   return {
     name: NAME,

@@ -1,5 +1,5 @@
 /**
- * The one live message of a turn: content ops of the addon change its blocks in place, and Pi's events about it leave
+ * Builds the message of a turn: content ops of the addon change its blocks in place and emit Pi's events
  * (docs/pi-contract.md#events).
  */
 import type {
@@ -15,7 +15,7 @@ import { type Op, OpCode } from "../native/addon.ts";
 import { emptyMessage } from "./empty-message.ts";
 import { LiveArguments, type LiveCall } from "./tool-arguments.ts";
 
-/** What a terminal op says about the whole answer. */
+/** Members of a terminal op about the whole answer. */
 export interface Summary {
   usage?: Usage;
   responseId?: string;
@@ -23,6 +23,7 @@ export interface Summary {
   rawStopReason?: string;
 }
 
+/** The message, which Pi sees while it grows. */
 export class LiveMessage {
   readonly message: AssistantMessage;
   readonly #push: (event: AssistantMessageEvent) => void;
@@ -33,7 +34,7 @@ export class LiveMessage {
     this.#push = push;
   }
 
-  /** Applies a content op; others change nothing. */
+  /** Applies a content op. Other ops are ignored. */
   apply([code, index, text, extra]: Op): void {
     const partial = this.message;
     const push = this.#push;
@@ -98,7 +99,8 @@ export class LiveMessage {
     }
   }
 
-  summarise(summary: Summary): void {
+  /** Adds the members that arrive at the end. */
+  summarize(summary: Summary): void {
     Object.assign(this.message, summary);
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Pi's context as the JSON text that the addon reads.
+ * Writes Pi's context as JSON for the addon.
  *
- * A tool may bring parameters that JSON cannot hold: an object that contains itself, a number of arbitrary size. That must not
- * cost the turn, so such parameters travel as a sentence about them, and the addon reports the tool.
+ * A tool's parameters may not fit into JSON, for example an object that contains itself. Such parameters are replaced by a
+ * sentence about them, and the addon reports the tool, so that the turn goes on.
  */
 
 interface Tool {
@@ -10,7 +10,7 @@ interface Tool {
   parameters?: unknown;
 }
 
-/** The JSON text of a context. Throws an error that names the message if a message cannot be written. */
+/** Writes a context. Throws an error that names the position of a message that does not fit into JSON. */
 export function contextText(context: object): string {
   try {
     return JSON.stringify(context);
@@ -18,9 +18,9 @@ export function contextText(context: object): string {
     const { tools, messages } = context as { tools?: Tool[]; messages: { toolsAdded?: Tool[] }[] };
     const readable = {
       ...context,
-      ...(tools === undefined ? {} : { tools: tools.map(writable) }),
+      ...(tools === undefined ? {} : { tools: tools.map(serializable) }),
       messages: messages.map((message) =>
-        Array.isArray(message?.toolsAdded) ? { ...message, toolsAdded: message.toolsAdded.map(writable) } : message,
+        Array.isArray(message?.toolsAdded) ? { ...message, toolsAdded: message.toolsAdded.map(serializable) } : message,
       ),
     };
     for (const [position, message] of readable.messages.entries()) {
@@ -31,7 +31,7 @@ export function contextText(context: object): string {
   }
 }
 
-function writable(tool: Tool): Tool {
+function serializable(tool: Tool): Tool {
   const problem = problemOf(tool.parameters);
   return problem === undefined ? tool : { ...tool, parameters: `something that JSON cannot hold: ${problem}` };
 }

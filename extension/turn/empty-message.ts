@@ -1,7 +1,7 @@
-/** The message that a turn begins with. A file of its own: a turn that cannot be loaded needs it to say so. */
+/** Creates the message that a turn begins with. A separate file, because a turn whose code cannot be loaded needs it too. */
 import type { AssistantMessage, Model } from "@earendil-works/pi-ai";
 
-/** An answer of which nothing has arrived. */
+/** Returns an assistant message without content. */
 export function emptyMessage(model: Model<string>): AssistantMessage {
   const cost = { input: 0, output: 0, cacheRead: 0, cacheWrite: 0, total: 0 };
   return {

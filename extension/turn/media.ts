@@ -1,22 +1,22 @@
 /**
- * Takes images and videos out of a context before it becomes JSON text.
+ * Takes images and videos out of a context before it is written as JSON.
  *
- * Megabytes of base64 inside JSON freeze the event loop for tens of milliseconds, beside it they cost little
- * (docs/architecture.md#media-beside-the-text), and nothing at all from the second turn on: then only the handle that the addon
- * gave out for the first one is passed. A handle belongs to one object of the history and to the very text that this object held.
+ * Megabytes of base64 inside JSON block the event loop for tens of milliseconds (docs/architecture.md#media-beside-the-text).
+ * Beside it they cost little, and nothing from the second turn on, which passes the handle of the first turn again.
  */
 import type { TranscriptContext } from "@earendil-works/pi-ai";
 import type { Addon, MediaHandle } from "../native/addon.ts";
 
-/** An image or video: its base64 text or data URL, and what the addon calls it. */
+/** An image or video: its base64 text or data URL, and its handle in the addon. */
 export interface MediaItem {
   data: string;
   handle: MediaHandle;
 }
 
+/** Handles by the object of the history that held the data. */
 const known = new WeakMap<object, MediaItem>();
 
-/** Members of a part that may hold megabytes, by the part's type. */
+/** The member that holds the data, by the part's type. */
 const PAYLOADS: Record<string, string> = {
   image: "data",
   video: "data",
@@ -24,7 +24,7 @@ const PAYLOADS: Record<string, string> = {
   video_url: "video_url",
 };
 
-/** The megabytes of a part, if it has any. */
+/** Returns the data of a part, if it has any. */
 function payload(part: unknown): string | undefined {
   if (typeof part !== "object" || part === null) return undefined;
   const { type } = part as { type?: unknown };
@@ -36,14 +36,14 @@ function payload(part: unknown): string | undefined {
   return typeof url === "string" && url.startsWith("data:") ? url : undefined;
 }
 
-/** The context with `media: <index>` in place of each payload, and the media by index. */
+/** Replaces the data of each part with `media: <index>` and returns the media items by index. */
 export function extractMedia(addon: Addon, context: TranscriptContext): { context: object; media: MediaItem[] } {
   const media: MediaItem[] = [];
   const slim = (part: object, data: string): object => {
     let item = known.get(part);
-    // Equal strings are usually the same string, which costs nothing to find out.
+    // Equal strings are usually the same object, so this comparison is cheap.
     if (item?.data !== data) {
-      item = { data, handle: addon.medium(data) };
+      item = { data, handle: addon.media(data) };
       known.set(part, item);
     }
     const { type, mimeType } = part as { type: string; mimeType?: unknown };

@@ -1,13 +1,11 @@
 /**
- * Tells the person what a turn waits for: a retry that is due in some seconds, a service that has gone quiet,
- * files on their way.
+ * Shows what a turn waits for: the next attempt, a silent service, uploads.
  *
- * Pi offers a status line to extensions (docs/pi-contract.md#status-line). Every turn writes under a key of its own, because
- * several run side by side; without a screen (print, JSON) Pi ignores it. A status must never cost a turn, so nothing here
- * throws.
+ * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Nothing
+ * here throws, so that a status never ends a turn.
  */
 
-/** What we need of Pi's `ctx.ui`. */
+/** What we use of Pi's `ctx.ui`. */
 export interface StatusLine {
   setStatus(key: string, text: string | undefined): void;
   notify(message: string, kind: "info"): void;
@@ -29,17 +27,17 @@ const REASONS: Record<string, string> = {
   truncated: "answer cut off",
 };
 
-/** The status line of the session that runs now. */
+/** Writes to the status line of the current session. */
 export class Notices {
   #line: StatusLine | undefined;
   #serial = 0;
 
-  /** Pi hands out its line anew for every session. */
+  /** Sets the status line. Pi has a new one for each session. */
   attach(line: StatusLine): void {
     this.#line = line;
   }
 
-  /** A place for one turn. */
+  /** Creates the entry of one turn. */
   open(): TurnNotice {
     this.#serial += 1;
     const key = `kimi-code-${this.#serial}`;
@@ -54,13 +52,13 @@ export class Notices {
     try {
       use(this.#line);
     } catch {
-      // A line that belongs to a session that is over.
+      // The session has ended.
       this.#line = undefined;
     }
   }
 }
 
-/** What one turn shows; counts seconds by itself. */
+/** The entry of one turn. Updates the seconds in its text. */
 export class TurnNotice {
   readonly #write: (text: string | undefined) => void;
   readonly #tell: (text: string) => void;
@@ -84,7 +82,7 @@ export class TurnNotice {
     this.#timer.unref();
   }
 
-  /** The turn goes on, or is over. */
+  /** Removes the entry. */
   clear(): void {
     if (!this.#shown) return;
     this.#shown = false;
@@ -93,7 +91,7 @@ export class TurnNotice {
   }
 }
 
-/** The text of a notice so many milliseconds after it came. */
+/** Formats a notice that arrived `elapsedMs` ago. */
 function noticeText(notice: Exclude<Notice, { kind: "note" }>, elapsedMs: number): string {
   const seconds = (ms: number): string => `${Math.max(0, Math.ceil(ms / 1000))} s`;
   switch (notice.kind) {

@@ -1,15 +1,15 @@
-/** What a turn asks of the addon, beside its conversation: who asks, which model, and those of Pi's options that mean something to us. */
+/** Writes the request of a turn, without its conversation: caller, model, and the options that the addon supports. */
 import type { Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
 import { environment, type Host, timeZone } from "../environment.ts";
 
-/** Options beyond Pi 0.87's declaration: newer versions add `onProviderStreamEvent`. */
+/** Pi's options, with what newer versions than 0.87 and our client add. */
 export type TurnOptions = SimpleStreamOptions & {
   onProviderStreamEvent?: (event: unknown, model: Model<string>) => void | Promise<void>;
-  /** Hears what was thrown before the turn ends with its text: Pi's events carry no error objects. */
+  /** Called with an exception before the turn ends with its message, because Pi's events carry no error objects. */
   onThrown?: (error: unknown) => void;
 };
 
-/** The request as JSON. */
+/** Writes the request as JSON. */
 export function turnRequest(host: Host, model: Model<string>, options: TurnOptions): string {
   return JSON.stringify({
     environment: environment({ TZ: timeZone(), ...options.env }),
@@ -21,7 +21,7 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
   });
 }
 
-/** The options that the addon understands. Pi passes others along, which need not even be JSON. */
+/** Selects the supported options. Pi passes others too, which need not fit into JSON. */
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
   const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;

@@ -1,5 +1,5 @@
 /**
- * The provider's way to a turn, whose code (turn.ts) is loaded behind Pi's first frame, or by the first turn if that is earlier.
+ * Runs turns for the provider. Their code (turn.ts) is loaded after Pi's first frame, or by the first turn if that is earlier.
  */
 import type { AssistantMessageEventStream, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
 import type { ExtensionEnvironment, Host } from "../environment.ts";
@@ -14,6 +14,7 @@ interface LoadedTurn {
   notices: Notices;
 }
 
+/** The turns of one extension. */
 export class TurnRunner {
   readonly #addon: Addon;
   readonly #host: Host;
@@ -27,13 +28,13 @@ export class TurnRunner {
     this.#extensionEnvironment = extensionEnvironment;
   }
 
-  /** Where turns say what they wait for; Pi hands it out anew for every session. */
+  /** Sets the status line of the session. */
   attach(line: StatusLine): void {
     this.#line = line;
     this.#loaded?.notices.attach(line);
   }
 
-  /** Loads what turns need. */
+  /** Loads the code of turns. */
   async load(): Promise<LoadedTurn> {
     if (this.#loaded === undefined) {
       const { runTurn } = await lazyImport(() => import("./turn.ts"));
@@ -44,7 +45,7 @@ export class TurnRunner {
     return this.#loaded;
   }
 
-  /** Runs one turn into `events`, which the caller has handed out. */
+  /** Runs one turn, whose events go to `events`. */
   run(
     events: AssistantMessageEventStream,
     model: Model<string>,

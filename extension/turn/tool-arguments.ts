@@ -1,22 +1,23 @@
 /**
- * Keeps a tool call's `arguments` object current while its text still arrives.
+ * Updates a tool call's `arguments` object while its text arrives.
  *
- * The addon reads the text incrementally and sends what changed; here the changes are applied to the one live object that Pi
- * shows. At the end the object takes the value of a strict parse of the whole text, so it is exact whatever the
- * preview looked like.
+ * The addon parses the text incrementally and sends changes, which are applied to the object that Pi shows. At the end the
+ * object gets the value of a strict parse of the whole text.
  */
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 type Container = Json[] | { [key: string]: Json };
 
-/** `[0,key]` object, `[1,key]` array, `[2]` close, `[3,key,value]` scalar, `[4,key,text]` string, `[5,text]` append. */
+/** A change: `[0,key]` object, `[1,key]` array, `[2]` close, `[3,key,value]` scalar, `[4,key,text]` string, `[5,text]` append. */
 type Change = [number, (string | null)?, Json?];
 
+/** The members of a tool call that change. */
 export interface LiveCall {
   arguments: { [key: string]: Json };
   argumentsError?: string;
 }
 
+/** The arguments of one call. */
 export class LiveArguments {
   readonly #call: LiveCall;
   readonly #path: Container[];
@@ -28,16 +29,16 @@ export class LiveArguments {
     this.#path = [call.arguments];
   }
 
-  /** Takes a piece of the text and the changes it makes (JSON values separated by commas). */
-  append(piece: string, changes: string | null | undefined): void {
-    this.#text += piece;
+  /** Adds a delta and the changes it makes (JSON values separated by commas). */
+  append(delta: string, changes: string | null | undefined): void {
+    this.#text += delta;
     if (!changes) return;
     for (const change of JSON.parse(`[${changes}]`) as Change[]) this.#apply(change);
   }
 
-  /** The text is complete; `verdict` is what the addon found out about it. */
-  finish(verdict: string): void {
-    const { text, error } = (verdict === "" ? {} : JSON.parse(verdict)) as { text?: string; error?: string };
+  /** Sets the final arguments; `outcome` is the text of the ToolEnd op. */
+  finish(outcome: string): void {
+    const { text, error } = (outcome === "" ? {} : JSON.parse(outcome)) as { text?: string; error?: string };
     const live = this.#call.arguments;
     for (const key of Object.keys(live)) delete live[key];
     if (error === undefined) {
@@ -78,7 +79,7 @@ export class LiveArguments {
   }
 }
 
-/** Sets a member; a key called `__proto__` must become a member too, as it does in JSON.parse. */
+/** Sets a member. Like JSON.parse, it makes `__proto__` an ordinary member. */
 function put(container: Container, key: string | null, value: Json): void {
   if (Array.isArray(container)) container.push(value);
   else if (key === "__proto__") {

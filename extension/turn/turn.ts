@@ -1,8 +1,8 @@
 /**
- * One turn: frames of the addon → Pi's events (docs/pi-contract.md#events), with the hooks of whoever asked in their places.
+ * Runs one turn: turns the ops of the addon into Pi's events (docs/pi-contract.md#events) and calls the caller's hooks.
  *
- * `start` comes after `onResponse`, nothing overtakes a hook, and exactly one terminal event leaves, whatever a hook, the addon or
- * the consumer does. What an answer is made of: assistant-message.ts.
+ * `start` follows `onResponse`, ops wait for a running hook, and exactly one terminal event is emitted, whatever a hook or the
+ * addon does. assistant-message.ts builds the message.
  */
 import type {
   AssistantMessageEvent,
@@ -12,16 +12,17 @@ import type {
 } from "@earendil-works/pi-ai";
 import type { Host } from "../environment.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "../native/addon.ts";
+import { withAbort } from "../native/call.ts";
 import { LiveMessage, type Summary } from "./assistant-message.ts";
 import { contextText } from "./context.ts";
 import { extractMedia, type MediaItem } from "./media.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
 import { type TurnOptions, turnRequest } from "./request.ts";
 
-/** How long the addon may take to confirm an abort before the turn ends without it. */
+/** Time that the addon has to confirm an abort, in milliseconds; then the turn ends without it. */
 const ABORT_GRACE_MS = 60;
 
-/** Runs one turn and feeds its events into `stream`, which the caller has already handed out. */
+/** Runs one turn, whose events go to `stream`. */
 export function runTurn(
   addon: Addon,
   host: Host,
@@ -52,6 +53,7 @@ class Turn {
   #hookRunning = false;
   #started = false;
   #over = false;
+  #ended = (): void => {};
 
   constructor(stream: AssistantMessageEventStream, model: Model<string>, options: TurnOptions, notice: TurnNotice) {
     this.#stream = stream;
@@ -62,8 +64,7 @@ class Turn {
   }
 
   begin(addon: Addon, host: Host, context: TranscriptContext): void {
-    const { signal } = this.#options;
-    if (signal?.aborted) return this.#abort();
+    if (this.#options.signal?.aborted) return this.#abort();
     const { context: slim, media } = extractMedia(addon, context);
     this.#media = media;
     this.#handle = addon.startTurn(
@@ -72,10 +73,15 @@ class Turn {
       media.map(({ handle }) => handle),
       (ops) => this.#receive(ops),
     );
-    signal?.addEventListener("abort", this.#onAbort, { once: true });
+    const ended = new Promise<void>((resolve) => (this.#ended = resolve));
+    void withAbort(
+      this.#options.signal,
+      () => this.#cancel(),
+      () => ended,
+    );
   }
 
-  /** Ends the turn with an error that is not the addon's. */
+  /** Ends the turn with an exception of JavaScript. */
   thrown(error: unknown): void {
     if (this.#over) return;
     this.#options.onThrown?.(error);
@@ -89,12 +95,12 @@ class Turn {
     this.#end({ type: "error", reason: "error", error });
   }
 
-  #onAbort = (): void => {
+  #cancel(): void {
     this.#handle?.cancel();
-    // The addon answers within a few milliseconds and brings the last words along; a hook may hang for ever.
+    // The addon answers within milliseconds and delivers the last text; a hook may never return.
     if (this.#hookRunning) this.#abort();
     else setTimeout(() => this.#abort(), ABORT_GRACE_MS);
-  };
+  }
 
   #abort(): void {
     if (this.#over) return;
@@ -107,7 +113,7 @@ class Turn {
     this.#over = true;
     this.#waiting = [];
     this.#notice.clear();
-    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#ended();
     this.#stream.push(event);
     this.#stream.end();
   }
@@ -118,7 +124,7 @@ class Turn {
     if (!this.#hookRunning) this.#drain();
   }
 
-  /** Applies ops in order; pauses where a hook has to finish first. */
+  /** Applies ops in order, up to the first one that starts a hook. */
   #drain(): void {
     try {
       const ops = this.#waiting;
@@ -142,7 +148,7 @@ class Turn {
     this.#drain();
   };
 
-  /** Applies one op. A promise means: nothing further before it is done. */
+  /** Applies one op. The next one waits for the returned promise. */
   #apply(op: Op): Promise<void> | undefined {
     const [code, index, text] = op;
     if (code !== OpCode.Notice) this.#notice.clear();
@@ -159,7 +165,7 @@ class Turn {
       case OpCode.Media: {
         const item = this.#media[index];
         const [from, to] = JSON.parse(text) as [number, number];
-        if (item !== undefined) this.#handle?.sendMedium(index, from, item.data.slice(from, to));
+        if (item !== undefined) this.#handle?.sendMedia(index, from, item.data.slice(from, to));
         break;
       }
       case OpCode.Done:
@@ -177,7 +183,7 @@ class Turn {
   async #payloadHook(text: string): Promise<void> {
     const body: unknown = JSON.parse(text);
     const replaced = await this.#options.onPayload?.(body, this.#model);
-    // What the hook returned, or what it did to the object it was given, is exactly what is sent.
+    // A hook returns a new body or changes the one it was given.
     this.#handle?.sendBody(JSON.stringify(replaced ?? body));
   }
 
@@ -191,13 +197,13 @@ class Turn {
   }
 
   #done({ reason, ...summary }: Summary & { reason: "stop" | "length" | "toolUse" }): void {
-    this.#live.summarise(summary);
+    this.#live.summarize(summary);
     const message = Object.assign(this.#live.message, { stopReason: reason });
     this.#end({ type: "done", reason, message });
   }
 
   #failed({ code, message, usage, responseId, responseModel }: Summary & { code: string; message: string }): void {
-    this.#live.summarise({
+    this.#live.summarize({
       ...(usage ? { usage } : {}),
       ...(responseId ? { responseId } : {}),
       ...(responseModel ? { responseModel } : {}),

@@ -222,9 +222,12 @@ pub struct ReservedAuthFile {
 
 impl ReservedAuthFile {
     /// Writes the login, keeping members we do not know.
-    pub fn fill(self, tokens: &Tokens) -> Result<()> {
+    pub fn fill(mut self, tokens: &Tokens) -> Result<()> {
         let text = pretty(&merged(self.object, tokens))? + "\n";
-        self.room.fill(text.as_bytes()).map_err(|error| io_error("cannot be written", &self.path, &error))
+        self.room
+            .write(text.as_bytes())
+            .and_then(|()| self.room.commit())
+            .map_err(|error| io_error("cannot be written", &self.path, &error))
     }
 }
 

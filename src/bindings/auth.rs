@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Function, spawn};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{answer, thrown, with_error};
+use super::node_runtime::spawn;
 use super::read;
 use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
@@ -113,7 +114,7 @@ pub fn base_of(request: String) -> napi::Result<String> {
 }
 
 #[napi(catch_unwind)]
-pub fn remember_login(access: String) {
+pub fn register_login(access: String) {
     register_oauth_token(&access);
 }
 
@@ -142,8 +143,8 @@ pub async fn reuse_login(request: String) -> String {
 }
 
 #[napi(catch_unwind)]
-pub async fn ambient_login(request: String) -> String {
-    let ambient = async {
+pub async fn cli_login(request: String) -> String {
+    let login = async {
         Ok(match account(request).await?.cli_login().await? {
             Some((tokens, slot)) => {
                 register_oauth_token(&tokens.access);
@@ -152,11 +153,11 @@ pub async fn ambient_login(request: String) -> String {
             None => json!({}),
         })
     };
-    answer(ambient.await)
+    answer(login.await)
 }
 
 #[napi(catch_unwind)]
-pub fn has_ambient_login(request: String) -> bool {
+pub fn has_cli_login(request: String) -> bool {
     let look = || -> Result<bool> {
         let account = read::<AccountRequest>(&request)?.account()?;
         let slots = account.cli_login_scopes()?;
@@ -166,7 +167,7 @@ pub fn has_ambient_login(request: String) -> bool {
 }
 
 #[napi(catch_unwind)]
-pub fn settle() {
+pub fn shutdown() {
     single_flight::shutdown();
 }
 
@@ -209,7 +210,7 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
             Ok(credential) => json!({ "type": "done", "credential": credential }).to_string(),
             Err(error) => with_error(json!({ "type": "failed" }), &error),
         });
-    });
+    })?;
     Ok(LoginHandle { cancel })
 }
 

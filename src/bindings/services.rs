@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::JsText;
-use super::error::{defect, with_error};
+use super::error::{answer, defect};
 use crate::error::{Error, ErrorKind};
 use crate::services::call::{Outcome, ServiceRequest, run};
 use crate::services::datasource;
@@ -33,11 +33,8 @@ impl ServiceCall {
         let running = AssertUnwindSafe(answered(request, self.cancel.clone())).catch_unwind();
         let outcome = running.await.unwrap_or_else(|_| Err(defect("call")));
         match outcome {
-            Ok(Outcome { text, mut details, .. }) => {
-                details.insert("ok".to_owned(), Value::Bool(true));
-                (Value::Object(details).to_string().into(), text.into())
-            }
-            Err(error) => (with_error(json!({ "ok": false }), &error).into(), String::new().into()),
+            Ok(Outcome { text, details, .. }) => (Value::Object(details).to_string().into(), text.into()),
+            Err(error) => (answer(Err(error)).into(), String::new().into()),
         }
     }
 

@@ -192,7 +192,7 @@ impl fmt::Debug for Cause {
 }
 
 /// Result of the core.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error without an HTTP response behind it.

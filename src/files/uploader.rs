@@ -85,7 +85,7 @@ impl Uploader {
     async fn claim(&self, key: &Key) -> Claimed {
         let Some(path) = self.index.claim_path(key) else { return Claimed::Ours(None) };
         let index = self.index.clone();
-        match in_background(move || Ok(index.prepare().and_then(|()| Lease::attempt(&path)))).await {
+        match in_background(move || Ok(index.prepare().and_then(|()| Lease::try_take(&path)))).await {
             Ok(Ok(Some(claim))) => Claimed::Ours(Some(claim)),
             Ok(Ok(None)) => Claimed::Elsewhere,
             // A directory that cannot be written keeps nobody from uploading.

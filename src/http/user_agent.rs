@@ -6,7 +6,7 @@
 
 use crate::config::{Identity, ascii};
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 
 use crate::VERSION;
-use crate::storage::private_file::create_private_dir;
+use crate::storage::private_file::{create_private_dir, create_private_file};
 
 /// Release of the official client whose headers are sent where the user has asked for its identity
 /// (docs/protocol.md#identity-headers).
@@ -86,13 +86,9 @@ pub fn device_id(kimi_home: &Path) -> String {
     let path = kimi_home.join("device_id");
     let read = || fs::read_to_string(&path).ok().map(|text| ascii(&text)).filter(|id| !id.is_empty());
     read().unwrap_or_else(|| {
-        let id = random_uuid();
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let created = create_private_dir(kimi_home)
-            .and_then(|()| options.open(&path))
+            .and_then(|()| create_private_file(&path))
             .and_then(|mut file| file.write_all(id.as_bytes()));
         // Whoever was faster has written the id that counts.
         if created.is_err() { read().unwrap_or_else(|| unwritten(kimi_home, id)) } else { id }
@@ -103,15 +99,6 @@ pub fn device_id(kimi_home: &Path) -> String {
 fn unwritten(kimi_home: &Path, id: String) -> String {
     static IDS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
     IDS.lock().unwrap_or_else(PoisonError::into_inner).entry(kimi_home.to_owned()).or_insert(id).clone()
-}
-
-/// RFC 9562, version 4.
-fn random_uuid() -> String {
-    let mut bytes: [u8; 16] = rand::random();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 #[cfg(test)]

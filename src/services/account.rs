@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{integer, text};
+use super::text;
+use crate::json::lenient::integer;
 
 /// An account as far as a screen shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
@@ -137,7 +136,10 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     })
     .await?;
     let credential = login(&mut kimi, credential.as_deref()).await?;
-    let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
+    let call_id = call_id
+        .map(|id| ascii(&id))
+        .filter(|id| !id.is_empty())
+        .unwrap_or_else(|| uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string());
     let service = Service { kimi, credential, call_id };
     let outcome = match task {
         Task::Search(search) => search.run(&service, limit).await,
@@ -249,13 +251,4 @@ impl Reply {
         let excerpt = html_title(&text).unwrap_or_else(|| clip(&text, 200));
         Error { trace_id: self.request_id.clone(), ..Error::protocol(what, &excerpt) }
     }
-}
-
-/// A UUID of version 4, as the official clients send where no tool call has an id.
-fn fresh_id() -> String {
-    let mut bytes: [u8; 16] = rand::rng().random();
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }

@@ -15,26 +15,6 @@ pub mod usage;
 
 use serde_json::Value;
 
-/// A whole number, whichever way the service writes it: JSON number of any size, or text.
-fn integer(value: Option<&Value>) -> Option<i128> {
-    match value? {
-        Value::Number(number) => number
-            .as_i64()
-            .map(i128::from)
-            .or_else(|| number.as_u64().map(i128::from))
-            .or_else(|| number.as_f64().and_then(truncated)),
-        Value::String(text) => {
-            let text = text.trim();
-            text.parse().ok().or_else(|| text.parse().ok().and_then(truncated))
-        }
-        _ => None,
-    }
-}
-
-fn truncated(number: f64) -> Option<i128> {
-    (number.is_finite() && number.abs() < 1e30).then_some(number.trunc() as i128)
-}
-
 /// Text for a person from somebody else: one line, nothing that steers a terminal, at most `max` characters.
 pub fn plain(text: &str, max: usize) -> String {
     let hidden =

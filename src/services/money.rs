@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::integer;
+use crate::json::lenient::integer;
 
 /// Units of the wallet in one cent.
 const UNITS_PER_CENT: i128 = 1_000_000;

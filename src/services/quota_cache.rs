@@ -3,7 +3,7 @@
 //! The last answer lies in our state folder with the time it was fetched. Whoever finds it too old asks, and the others wait for
 //! that answer. A failed question counts as asked, so that a broken network is not asked after each turn.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,16 +15,14 @@ use crate::auth::{AccountId, Credential};
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::error::Result;
-use crate::storage::private_file::replace;
+use crate::storage::lease::Lease;
+use crate::storage::private_file::{create_private_dir, replace};
 
 /// Longest wait for an answer (docs/protocol.md#usages).
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
 /// An answer beyond this is not a quota.
 const MAX_ANSWER: usize = 256 << 10;
-
-/// A claim older than this was left by a process that died.
-const CLAIM_EXPIRES: Duration = Duration::from_secs(15);
 
 /// What is known about the quota.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -72,9 +70,9 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
         let file = file.clone();
         in_background(move || Ok(file.map(|file| FetchRole::take(&file, max_age)))).await?
     };
-    let (claim, known) = match (turn, &file) {
+    let (lease, known) = match (turn, &file) {
         (Some(FetchRole::Answered(record)), _) => return Ok(record.snapshot()),
-        (Some(FetchRole::Ours(claim, record)), _) => (Some(claim), record),
+        (Some(FetchRole::Ours(lease, record)), _) => (lease, record),
         (Some(FetchRole::Theirs), Some(file)) if !max_age.is_zero() => {
             return Ok(wait_for_another(file, known).await?.snapshot());
         }
@@ -97,7 +95,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     let kept = record.clone();
     // Without a place to write the next process asks again; that is all.
     in_background(move || Ok(file.map(|file| write(&file, &kept)))).await?;
-    drop(claim);
+    drop(lease);
     match answer {
         Err(error) if record.fetched_at == 0 => Err(error),
         _ => Ok(record.snapshot()),
@@ -106,7 +104,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
 
 /// Whose turn it is to ask.
 enum FetchRole {
-    Ours(Lease, Record),
+    Ours(Option<Lease>, Record),
     Theirs,
     /// Nobody's any more: another process asked while we were looking.
     Answered(Record),
@@ -115,12 +113,16 @@ enum FetchRole {
 impl FetchRole {
     /// What was read before the claim was won may be older than what its last holder wrote, so it is read again.
     fn take(file: &Path, max_age: Duration) -> Self {
-        let Some(claim) = Lease::take(file) else { return Self::Theirs };
+        // A folder that cannot be written cannot be shared either; then every process asks.
+        let lease = match take_lease(file) {
+            Ok(None) => return Self::Theirs,
+            taken => taken.ok().flatten(),
+        };
         let record = read(file);
         if !max_age.is_zero() && age(record.checked_at) < max_age {
             return Self::Answered(record);
         }
-        Self::Ours(claim, record)
+        Self::Ours(lease, record)
     }
 }
 
@@ -154,29 +156,10 @@ fn write(file: &Path, record: &Record) {
     }
 }
 
-/// The right to ask, held by one process at a time.
-struct Lease(PathBuf);
-
-impl Lease {
-    fn take(file: &Path) -> Option<Self> {
-        let claim = file.with_extension("asking");
-        let _ = crate::storage::private_file::create_private_dir(file.parent()?);
-        let age = fs::metadata(&claim).and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > CLAIM_EXPIRES) {
-            let _ = fs::remove_file(&claim);
-        }
-        match OpenOptions::new().write(true).create_new(true).open(&claim) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
-            // A folder that cannot be written to cannot be shared either; then everybody asks.
-            _ => Some(Self(claim)),
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+/// Takes the right to ask: `Ok(None)` while another process has it, an error where the folder cannot be written.
+fn take_lease(file: &Path) -> std::io::Result<Option<Lease>> {
+    file.parent().map_or(Ok(()), create_private_dir)?;
+    Lease::try_take(&file.with_extension("asking"))
 }
 
 fn now() -> i64 {
@@ -191,19 +174,6 @@ fn age(then: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_process_asks_and_a_dead_ones_claim_expires() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("usage-1.json");
-        let claim = Lease::take(&file).unwrap();
-        assert!(Lease::take(&file).is_none());
-        drop(claim);
-        let left = Lease::take(&file).unwrap();
-        let old = SystemTime::now() - CLAIM_EXPIRES - Duration::from_secs(5);
-        fs::File::options().write(true).open(&left.0).unwrap().set_modified(old).unwrap();
-        assert!(Lease::take(&file).is_some());
-    }
 
     #[test]
     fn who_wins_the_claim_too_late_takes_the_answer_of_the_one_before() {

@@ -4,7 +4,6 @@
 //! freeze the screen. Where Pi's helper gives nothing for a first line that is too long, this one gives the beginning of
 //! the line: extracted pages are often a single one.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use rand::Rng;
 use serde::Deserialize;
 
 use super::call::Outcome;
+use crate::storage::private_file::create_private_file;
 
 /// How much a caller can take, and where the rest goes.
 #[derive(Debug, Clone, Deserialize)]
@@ -84,11 +84,7 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
 
 fn save(text: &str, directory: &Path, tool: &str, extension: &str) -> std::io::Result<PathBuf> {
     let path = directory.join(format!("pi-{tool}-{:016x}.{extension}", rand::rng().random::<u64>()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(&path)?.write_all(text.as_bytes())?;
+    create_private_file(&path)?.write_all(text.as_bytes())?;
     Ok(path)
 }
 

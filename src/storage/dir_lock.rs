@@ -4,9 +4,14 @@
 //! holder keeps fresh. They touch it from the JavaScript thread, which a long computation can stall until others take the
 //! lock for abandoned; ours is touched by a thread of its own. Protocol: docs/protocol.md#lock-protocol.
 //!
-//! Additions that the npm package understands without knowing them: a holder looks once more whether the lock is still its
-//! own before it does anything that cannot be undone ([`Lock::is_held`]); a lock whose time lies in the future is abandoned
-//! if nobody touches it for its stale time; a stale lock with a file inside is moved aside instead of blocking everybody.
+//! Additions that the npm package understands without knowing them (reasons: docs/architecture.md#refresh-transaction):
+//!
+//! * No lock is judged by the clock alone: it must also have been watched without anybody touching it.
+//! * Beside the directory, a [`Lease`] proves that a holder of ours lives. A dead one's lock is taken over at once; a stopped
+//!   one's directory may be taken over, but not its right to act.
+//! * The holder looks once more whether the lock is still its own before it does anything that cannot be undone
+//!   ([`Lock::is_held`]).
+//! * A stale lock with a file inside is moved aside instead of blocking everybody.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,19 +19,43 @@ use std::fs;
 use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use filetime::FileTime;
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::lease::Lease;
 
 /// How often a held lock is touched. Kimi's waiters give up on a lock after 5 s, Pi's synchronous ones after 10 s.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// A failing file system is forgiven for this long, as long as nobody else took the lock.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(5);
+/// Time in which a failing file system is tolerated, as long as nobody else took the lock.
+const HEARTBEAT_GRACE: Duration = Duration::from_secs(5);
 
-/// Shortest and longest pause between two looks at a lock somebody else holds.
+/// Shortest and longest pause between two looks at a lock that another process holds.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// Time without a touch after which the modification time is believed: more than the 2.5 s between two touches of the official
+/// client, so that neither a step of the clock nor the different clock of another process makes a living holder look dead.
+const WATCH: Duration = Duration::from_millis(3500);
+
+/// Longest time between two looks that counts as watched. A longer gap means that this process was stopped, and then the holder
+/// may have been as well.
+const WATCH_GAP: Duration = Duration::from_secs(1);
+
+/// Every lock that this process holds.
+#[derive(Debug, Default)]
+pub struct HeldLocks(Mutex<HashMap<PathBuf, Arc<Held>>>);
+
+impl HeldLocks {
+    /// Releases them. For the exit of the process, where destructors do not run.
+    pub fn release_all(&self) {
+        let held: Vec<_> = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        held.iter().for_each(|lock| lock.release());
+    }
+}
 
 /// A lock we hold. Dropping it releases it.
 #[derive(Debug)]
@@ -40,87 +69,136 @@ struct Held {
     lost: AtomicBool,
     released: Mutex<bool>,
     wake: Condvar,
+    /// Proof that this holder lives, where there is one.
+    lease: Mutex<Option<Lease>>,
+    all: Arc<HeldLocks>,
 }
 
-/// What one look at the lock showed.
-enum Attempt {
-    Held(Lock),
-    /// Somebody else has it; its modification time.
-    Busy(u64),
+/// What the lease's file says about its holder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Owner {
+    pid: u32,
+    /// Last modification time that the holder gave the directory, in milliseconds.
+    touched: u64,
 }
 
-/// Waits for locks; remembers what it has seen of one, because a lock nobody touches is abandoned whatever its time says.
+/// What was seen of a lock that another process holds.
+#[derive(Debug)]
+struct Seen {
+    modified: u64,
+    looked: Instant,
+    /// Time in which nobody touched it while we were looking.
+    watched: Duration,
+}
+
+/// Waits for a lock.
 #[derive(Debug)]
 pub struct Waiter {
     directory: PathBuf,
     stale: Duration,
-    seen: Option<(u64, Instant)>,
+    owner: Option<PathBuf>,
+    all: Arc<HeldLocks>,
+    seen: Option<Seen>,
     pause: Duration,
+    /// The directory is ours, but a stopped holder still has the lease.
+    pending: Option<Lock>,
 }
 
 impl Waiter {
     /// Will take `<target>.lock`, and take it over from a holder that has not touched it for `stale`.
-    pub fn new(target: &Path, stale: Duration) -> Self {
+    pub fn new(target: &Path, stale: Duration, all: &Arc<HeldLocks>) -> Self {
         let mut name = OsString::from(target);
         name.push(".lock");
-        Self { directory: name.into(), stale, seen: None, pause: PAUSE.0 }
-    }
-
-    /// One attempt, without waiting. `None` means that somebody else holds the lock.
-    pub fn try_lock(&mut self) -> io::Result<Option<Lock>> {
-        match self.attempt()? {
-            Attempt::Held(lock) => Ok(Some(lock)),
-            Attempt::Busy(modified) => {
-                if self.seen.is_none_or(|(known, _)| known != modified) {
-                    self.seen = Some((modified, Instant::now()));
-                }
-                Ok(None)
-            }
+        Self {
+            directory: name.into(),
+            stale,
+            owner: None,
+            all: Arc::clone(all),
+            seen: None,
+            pause: PAUSE.0,
+            pending: None,
         }
     }
 
-    /// How long to wait before the next attempt: growing, and never in step with other waiters.
+    /// Asks for the lease on this file as well.
+    pub fn with_owner(self, owner: PathBuf) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// Makes one attempt, without waiting. `None` means that another process holds the lock.
+    pub fn try_lock(&mut self) -> io::Result<Option<Lock>> {
+        if let Some(lock) = self.pending.take()
+            && lock.is_held()
+        {
+            return Ok(self.with_lease(lock));
+        }
+        // A second round after a takeover or a release in between, never a third: others have the same right.
+        let mut lease = None;
+        for round in 0..2 {
+            match fs::create_dir(&self.directory) {
+                Ok(()) => return Ok(self.taken(round > 0, lease)?.and_then(|lock| self.with_lease(lock))),
+                Err(error) if error.kind() == Io::AlreadyExists => {}
+                // Windows says so of a directory that is being removed.
+                Err(error) if cfg!(windows) && error.kind() == Io::PermissionDenied => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let modified = match modified(&self.directory) {
+                Ok(modified) => modified,
+                Err(error) if error.kind() == Io::NotFound && round == 0 => continue,
+                Err(error) if error.kind() == Io::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if round > 0 {
+                break;
+            }
+            self.look(modified);
+            lease = self.lease_of_dead_holder(modified);
+            if lease.is_none() && !self.is_abandoned(modified) {
+                break;
+            }
+            self.clear()?;
+        }
+        Ok(None)
+    }
+
+    /// Returns how long to wait before the next attempt: growing, and never in step with other waiters.
     pub fn pause(&mut self) -> Duration {
         let now = self.pause;
         self.pause = (now * 2).min(PAUSE.1);
         now.mul_f64(1.0 + rand::random::<f64>())
     }
 
-    /// The directory itself, for messages.
+    /// Returns the directory, for messages.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    fn attempt(&mut self) -> io::Result<Attempt> {
-        // A second round after a takeover or a release in between, never a third: others have the same right.
-        for round in 0..2 {
-            match fs::create_dir(&self.directory) {
-                Ok(()) => return self.taken(round > 0),
-                Err(error) if error.kind() == Io::AlreadyExists => {}
-                // Windows says so of a directory that is being removed.
-                Err(error) if cfg!(windows) && error.kind() == Io::PermissionDenied => return Ok(Attempt::Busy(0)),
-                Err(error) => return Err(error),
+    fn look(&mut self, modified: u64) {
+        let now = Instant::now();
+        match &mut self.seen {
+            Some(seen) if seen.modified == modified => {
+                seen.watched += now.duration_since(seen.looked).min(WATCH_GAP);
+                seen.looked = now;
             }
-            let modified = match modified(&self.directory) {
-                Ok(modified) => modified,
-                Err(error) if error.kind() == Io::NotFound && round == 0 => continue,
-                Err(error) => return Err(error),
-            };
-            if round > 0 || !self.is_abandoned(modified) {
-                return Ok(Attempt::Busy(modified));
-            }
-            self.clear()?;
+            _ => self.seen = Some(Seen { modified, looked: now, watched: Duration::ZERO }),
         }
-        Ok(Attempt::Busy(0))
     }
 
     fn is_abandoned(&self, modified: u64) -> bool {
-        let stale = self.stale.as_millis() as u64;
-        let unchanged = self.seen.is_some_and(|(known, since)| known == modified && since.elapsed() > self.stale);
-        modified.saturating_add(stale) < millis(SystemTime::now()) || unchanged
+        let watched = self.seen.as_ref().map_or(Duration::ZERO, |seen| seen.watched);
+        let is_old = modified.saturating_add(self.stale.as_millis() as u64) < millis(clock::now());
+        watched > self.stale || (is_old && watched >= WATCH)
     }
 
-    /// Removes an abandoned lock. One with something inside is moved aside: deleting what we do not know is not ours to do.
+    /// Takes the lease of a holder of ours that died: the kernel has given it back, and the directory is as the holder left it.
+    fn lease_of_dead_holder(&self, modified: u64) -> Option<Lease> {
+        let lease =
+            self.owner.as_ref().filter(|owner| owner.exists()).and_then(|owner| Lease::try_take(owner).ok()?)?;
+        let record: Owner = serde_json::from_slice(&lease.read_record().ok()?).ok()?;
+        Some(lease).filter(|lease| lease.is_exclusive() && record.touched == modified)
+    }
+
+    /// Removes an abandoned lock. One with something inside is moved aside, because its content is not ours to delete.
     fn clear(&self) -> io::Result<()> {
         match fs::remove_dir(&self.directory) {
             Err(error) if error.kind() == Io::NotFound => Ok(()),
@@ -133,7 +211,7 @@ impl Waiter {
         }
     }
 
-    fn taken(&self, took_over: bool) -> io::Result<Attempt> {
+    fn taken(&self, took_over: bool, lease: Option<Lease>) -> io::Result<Option<Lock>> {
         let written = touch(&self.directory)?;
         let held = Arc::new(Held {
             directory: self.directory.clone(),
@@ -141,18 +219,41 @@ impl Waiter {
             lost: AtomicBool::new(false),
             released: Mutex::new(false),
             wake: Condvar::new(),
+            lease: Mutex::new(lease),
+            all: Arc::clone(&self.all),
         });
         if took_over {
             // Of two that found the same lock abandoned, the slower one removes the faster one's new lock.
             std::thread::sleep(Duration::from_millis(5));
             if !held.is_ours() {
-                return Ok(Attempt::Busy(0));
+                return Ok(None);
             }
         }
         let beating = Arc::clone(&held);
         std::thread::Builder::new().name("kimi-code-lock".to_owned()).spawn(move || beating.beat())?;
-        all().lock().unwrap_or_else(PoisonError::into_inner).insert(self.directory.clone(), Arc::clone(&held));
-        Ok(Attempt::Held(Lock(held)))
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.directory.clone(), Arc::clone(&held));
+        held.write_record();
+        Ok(Some(Lock(held)))
+    }
+
+    /// Completes a lock with its lease. While a stopped holder has that, the directory is kept, so that everybody else waits too.
+    fn with_lease(&mut self, lock: Lock) -> Option<Lock> {
+        let Some(owner) = &self.owner else { return Some(lock) };
+        let mut lease = lock.0.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.is_none() {
+            match Lease::try_take(owner) {
+                Ok(None) => {
+                    drop(lease);
+                    self.pending = Some(lock);
+                    return None;
+                }
+                Ok(taken) => *lease = taken,
+                Err(error) => tracing::debug!(%error, owner = %owner.display(), "there is no lease beside the lock"),
+            }
+        }
+        drop(lease);
+        lock.0.write_record();
+        Some(lock)
     }
 }
 
@@ -162,6 +263,11 @@ impl Lock {
         // Not in the middle of a heartbeat, when the time on disk is newer than the one we know.
         let released = self.0.released.lock().unwrap_or_else(PoisonError::into_inner);
         !*released && self.0.is_ours()
+    }
+
+    /// Whether the kernel guarantees that no other holder of ours lives.
+    pub fn is_exclusive(&self) -> bool {
+        self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Lease::is_exclusive)
     }
 }
 
@@ -177,7 +283,16 @@ impl Held {
             && modified(&self.directory).is_ok_and(|modified| modified == self.written.load(Ordering::Acquire))
     }
 
-    /// Keeps the modification time fresh until the lock is released or somebody took it.
+    /// Tells others which directory the lease belongs to. Errors are ignored: a dead holder's lock then becomes stale as any other.
+    fn write_record(&self) {
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = Owner { pid: std::process::id(), touched: self.written.load(Ordering::Acquire) };
+        if let (Some(lease), Ok(record)) = (&*lease, serde_json::to_vec(&owner)) {
+            let _ = lease.write_record(&record);
+        }
+    }
+
+    /// Keeps the modification time fresh until the lock is released or taken over.
     fn beat(&self) {
         let mut last_success = Instant::now();
         let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,17 +309,18 @@ impl Held {
                 Ok(modified) if modified != self.written.load(Ordering::Acquire) => None,
                 Ok(_) => touch(&self.directory).ok(),
                 Err(error) if error.kind() == Io::NotFound => None,
-                Err(_) if last_success.elapsed() < HEARTBEAT_PATIENCE => continue,
+                Err(_) if last_success.elapsed() < HEARTBEAT_GRACE => continue,
                 Err(_) => None,
             };
             match touched {
                 Some(written) => {
                     self.written.store(written, Ordering::Release);
+                    self.write_record();
                     last_success = Instant::now();
                 }
                 None => {
                     self.lost.store(true, Ordering::Release);
-                    tracing::debug!(lock = %self.directory.display(), "the lock was taken by somebody else");
+                    tracing::debug!(lock = %self.directory.display(), "the lock was taken over by another process");
                     return;
                 }
             }
@@ -218,34 +334,21 @@ impl Held {
         }
         *released = true;
         self.wake.notify_all();
-        // A lock that somebody took over is theirs now.
+        // A lock that was taken over belongs to its new holder.
         if self.is_ours() {
             let _ = fs::remove_dir(&self.directory);
         }
-        let mut all = all().lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.lease.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(&self.directory).is_some_and(|held| std::ptr::eq(&raw const **held, self)) {
             all.remove(&self.directory);
         }
     }
 }
 
-/// Every lock this process holds, for [`release_all`].
-fn all() -> &'static Mutex<HashMap<PathBuf, Arc<Held>>> {
-    static ALL: OnceLock<Mutex<HashMap<PathBuf, Arc<Held>>>> = OnceLock::new();
-    ALL.get_or_init(Mutex::default)
-}
-
-/// Releases every lock of this process. For its exit, where destructors do not run.
-pub fn release_all() {
-    let held: Vec<_> = all().lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-    for lock in held {
-        lock.release();
-    }
-}
-
 /// Sets the modification time to now and returns what the file system made of it.
 fn touch(directory: &Path) -> io::Result<u64> {
-    filetime::set_file_mtime(directory, FileTime::now())?;
+    filetime::set_file_mtime(directory, FileTime::from_system_time(clock::now()))?;
     modified(directory)
 }
 
@@ -269,7 +372,20 @@ mod tests {
             Self(tempfile::tempdir().unwrap())
         }
         fn waiter(&self, stale_ms: u64) -> Waiter {
-            Waiter::new(&self.0.path().join("file"), Duration::from_millis(stale_ms))
+            Waiter::new(&self.0.path().join("file"), Duration::from_millis(stale_ms), &Arc::default())
+        }
+        fn owned_waiter(&self, stale_ms: u64) -> Waiter {
+            self.waiter(stale_ms).with_owner(self.0.path().join("file.owner"))
+        }
+        /// Lets a holder die: its kernel lock is gone, its directory stays as it was.
+        fn die(lock: Lock) {
+            *lock.0.released.lock().unwrap() = true;
+            lock.0.wake.notify_all();
+            let lease = lock.0.lease.lock().unwrap().take().unwrap();
+            let record = lease.read_record().unwrap();
+            let path = lock.0.directory.with_extension("owner");
+            drop(lease);
+            fs::write(path, record).unwrap();
         }
         fn directory(&self) -> PathBuf {
             self.0.path().join("file.lock")
@@ -283,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_holds_it_and_release_frees_it() {
+    fn directory_lock_has_one_holder_until_released() {
         let place = Place::new();
         let lock = place.waiter(5000).try_lock().unwrap().unwrap();
         assert!(lock.is_held());
@@ -293,16 +409,83 @@ mod tests {
         assert!(place.waiter(5000).try_lock().unwrap().is_some());
     }
 
-    #[test]
-    fn a_lock_left_by_a_dead_process_is_taken_over_once_stale() {
-        let place = Place::new();
-        place.leave_behind(400_000);
-        assert!(place.waiter(500_000).try_lock().unwrap().is_none());
-        assert!(place.waiter(300_000).try_lock().unwrap().is_some());
+    /// Looks again and again, as a waiter does, for at most this long.
+    fn watch(waiter: &mut Waiter, time: Duration) -> Option<Lock> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            if let Some(lock) = waiter.try_lock().unwrap() {
+                return Some(lock);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
     }
 
     #[test]
-    fn a_time_in_the_future_does_not_block_for_ever() {
+    fn directory_lock_with_an_old_date_is_taken_over_only_after_it_was_watched() {
+        let place = Place::new();
+        place.leave_behind(400_000);
+        let mut waiter = place.waiter(300_000);
+        assert!(watch(&mut waiter, WATCH - Duration::from_secs(1)).is_none());
+        assert!(watch(&mut waiter, Duration::from_secs(5)).is_some());
+    }
+
+    #[test]
+    fn directory_lock_whose_holder_has_a_late_clock_stays_with_it() {
+        let place = Place::new();
+        place.leave_behind(400_000);
+        let mut waiter = place.waiter(5000);
+        for touch in 1..5 {
+            assert!(watch(&mut waiter, Duration::from_secs(1)).is_none());
+            let then = millis(SystemTime::now()) as i64 / 1000 - 400 + touch;
+            filetime::set_file_mtime(place.directory(), FileTime::from_unix_time(then, 0)).unwrap();
+        }
+    }
+
+    #[test]
+    fn directory_lock_is_not_watched_while_the_waiter_is_stopped() {
+        let place = Place::new();
+        place.leave_behind(400_000);
+        let mut waiter = place.waiter(5000);
+        assert!(waiter.try_lock().unwrap().is_none());
+        waiter.seen.as_mut().unwrap().looked -= Duration::from_secs(60);
+        assert!(waiter.try_lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn directory_lock_of_a_dead_holder_of_ours_is_taken_over_at_once() {
+        let place = Place::new();
+        Place::die(place.owned_waiter(5000).try_lock().unwrap().unwrap());
+        assert!(place.directory().exists());
+        let lock = place.owned_waiter(5000).try_lock().unwrap().unwrap();
+        assert!(lock.is_exclusive());
+    }
+
+    #[test]
+    fn directory_lock_taken_over_by_another_program_is_not_mistaken_for_the_dead_holders() {
+        let place = Place::new();
+        Place::die(place.owned_waiter(5000).try_lock().unwrap().unwrap());
+        fs::remove_dir(place.directory()).unwrap();
+        place.leave_behind(100);
+        assert!(place.owned_waiter(5000).try_lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn directory_lock_of_a_stopped_holder_is_kept_fresh_but_not_given_out() {
+        let place = Place::new();
+        let stopped = place.owned_waiter(5000).try_lock().unwrap().unwrap();
+        *stopped.0.released.lock().unwrap() = true;
+        stopped.0.wake.notify_all();
+        let mut waiter = place.owned_waiter(100);
+        assert!(watch(&mut waiter, Duration::from_millis(500)).is_none());
+        assert!(waiter.pending.as_ref().unwrap().is_held());
+        assert!(watch(&mut place.owned_waiter(5000), Duration::from_millis(100)).is_none());
+        drop(stopped.0.lease.lock().unwrap().take());
+        assert!(waiter.try_lock().unwrap().unwrap().is_exclusive());
+    }
+
+    #[test]
+    fn directory_lock_dated_in_the_future_is_taken_over_once_watched() {
         let place = Place::new();
         place.leave_behind(-3_600_000);
         let mut waiter = place.waiter(60);
@@ -312,12 +495,12 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_lock_with_a_file_inside_is_moved_aside_with_its_content() {
+    fn directory_lock_with_a_file_inside_is_moved_aside_with_its_content() {
         let place = Place::new();
         fs::create_dir(place.directory()).unwrap();
         fs::write(place.directory().join("note"), "mine").unwrap();
         filetime::set_file_mtime(place.directory(), FileTime::from_unix_time(1, 0)).unwrap();
-        let lock = place.waiter(3000).try_lock().unwrap();
+        let lock = watch(&mut place.waiter(100), Duration::from_secs(5));
         assert!(lock.is_some());
         let aside = fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().path());
         let aside = aside.into_iter().find(|path| path.to_string_lossy().contains(".abandoned-")).unwrap();
@@ -325,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stolen_lock_is_noticed_and_left_to_its_new_owner() {
+    fn directory_lock_taken_over_is_noticed_and_left_to_its_new_holder() {
         let place = Place::new();
         let lock = place.waiter(5000).try_lock().unwrap().unwrap();
         fs::remove_dir(place.directory()).unwrap();
@@ -336,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_is_not_taken_for_a_theft() {
+    fn directory_lock_is_held_in_the_middle_of_a_heartbeat() {
         let place = Place::new();
         let lock = place.waiter(5000).try_lock().unwrap().unwrap();
         let beating = lock.0.released.lock().unwrap();
@@ -351,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_can_be_released_before_its_owner_is_dropped() {
+    fn directory_lock_can_be_released_before_it_is_dropped() {
         let place = Place::new();
         let lock = place.waiter(5000).try_lock().unwrap().unwrap();
         lock.0.release();

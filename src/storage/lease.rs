@@ -1,116 +1,148 @@
-//! One upload per machine: a process that uploads a content says so in a lock file beside the index entry.
+//! A right that one process at a time has: a file that its holder keeps locked by the kernel.
 //!
-//! The holder keeps the file young; one that has grown old belongs to a process that died and is taken over. Every doubt is
-//! resolved by uploading: the worst that can happen is a second copy of a file on the service.
+//! The kernel keeps the lock while the holder is stopped and gives it back when the holder ends, however it ends. So there is no
+//! heartbeat, no age to judge and no takeover. Where files cannot be locked (Android, some network file systems) everybody gets
+//! the lease and [`Lease::is_exclusive`] says so: uploads and quota queries may then be made twice, and refreshes rely on the
+//! directory locks alone.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinHandle;
+use super::private_file::private_options;
 
-use super::private_file::private_file;
-use crate::blocking::in_background;
+/// Attempts to lock a file that its last holder removes at the same time.
+const ATTEMPTS: usize = 3;
 
-/// How often the holder touches its file.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Longest record that is read, in bytes.
+const MAX_RECORD: u64 = 4 << 10;
 
-/// A file that was not touched for this long has no holder any more.
-const STALE: Duration = Duration::from_secs(10);
-
-/// The right to upload, given back when dropped.
+/// The right, given back when dropped.
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
-    mark: String,
-    heartbeat: JoinHandle<()>,
+    file: File,
+    exclusive: bool,
 }
 
 impl Lease {
-    /// `Ok(None)`: somebody else is at it. Blocks for the time of a few file operations; needs a Tokio context.
-    pub fn attempt(path: &Path) -> io::Result<Option<Self>> {
-        if is_stale(path) {
-            // Whoever renames it away has it; the rename keeps two takers from deleting each other's new file.
-            let aside = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
-            if fs::rename(path, &aside).is_ok() {
-                let _ = fs::remove_file(aside);
+    /// Takes the lease, or returns `None` while a living holder has it. Creates the file, 0600, but no folder.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        for _ in 0..ATTEMPTS {
+            let file = private_options().read(true).create(true).truncate(false).open(path)?;
+            let exclusive = match file.try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    tracing::debug!(%error, path = %path.display(), "files cannot be locked here");
+                    false
+                }
+            };
+            if is_current(&file, path) {
+                return Ok(Some(Self { path: path.to_owned(), file, exclusive }));
             }
         }
-        let mark = format!("{} {:032x}", std::process::id(), rand::random::<u128>());
-        match private_file(path) {
-            Ok(mut file) => file.write_all(mark.as_bytes()).inspect_err(|_| {
-                // A claim that nobody keeps young would hold everybody up until it is stale.
-                let _ = fs::remove_file(path);
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let heartbeat = tokio::spawn(beat(path.to_owned()));
-        Ok(Some(Self { path: path.to_owned(), mark, heartbeat }))
+        Ok(None)
+    }
+
+    /// Whether a living process has the lease.
+    pub fn is_held(path: &Path) -> bool {
+        // A shared lock, so that two processes that only ask do not see each other.
+        OpenOptions::new().read(true).open(path).is_ok_and(|file| {
+            matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) && is_current(&file, path)
+        })
+    }
+
+    /// Whether the kernel guarantees that nobody else has the lease.
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
+    /// Replaces the text in the file, which tells others about the holder.
+    pub fn write_record(&self, record: &[u8]) -> io::Result<()> {
+        let mut file = &self.file;
+        file.rewind()?;
+        file.write_all(record)?;
+        file.set_len(record.len() as u64)
+    }
+
+    /// Returns the text in the file: the holder's own, or what the last one left.
+    pub fn read_record(&self) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut record = Vec::new();
+        file.take(MAX_RECORD).read_to_end(&mut record)?;
+        Ok(record)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.heartbeat.abort();
-        // Two calls on a file of fifty bytes; leaving them to another thread would lose them when the process exits.
-        if fs::read_to_string(&self.path).is_ok_and(|mark| mark == self.mark) {
+        // Removed before it is unlocked, so that nobody can hold a file that is about to vanish. Windows cannot tell an open file
+        // from its successor, so the file stays there.
+        if cfg!(unix) && self.exclusive && is_current(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
+        // Explicitly, because a child process that is being started may still share the file.
+        let _ = self.file.unlock();
     }
 }
 
-async fn beat(path: PathBuf) {
-    loop {
-        tokio::time::sleep(HEARTBEAT).await;
-        let path = path.clone();
-        let touch = || File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
-        if !matches!(in_background(move || Ok(touch())).await, Ok(Ok(()))) {
-            return;
-        }
-    }
+/// Whether `path` still leads to this open file.
+#[cfg(unix)]
+fn is_current(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
-fn is_stale(path: &Path) -> bool {
-    let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else { return false };
-    // A time in the future is as dead as one in the past: the clock was set back.
-    let now = SystemTime::now();
-    now.duration_since(touched).unwrap_or_else(|ahead| ahead.duration()) > STALE
+#[cfg(not(unix))]
+fn is_current(_: &File, _: &Path) -> bool {
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scratch() -> PathBuf {
-        std::env::temp_dir().join(format!("kimi-claim-{:016x}.lock", rand::random::<u64>()))
-    }
-
-    #[tokio::test]
-    async fn only_one_holds_it_and_giving_back_frees_it() {
-        let path = scratch();
-        let first = Lease::attempt(&path).unwrap().unwrap();
-        assert!(Lease::attempt(&path).unwrap().is_none());
+    #[test]
+    fn lease_held_until_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let first = Lease::try_take(&path).unwrap().unwrap();
+        assert!(first.is_exclusive() && Lease::is_held(&path));
+        assert!(Lease::try_take(&path).unwrap().is_none());
         drop(first);
-        assert!(!path.exists());
-        drop(Lease::attempt(&path).unwrap().unwrap());
+        assert!(!path.exists() && !Lease::is_held(&path));
+        assert!(Lease::try_take(&path).unwrap().is_some());
     }
 
-    #[tokio::test]
-    async fn what_a_dead_process_left_is_taken_over_and_its_late_end_harms_nobody() {
-        let path = scratch();
-        let dead = Lease::attempt(&path).unwrap().unwrap();
-        File::options().append(true).open(&path).unwrap().set_modified(SystemTime::now() - STALE * 2).unwrap();
-        let taken = Lease::attempt(&path).unwrap().unwrap();
-        drop(dead);
-        assert!(path.exists(), "it belongs to somebody else now");
-        drop(taken);
-        assert!(!path.exists());
+    #[test]
+    fn lease_of_an_ended_holder_is_free_at_once_and_its_record_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        fs::write(&path, "a record that is longer").unwrap();
+        assert!(!Lease::is_held(&path));
+        let lease = Lease::try_take(&path).unwrap().unwrap();
+        assert_eq!(lease.read_record().unwrap(), b"a record that is longer");
+        lease.write_record(b"short").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"short");
     }
 
-    #[tokio::test]
-    async fn a_place_that_cannot_be_written_says_so() {
-        assert!(Lease::attempt(Path::new("/nonexistent/x.lock")).is_err());
+    #[test]
+    fn lease_whose_file_was_removed_leaves_the_new_one_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let first = Lease::try_take(&path).unwrap().unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Lease::try_take(&path).unwrap().unwrap();
+        drop(first);
+        assert!(path.exists() && Lease::is_held(&path));
+        drop(second);
+    }
+
+    #[test]
+    fn lease_in_a_missing_folder_is_an_error() {
+        assert!(Lease::try_take(Path::new("/nonexistent/x.lock")).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Files that several processes share: private files, directory locks and leases.
 
+pub mod clock;
 pub mod dir_lock;
 pub mod lease;
 pub mod private_file;

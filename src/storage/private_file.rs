@@ -1,4 +1,4 @@
-//! Replacing a small private file so that a reader sees the old content or the new one, never a part, whatever happens to us.
+//! Files that only this user may read, replaced so that a reader sees the old content or the new one, never a part.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 /// Writes `content` to `path`. The file is created 0600 in a 0700 directory; an existing file keeps its mode and a symbolic
 /// link keeps pointing where it points.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    ReservedFile::reserve(path, 0)?.fill(content)
+    let mut reserved = ReservedFile::reserve(path, 0)?;
+    reserved.write(content)?;
+    reserved.commit()
 }
 
-/// ReservedFile on disk for the next content of a file, taken before that content exists. Whoever spends something whose successor has
-/// to be stored takes it first: then the disk cannot be full any more, and one write is all that is left to do.
+/// An open file with room for the next content of another file, made before that content exists. A later full disk can then not
+/// prevent the write, and one system call is all that is left to do.
 #[derive(Debug)]
 pub struct ReservedFile {
     target: PathBuf,
@@ -28,26 +30,28 @@ impl ReservedFile {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         create_private_dir(folder(&target))?;
         let temporary = sibling(&target);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&temporary)?;
-        let mut room = Self { target, temporary, file: None };
+        let file = create_private_file(&temporary)?;
+        let mut reserved = Self { target, temporary, file: None };
         if size > 0 {
+            let mut file = &file;
             file.write_all(&vec![b' '; size])?;
             file.sync_all()?;
             file.rewind()?;
         }
-        room.file = Some(file);
-        Ok(room)
+        reserved.file = Some(file);
+        Ok(reserved)
     }
 
-    /// Puts `content` in the file's place.
-    pub fn fill(mut self, content: &[u8]) -> io::Result<()> {
-        if let Some(mut file) = self.file.take() {
-            file.write_all(content)?;
-            file.set_len(content.len() as u64)?;
+    /// Hands `content` to the system. From here on it survives the death of this process: a successor finds it beside the file.
+    pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(content)?;
+        file.set_len(content.len() as u64)
+    }
+
+    /// Puts what was written in the file's place, and makes it survive a power failure.
+    pub fn commit(mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
             #[cfg(unix)]
             if let Ok(old) = fs::metadata(&self.target) {
                 let mode = std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777;
@@ -58,7 +62,7 @@ impl ReservedFile {
         rename(&self.temporary, &self.target)?;
         #[cfg(unix)]
         {
-            // The rename itself has to survive a power failure; a file system that cannot do that has done its best.
+            // A file system that cannot sync a directory has done its best.
             let _ = File::open(folder(&self.target)).and_then(|directory| directory.sync_all());
         }
         Ok(())
@@ -67,7 +71,7 @@ impl ReservedFile {
 
 impl Drop for ReservedFile {
     fn drop(&mut self) {
-        // Closed first, for Windows. Once the file is in its place, nothing of that name is left.
+        // Closed first, for Windows. After a commit nothing of that name is left.
         self.file = None;
         let _ = fs::remove_file(&self.temporary);
     }
@@ -77,13 +81,27 @@ fn folder(target: &Path) -> &Path {
     target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Creates a directory and its parents, accessible to nobody else; one that exists is left as it is.
+/// Creates a directory and its parents, 0700. An existing directory keeps its mode.
 pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+/// Returns options for writing whose new files are 0600.
+pub fn private_options() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Creates a file, 0600, that must not exist yet.
+pub fn create_private_file(path: &Path) -> io::Result<File> {
+    private_options().create_new(true).open(path)
 }
 
 /// The official client's form of a temporary name: `<file>.tmp.<pid>.<8 hex>` (docs/protocol.md#official-client-file).
@@ -93,7 +111,7 @@ fn sibling(target: &Path) -> PathBuf {
     name.into()
 }
 
-/// On Windows a rename fails while somebody has the target open; that is over in milliseconds.
+/// On Windows a rename fails while another process has the target open; that is over in milliseconds.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let mut attempts = if cfg!(windows) { 10 } else { 1 };
     loop {
@@ -103,21 +121,4 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
             result => return result,
         }
     }
-}
-/// Creates a file that nobody else may read; it must not exist yet.
-pub fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Creates a folder that nobody else may read, and its parents.
-pub fn private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }

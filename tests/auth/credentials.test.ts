@@ -24,7 +24,7 @@ async function renew(entry: Entry, env: Record<string, string> = {}): Promise<An
 }
 
 async function ambient(env: Record<string, string> = {}): Promise<Answer> {
-  return JSON.parse(await addon.ambientLogin(machine.request(env))) as Answer;
+  return JSON.parse(await addon.cliLogin(machine.request(env))) as Answer;
 }
 
 function refreshes(): number {
@@ -206,7 +206,7 @@ describe("a login of the official client", () => {
   test("is used as it is, without network", async () => {
     const login = simulator.oauth.login();
     machine.kimiLogin(login, 800);
-    assert.equal(addon.hasAmbientLogin(machine.request()), true);
+    assert.equal(addon.hasCliLogin(machine.request()), true);
     assert.equal((await ambient()).access, login.access);
     assert.equal(simulator.requests.length, 0);
   });
@@ -222,7 +222,7 @@ describe("a login of the official client", () => {
     for (const content of ['{"access_token":"","refresh_token":""}', "{", "", "[]", '"text"']) {
       mkdirSync(dirname(machine.kimiPath), { recursive: true });
       writeFileSync(machine.kimiPath, content);
-      assert.equal(addon.hasAmbientLogin(machine.request()), false, content);
+      assert.equal(addon.hasCliLogin(machine.request()), false, content);
       assert.deepEqual(await ambient(), {}, content);
     }
   });

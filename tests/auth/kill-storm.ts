@@ -165,7 +165,7 @@ async function round(number: number, { simulator, addon, storm, life }: Tools): 
   storm.locksLeft += locks.length;
   if (number % PATIENT_EVERY !== 0) for (const lock of locks) utimesSync(lock, 1, 1);
   const started = Date.now();
-  await addon.ambientLogin(machine.request());
+  await addon.cliLogin(machine.request());
   if (locks.length > 0) storm.longestWaitMs = Math.max(storm.longestWaitMs, Date.now() - started);
   // Nothing on disk is due, but the service may know better: then the successor's own 401 leads it to what was left.
   if (!isAlive(simulator, machine)) await machine.nodeTurn();

@@ -49,7 +49,7 @@ fn child_that_takes_turns() {
     let target = PathBuf::from(target);
     let holder = target.with_extension("holder");
     let alive = |pid: &str| !pid.is_empty() && Path::new("/proc").join(pid).join("stat").exists();
-    let mut waiter = Waiter::new(&target, STALE);
+    let mut waiter = Waiter::new(&target, STALE, &Default::default());
     let mut round = 0_u32;
     while round < rounds.parse().unwrap() {
         let Some(lock) = waiter.try_lock().unwrap() else {
@@ -128,7 +128,7 @@ fn both_kinds_exclude_each_other_and_survive_killed_holders() {
         assert!(wait(child, until).success());
     }
     // The last one to die may have held it: then it is abandoned, and the next one who comes gets it.
-    let mut waiter = Waiter::new(&target, STALE);
+    let mut waiter = Waiter::new(&target, STALE, &Default::default());
     let until = Instant::now() + 2 * STALE;
     while waiter.try_lock().unwrap().is_none() {
         assert!(Instant::now() < until, "a dead holder blocks everybody");

@@ -186,7 +186,7 @@ describe("two at once", () => {
   test("a login during a refresh waits for it, and nothing of either is mixed", async () => {
     simulator.oauth.tokenDelayMs = 1500;
     machine.kimiLogin(simulator.oauth.login(), -5);
-    const refreshing = addon.ambientLogin(machine.request());
+    const refreshing = addon.cliLogin(machine.request());
     await simulator.waitForRequest((one) => one.endpoint === "token", 10_000);
     const login = (await signIn(["approve"])).at(-1)?.credential;
     assert.ok((JSON.parse(await refreshing) as { access?: string }).access);
@@ -223,12 +223,12 @@ describe("regions", () => {
       );
     const request = JSON.stringify({ environment: { HOME: machine.home }, host: {} });
     write("kimi-code-env-0e4f99c69cc27850", "global-token");
-    assert.deepEqual(JSON.parse(await addon.ambientLogin(request)), {
+    assert.deepEqual(JSON.parse(await addon.cliLogin(request)), {
       access: "global-token",
       baseUrl: "https://api.kimi.ai/coding",
     });
     write("kimi-code", "mainland-token");
-    assert.deepEqual(JSON.parse(await addon.ambientLogin(request)), {
+    assert.deepEqual(JSON.parse(await addon.cliLogin(request)), {
       access: "mainland-token",
       baseUrl: "https://api.kimi.com/coding",
     });
@@ -258,11 +258,11 @@ describe("regions", () => {
     const content = JSON.stringify({ access_token: "old", refresh_token: "r", expires_at, expires_in: 900.0 });
     writeFileSync(join(legacy, "kimi-code.json"), content);
     const request = JSON.stringify({ environment: { HOME: machine.home }, host: {} });
-    assert.equal((JSON.parse(await addon.ambientLogin(request)) as { access: string }).access, "old");
-    assert.equal(addon.hasAmbientLogin(machine.request()), false, "not for another host");
+    assert.equal((JSON.parse(await addon.cliLogin(request)) as { access: string }).access, "old");
+    assert.equal(addon.hasCliLogin(machine.request()), false, "not for another host");
     mkdirSync(join(home(), "credentials"), { recursive: true });
     writeFileSync(join(home(), "credentials", "kimi-code.json"), '{"access_token":"","refresh_token":""}');
-    assert.deepEqual(JSON.parse(await addon.ambientLogin(request)), {}, "a tombstone is the last word");
+    assert.deepEqual(JSON.parse(await addon.cliLogin(request)), {}, "a tombstone is the last word");
     assert.equal(readFileSync(join(legacy, "kimi-code.json"), "utf8"), content);
   });
 });

@@ -8,7 +8,7 @@ import { packageName } from "../../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { ADDON, PLATFORM, run, runAside } from "../support/packages.ts";
 import { Home, ROOT } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { fetchedTool } from "../support/tools.ts";
 
 let simulator: Simulator;

@@ -9,7 +9,7 @@ import { type FileSource, Kimi, KimiError, type UploadOptions } from "../../inde
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine } from "../support/account.ts";
 import { bodyOf, Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 
 let simulator: Simulator;
 let home: Home;

@@ -1,7 +1,7 @@
 /**
- * A conversation for people: builds the addon, starts the simulator, and lets real Pi have it run a command.
+ * Shows a conversation: builds the addon, starts the simulator, and runs Pi with a prompt that calls a tool.
  *
- * Ends with 0 only if Kimi thought, called Pi's `bash`, read the result and answered with it.
+ * Exits with 0 only if the model thought, called Pi's `bash`, read the result and answered with it.
  */
 import { buildAddon, buildJavaScript } from "../../npm/build.mjs";
 import { startSimulator } from "../simulator/index.ts";

@@ -1,7 +1,7 @@
 /**
- * A short check against the real service: one plain answer and one tool call, through real Pi with a throw-away home.
+ * Checks the real service: one plain answer and one tool call, through real Pi with a temporary home.
  *
- * Ends with 2 and says what is missing where there is no credential.
+ * Exits with 2 and says what is missing if there is no credential.
  */
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
@@ -10,7 +10,7 @@ import { buildAddon } from "../../npm/build.mjs";
 import { Home, messages, runPi, textOf } from "../support/pi.ts";
 
 const key = process.env["KIMI_API_KEY"]?.trim();
-// A login is used where the official client keeps it, so that a refresh reaches everybody.
+// The login stays in the directory of the official client, so that a refresh reaches that client too.
 const kimiHome = process.env["KIMI_CODE_HOME"] ?? join(homedir(), ".kimi-code");
 const hasLogin = existsSync(join(kimiHome, "credentials"));
 if (!key && !hasLogin) {

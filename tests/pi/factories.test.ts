@@ -1,4 +1,4 @@
-/** Extensions made by `KimiCode(overrides)`: several in one process do not know of each other. */
+/** Extensions made by `KimiCode(overrides)`: several in one process are independent. */
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { bodyOf, Home } from "../support/pi.ts";
 
 type Handler = (event: object, context: object) => unknown;
 
-/** As much of Pi as hands out what an extension registers, and begins sessions. */
+/** A minimal Pi that keeps what an extension registers and starts sessions. */
 class Host {
   provider: Provider | undefined;
   readonly commands = new Map<string, { handler(args: string, context: object): Promise<void> }>();
@@ -61,13 +61,13 @@ after(async () => {
   await simulator.close();
 });
 
-/** The output cap that the last chat asked for. */
+/** Returns the output cap of the last chat request. */
 function cap(): number | undefined {
   const chat = simulator.requests.findLast(({ endpoint }) => endpoint === "chat");
   return bodyOf<{ max_completion_tokens?: number }>(chat).max_completion_tokens;
 }
 
-test("each factory keeps its own overrides, whichever was made last", async () => {
+test("factories: two with different overrides → each keeps its own", async () => {
   const { baseUrl, apiKey } = simulator;
   const one = await new Host().load({ baseUrl, apiKey, model: { maxCompletionTokens: 1000 } });
   const two = await new Host().load({ apiKey, env: { KIMI_CODE_BASE_URL: baseUrl, KIMI_MODEL_MAX_TOKENS: "2000" } });
@@ -79,7 +79,7 @@ test("each factory keeps its own overrides, whichever was made last", async () =
   assert.equal(cap(), 1000);
 });
 
-test("a session in one project does not bring its settings into a session in another", async () => {
+test("factories: sessions in two projects → each has the settings of its project", async () => {
   const project = (name: string, settings: object): string => {
     const directory = join(home.path, name);
     mkdirSync(join(directory, ".pi"), { recursive: true });

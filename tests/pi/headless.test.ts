@@ -1,4 +1,4 @@
-/** Real Pi talks to the simulator through the addon: print, JSON, RPC, tools, abort, reload, what is missing. */
+/** Real Pi, headless: print, JSON and RPC mode, tools, abort, reload, missing parts. */
 import assert from "node:assert/strict";
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,13 +30,13 @@ async function json(prompt: string, args: string[] = []): Promise<PiEvent[]> {
 }
 
 describe("print mode", () => {
-  test("the answer is printed, and nothing else", async () => {
+  test("print mode: an answer → stdout has only its text", async () => {
     simulator.enqueue({ steps: [{ thinking: "Hm." }, { text: "Hello from Kimi.", size: 3 }] });
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], { home, env: env() });
     assert.deepEqual([result.code, result.stdout.trim(), result.stderr], [0, "Hello from Kimi.", ""]);
   });
 
-  test("a base URL with a final /v1 means the same", async () => {
+  test("base URL: a final /v1 → the same address", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], {
       home,
@@ -45,7 +45,7 @@ describe("print mode", () => {
     assert.equal(result.stdout.trim(), "ok");
   });
 
-  test("an error of the service ends with its own message", async () => {
+  test("print mode: an error of the service → its message on stderr", async () => {
     simulator.enqueue({
       http: { status: 400, body: { error: { message: "At path 'properties.X': type is not defined" } } },
     });
@@ -54,7 +54,7 @@ describe("print mode", () => {
     assert.match(result.stderr, /400 At path 'properties\.X': type is not defined/);
   });
 
-  test("an HTML error page is reduced to its title", async () => {
+  test("error page: HTML → its title", async () => {
     const page = "<html><head><title>Bad Gateway\r\n here</title></head></html>";
     home.settings({ retry: { enabled: false } });
     simulator.setDefault({ http: { status: 502, headers: { "content-type": "text/html" }, body: page } });
@@ -68,7 +68,7 @@ describe("print mode", () => {
 });
 
 describe("JSON mode", () => {
-  test("events come in order, balanced, and with exactly one end", async () => {
+  test("JSON mode: an answer → events in order, balanced, one end", async () => {
     simulator.enqueue({
       steps: [
         { thinking: "One two three.", size: 4 },
@@ -98,7 +98,7 @@ describe("JSON mode", () => {
     assert.ok((message?.usage?.input ?? 0) > 0 && (message?.usage?.cost.total ?? 0) > 0);
   });
 
-  test("deltas add up to the final text", async () => {
+  test("JSON mode: many deltas → merged at display rate, and equal to the final text", async () => {
     const text = "Grüße, 世界! 👋 ".repeat(500);
     simulator.enqueue({ steps: [{ text, size: 7 }], chunkBytes: 13 });
     const events = await json("go");
@@ -114,7 +114,7 @@ describe("JSON mode", () => {
     assert.ok(deltas.length < frames, `merged at display rate, not one event per delta (${deltas.length})`);
   });
 
-  test("a tool is run and its output goes back", async () => {
+  test("JSON mode: a tool call → Pi runs it and sends its output", async () => {
     const events = await json("run: echo marker-$((40+2))");
     const [call, answer] = messages(events);
     assert.equal(call?.stopReason, "toolUse");
@@ -128,7 +128,7 @@ describe("JSON mode", () => {
     assert.equal(sent.at(-2)?.content, undefined, "no empty content beside tool calls");
   });
 
-  test("parallel tools are all run", async () => {
+  test("JSON mode: parallel tool calls → all run", async () => {
     simulator.enqueue(
       {
         steps: [
@@ -150,7 +150,7 @@ describe("JSON mode", () => {
     assert.equal(textOf(messages(events).at(-1)), "both done");
   });
 
-  test("long arguments arrive exactly", async () => {
+  test("tool arguments: 25 KB in small deltas → exact", async () => {
     const content = 'line "quoted" \\ with ünïcode 😀\n'.repeat(800);
     simulator.enqueue(
       { steps: [{ toolCall: { name: "write", arguments: { path: "out.txt", content } }, size: 5 }] },
@@ -162,7 +162,7 @@ describe("JSON mode", () => {
 });
 
 describe("RPC mode", () => {
-  test("two prompts share a conversation", async () => {
+  test("RPC mode: two prompts → one conversation", async () => {
     const pi = rpc();
     simulator.enqueue({ steps: [{ text: "first" }] }, { steps: [{ text: "second" }] });
     await pi.prompt("one");
@@ -183,7 +183,7 @@ describe("RPC mode", () => {
       { steps: [{ text: "begin" }, { repeat: { kind: "text", count: 12_000, text: "word ", perSecond: 200 } }] },
     ],
   ] satisfies [string, Scenario][]) {
-    test(`abort while ${moment} ends at once and closes the socket`, async () => {
+    test(`RPC mode: abort while ${moment} → the turn ends and the connection closes`, async () => {
       const pi = rpc();
       simulator.enqueue(scenario);
       const from = pi.events.length;
@@ -204,7 +204,7 @@ describe("RPC mode", () => {
     });
   }
 
-  test("/reload twice leaves a working provider", async () => {
+  test("reload: twice → the provider still works", async () => {
     const reload = join(home.path, "reload.ts");
     writeFileSync(
       reload,
@@ -219,7 +219,7 @@ describe("RPC mode", () => {
     }
   });
 
-  test("all fallback models are offered", async () => {
+  test("models: no stored list → the built-in list", async () => {
     const { data } = (await rpc().command({ type: "get_available_models" })) as unknown as {
       data: { models: { provider: string; id: string; api: string }[] };
     };
@@ -235,7 +235,7 @@ describe("RPC mode", () => {
 });
 
 describe("hooks", () => {
-  test("payload and response hooks of other extensions see and change the request", async () => {
+  test("hooks: payload and response of another extension → see and change the request", async () => {
     const seen = join(home.path, "seen.json");
     const spy = join(home.path, "spy.ts");
     writeFileSync(
@@ -260,14 +260,14 @@ describe("hooks", () => {
 });
 
 describe("what is missing", () => {
-  test("without a key nothing is sent and the person learns what to do", async () => {
+  test("no credential: a prompt → no request, and the error names /login", async () => {
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], { home, env: env({ KIMI_API_KEY: undefined }) });
     assert.equal(result.code, 1);
     assert.match(result.stderr, /\/login/);
     assert.equal(simulator.requests.length, 0);
   });
 
-  test("a refused key says so and how to repair it", async () => {
+  test("refused key: a prompt → one request, and the error names the repair", async () => {
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], {
       home,
       env: env({ KIMI_API_KEY: "sk-wrong" }),
@@ -276,7 +276,7 @@ describe("what is missing", () => {
     assert.equal(simulator.requests.length, 1, "a refused key is not tried again");
   });
 
-  /** A copy of the package as it would be installed, without its addon. */
+  /** Copies the package as it is installed, without its addon. */
   function packageWithoutAddon(): string {
     const copy = join(home.path, "package");
     mkdirSync(copy);
@@ -285,7 +285,7 @@ describe("what is missing", () => {
     return copy;
   }
 
-  test("without the addon Pi starts, the built-in provider stays, and one warning tells the repair", async () => {
+  test("no addon: start with a screen → the built-in provider stays, one warning names the repair", async () => {
     const pi = open(["--no-session"], { home, env: env(), extensions: [packageWithoutAddon()] });
     const { data } = (await pi.command({ type: "get_available_models" })) as unknown as {
       data: { models: { provider: string; api: string }[] };
@@ -300,14 +300,14 @@ describe("what is missing", () => {
     assert.match(JSON.stringify(warnings[0]), new RegExp(`pi-provider-kimi-code-${platformName()}.*pi install`));
   });
 
-  test("without the addon and without a screen stderr tells the repair", async () => {
+  test("no addon: print mode → stderr names the repair", async () => {
     // Without a credential, or the built-in provider would send the prompt to the real service.
     const { stdout, stderr } = await runPi(["-p", ...MODEL, "hi"], { home, extensions: [packageWithoutAddon()] });
     assert.match(stderr, new RegExp(`Warning: .*pi-provider-kimi-code-${platformName()}.*pi install`));
     assert.doesNotMatch(stdout, /Warning/);
   });
 
-  test("a part that cannot be loaded later ends the turn or the command with an error, and Pi goes on", async () => {
+  test("missing file: loaded on demand → the turn or command fails, and Pi goes on", async () => {
     const copy = packageWithoutAddon();
     const directory = join(copy, "npm", platformName());
     mkdirSync(directory, { recursive: true });
@@ -322,7 +322,7 @@ describe("what is missing", () => {
     assert.ok((await pi.command({ type: "get_state" }))["success"]);
   });
 
-  test("an addon of another version is not used", async () => {
+  test("addon of another version: start → it is not used", async () => {
     const copy = packageWithoutAddon();
     const directory = join(copy, "npm", platformName());
     mkdirSync(directory, { recursive: true });
@@ -336,7 +336,7 @@ describe("what is missing", () => {
 });
 
 describe("diagnostics", () => {
-  test("KIMI_CODE_DEBUG=1 writes a log without credentials, and nothing to the terminal", async () => {
+  test("debug log: KIMI_CODE_DEBUG=1 → a log without credentials, nothing on the terminal", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], { home, env: env({ KIMI_CODE_DEBUG: "1" }) });
     assert.deepEqual([result.stdout.trim(), result.stderr], ["ok", ""]);

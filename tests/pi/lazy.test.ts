@@ -1,4 +1,4 @@
-/** What is loaded later is loaded as Pi loads it, whoever asks for it at the same time. */
+/** Lazy imports: concurrent ones under jiti, as in Pi. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ interface Jiti {
   createJiti(from: string, options: object): { import(path: string): Promise<unknown> };
 }
 
-test("two turns that start before their code is loaded are both answered", async () => {
+test("lazy imports: two turns start before their code is loaded → both are answered", async () => {
   const simulator = await startSimulator();
   simulator.setDefault({ steps: [{ text: "fine" }] });
   try {

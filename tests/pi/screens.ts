@@ -1,8 +1,8 @@
 /**
- * `npm run pictures [-- directory]`: the pictures in docs/pictures, taken from real Pi with the simulator behind it.
+ * Makes the pictures in docs/pictures from real Pi and the simulator: `npm run pictures [-- directory]`.
  *
- * `--all` takes every screen at 60, 100 and 160 columns, dark and light, for looking at them. Addresses and folders of
- * the test machine are replaced by those of an ordinary one.
+ * `--all` takes every screen at 60, 100 and 160 columns, dark and light. Addresses and folders of the test machine are
+ * replaced by typical ones.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -30,7 +30,7 @@ const ANSWER: Scenario[] = [
   },
   {
     steps: [
-      text("`greet.py` greets whoever is named first on its command line:\n\n"),
+      text("`greet.py` greets the first name on its command line:\n\n"),
       text("- `python3 greet.py Ada` prints **Hello, Ada!**\n- without a name it prints **Hello, you!**"),
     ],
   },
@@ -83,13 +83,13 @@ async function take(columns: number, theme: keyof typeof PALETTES, suffix: strin
   }
 }
 
-/** The changes of colour in what is left out: they hold for what follows. */
+/** Returns the color changes of omitted rows, which apply to the rows after them. */
 function paint(screen: string): string {
   const changes = screen.split("\u001b[").slice(1);
   return changes.map((piece) => `\u001b[${piece.slice(0, piece.indexOf("m") + 1)}`).join("");
 }
 
-/** The screen with names that mean something to a reader, in the same number of columns. */
+/** Replaces addresses and folders of the test machine. */
 function ordinary(screen: string, home: Home): string {
   const names = [
     [simulator.baseUrl, "https://api.kimi.com/coding"],

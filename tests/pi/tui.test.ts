@@ -1,4 +1,4 @@
-/** What a person sees: real Pi in a terminal. */
+/** Screens: real Pi in a terminal. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Simulator } from "../simulator/index.ts";
@@ -11,7 +11,7 @@ let home: Home;
 
 withPi((...given) => ([simulator, home] = given));
 
-test("a conversation with a tool reads as it should, and Escape stops an answer", async () => {
+test("screen: prompt, tool call, Escape, prompt → each is shown, and Escape stops the answer", async () => {
   const terminal = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], {
     home,
     env: { KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey },

@@ -1,8 +1,7 @@
 /**
- * Runs the real Pi with our extension, headless, in a throw-away home.
+ * Runs the real Pi with our extension, headless, in a temporary home (docs/pi-contract.md#headless-runs).
  *
- * Everything that Pi would read from or write to a person's machine points into one temporary directory, which goes away with the
- * test (docs/pi-contract.md#headless-runs).
+ * Everything that Pi reads or writes is in one temporary directory, which is removed after the test.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -12,10 +11,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 export const ROOT = join(import.meta.dirname, "..", "..");
 
-/** Pi's command line program, of the version in package.json. */
+/** Command line program of the Pi version in package.json. */
 export const PI_CLI = join(ROOT, "node_modules/@earendil-works/pi-coding-agent/dist/bundle/cli.js");
 
-const PATIENCE_MS = 60_000;
+/** Limit for a run of Pi and for each wait, in milliseconds. */
+const TIMEOUT_MS = 60_000;
 
 export interface PiEvent {
   type: string;
@@ -26,11 +26,11 @@ export interface PiResult {
   code: number | null;
   stdout: string;
   stderr: string;
-  /** stdout as JSON lines; empty outside of JSON mode. */
+  /** The JSON lines of stdout; empty outside of JSON mode. */
   events: PiEvent[];
 }
 
-/** A throw-away home: HOME, Pi's agent directory, a working directory. */
+/** A temporary home: HOME, Pi's agent directory, a working directory. */
 export class Home {
   readonly path = mkdtempSync(join(tmpdir(), "kimi-test-"));
   readonly agent = this.#made("agent");
@@ -44,7 +44,7 @@ export class Home {
     return path;
   }
 
-  /** The environment of a Pi that knows nothing of the person at this machine. */
+  /** Returns an environment without anything of the user of this machine. */
   env(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
     const clean = Object.entries(process.env).filter(
       ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|npm_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
@@ -75,7 +75,7 @@ export class Home {
 export interface PiOptions {
   home: Home;
   env?: Record<string, string | undefined>;
-  /** Extensions to load, our checkout if not given; `installed`: whatever Pi's settings name. */
+  /** Extensions to load. Default: this checkout. `installed`: those of Pi's settings. */
   extensions?: string[] | "installed";
   cwd?: string;
   timeoutMs?: number;
@@ -87,7 +87,7 @@ function piArguments(args: string[], options: PiOptions): string[] {
   return [PI_CLI, "-ne", ...extensions, ...args];
 }
 
-/** Runs Pi to its end, stdin closed. */
+/** Runs Pi to its end with stdin closed. */
 export async function runPi(args: string[], options: PiOptions): Promise<PiResult> {
   const child = spawn(process.execPath, piArguments(args, options), {
     cwd: options.cwd ?? options.home.cwd,
@@ -98,7 +98,7 @@ export async function runPi(args: string[], options: PiOptions): Promise<PiResul
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? PATIENCE_MS);
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.timeoutMs ?? TIMEOUT_MS);
   const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
   clearTimeout(timer);
   return { code, stdout, stderr, events: stdout.startsWith("{") ? parseLines(stdout) : [] };
@@ -142,15 +142,15 @@ export class RpcPi {
     return this.waitFor((event) => event.type === "response" && event["id"] === id, from);
   }
 
-  /** The first event after position `from` that matches. */
-  async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = PATIENCE_MS): Promise<PiEvent> {
+  /** Waits for the first event after position `from` that matches. */
+  async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = TIMEOUT_MS): Promise<PiEvent> {
     const end = Date.now() + timeoutMs;
     for (;;) {
       const found = this.events.slice(from).find(matches);
       if (found) return found;
       if (Date.now() > end || this.#child.exitCode !== null) {
         const seen = this.events.slice(from).map((event) => event.type);
-        throw new Error(`Pi (rpc) never sent what was waited for; it sent ${seen.join(", ")}; stderr: ${this.stderr}`);
+        throw new Error(`Pi (RPC) did not send the expected event; it sent ${seen.join(", ")}; stderr: ${this.stderr}`);
       }
       await sleep(5);
     }
@@ -191,7 +191,7 @@ export interface Message {
   [member: string]: unknown;
 }
 
-/** All finished messages of a role, in order. */
+/** Returns all finished messages of a role, in order. */
 export function messages(events: PiEvent[], role = "assistant"): Message[] {
   return events
     .filter((event) => event.type === "message_end")
@@ -199,7 +199,7 @@ export function messages(events: PiEvent[], role = "assistant"): Message[] {
     .filter((message) => message.role === role);
 }
 
-/** The visible text of a message. */
+/** Returns the visible text of a message. */
 export function textOf(message: Message | undefined): string {
   return (message?.content ?? [])
     .filter((block) => block.type === "text")
@@ -207,7 +207,7 @@ export function textOf(message: Message | undefined): string {
     .join("");
 }
 
-/** The JSON body of a request that the simulator logged. */
+/** Returns the JSON body of a request that the simulator logged. */
 export function bodyOf<T>(record: { json: unknown } | undefined): T {
   if (record === undefined) throw new Error("there was no such request");
   return record.json as T;

@@ -1,4 +1,6 @@
-/** Drives the real Pi in a terminal: tmux types, and reads the screen. */
+/**
+ * Drives the real Pi in a terminal: tmux types and reads the screen.
+ */
 import { execFileSync, spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Home, PI_CLI, ROOT } from "./pi.ts";
@@ -11,6 +13,7 @@ export interface TerminalOptions {
   rows?: number;
 }
 
+/** A terminal in which Pi runs. */
 export class Terminal {
   readonly #socket: string;
 
@@ -43,13 +46,13 @@ export class Terminal {
     return spawnSync("tmux", ["-V"]).status === 0;
   }
 
-  /** The process that runs in the terminal. */
+  /** Returns the id of the process in the terminal. */
   get pid(): number {
     const list = ["-L", this.#socket, "list-panes", "-t", "pi", "-F", "#{pane_pid}"];
     return Number(execFileSync("tmux", list, { encoding: "utf8" }));
   }
 
-  /** What the screen shows now; `painted` with the escape sequences of its colours, and painted blanks at the end of rows. */
+  /** Returns the current screen; with `painted`, escape sequences of colors and blanks at the end of rows are kept. */
   screen(painted = false): string {
     const options = ["-p", ...(painted ? ["-e", "-N"] : []), "-t", "pi"];
     return execFileSync("tmux", ["-L", this.#socket, "capture-pane", ...options], { encoding: "utf8" });
@@ -75,7 +78,7 @@ export class Terminal {
     }
   }
 
-  /** Submits a prompt or command once it is on the screen; the pause lets an autocomplete list settle. */
+  /** Types a prompt or command and submits it once it is on the screen. The pause is for the autocomplete list. */
   async submit(text: string): Promise<void> {
     this.type(text);
     await this.waitFor(new RegExp(text.trim().replaceAll(/\W/g, "\\$&")));
@@ -83,12 +86,12 @@ export class Terminal {
     this.press("Enter");
   }
 
-  /** Ends the program at once, so that it asks nothing of the service of the next test. */
+  /** Kills the program, so that it sends no request to the next test. */
   close(): void {
     try {
       process.kill(this.pid, "SIGKILL");
     } catch {
-      // It has ended by itself.
+      // The program has ended.
     }
     spawnSync("tmux", ["-L", this.#socket, "kill-server"]);
   }

@@ -11,6 +11,7 @@ use crate::auth::login_sources::Account;
 use crate::auth::token::Tokens;
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::process_state::ProcessState;
 use crate::storage::dir_lock::{Lock, Waiter};
 use crate::storage::private_file::create_private_dir;
 
@@ -46,7 +47,7 @@ impl Account {
         }
         let mut locks = Vec::new();
         for target in targets {
-            match wait(&mut Waiter::new(&target, PI_STALE), PI_WAIT, false, &mut look)? {
+            match wait(&mut Waiter::new(&target, PI_STALE, &ProcessState::shared().get()), PI_WAIT, false, &mut look)? {
                 Waited::Found(found) => return Ok(Waited::Found(found)),
                 Waited::Locked(lock) => locks.extend(lock),
             }
@@ -89,7 +90,7 @@ impl Account {
             }
         }
         let patience = if optional { KIMI_WAIT_IN_PI } else { KIMI_WAIT };
-        wait(&mut Waiter::new(&sentinel, KIMI_STALE), patience, optional, adoptable)
+        wait(&mut Waiter::new(&sentinel, KIMI_STALE, &ProcessState::shared().get()), patience, optional, adoptable)
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod locks;
 pub mod single_flight;
+pub use single_flight::shutdown;
 mod transaction;
 
 use std::path::PathBuf;

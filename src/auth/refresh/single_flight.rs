@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 use super::TOKEN_BUDGET;
 use crate::error::{Error, ErrorKind, Result};
+use crate::process_state::ProcessState;
+use crate::storage::dir_lock::HeldLocks;
 
 /// A refresh that failed for no fault of the token is not tried again sooner, as long as the old token still works.
 const COOLDOWN_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -82,5 +84,5 @@ pub fn shutdown() {
     let (count, done) = spendings();
     let running = count.lock().unwrap_or_else(PoisonError::into_inner);
     drop(done.wait_timeout_while(running, TOKEN_BUDGET + Duration::from_secs(1), |running| *running > 0));
-    crate::storage::dir_lock::release_all();
+    ProcessState::shared().get::<HeldLocks>().release_all();
 }

@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::storage::private_file::{private_directory, private_file};
+use crate::storage::private_file::{create_private_dir, create_private_file};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -127,7 +127,7 @@ impl Index {
 
     /// The directory exists, or cannot be made.
     pub fn prepare(&self) -> io::Result<()> {
-        self.directory.as_deref().map_or(Ok(()), private_directory)
+        self.directory.as_deref().map_or(Ok(()), create_private_dir)
     }
 
     fn path(&self, key: &Key) -> Option<PathBuf> {
@@ -170,7 +170,7 @@ impl Index {
         };
         self.prepare()?;
         let temporary = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
-        let written = private_file(&temporary)
+        let written = create_private_file(&temporary)
             .and_then(|mut file| file.write_all(&serde_json::to_vec(&entry)?))
             .and_then(|()| fs::rename(&temporary, path));
         if written.is_err() {

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::money::{Wallet, wallet};
-use super::{integer, plain, text};
+use super::{plain, text};
+use crate::json::lenient::integer;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;

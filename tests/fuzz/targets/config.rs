@@ -1,4 +1,4 @@
-//! Settings files and variables → what applies.
+//! Settings files and variables → effective settings.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,8 +11,8 @@ use super::pieces::parts;
 
 /// Input: home file, project file, lines of `NAME=value`.
 ///
-/// What applies can be written down and read again without a complaint, a project has no say in where requests go, and
-/// changing a setting changes that setting.
+/// Effective settings are written and read back without a complaint, a project cannot choose where requests go, and changing a
+/// setting changes only that setting.
 pub fn config(data: &[u8]) {
     let [home, project, variables] = parts(data);
     let scratch = tempfile::tempdir().expect("a folder");
@@ -65,7 +65,7 @@ fn project_has_no_say(with: &Layers, without: &Layers) {
 }
 
 fn reads_back(layers: &Layers, folder: &Path) {
-    // A variable may name a base that cannot be used, which is an error of its own.
+    // A variable may name an unusable base URL, which is a separate error.
     let from_variable = |path: &str| layers.origins.get(path).is_some_and(|origin| origin.starts_with("environment"));
     if from_variable("baseUrl") || from_variable("oauthHost") {
         return;
@@ -77,7 +77,7 @@ fn reads_back(layers: &Layers, folder: &Path) {
     assert_eq!(meant(again.settings), meant(layers.settings.clone()));
 }
 
-/// A model of which nothing is wished may be named or not.
+/// A model without overrides may be named or not.
 fn meant(mut settings: Settings) -> Settings {
     settings.models.retain(|_, wishes| *wishes != ModelOverrides::default());
     settings

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kimi_code::files::index::{Account, Index, Key, is_file_id};
 use kimi_code::files::{Digest, MediaItem};
 
-/// Whatever lies in the place of an entry: an id that is believed is one, and a new one takes its place.
+/// Whatever is in place of an entry: an id that is accepted is valid, and a new id replaces it.
 pub fn index(data: &[u8]) {
     let state = tempfile::tempdir().expect("a folder");
     let index = Index::new(Some(state.path()), Account::new("https://api.kimi.com/coding", "a key", None));
@@ -25,7 +25,7 @@ pub fn index(data: &[u8]) {
     assert_eq!(index.remove(&key, "new-id"), None);
 }
 
-/// A small picture.
+/// A small image.
 fn key() -> Key {
     let medium = MediaItem::new(Bytes::from_static(b"iVBORw0KGgo"));
     let facts = medium.facts();
