@@ -1,117 +1,41 @@
-//! `allOf` and `anyOf`: several schemas for one place.
+//! Converts `anyOf` and `oneOf`: several schemas for one place.
 
 use serde_json::{Map, Value, json};
 
-use super::keywords;
-use super::normalize::{Hints, Normaliser, Place, anything, described};
-use super::{MAX_BRANCHES, MAX_VALUES};
+use super::hints::{Hints, describe};
+use super::merge::merge;
+use super::normalizer::{Position, SchemaNormalizer, anything};
+use crate::chat::request::tool_schema::keywords;
+use crate::chat::request::tool_schema::limits::{MAX_BRANCHES, MAX_UNMEASURED_VALUES, MAX_VALUES};
 
-/// Adds the demands of `more` to `base`, which then asks for both.
-pub fn merge(base: &mut Map<String, Value>, more: Map<String, Value>) {
-    for (word, value) in more {
-        let Some(known) = base.get_mut(&word) else {
-            base.insert(word, value);
-            continue;
-        };
-        match (word.as_str(), &mut *known, value) {
-            ("properties", Value::Object(known), Value::Object(properties)) => {
-                for (name, property) in properties {
-                    match known.get_mut(&name) {
-                        Some(own) if *own != property => demand_both(own, property),
-                        Some(_) => {}
-                        None => {
-                            known.insert(name, property);
-                        }
-                    }
-                }
-            }
-            ("required", Value::Array(known), Value::Array(names)) => {
-                for name in names {
-                    if !known.contains(&name) {
-                        known.push(name);
-                    }
-                }
-            }
-            ("type" | "enum", known, value) => *known = common(known, value),
-            ("minimum" | "minLength" | "minItems" | "minProperties", known, value) => {
-                if value.as_f64() > known.as_f64() {
-                    *known = value;
-                }
-            }
-            ("maximum" | "maxLength" | "maxItems" | "maxProperties", known, value) => {
-                if value.as_f64() < known.as_f64() {
-                    *known = value;
-                }
-            }
-            ("allOf", Value::Array(known), Value::Array(parts)) => known.extend(parts),
-            ("anyOf" | "oneOf", _, value) => {
-                let part = json!({ "anyOf": value });
-                match base.get_mut("allOf") {
-                    Some(Value::Array(parts)) => parts.push(part),
-                    _ => {
-                        base.insert("allOf".to_owned(), json!([part]));
-                    }
-                }
-            }
-            ("items", known, value) if *known != value => demand_both(known, value),
-            ("description" | "title" | "default" | "$defs" | "definitions", _, _) => {}
-            (_, known, value) => *known = value,
-        }
-    }
-}
-
-/// Both schemas at once. Side by side and not one within the other: thousands of parts must not nest thousands of levels deep.
-fn demand_both(known: &mut Value, more: Value) {
-    match known.as_object_mut().filter(|own| own.len() == 1).and_then(|own| own.get_mut("allOf")) {
-        Some(Value::Array(parts)) => parts.push(more),
-        _ => *known = json!({ "allOf": [known.take(), more] }),
-    }
-}
-
-/// What two lists (or single words) have in common; the second one where that is nothing.
-fn common(known: &Value, more: Value) -> Value {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
-    let (known, wanted) = (list(known), list(&more));
-    let integers = |value: &Value| value == "integer" && known.contains(&Value::from("number"));
-    let mut both: Vec<Value> =
-        wanted.iter().filter(|value| known.contains(value) || integers(value)).cloned().collect();
-    match both.len() {
-        0 => more,
-        1 if more.is_string() => both.remove(0),
-        _ => Value::Array(both),
-    }
-}
-
-impl Normaliser<'_> {
-    /// `anyOf`: nothing but a description may stand beside it, so the rest of the node goes into each branch.
-    pub fn alternatives(
+impl SchemaNormalizer<'_> {
+    /// Converts a choice. Nothing but a description may stand beside it, so the rest of the node goes into each branch.
+    pub(super) fn alternatives(
         &mut self,
         mut node: Map<String, Value>,
-        branches: Vec<Value>,
-        place: Place<'_>,
+        mut branches: Vec<Value>,
+        place: Position<'_>,
     ) -> Option<Map<String, Value>> {
-        let mut annotations = Map::new();
+        let mut notes = Map::new();
         for word in ["title", "description", "default"] {
             if let Some(value) = node.shift_remove(word) {
-                annotations.insert(word.to_owned(), value);
+                notes.insert(word.to_owned(), value);
             }
         }
-        node.retain(|word, _| !keywords::is_annotation(word) && word != "nullable");
-        let narrowing = |branch: &Value| {
-            branch.as_object().is_some_and(|branch| {
-                branch.keys().all(|word| keywords::is_annotation(word) || matches!(word.as_str(), "required" | "not"))
-            })
-        };
-        if (!node.is_empty() || place.root) && branches.iter().all(narrowing) {
-            node.append(&mut annotations);
-            let mut hints = Hints::default();
-            let sets: Vec<String> = branches.iter().map(demanded).collect();
+        let mut hints = Hints::default();
+        if let Some(examples) = node.shift_remove("examples").or_else(|| node.shift_remove("example")) {
+            hints.of_any_type(&mut Map::from_iter([("examples".to_owned(), examples)]));
+        }
+        if node.shift_remove("nullable") == Some(Value::Bool(true)) {
+            branches.push(json!({ "type": "null" }));
+        }
+        node.retain(|word, _| !keywords::is_annotation(word));
+        if (!node.is_empty() || place.root) && branches.iter().all(is_narrowing) {
+            node.append(&mut notes);
+            let sets: Vec<String> = branches.iter().map(|branch| self.required_set(branch)).collect();
             hints.sentence(format!("One of these is needed: {}.", sets.join(" or ")));
             let mut out = self.node(node, place)?;
-            let said = out.shift_remove("description").and_then(|text| text.as_str().map(str::to_owned));
-            if let Some(description) = hints.append_to(said) {
-                out.insert("description".to_owned(), description.into());
-            }
+            self.add_hints(hints, &mut out);
             return Some(out);
         }
         let mut converted: Vec<Map<String, Value>> = Vec::new();
@@ -130,7 +54,7 @@ impl Normaliser<'_> {
                 }
                 Value::Object(merged)
             };
-            let place = Place { name: "", ..place };
+            let place = Position { name: "", ..place };
             let Some(schema) = self.convert(&branch, place) else { continue };
             match schema.get("anyOf") {
                 Some(Value::Array(inner)) if schema.len() == 1 => {
@@ -142,65 +66,43 @@ impl Normaliser<'_> {
         }
         let mut distinct: Vec<Map<String, Value>> = Vec::new();
         for schema in converted {
-            // More cannot be said anyway, neither as branches nor as one list of values.
+            // More cannot be expressed anyway, neither as branches nor as one list of values.
             if distinct.len() <= MAX_VALUES && !distinct.contains(&schema) {
                 distinct.push(schema);
             }
         }
-        if place.root { self.united(distinct, annotations) } else { self.listed(distinct, annotations, place) }
-    }
-
-    /// Branches as the subset has them.
-    fn listed(
-        &mut self,
-        mut branches: Vec<Map<String, Value>>,
-        mut annotations: Map<String, Value>,
-        place: Place<'_>,
-    ) -> Option<Map<String, Value>> {
-        let description = described(&mut annotations, place.name);
-        if let Some(values) = one_enumeration(&branches) {
-            branches = vec![values];
-        }
-        let mut out = match branches.len() {
-            0 => return None,
-            1 if description.is_none() || !branches[0].contains_key("$ref") => branches.remove(0),
-            count if count > MAX_BRANCHES => {
-                self.lose(format!("a choice of more than {MAX_BRANCHES} branches is left open"));
-                anything()
-            }
-            _ => {
-                let mut out = Map::new();
-                let beside = annotations.contains_key("default");
-                let branches = branches.into_iter().map(|mut branch| {
-                    if beside {
-                        branch.shift_remove("default");
-                    }
-                    Value::Object(branch)
-                });
-                out.insert("anyOf".to_owned(), branches.collect());
-                out
-            }
-        };
-        if let Some(description) = description {
-            out.insert("description".to_owned(), description.into());
-        }
-        if let Some(default) = annotations.shift_remove("default").filter(|_| !out.contains_key("$ref")) {
-            out.insert("default".to_owned(), default);
-        }
+        let mut out = if place.root { self.united(distinct)? } else { self.listed(distinct)? };
+        self.annotate(&mut out, &mut notes, place);
+        self.add_hints(hints, &mut out);
         Some(out)
     }
 
-    /// The root has to be one object: it takes every member that some branch has, and demands what all branches demand.
-    fn united(
-        &mut self,
-        branches: Vec<Map<String, Value>>,
-        mut annotations: Map<String, Value>,
-    ) -> Option<Map<String, Value>> {
+    /// Returns the branches as one schema.
+    fn listed(&mut self, mut branches: Vec<Map<String, Value>>) -> Option<Map<String, Value>> {
+        if let Some(values) = one_enumeration(&branches) {
+            branches = vec![values];
+        }
+        if branches.len() > MAX_BRANCHES {
+            self.lose(format!("a choice of more than {MAX_BRANCHES} branches is left open"));
+            return Some(anything());
+        }
+        if branches.len() < 2 {
+            return branches.pop();
+        }
+        Some(Map::from_iter([("anyOf".to_owned(), branches.into_iter().map(Value::Object).collect())]))
+    }
+
+    /// The root must be one object: it takes every member that some branch has, and requires what all branches require.
+    fn united(&mut self, branches: Vec<Map<String, Value>>) -> Option<Map<String, Value>> {
         let objects: Vec<Map<String, Value>> =
             branches.into_iter().filter(|branch| branch.get("type").is_some_and(|kind| kind == "object")).collect();
+        if objects.is_empty() {
+            return None;
+        }
         let mut properties = Map::new();
         let mut required: Option<Vec<Value>> = None;
         let mut sets: Vec<String> = Vec::new();
+        let mut descriptions: Vec<&str> = Vec::new();
         for branch in &objects {
             for (name, property) in branch.get("properties").and_then(Value::as_object).into_iter().flatten() {
                 let known = properties.entry(name.as_str()).or_insert_with(|| property.clone());
@@ -209,59 +111,69 @@ impl Normaliser<'_> {
                 }
             }
             let own = branch.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-            sets.push(demanded(&Value::Object(branch.clone())));
+            sets.push(self.required_set(&Value::Object(branch.clone())));
+            descriptions.extend(branch.get("description").and_then(Value::as_str));
             required = Some(match required {
                 None => own,
                 Some(known) => known.into_iter().filter(|name| own.contains(name)).collect(),
             });
         }
-        let closed = !objects.is_empty()
-            && objects.iter().all(|branch| branch.get("additionalProperties") == Some(&Value::Bool(false)));
+        let additional = |branch: &Map<String, Value>| branch.get("additionalProperties").cloned();
+        let first = additional(&objects[0]);
         let mut out = Map::new();
         out.insert("type".to_owned(), "object".into());
-        let mut hints = Hints::default();
-        sets.dedup();
-        if sets.len() > 1 {
-            hints.sentence(format!("One of these is needed: {}.", sets.join(" or ")));
-        }
-        if let Some(description) = hints.append_to(described(&mut annotations, "")) {
-            out.insert("description".to_owned(), description.into());
-        }
         out.insert("properties".to_owned(), Value::Object(properties));
         if let Some(required) = required.filter(|required| !required.is_empty()) {
             out.insert("required".to_owned(), Value::Array(required));
         }
-        if closed {
-            out.insert("additionalProperties".to_owned(), false.into());
+        if let Some(value) =
+            first.filter(|value| objects.iter().all(|branch| additional(branch).as_ref() == Some(value)))
+        {
+            out.insert("additionalProperties".to_owned(), value);
+        }
+        descriptions.dedup();
+        if !descriptions.is_empty() {
+            describe(&mut out, &descriptions.join(" Or: "));
+        }
+        sets.dedup();
+        if sets.len() > 1 {
+            describe(&mut out, &format!("One of these is needed: {}.", sets.join(" or ")));
         }
         Some(out)
     }
-}
 
-/// What a branch asks for, in words: its required members, with their value where only one is possible.
-fn demanded(branch: &Value) -> String {
-    let names: Vec<String> = branch
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(|name| {
-            let values = branch.get("properties").and_then(|own| own.get(name)).and_then(|own| own.get("enum"));
-            match values.and_then(Value::as_array).map(Vec::as_slice) {
-                Some([only]) => format!("{name}={only}"),
-                _ => name.to_owned(),
-            }
-        })
-        .collect();
-    match branch.get("not") {
-        Some(not) => format!("not {not}"),
-        None if names.is_empty() => "none of the others".to_owned(),
-        None => format!("({})", names.join(", ")),
+    /// Returns what a branch requires in words: its required members, with their value where only one is possible.
+    fn required_set(&mut self, branch: &Value) -> String {
+        let names: Vec<String> = branch
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|name| {
+                let values = branch.get("properties").and_then(|own| own.get(name)).and_then(|own| own.get("enum"));
+                match values.and_then(Value::as_array).map(Vec::as_slice) {
+                    Some([only]) => format!("{name}={only}"),
+                    _ => self.names.sent(name),
+                }
+            })
+            .collect();
+        match branch.get("not") {
+            Some(not) => format!("not {not}"),
+            None if names.is_empty() => "none of the others".to_owned(),
+            None => format!("({})", names.join(", ")),
+        }
     }
 }
 
-/// Two converted schemas of one member.
+/// Returns whether a branch only requires or excludes members.
+fn is_narrowing(branch: &Value) -> bool {
+    branch.as_object().is_some_and(|branch| {
+        branch.keys().all(|word| keywords::is_annotation(word) || matches!(word.as_str(), "required" | "not"))
+    })
+}
+
+/// Joins two converted schemas of one member.
 fn either(one: Value, other: Value) -> Value {
     let (Value::Object(mut one), Value::Object(other)) = (one, other) else { return Value::Object(anything()) };
     let pair = [one.clone(), other.clone()];
@@ -290,7 +202,7 @@ fn either(one: Value, other: Value) -> Value {
     json!({ "anyOf": distinct })
 }
 
-/// Branches that only list values of one type are one list.
+/// Joins branches that only list values of one type.
 fn one_enumeration(branches: &[Map<String, Value>]) -> Option<Map<String, Value>> {
     let (first, rest) = branches.split_first().filter(|(_, rest)| !rest.is_empty())?;
     let plain = |branch: &Map<String, Value>| branch.len() == 2 && branch.contains_key("enum");
@@ -303,6 +215,10 @@ fn one_enumeration(branches: &[Map<String, Value>]) -> Option<Map<String, Value>
         if !values.contains(value) {
             values.push(value.clone());
         }
+    }
+    // More values have to stay in branches of their own.
+    if values.len() > MAX_UNMEASURED_VALUES {
+        return None;
     }
     let mut out = Map::new();
     out.insert("type".to_owned(), kind.clone());
