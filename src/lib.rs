@@ -13,7 +13,8 @@
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
-//! error       one error type; its kind decides retry, wording and what Pi does next · background  what may block
+//! error       one error type; its kind decides retry, wording and what Pi does next · blocking  what may block
+//! display_text  sizes, durations, and text that is safe to print
 //! ```
 //!
 //! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
@@ -31,6 +32,8 @@ pub mod client;
 #[forbid(unsafe_code)]
 pub mod config;
 #[forbid(unsafe_code)]
+pub mod display_text;
+#[forbid(unsafe_code)]
 pub mod endpoint;
 #[forbid(unsafe_code)]
 pub mod error;
@@ -44,6 +47,8 @@ pub mod json;
 pub mod logging;
 #[forbid(unsafe_code)]
 pub mod models;
+#[forbid(unsafe_code)]
+pub mod plan;
 #[forbid(unsafe_code)]
 pub mod process_state;
 #[forbid(unsafe_code)]

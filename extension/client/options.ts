@@ -74,6 +74,10 @@ export interface KimiModel {
   /** Levels of the model; `null` for one that it does not have. */
   thinkingLevelMap: Record<string, string | null>;
   input: string[];
+  /** The model takes videos. */
+  video?: boolean;
+  /** @internal Flags for Pi. */
+  compat?: object;
   /** List prices in USD per million tokens. A plan counts quota instead. */
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number };
   /** Limit of prompt and answer together, in tokens. */

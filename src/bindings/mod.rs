@@ -27,7 +27,7 @@ pub use files::{FileUpload, file_upload};
 pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;
-pub use services::{ServiceCall, data_sources, service_call};
+pub use services::{ServiceCall, data_sources, service_call, tool_definitions};
 pub use turn::{TurnHandle, op_codes, start_turn};
 
 /// Runs once per process, before the first environment starts.

@@ -24,6 +24,7 @@ use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter};
 use crate::chat::turn::{BufferPool, MediaChunk, TurnChannels, TurnRequest, failure, run};
+use crate::display_text::{visible, visible_json};
 
 /// `[code, index, text, extra]`, described for JavaScript beside its table of codes.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -123,10 +124,18 @@ async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut c
     }
 }
 
+/// Makes the texts of a notice safe to print; they may quote the service.
+fn visible_notice(text: String) -> String {
+    let Ok(mut notice) = serde_json::from_str(&text) else { return visible(&text).into_owned() };
+    visible_json(&mut notice);
+    notice.to_string()
+}
+
 fn js_op(op: Op) -> JsOp {
     let code = op.code();
     let (index, text, extra) = match op {
-        Op::Body(text) | Op::Response(text) | Op::Notice(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
+        Op::Notice(text) => (0, visible_notice(text), None),
+        Op::Body(text) | Op::Response(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
         Op::Failed { error, summary } => (0, with_error(summary, &error), None),
         Op::Media { index, from, to } => (index, format!("[{from},{to}]"), None),
         Op::Start { index, head: text, .. }

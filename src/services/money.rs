@@ -1,11 +1,12 @@
-//! Sums of money from the wallet, in whole cents: no floating point, whatever the size (docs/protocol.md#wallet).
+//! Amounts of money from the wallet, in whole cents without floating point (docs/protocol.md#wallet).
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::members::member;
 use crate::json::lenient::integer;
 
-/// Units of the wallet in one cent.
+/// Wallet units in one cent.
 const UNITS_PER_CENT: i128 = 1_000_000;
 
 /// An amount.
@@ -13,9 +14,9 @@ const UNITS_PER_CENT: i128 = 1_000_000;
 pub struct Money {
     /// ISO code.
     pub currency: String,
-    /// Whole cents, as text: it may be larger than a JavaScript number is exact.
+    /// Whole cents as text: amounts may exceed the exact range of a JavaScript number.
     pub cents: String,
-    /// For people: `$12.35`, `¥7.66`, `12.34 EUR`.
+    /// For users: `$12.35`, `¥7.66`, `12.34 EUR`.
     pub text: String,
 }
 
@@ -33,45 +34,47 @@ impl Money {
     }
 }
 
-/// Money bought on top of the plan.
+/// Credit bought on top of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wallet {
-    /// What is left.
+    /// Remaining credit.
     pub balance: Money,
     /// Spent this month.
     pub used_this_month: Option<Money>,
-    /// What may be spent per month; `None` means unlimited.
+    /// Monthly limit; `None` means unlimited.
     pub monthly_limit: Option<Money>,
     /// Share of the monthly limit that is spent, 1 is all of it.
     pub used_ratio: Option<f64>,
 }
 
-/// Reads `boosterWallet`; only one that holds bought credit counts (docs/protocol.md#wallet).
+/// Reads the wallet; `None` unless it holds bought credit (docs/protocol.md#wallet).
 pub fn wallet(value: &Value) -> Option<Wallet> {
     let balance = &value["balance"];
     if balance["type"].as_str() != Some("BOOSTER") || integer(balance.get("amount"))? <= 0 {
         return None;
     }
-    let limit = &value["monthlyChargeLimit"];
-    let used = &value["monthlyUsed"];
+    let limit = member(value, "monthlyChargeLimit");
+    let used = member(value, "monthlyUsed");
+    let cents_of = |money: &Value| integer(Some(member(money, "priceInCents")));
     let currency = [limit, used]
         .iter()
         .find_map(|money| money["currency"].as_str())
         .filter(|code| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
         .unwrap_or("USD");
-    let limit = integer(limit.get("priceInCents"))
-        .filter(|cents| *cents > 0 && value["monthlyChargeLimitEnabled"].as_bool() == Some(true));
-    let used = integer(used.get("priceInCents"));
+    let enabled = member(value, "monthlyChargeLimitEnabled");
+    let is_enabled = enabled.as_bool() == Some(true) || enabled.as_str() == Some("true");
+    let limit = cents_of(limit).filter(|cents| *cents > 0 && is_enabled);
+    let used = cents_of(used).filter(|cents| *cents >= 0);
     Some(Wallet {
-        balance: Money::new(cents(integer(balance.get("amountLeft")).unwrap_or(0)), currency),
+        balance: Money::new(cents(integer(Some(member(balance, "amountLeft"))).unwrap_or(0)), currency),
         used_this_month: used.map(|cents| Money::new(cents, currency)),
         monthly_limit: limit.map(|cents| Money::new(cents, currency)),
-        used_ratio: limit.map(|limit| used.unwrap_or(0).max(0) as f64 / limit as f64),
+        used_ratio: limit.map(|limit| used.unwrap_or(0) as f64 / limit as f64),
     })
 }
 
-/// Wallet units in cents: rounded half up, but a fraction of a cent is one, so that something never reads as nothing.
+/// Converts wallet units to cents, rounded half up. A fraction of a cent counts as one cent, so that credit never reads as none.
 fn cents(units: i128) -> i128 {
     if (1..UNITS_PER_CENT).contains(&units) {
         return 1;
@@ -86,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_exact_at_any_size() {
+    fn money_is_exact_at_any_size() {
         assert_eq!(cents(1_234_500_000), 1235);
         assert_eq!(cents(1), 1);
         assert_eq!(cents(1_499_999), 1);
@@ -98,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wallet_without_bought_credit_is_none() {
+    fn wallet_without_bought_credit_is_absent() {
         assert_eq!(wallet(&json!({"balance": {"type": "BOOSTER", "amount": "0"}})), None);
         assert_eq!(wallet(&json!({"balance": {"type": "GIFT", "amount": "5"}})), None);
         assert_eq!(wallet(&json!(null)), None);
     }
 
     #[test]
-    fn a_disabled_limit_means_unlimited() {
+    fn wallet_with_a_disabled_limit_is_unlimited() {
         let value = json!({"balance": {"type": "BOOSTER", "amount": 5, "amountLeft": 3_000_000},
             "monthlyChargeLimitEnabled": false, "monthlyChargeLimit": {"currency": "CNY", "priceInCents": "5000"},
             "monthlyUsed": {"priceInCents": 766}});

@@ -113,7 +113,7 @@ impl TurnMediaSource<'_> {
                 continue;
             }
             let media_item = Arc::clone(&self.media[*position]);
-            if !in_background(move || Ok(media_item.take(text))).await? {
+            if !in_background(move || Ok(media_item.accept(text))).await? {
                 return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
             }
         }

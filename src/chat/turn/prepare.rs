@@ -130,12 +130,12 @@ pub(super) async fn prepare(
 
 /// Finds configuration, credential, dialect and what the model takes.
 async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<ResolvedRequest> {
-    let (environment, base) = (Environment::new(request.environment.clone()), request.model.base_url.clone());
+    let (environment, addresses) = (Environment::new(request.environment.clone()), request.model.addresses.clone());
     let (host, model, key) = (request.host.clone(), request.model.id.clone(), request.options.api_key.clone());
     // Pi's model entry may be older than the list on disk, which is read only where the difference matters.
     let may_hold_media = !source.media.is_empty() || source.context.contains("video");
     let (mut kimi, listed_videos) = in_background(move || {
-        let kimi = Kimi::new(Config::from_environment(&environment, base.as_deref())?, host)?;
+        let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
         let listing = may_hold_media.then(|| models::known(&kimi.process, &environment, &kimi.config, key.as_deref()));
         let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
         Ok((kimi, entry.map(|entry| entry.video)))
@@ -145,7 +145,7 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let model = &request.model;
-    let dialect = Dialect::of_model(model.protocol.as_deref(), kimi.config.dialect);
+    let dialect = Dialect::of_model(model.protocol.as_deref(), kimi.config.settings.protocol);
     let anthropic = dialect == Dialect::Anthropic;
     let target = Target {
         images: model.input.iter().any(|input| input == "image"),
@@ -259,15 +259,15 @@ fn answer_room(window: u64, prompt: u64) -> u64 {
 fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
-    let configured = config.settings.wishes(&model.id);
-    let overrides = config.thinking(&model.id);
+    let configured = config.settings.overrides(&model.id);
+    let overrides = config.settings.thinking(&model.id);
     let level = options.reasoning.as_deref();
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
         thinking: thinking(level, model.reasoning, model.thinking_level_map.as_ref(), &overrides),
-        max_completion_tokens: config.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
+        max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),
         top_p: configured.top_p,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::config::RetryPolicy;
+use crate::config::{RequestAddresses, RetryPolicy};
 use crate::http::user_agent::Host;
 use crate::models::{Compat, Prices};
 
@@ -51,9 +51,9 @@ pub struct TurnModel {
     /// Dialect of the model according to the model list.
     #[serde(default)]
     pub protocol: Option<String>,
-    /// Base URL for the case that the environment names none.
-    #[serde(default)]
-    pub base_url: Option<String>,
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    pub addresses: RequestAddresses,
     /// Whether it can think.
     #[serde(default)]
     pub reasoning: bool,

@@ -20,10 +20,15 @@ impl ImageKey {
     /// Returns the key of an image part.
     pub fn of(part: &Part<'_>) -> Option<Self> {
         match part {
-            Part::MediaRef(media) => media.media_item.facts().digest.map(Self::File),
+            Part::MediaRef(media) => media.media_item.info().digest.map(Self::File),
             Part::Link { url, .. } => Some(Self::Link(url.clone().into_owned())),
             _ => None,
         }
+    }
+
+    /// Returns whether the service would have to fetch the image from the web.
+    pub fn is_web_address(&self) -> bool {
+        matches!(self, Self::Link(url) if !url.starts_with("ms://"))
     }
 
     /// Returns the keys of all images in these messages.

@@ -85,7 +85,8 @@ impl RejectedItem {
             }
             return (!left_out.is_empty()).then(|| {
                 let what = if left_out.len() == 1 { "an image was" } else { "images were" };
-                let note = format!("Kimi refused the request ({}); {what} left out of it.", self.reason);
+                let cure = if left_out.iter().any(ImageKey::is_web_address) { WEB_ADDRESS_CURE } else { "" };
+                let note = format!("Kimi refused the request ({}); {what} left out of it.{cure}", self.reason);
                 Removal { note, refused: if suspected { left_out } else { Vec::new() } }
             });
         }
@@ -109,6 +110,9 @@ fn position(text: &str) -> Option<usize> {
         rest[..digits].parse().ok()
     })
 }
+
+/// What to do about a refused web address (docs/protocol.md#messages).
+const WEB_ADDRESS_CURE: &str = " The service often refuses web addresses: upload the file and refer to it instead.";
 
 /// Replaces a rejected message.
 const LEFT_OUT: &str = "(This message was left out because the service refused it.)";
