@@ -141,7 +141,7 @@ impl TokenResponse {
 
     /// What the service says about it, without anything of `secrets`.
     pub fn reason(&self, secrets: &[&str]) -> String {
-        let (mut text, _) = service_text(&self.text);
+        let mut text = service_text(&self.text);
         for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
             text = text.replace(secret, "[redacted]");
         }

@@ -200,7 +200,7 @@ pub async fn park(host: &mut impl ParkHost, file: &ParkFile, policy: &ParkPolicy
         Ok(snapshot) => snapshot.usage.unwrap_or_default(),
         Err(_) => return Err(refusal),
     };
-    match used_up_window(&usage, &refusal.message) {
+    match used_up_window(&usage, refusal.window) {
         Some(window) => wait_for(host, file, policy, window.clone(), refusal).await,
         None => Err(refusal),
     }
