@@ -151,6 +151,8 @@ pub struct Limits {
     pub gap_ms: u64,
     /// Silence within reasoning.
     pub thinking_gap_ms: u64,
+    /// Largest answer in bytes; 0 means no limit.
+    pub answer_bytes: u64,
 }
 
 /// Retries of failed requests.
@@ -161,6 +163,8 @@ pub struct Retry {
     pub attempts: u32,
     /// Longest wait the service may ask for.
     pub max_delay_ms: u64,
+    /// Longest time for all attempts together; 0 means no limit.
+    pub max_total_ms: Option<u64>,
 }
 
 /// Which public deployment is used.
@@ -251,7 +255,11 @@ impl Settings {
 
     /// Returns what may be tried again.
     pub fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy { attempts: self.retry.attempts.max(1), max_delay: Duration::from_millis(self.retry.max_delay_ms) }
+        RetryPolicy {
+            attempts: self.retry.attempts.max(1),
+            max_delay: Duration::from_millis(self.retry.max_delay_ms),
+            max_total: self.retry.max_total_ms.map(Duration::from_millis),
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl UploadClient {
     /// Uploads a file and returns its id. Transient errors are retried.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
         let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
-        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
+        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY, ..self.kimi.config.retry };
         let mut retries = RetryState::default();
         loop {
             retries.attempts += 1;

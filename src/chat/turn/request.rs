@@ -94,6 +94,7 @@ impl TurnOptions {
             // The cast saturates.
             attempts: self.max_retries.map_or(policy.attempts, |retries| (retries as u32).saturating_add(1)),
             max_delay: self.max_retry_delay_ms.map_or(policy.max_delay, Duration::from_millis),
+            ..policy
         }
     }
 }
