@@ -5,7 +5,18 @@
 // The manifests are generated and not committed: committed `optionalDependencies` would name unpublished versions, which the next
 // `npm install` drops from the lock file, and then `npm ci` fails.
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -31,13 +42,25 @@ export function packRoot(out, { version, allInOne = false } = {}) {
   }
   return pack(out, manifest, allInOne ? "-all-in-one" : "", (stage) => {
     buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
-    for (const entry of root.files.filter((entry) => entry !== "dist")) {
+    for (const entry of root.files.filter((entry) => entry !== "dist" && !entry.startsWith("!"))) {
       cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
     }
+    if (version) setVersion(stage, version);
     for (const platform of allInOne ? builtPlatforms() : []) {
       cpSync(addonOf(platform), join(stage, "npm", platform, "kimi-code.node"));
     }
   });
+}
+
+/** Replaces the version that is compiled into sources and bundles. */
+function setVersion(stage, version) {
+  const compiled = new RegExp(`VERSION ?= ?"${readRoot().version}"`);
+  for (const file of readdirSync(stage, { recursive: true })) {
+    const path = join(stage, file);
+    if (!/\.(ts|js)$/.test(file) || !statSync(path).isFile()) continue;
+    const text = readFileSync(path, "utf8");
+    if (compiled.test(text)) writeFileSync(path, text.replace(compiled, `VERSION="${version}"`));
+  }
 }
 
 /** Packs the package of a platform into `out`; `version` and `addon` replace our own (tests of updates need others). */

@@ -6,12 +6,16 @@
  * version, or a text that names the problem and the repair.
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import * as nodeModule from "node:module";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { privateCopy } from "./private-copy.ts";
+import { VERSION } from "./version.ts";
+
+/** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
+const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
 
 const NAME = "pi-provider-kimi-code";
 const FILE = "kimi-code.node";
@@ -67,62 +71,103 @@ function isMuslByReport(): boolean {
   return header.glibcVersionRuntime === undefined;
 }
 
-/** Loads the addon of exactly our version. */
-export function loadAddon(): Loaded {
+/** Loads the addon of exactly our version: from the file `native`, if given, else from where packages and bundles keep it. */
+export function loadAddon(native?: string): Loaded {
   const platform = platformName();
   const tried: string[] = [];
-  let root = "";
+  let origins: string[] = [];
   try {
-    root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
-    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-    const require = createRequire(join(root, "index.ts"));
-    for (const candidate of candidates(root, platform)) {
-      const found = attempt(require, candidate, version);
+    origins = originFiles();
+    const require = createRequire(origins[0] ?? join(process.cwd(), "index.js"));
+    for (const candidate of native === undefined ? candidates(origins, platform) : [resolve(native)]) {
+      const found = attempt(require, candidate);
       if (typeof found !== "string") return { addon: shutDownOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried, root) };
+  return { problem: problemText(platform, tried, origins[0]) };
 }
 
-/** Returns the directory of our package.json. */
-function packageRoot(file: string): string {
-  let directory = dirname(file);
-  while (!existsSync(join(directory, "package.json"))) {
-    const parent = dirname(directory);
-    if (parent === directory) break;
-    directory = parent;
+declare const __filename: string | undefined;
+
+/** Lists the files to search from: our own, and the program, because a bundler may have moved our code into it. */
+function originFiles(): string[] {
+  // A bundle in CommonJS has no `import.meta`. Elsewhere bundlers may put the path of the build into `__filename`.
+  const url: string | undefined = import.meta.url;
+  const bundle = typeof __filename === "string" ? __filename : undefined;
+  const own = url === undefined ? bundle : fileURLToPath(url);
+  const files = [own, process.argv[1], process.execPath].map((file) => {
+    try {
+      return file === undefined ? undefined : realpathSync(file);
+    } catch {
+      return undefined; // a path inside of a compiled program
+    }
+  });
+  return [...new Set(files.filter((file) => file !== undefined))];
+}
+
+/** Returns the directory of the nearest package.json if it is ours. */
+function ownPackage(file: string): string | undefined {
+  for (let directory = dirname(file); ; directory = dirname(directory)) {
+    const manifest = join(directory, "package.json");
+    if (existsSync(manifest)) {
+      const { name } = JSON.parse(readFileSync(manifest, "utf8")) as { name?: unknown };
+      return name === NAME ? directory : undefined;
+    }
+    if (directory === dirname(directory)) return undefined;
   }
-  return directory;
 }
 
-/** Lists the possible paths of the addon, best first. `root` must be resolved: pnpm and `pi -e ./link` use symlinks. */
-function candidates(root: string, platform: string): string[] {
+/** Lists the possible paths of the addon, best first. The origins are resolved: pnpm and `pi -e ./link` use symlinks. */
+function candidates(origins: string[], platform: string): string[] {
   const name = `${NAME}-${platform}`;
-  const files = [join(root, "npm", platform, FILE)];
-  for (let directory = root; ; directory = dirname(directory)) {
-    files.push(join(directory, "node_modules", name, FILE));
-    if (directory === dirname(directory)) break;
+  const files: string[] = [];
+  for (const origin of origins) {
+    const root = ownPackage(origin);
+    if (root !== undefined) files.push(join(root, "npm", platform, FILE));
+    else files.push(join(dirname(origin), FILE));
+    for (let directory = root ?? dirname(origin); ; directory = dirname(directory)) {
+      const modules = join(directory, "node_modules");
+      files.push(join(modules, name, FILE));
+      // A bundle finds the platform's package beside ours, which pnpm links to.
+      if (root === undefined) files.push(join(resolved(join(modules, NAME)), "..", name, FILE));
+      if (directory === dirname(directory)) break;
+    }
   }
   const override = process.env["KIMI_CODE_NATIVE"];
+  const found = [...new Set(files)].map(outsideOfArchive).filter((file) => existsSync(file));
   // The last one is for Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
-  return [...(override ? [override] : []), ...files.filter((file) => existsSync(file)), `${name}/${FILE}`];
+  return [...(override ? [resolve(override)] : []), ...found, `${name}/${FILE}`];
+}
+
+/** Electron keeps binaries beside its archive. */
+function outsideOfArchive(file: string): string {
+  const unpacked = file.replace(/\bapp\.asar(?=[\\/])/, "app.asar.unpacked");
+  return existsSync(unpacked) ? unpacked : file;
+}
+
+function resolved(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Loads the addon at `path`, or returns the reason why that failed. */
-function attempt(require: NodeJS.Require, path: string, version: string): Addon | string {
+function attempt(require: NodeJS.Require, path: string): Addon | string {
   try {
     // Windows locks a loaded file, so an update could not replace it while a Pi runs.
     const copyFirst = process.platform === "win32" && existsSync(path);
-    let addon = require((copyFirst ? privateCopy(path, version) : undefined) ?? path) as Addon;
-    if (addon.version() !== version) {
+    let addon = require((copyFirst ? privateCopy(path, VERSION) : undefined) ?? path) as Addon;
+    if (addon.version() !== VERSION) {
       // An update has replaced the file, but the process keeps what it loaded from that path.
-      const copy = privateCopy(path, version);
+      const copy = privateCopy(path, VERSION);
       if (copy !== undefined) addon = require(copy) as Addon;
     }
-    return addon.version() === version ? addon : `is version ${addon.version()}, but ${version} is needed`;
+    return addon.version() === VERSION ? addon : `is version ${addon.version()}, but ${VERSION} is needed`;
   } catch (error) {
     return firstLine(error);
   }
@@ -146,16 +191,17 @@ function shutDownOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[], root: string): string {
+function problemText(platform: string, tried: string[], origin: string | undefined): string {
   return (
-    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, root)}` +
+    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, origin)}` +
     `\nTried: ${tried.join("; ")}`
   );
 }
 
-function repair(platform: string, root: string): string {
-  // Published packages contain no Rust; a checkout and an installation from Git do.
-  if (existsSync(join(root, "Cargo.toml"))) {
+function repair(platform: string, origin: string | undefined): string {
+  const root = origin === undefined ? undefined : ownPackage(origin);
+  // Published packages have no Cargo.toml; Git installs do.
+  if (root !== undefined && existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
       ? `, or install the published package instead: \`pi install npm:${NAME}\``
       : "";
@@ -163,6 +209,12 @@ function repair(platform: string, root: string): string {
   }
   if (!PREBUILT.includes(platform)) {
     return `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+  }
+  if (root === undefined) {
+    return (
+      `This program is bundled. Repair: install ${NAME} where it runs and keep it external, put ${FILE} beside the program, or pass ` +
+      "its path as the option `native` or in KIMI_CODE_NATIVE."
+    );
   }
   return (
     `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +

@@ -1,6 +1,6 @@
 /** Finds the addon in every layout that package managers create, and checks the error if it is missing. */
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
@@ -130,10 +130,8 @@ describe("loader: update of a running program", () => {
     mkdirSync(old, { recursive: true });
     const root = unpack(join(home.path, "node_modules", NAME));
     platformPackage(join(home.path, "node_modules"));
-    writeFileSync(
-      join(root, "package.json"),
-      JSON.stringify({ ...manifest(), version: "9.9.9", devDependencies: undefined }),
-    );
+    const client = join(root, "dist", "client.js");
+    writeFileSync(client, readFileSync(client, "utf8").replace(`VERSION="${VERSION}"`, 'VERSION="9.9.9"'));
     assert.match(load(root), new RegExp(`is version ${VERSION.replaceAll(".", "\\.")}, but 9\\.9\\.9 is needed`));
     assert.ok(!existsSync(old));
   });
