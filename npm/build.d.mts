@@ -3,4 +3,4 @@ export function buildAddon(release: boolean, options?: { platform?: string; zig?
 /** The published entries: name → source. */
 export const ENTRIES: Record<string, string>;
 /** Compiles the published entries into `directory`, dist/ if not given. */
-export function buildJavaScript(directory?: string): void;
+export function buildJavaScript(directory?: string, root?: object): void;

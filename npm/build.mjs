@@ -21,7 +21,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { platformName } from "../extension/native/loader.ts";
-import { PLATFORMS } from "./platforms.mjs";
+import { packageName, PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
@@ -68,6 +68,8 @@ function rustFlags(platform) {
   return undefined;
 }
 
+const readRoot = () => JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+
 /** The published entries: source, and name in `dist/` and in the exports of package.json. */
 export const ENTRIES = {
   index: "index.ts",
@@ -78,11 +80,11 @@ export const ENTRIES = {
  * Compiles the published entries into `directory`: types, JavaScript with one file per entry, because Node needs a millisecond per
  * file, and a wrapper for `require()`.
  */
-export function buildJavaScript(directory = join(ROOT, "dist")) {
+export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot()) {
   rmSync(directory, { recursive: true, force: true });
   buildTypes(directory);
   const exported = {};
-  for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source);
+  for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source, root);
   exported.index.push(...exported.client);
   for (const [name, names] of Object.entries(exported)) {
     // The wrapper for `require()` passes the module on, so that a program has one set of classes.
@@ -96,7 +98,7 @@ export function buildJavaScript(directory = join(ROOT, "dist")) {
 }
 
 /** Bundles one entry and returns the names that it exports itself. */
-function buildEntry(directory, name, source) {
+function buildEntry(directory, name, source, root) {
   // Imported lazily, so that a clone without development dependencies can build the addon.
   const { buildSync } = createRequire(import.meta.url)("esbuild");
   const client = ENTRIES.client;
@@ -109,6 +111,13 @@ function buildEntry(directory, name, source) {
     format: "esm",
     platform: "node",
     target: "node20",
+    define: {
+      COMPILED_PACKAGE_INFO: JSON.stringify({
+        name: root.name,
+        version: root.version,
+        platformPrefix: packageName("", root),
+      }),
+    },
     // No comments and indentation: they are half of the size, and stack traces stay readable.
     minifyWhitespace: true,
     // The other entries import the client, so that a program has one set of its classes.

@@ -5,19 +5,18 @@
  * there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the result is an addon of exactly our
  * version, or a text that names the problem and the repair.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync, realpathSync } from "node:fs";
 import * as nodeModule from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
+import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
 import { privateCopy } from "./private-copy.ts";
-import { VERSION } from "./version.ts";
 
 /** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
 const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
 
-const NAME = "pi-provider-kimi-code";
 const FILE = "kimi-code.node";
 
 /** Platforms with a prebuilt package; npm/platforms.mjs describes them. */
@@ -76,18 +75,20 @@ export function loadAddon(native?: string): Loaded {
   const platform = platformName();
   const tried: string[] = [];
   let origins: string[] = [];
+  let info: PackageInfo | undefined;
   try {
     origins = originFiles();
+    info = packageInfo(packageRoot(origins[0] ?? ""), platform);
     const require = createRequire(origins[0] ?? join(process.cwd(), "index.js"));
-    for (const candidate of native === undefined ? candidates(origins, platform) : [resolve(native)]) {
-      const found = attempt(require, candidate);
+    for (const candidate of native === undefined ? candidates(origins, platform, info) : [resolve(native)]) {
+      const found = attempt(require, candidate, info.version);
       if (typeof found !== "string") return { addon: shutDownOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried, origins[0]) };
+  return { problem: problemText(platform, tried, origins[0], info) };
 }
 
 declare const __filename: string | undefined;
@@ -108,38 +109,34 @@ function originFiles(): string[] {
   return [...new Set(files.filter((file) => file !== undefined))];
 }
 
-/** Returns the directory of the nearest package.json if it is ours. */
-function ownPackage(file: string): string | undefined {
-  for (let directory = dirname(file); ; directory = dirname(directory)) {
-    const manifest = join(directory, "package.json");
-    if (existsSync(manifest)) {
-      const { name } = JSON.parse(readFileSync(manifest, "utf8")) as { name?: unknown };
-      return name === NAME ? directory : undefined;
-    }
-    if (directory === dirname(directory)) return undefined;
-  }
+/** Returns the directory of the nearest package.json if it is that of `name`. */
+function ownPackage(file: string, name: string): string | undefined {
+  const root = packageRoot(file);
+  return root !== undefined && readManifest(root).name === name ? root : undefined;
 }
 
 /** Lists the possible paths of the addon, best first. The origins are resolved: pnpm and `pi -e ./link` use symlinks. */
-function candidates(origins: string[], platform: string): string[] {
-  const name = `${NAME}-${platform}`;
+function candidates(origins: string[], platform: string, { name, platformPrefix }: PackageInfo): string[] {
+  const packages = platformPrefix === undefined ? [] : [`${platformPrefix}${platform}`];
   const files: string[] = [];
   for (const origin of origins) {
-    const root = ownPackage(origin);
-    if (root !== undefined) files.push(join(root, "npm", platform, FILE));
-    else files.push(join(dirname(origin), FILE));
+    const root = ownPackage(origin, name);
+    files.push(root === undefined ? join(dirname(origin), FILE) : join(root, "npm", platform, FILE));
     for (let directory = root ?? dirname(origin); ; directory = dirname(directory)) {
-      const modules = join(directory, "node_modules");
-      files.push(join(modules, name, FILE));
+      const modules = [join(directory, "node_modules")];
       // A bundle finds the platform's package beside ours, which pnpm links to.
-      if (root === undefined) files.push(join(resolved(join(modules, NAME)), "..", name, FILE));
+      if (root === undefined) modules.push(dirname(resolved(join(directory, "node_modules", name))));
+      files.push(...modules.flatMap((folder) => packages.map((one) => join(folder, one, FILE))));
       if (directory === dirname(directory)) break;
     }
   }
   const override = process.env["KIMI_CODE_NATIVE"];
-  const found = [...new Set(files)].map(outsideOfArchive).filter((file) => existsSync(file));
-  // The last one is for Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
-  return [...(override ? [resolve(override)] : []), ...found, `${name}/${FILE}`];
+  return [
+    ...(override ? [resolve(override)] : []),
+    ...[...new Set(files)].map(outsideOfArchive).filter((file) => existsSync(file)),
+    // For Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
+    ...packages.map((one) => `${one}/${FILE}`),
+  ];
 }
 
 /** Electron keeps binaries beside its archive. */
@@ -157,17 +154,17 @@ function resolved(path: string): string {
 }
 
 /** Loads the addon at `path`, or returns the reason why that failed. */
-function attempt(require: NodeJS.Require, path: string): Addon | string {
+function attempt(require: NodeJS.Require, path: string, version: string): Addon | string {
   try {
     // Windows locks a loaded file, so an update could not replace it while a Pi runs.
     const copyFirst = process.platform === "win32" && existsSync(path);
-    let addon = require((copyFirst ? privateCopy(path, VERSION) : undefined) ?? path) as Addon;
-    if (addon.version() !== VERSION) {
+    let addon = require((copyFirst ? privateCopy(path, version) : undefined) ?? path) as Addon;
+    if (addon.version() !== version) {
       // An update has replaced the file, but the process keeps what it loaded from that path.
-      const copy = privateCopy(path, VERSION);
+      const copy = privateCopy(path, version);
       if (copy !== undefined) addon = require(copy) as Addon;
     }
-    return addon.version() === VERSION ? addon : `is version ${addon.version()}, but ${VERSION} is needed`;
+    return addon.version() === version ? addon : `is version ${addon.version()}, but ${version} is needed`;
   } catch (error) {
     return firstLine(error);
   }
@@ -191,19 +188,25 @@ function shutDownOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[], origin: string | undefined): string {
+function problemText(
+  platform: string,
+  tried: string[],
+  origin: string | undefined,
+  info: PackageInfo | undefined,
+): string {
+  const name = info?.platformPrefix === undefined ? "" : ` (package ${info.platformPrefix}${platform})`;
   return (
-    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, origin)}` +
-    `\nTried: ${tried.join("; ")}`
+    `Kimi Code: the native part for ${platform}${name} could not be loaded. ` +
+    `${repair(platform, origin, info?.name ?? "pi-provider-kimi-code")}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
   );
 }
 
-function repair(platform: string, origin: string | undefined): string {
-  const root = origin === undefined ? undefined : ownPackage(origin);
-  // Published packages have no Cargo.toml; Git installs do.
+function repair(platform: string, origin: string | undefined, name: string): string {
+  const root = origin === undefined ? undefined : ownPackage(origin, name);
+  // Published packages contain no Rust; a checkout and an installation from Git do.
   if (root !== undefined && existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
-      ? `, or install the published package instead: \`pi install npm:${NAME}\``
+      ? `, or install the published package instead: \`pi install npm:${name}\``
       : "";
     return `This is a checkout, which has to be built. Repair: run \`npm run build\` in ${root} (needs Rust)${published}.`;
   }
@@ -212,12 +215,12 @@ function repair(platform: string, origin: string | undefined): string {
   }
   if (root === undefined) {
     return (
-      `This program is bundled. Repair: install ${NAME} where it runs and keep it external, put ${FILE} beside the program, or pass ` +
+      `This program is bundled. Repair: install ${name} where it runs and keep it external, put ${FILE} beside the program, or pass ` +
       "its path as the option `native` or in KIMI_CODE_NATIVE."
     );
   }
   return (
-    `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
+    `Repair: in Pi run \`pi remove npm:${name}\` and \`pi install npm:${name}\`, elsewhere reinstall ${name}, both without ` +
     "--omit=optional. After an update restart the program."
   );
 }

@@ -4,9 +4,8 @@ import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, w
 import { dirname, join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
-import { packageName } from "../../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { ADDON, PLATFORM, run, runAside } from "../support/packages.ts";
+import { ADDON, PLATFORM_PACKAGE, run, runAside } from "../support/packages.ts";
 import { Home, ROOT } from "../support/pi.ts";
 import { fetchedTool } from "../support/tools.ts";
 
@@ -153,7 +152,7 @@ for (const { name, file, build, command } of BUNDLERS) {
     const program = (directory: string): string[] => command(join(directory, file));
 
     test("addon in node_modules of the program → answers", async () => {
-      const modules = join(folder, "node_modules", packageName(PLATFORM));
+      const modules = join(folder, "node_modules", PLATFORM_PACKAGE);
       mkdirSync(modules, { recursive: true });
       cpSync(ADDON, join(modules, "kimi-code.node"));
       assert.equal(await answer(program(folder), home.cwd), "Hello from a bundle.");
@@ -188,8 +187,8 @@ test("bundle: pnpm's links in node_modules → the addon beside our package is f
   const folder = join(home.path, "pnpm program");
   const store = join(folder, "node_modules", ".pnpm", "store", "node_modules");
   mkdirSync(join(store, NAME), { recursive: true });
-  mkdirSync(join(store, packageName(PLATFORM)), { recursive: true });
-  cpSync(ADDON, join(store, packageName(PLATFORM), "kimi-code.node"));
+  mkdirSync(join(store, PLATFORM_PACKAGE), { recursive: true });
+  cpSync(ADDON, join(store, PLATFORM_PACKAGE, "kimi-code.node"));
   symlinkSync(join(store, NAME), join(folder, "node_modules", NAME), "junction");
   cpSync(join(work, "dist", "esbuild.mjs"), join(folder, "program.mjs"));
   assert.equal(await answer(["node", join(folder, "program.mjs")], home.cwd), "Hello from a bundle.");
@@ -197,7 +196,7 @@ test("bundle: pnpm's links in node_modules → the addon beside our package is f
 
 test("bundle: Electron's archive → the addon in app.asar.unpacked is found", async () => {
   const resources = join(home.path, "resources");
-  const unpacked = join(resources, "app.asar.unpacked", "node_modules", packageName(PLATFORM));
+  const unpacked = join(resources, "app.asar.unpacked", "node_modules", PLATFORM_PACKAGE);
   mkdirSync(unpacked, { recursive: true });
   cpSync(ADDON, join(unpacked, "kimi-code.node"));
   // Electron makes its archive look like a folder; here it is one.

@@ -1,6 +1,7 @@
 /** The published packages: files, manifests, size, types. */
 import assert from "node:assert/strict";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -11,12 +12,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { PREBUILT } from "../../extension/native/loader.ts";
-import { VERSION } from "../../extension/native/version.ts";
 import { ENTRIES } from "../../npm/build.mjs";
 import { packRoot } from "../../npm/pack.mjs";
 import { packageName, PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
@@ -50,7 +50,7 @@ function published(): Published {
 }
 
 describe("root package", () => {
-  test("files → sources for Pi, JavaScript and types for Node, three documents, nothing else", () => {
+  test("files → sources for Pi, JavaScript and types for Node, documents, nothing else", () => {
     const files = readdirSync(root, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) =>
@@ -59,7 +59,7 @@ describe("root package", () => {
           .replaceAll("\\", "/"),
       );
     const known =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
+      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/-]+\.(md|svg|mjs|cjs)|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
     assert.deepEqual(
       files.filter((file) => !known.test(file)),
       [],
@@ -78,13 +78,27 @@ describe("root package", () => {
     );
   });
 
-  test("size → at most 150 KB", () => {
-    assert.ok(statSync(tarball).size <= 150_000, `${statSync(tarball).size} bytes`);
+  test("documents → links lead to files of the package, except to tests and workflows", () => {
+    const documents = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".md"));
+    const missing = documents.flatMap((document) =>
+      [
+        ...readFileSync(join(root, document), "utf8").matchAll(
+          /\]\((?![a-z]+:|#|\.\.\/(?:tests|\.github)\/)([^()\s#]+)/g,
+        ),
+      ]
+        .filter(([, target = ""]) => !existsSync(join(root, dirname(document), target)))
+        .map(([, target]) => `${document}: ${target}`),
+    );
+    assert.deepEqual(missing, []);
+  });
+
+  test("size → at most 250 KB", () => {
+    assert.ok(statSync(tarball).size <= 250_000, `${statSync(tarball).size} bytes`);
   });
 
   test("dependencies → every platform package in exactly this version", () => {
     const { version, optionalDependencies } = published();
-    const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform), version]);
+    const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform, manifest()), version]);
     assert.deepEqual(optionalDependencies, Object.fromEntries(expected));
   });
 
@@ -116,13 +130,14 @@ describe("platform packages", () => {
     assert.deepEqual(Object.keys(PLATFORMS).sort(), [...PREBUILT].sort());
   });
 
-  test("manifests → platform filters, one file, no exports, no scripts", () => {
+  test("manifests → platform filters, one addon, no exports, no scripts", () => {
     for (const platform of Object.keys(PLATFORMS)) {
       const made = platformManifest(platform, manifest());
       const [os, cpu] = platform.split("-");
       assert.deepEqual([made["os"], made["cpu"]], [[os], [cpu]]);
       assert.deepEqual(made["libc"], { gnu: ["glibc"], musl: ["musl"] }[platform.split("-")[2] ?? ""]);
-      assert.deepEqual([made["files"], made["main"]], [["kimi-code.node"], "kimi-code.node"]);
+      const files = ["kimi-code.node", "THIRD-PARTY-LICENSES.txt", "sbom.cdx.json"];
+      assert.deepEqual([made["files"], made["main"]], [files, "kimi-code.node"]);
       assert.deepEqual([made["exports"], made["scripts"], made["version"]], [undefined, undefined, manifest().version]);
     }
   });
@@ -138,7 +153,7 @@ describe("platform packages", () => {
 
 test("versions: crate and package → equal, because the loader compares them", () => {
   const [, version] = /^version = "([^"]+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8")) ?? [];
-  assert.deepEqual([version, VERSION], [manifest().version, manifest().version]);
+  assert.equal(version, manifest().version);
 });
 
 describe("types", () => {
@@ -191,12 +206,10 @@ describe("types", () => {
   });
 
   test("the client's own entry → compiles", () => {
-    check(
-      USE.replace("register, {", "{")
-        .replace("KimiCode, ", "")
-        .replace(/export const extensions.*/, "")
-        .replace('-code";', '-code/client";'),
-    );
+    const client = USE.replace("register, {", "{")
+      .replace("KimiCode, ", "")
+      .replace(/export const extensions.*/, "");
+    check(client.replace('-code";', '-code/client";'));
   });
 
   test("bundler resolution → compiles", () => check(USE, { module: "esnext", moduleResolution: "bundler" }));
