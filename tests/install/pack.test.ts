@@ -59,7 +59,7 @@ describe("root package", () => {
           .replaceAll("\\", "/"),
       );
     const known =
-      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/-]+\.(md|svg|mjs|cjs)|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
+      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/.-]+\.(md|svg|mjs|cjs|ts)|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
     assert.deepEqual(
       files.filter((file) => !known.test(file)),
       [],
