@@ -2,7 +2,8 @@
  * Formats and parses the values of settings.
  */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { type ModelList, PROVIDER_ID } from "../models.ts";
+import { PROVIDER_ID } from "../ids.ts";
+import type { ModelList } from "../models.ts";
 import type { SettingKey, SettingsReport } from "../queries.ts";
 
 /** Returns the value at a dotted path. */

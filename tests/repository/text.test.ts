@@ -166,11 +166,11 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["environment", "lazy", "overrides", "warning"],
+  ["environment", "errors", "ids", "lazy", "overrides", "warning"],
   ["native"],
   ["queries", "services"],
-  ["models"],
   ["credential"],
+  ["models"],
   ["login", "quota"],
   ["auth", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
