@@ -23,7 +23,7 @@ export {
 export * from "./extension/client/kimi.ts";
 export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./extension/client/files.ts";
 export type { LoginCode, LoginOptions } from "./extension/client/login.ts";
-export type * from "./extension/client/messages.ts";
+export type * from "./extension/messages.ts";
 export type * from "./extension/client/options.ts";
 export type {
   DatasourceAnswer,

@@ -4,7 +4,7 @@
  * `code` is the stable name. Classes group codes by what a program would do about them. Two copies of this package in one process
  * have two sets of classes but the same codes.
  */
-import type { AssistantMessage } from "./client/messages.ts";
+import type { AssistantMessage } from "./messages.ts";
 
 /** Every error code. docs/troubleshooting.md lists cause and cure of each. */
 export type KimiErrorCode =

@@ -13,7 +13,7 @@ export interface Settings {
   identity: "honest" | "kimi-code";
   baseUrl?: string | null;
   oauthHost?: string | null;
-  uploads: { thresholdBytes: number; totalBytes: number };
+  uploads: { thresholdBytes: number; totalBytes: number; inlineLimitBytes: number; timeoutMs: number | null };
   tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
   statusLine: boolean;
   model: object;
@@ -24,6 +24,8 @@ export interface Settings {
 
 export interface SettingsReport {
   settings: Settings;
+  /** Path → value as text, in the form in which users type it. */
+  texts: Record<string, string>;
   /** Invalid values that were ignored, each with file, path and what was expected. */
   problems: string[];
   /** Path → source of a value that is not the default. */
@@ -74,8 +76,8 @@ export interface Wallet {
 
 export interface Quota {
   usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
-  /** Milliseconds since 1970; 0 if there is no answer yet. */
-  fetchedAt: number;
+  /** Milliseconds since 1970; null if there is no answer yet. */
+  fetchedAt: number | null;
   /** Why the last update failed. */
   problem: string | null;
 }
@@ -84,7 +86,7 @@ export interface Profile {
   userId: string;
   name: string;
   plan: string | null;
-  level: number;
+  level: number | null;
   email: string | null;
   region: string | null;
 }
@@ -126,9 +128,8 @@ export class AddonQueries {
     return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
   }
 
-  /** Sets a value in a settings file (`undefined` removes it), calls the listeners, and returns the new report. */
-  change(scope: "home" | "project", path: string, value: unknown): SettingsReport {
-    const text = value === undefined ? "null" : JSON.stringify(value);
+  /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
+  change(scope: "home" | "project", path: string, text: string): SettingsReport {
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);

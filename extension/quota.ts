@@ -67,7 +67,7 @@ function nearlyUsedUp(windows: QuotaWindow[]): QuotaWindow | undefined {
 export function statusText(quota: Quota, theme?: Theme, now = Date.now()): string | undefined {
   const windows = footerWindows(quota.usage?.windows ?? []);
   if (windows.length === 0) return undefined;
-  const stale = quota.problem !== null || now - quota.fetchedAt > STALE_MS;
+  const stale = quota.problem !== null || now - (quota.fetchedAt ?? 0) > STALE_MS;
   const paint = (text: string, ratio = 0): string => {
     if (theme === undefined) return text;
     if (stale || ratio < WARN_AT) return theme.fg("dim", text);
@@ -76,7 +76,7 @@ export function statusText(quota: Quota, theme?: Theme, now = Date.now()): strin
   const parts = windows.map(({ short, usedRatio }) => paint(`${short} ${percent(usedRatio ?? 0)}`, usedRatio ?? 0));
   const next = nearlyUsedUp(windows) ?? windows.find(({ resetsAt }) => resetsAt !== null);
   if (next?.resetsAt && next.resetsAt > now) parts.push(paint(`resets ${clock(next.resetsAt, now)}`));
-  if (stale) parts.push(paint(`as of ${clock(quota.fetchedAt, now)}`));
+  if (stale) parts.push(paint(`as of ${clock(quota.fetchedAt ?? 0, now)}`));
   return `${paint("Kimi ")}${parts.join(paint(" · "))}`;
 }
 
@@ -130,7 +130,7 @@ export function walletRows(wallet: Wallet): string[] {
 
 /** Formats the account: `Simulated User · Allegretto (Lv 20) · sim@example.invalid`. */
 export function accountText({ name, plan, level, email }: Profile): string {
-  const rank = plan === null ? undefined : level > 0 ? `${plan} (Lv ${level})` : plan;
+  const rank = plan === null ? undefined : level !== null ? `${plan} (Lv ${level})` : plan;
   return [name, rank, email].filter((part) => part).join(" · ");
 }
 
@@ -186,7 +186,7 @@ async function usageText(
   if ("error" in quota) return [...rows, `Usage: ${quota.error}`].join("\n");
   rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100), theme));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
-  if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt)}: ${quota.problem}`);
+  if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt ?? 0)}: ${quota.problem}`);
   // Without a color of its own, Pi would dim the text.
   return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
 }

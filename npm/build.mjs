@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dirname, "..");
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
 const LIBRARIES = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" };
 
-/** Oldest glibc that a Linux addon needs: CentOS 7 and everything since. */
+/** Oldest glibc that a Linux addon supports: CentOS 7 and later. */
 const GLIBC_FLOOR = "2.17";
 
 function run(command, args, rustFlags) {
@@ -51,18 +51,21 @@ export function buildAddon(release, { platform = platformName(), zig = false } =
   console.log(`${addon} (${(statSync(addon).size / 1e6).toFixed(2)} MB)`);
 }
 
-/** What the C library demands: musl must be linked dynamically to be loaded at all, Microsoft's runtime may be missing. */
+/** Flags for the C library: musl must be linked dynamically to be loaded by Node, Microsoft's runtime may be missing. */
 function rustFlags(platform) {
   if (platform.endsWith("-musl")) return "-C target-feature=-crt-static";
   if (platform.startsWith("win32-")) return "-C target-feature=+crt-static";
   return undefined;
 }
 
-/** Compiles index.ts and extension/ into `directory`: types, and all JavaScript in one file, because Node takes a millisecond for each. */
+/**
+ * Compiles index.ts and extension/ into `directory`: types, and all JavaScript in one file, because Node needs a millisecond per
+ * file.
+ */
 export function buildJavaScript(directory = join(ROOT, "dist")) {
   rmSync(directory, { recursive: true, force: true });
   run(process.execPath, [TSC, "-p", "tsconfig.build.json", "--outDir", directory]);
-  // Not imported statically: a clone without development dependencies can build the addon all the same.
+  // Imported lazily, so that a clone without development dependencies can build the addon.
   const { buildSync } = createRequire(import.meta.url)("esbuild");
   buildSync({
     absWorkingDir: ROOT,

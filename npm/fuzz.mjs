@@ -1,8 +1,7 @@
-// Fuzzing: `npm run fuzz [-- <target> ...] [--seconds 60] [--jobs 1]`. What is fuzzed: tests/fuzz/targets/.
+// Runs the fuzz targets of tests/fuzz/targets/: `npm run fuzz [-- <target> ...] [--seconds 60] [--jobs 1]`.
 //
-// Without the address sanitizer, which wants a nightly toolchain and half of the speed: the core forbids unsafe code, so there
-// would be nothing for it to find but in the dependencies. New inputs stay in target/fuzz/; one that breaks a promise
-// belongs into tests/fuzz/corpus/<target>/, where `cargo test` runs it from then on.
+// The address sanitizer is off: it needs a nightly toolchain and halves the speed, and the core forbids unsafe code. New inputs
+// stay in target/fuzz/; put an input that fails into tests/fuzz/corpus/<target>/, where `cargo test` runs it from then on.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
@@ -32,7 +31,7 @@ function cargo(...args) {
     fail(`cargo ${args.slice(0, 2).join(" ")} failed; fuzzing also needs a C++ compiler, for libFuzzer.`);
 }
 
-/** Builds these targets, all if there are none, and returns the folder of their programs. */
+/** Builds these targets, or all if none are named, and returns the folder of the programs. */
 function build(targets) {
   if (process.platform === "win32") fail("libFuzzer is not set up for Windows here: use WSL.");
   if (spawnSync("cargo", ["fuzz", "--version"]).status !== 0) {
@@ -46,7 +45,7 @@ function build(targets) {
   return join(OUTPUT, host ?? "", "release");
 }
 
-/** Runs one target; resolves to whether every promise held. */
+/** Runs one target; resolves to whether it passed. */
 async function run(programs, target) {
   const [corpus, findings] = ["corpus", "findings"].map((name) => join(OUTPUT, name, target));
   for (const folder of [corpus, findings]) mkdirSync(folder, { recursive: true });

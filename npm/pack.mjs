@@ -1,8 +1,9 @@
 // Packs what is published: the root package, one package per platform whose addon lies in npm/<platform>/, and with
-// `--all-in-one` the package that needs no registry. `--complete` insists on every platform. Prints the paths of the tarballs.
+// `--all-in-one` the package that needs no registry. `--complete` fails if a platform is missing. Prints the paths of the
+// tarballs.
 //
-// The manifests are made here and not committed. A committed `optionalDependencies` would name packages of a version that is
-// not published yet, and the next `npm install` would drop them from the lock file, which `npm ci` then refuses.
+// The manifests are generated and not committed: committed `optionalDependencies` would name unpublished versions, which the next
+// `npm install` drops from the lock file, and then `npm ci` fails.
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,7 +30,7 @@ export function packRoot(out, { version, allInOne = false } = {}) {
     manifest.files = [...manifest.files, "npm/*/kimi-code.node"];
   }
   return pack(out, manifest, allInOne ? "-all-in-one" : "", (stage) => {
-    buildJavaScript(join(stage, "dist")); // never what an earlier build left in dist/
+    buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
     for (const entry of root.files.filter((entry) => entry !== "dist")) {
       cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
     }
@@ -61,7 +62,7 @@ function pack(out, manifest, suffix, fill) {
     if (packed.status !== 0) throw new Error(`npm pack failed for ${manifest.name}: ${packed.stderr}`);
     const file = `${manifest.name}-${manifest.version}.tgz`;
     const target = join(resolve(out), file.replace(/\.tgz$/, `${suffix}.tgz`));
-    // Renamed into place: somebody else may be packing or reading the same file.
+    // Renamed into place, because another process may be packing or reading the same file.
     cpSync(join(stage, file), `${target}.${process.pid}`);
     renameSync(`${target}.${process.pid}`, target);
     return target;

@@ -1,4 +1,4 @@
-// The platforms that get a package of their own: what npm filters by, and the Rust target it is built for.
+// The platforms with a package of their own: npm's filters and the Rust target.
 
 const linux = (cpu, libc, target) => ({ os: ["linux"], cpu: [cpu], libc: [libc], target });
 const other = (os, cpu, target) => ({ os: [os], cpu: [cpu], target });
@@ -20,7 +20,7 @@ export function packageName(platform) {
   return `pi-provider-kimi-code-${platform}`;
 }
 
-/** package.json of a platform's package. No `exports`: the loader asks for the file by its path. */
+/** Returns package.json of a platform's package. It has no `exports`: the loader asks for the file by its path. */
 export function platformManifest(platform, root) {
   const { os, cpu, libc } = PLATFORMS[platform];
   return {
@@ -38,14 +38,14 @@ export function platformManifest(platform, root) {
   };
 }
 
-/** What Pi brings along; a plain program has no need of it. */
+/** Provided by Pi; plain programs do not need it. */
 const PEERS = ["@earendil-works/pi-ai", "@earendil-works/pi-coding-agent", "@earendil-works/pi-tui"];
 
 /**
- * package.json of the root package as it is published: with every platform of this very version, without what only we need.
+ * Returns package.json of the root package as published: every platform in exactly this version, no development fields.
  *
- * The peers are named here only, because npm installs peers that are development dependencies as well even where Pi, installing from
- * Git, asks it to omit those: a second Pi inside Pi.
+ * The peers are added only here. npm installs peers that are also development dependencies even where Pi, installing from Git,
+ * omits those; that would put a second Pi inside Pi.
  */
 export function publishedManifest(root) {
   const { devDependencies: _dev, scripts: _scripts, ...kept } = root;

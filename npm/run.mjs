@@ -1,7 +1,7 @@
-// Runs a script of this project under a Node that is new enough for Pi (22.19 or later).
+// Runs a script of this project under a Node that is recent enough for Pi (22.19 or later).
 //
-// Where the machine's own Node is older, a current one is fetched through npm, which caches it; the system is not touched.
-// This file itself must run on Node 20, so it is plain JavaScript without imports of ours.
+// If the machine's Node is older, a current one is fetched and cached by npm; the system is not changed. This file must run on
+// Node 20 itself, so it is plain JavaScript without imports from this project.
 import { spawn, spawnSync } from "node:child_process";
 import { constants } from "node:os";
 import { delimiter, dirname } from "node:path";
@@ -14,7 +14,7 @@ function isNewEnough(version) {
   return major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1]);
 }
 
-/** Path of a Node binary that is new enough. */
+/** Returns the path of a Node binary that is recent enough. */
 function currentNode() {
   if (isNewEnough(process.versions.node)) return process.execPath;
   const platform = process.platform === "win32" ? "win" : process.platform;

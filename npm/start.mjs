@@ -1,4 +1,4 @@
-// Interactive Pi with this checkout's extension, against the real service and with your own settings and login.
+// Starts interactive Pi with this checkout's extension, the real service, and your own settings and login.
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { buildAddon } from "./build.mjs";

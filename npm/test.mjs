@@ -1,12 +1,12 @@
-// All tests: Rust first (they need no Node), then the addon and everything that runs it. An argument names Node test files: one by
-// its path, or all whose path contains it.
+// Runs all tests: Rust first, then the addon and everything that needs it. An argument selects Node test files by path or part of
+// a path.
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { buildAddon } from "./build.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
-/** Installs another program and has a script of its own. */
+/** Installs another program, so it runs through a script of its own. */
 const INTEROP = "tests/auth/interop.test.ts";
 const named = process.argv.slice(2);
 
@@ -20,7 +20,7 @@ const all = readdirSync(join(ROOT, "tests"), { recursive: true })
   .filter((file) => file.endsWith(".test.ts"))
   .map((file) => `tests/${file.replaceAll("\\", "/")}`)
   .sort();
-/** The test files that an argument means. */
+/** Returns the test files selected by an argument. */
 function matching(argument) {
   const path = argument.replaceAll("\\", "/").replace(/^\.\//, "");
   if (all.includes(path)) return [path];
@@ -32,7 +32,7 @@ function matching(argument) {
 const files =
   named.length === 0 ? all.filter((file) => file !== INTEROP) : [...new Set(named.flatMap((name) => matching(name)))];
 
-buildAddon(false); // also says in one sentence if Rust is missing
+buildAddon(false); // also reports a missing Rust toolchain
 if (named.length === 0) run("cargo", ["test", "--locked", "--quiet"]);
-// Each file starts programs of its own; two at a time keep a small machine responsive.
+// Two files at a time, because each starts further programs.
 run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...files]);

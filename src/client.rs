@@ -63,7 +63,7 @@ impl Kimi {
     pub fn new(config: Config, host: Host) -> Result<Self> {
         let http = http::client(&config.network)?;
         let mut identity = HeaderMap::new();
-        for (name, value) in host.headers(config.identity, || device_id(&config.paths.kimi_home)) {
+        for (name, value) in host.headers(config.settings.identity, || device_id(&config.paths.kimi_home)) {
             insert(&mut identity, name, &value)?;
         }
         Ok(Self { config, identity, http, process: ProcessState::shared() })
@@ -90,7 +90,7 @@ impl Kimi {
                     (None, None) => account.cli_login().await?.ok_or_else(Error::login_required)?,
                 };
                 let account = account.at(&slot)?;
-                self.config.endpoint = account.endpoint.clone();
+                self.config.follow_login(&account.endpoint);
                 Ok(Credential::login(&tokens, account))
             }
         }
@@ -101,7 +101,7 @@ impl Kimi {
         let config = &self.config;
         Ok(Account {
             paths: config.paths.clone(),
-            endpoint: config.endpoint.clone(),
+            endpoint: config.login_endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
             oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers: self.identity.clone() },

@@ -1,10 +1,11 @@
 //! Every URL of the service, derived from one configured base.
 //!
-//! People configure the base with and without a final `/v1`, with and without slashes; the official client, Pi and the
-//! TypeScript extension each expect another form. Here it is reduced to its root once, and both dialects append `/v1/…`
+//! A base is configured with and without a final `/v1`, with and without slashes; the official client, Pi and the TypeScript
+//! extension each expect another form. It is reduced to its root once, and both dialects append `/v1/…`
 //! (docs/protocol.md#base-url). A login belongs to one pair of OAuth host and API base; its [`CredentialScope`] names the file
-//! that holds it (docs/protocol.md#credential-scopes), so that a test host or the other region can never touch the default login.
+//! that holds it (docs/protocol.md#credential-scopes), so that a test host or the other region never touches the default login.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -19,25 +20,24 @@ pub struct Endpoint {
     root: String,
 }
 
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::of_region(Region::MainlandCn)
+    }
+}
+
 impl Endpoint {
-    /// Accepts `https://host/path`, with or without a final `/v1` and slashes.
+    /// Returns the API of a public region.
+    pub fn of_region(region: Region) -> Self {
+        Self { root: region.base_url().to_owned() }
+    }
+
+    /// Reads `https://host/path`, with or without a final `/v1` and slashes.
     pub fn from_base(base: &str) -> Result<Self> {
-        let invalid = |why: &str| {
-            Error::new(
-                ErrorKind::Config,
-                format!("the Kimi base URL {base:?} is unusable: {why} (expected something like {DEFAULT_BASE_URL})"),
-            )
-        };
-        let mut url = Url::parse(base.trim()).map_err(|error| invalid(&error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(invalid("only http and https are supported"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "the Kimi base URL must not contain a user name or password; use KIMI_API_KEY for the key",
-            ));
-        }
+        let mut url = http_url(base).map_err(|why| {
+            let message = format!("the Kimi base URL {why} (expected something like {DEFAULT_BASE_URL})");
+            Error::new(ErrorKind::Config, message)
+        })?;
         url.set_query(None);
         url.set_fragment(None);
         let text = url.as_str().trim_end_matches('/');
@@ -45,17 +45,17 @@ impl Endpoint {
         Ok(Self { root: root.to_owned() })
     }
 
-    /// The base as the official client writes it: root and `/v1`.
+    /// Returns the base as the official client writes it: root and `/v1`.
     pub fn v1(&self) -> String {
         format!("{}/v1", self.root)
     }
 
-    /// The region this is the API of, if it is one of the two public ones.
+    /// Returns the public region whose API this is, if it is one.
     pub fn region(&self) -> Option<Region> {
         Region::ALL.into_iter().find(|region| region.base_url() == self.root)
     }
 
-    /// The root itself, for display and for Pi's model entries.
+    /// Returns the root, for display and for Pi's model entries.
     pub fn root(&self) -> &str {
         &self.root
     }
@@ -91,9 +91,36 @@ impl Endpoint {
     }
 }
 
+/// Parses an http(s) address without user name and password. The error completes "the address …"; it quotes the text only if
+/// that cannot hold a secret.
+pub fn http_url(text: &str) -> std::result::Result<Url, String> {
+    let text = text.trim();
+    let quoted = if is_quotable(text) { format!("{text:?} ") } else { String::new() };
+    let url = Url::parse(text).map_err(|error| format!("{quoted}is not an absolute URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+        return Err(format!("{quoted}is not an http or https address"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password, which are not supported; KIMI_API_KEY takes a key".to_owned());
+    }
+    Ok(url)
+}
+
+/// Whether nothing in this address can be a key, a password or a query: short words of host names and paths.
+fn is_quotable(text: &str) -> bool {
+    const LONGEST_WORD: usize = 19;
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    rest.split(['/', '.']).all(|word| {
+        word.len() <= LONGEST_WORD
+            && !word.starts_with("sk-")
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    })
+}
+
 /// One of the two public deployments (docs/protocol.md#hosts-and-regions). Accounts, tokens and hosts of one mean nothing to the
 /// other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Region {
     /// `kimi.com`.
     MainlandCn,
@@ -105,7 +132,7 @@ impl Region {
     /// Both.
     pub const ALL: [Self; 2] = [Self::MainlandCn, Self::Global];
 
-    /// The name used in settings, in kimi-code's `region` file and in its command line.
+    /// Returns the name used in settings, in kimi-code's `region` file and in its command line.
     pub fn id(self) -> &'static str {
         match self {
             Self::MainlandCn => "mainland-cn",
@@ -113,7 +140,7 @@ impl Region {
         }
     }
 
-    /// The region of that name.
+    /// Finds a region by its name.
     pub fn from_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|region| region.id() == id.trim())
     }
@@ -143,24 +170,21 @@ pub struct CredentialScope {
 }
 
 impl CredentialScope {
-    /// The scope of these two. Only http(s) hosts without user names are taken: tokens are posted there.
+    /// Builds the scope. The host must be an http(s) address without user name and query: tokens are posted there.
     pub fn new(oauth_host: &str, endpoint: &Endpoint) -> Result<Self> {
-        let invalid = || {
-            Error::new(
-                ErrorKind::Config,
-                "the Kimi OAuth host is unusable (expected something like https://auth.kimi.com)",
-            )
+        let invalid = |why: &str| {
+            let message = format!("the Kimi OAuth host {why} (expected something like https://auth.kimi.com)");
+            Error::new(ErrorKind::Config, message)
         };
         let host = oauth_host.trim().trim_end_matches('/');
-        let url = Url::parse(host).map_err(|_| invalid())?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-        if !matches!(url.scheme(), "http" | "https") || !plain {
-            return Err(invalid());
+        let url = http_url(host).map_err(|why| invalid(&why))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("holds a query"));
         }
         Ok(Self { oauth_host: host.to_owned(), base_url: endpoint.v1() })
     }
 
-    /// The scope of a region's own login.
+    /// Returns the scope of a region's own login.
     pub fn of_region(region: Region) -> Self {
         Self { oauth_host: region.oauth_host().to_owned(), base_url: format!("{}/v1", region.base_url()) }
     }
@@ -175,18 +199,18 @@ impl CredentialScope {
         self.base_url.strip_suffix("/v1").unwrap_or(&self.base_url)
     }
 
-    /// The one slot whose files carry no suffix.
+    /// Whether this is the one scope whose files carry no suffix.
     pub fn is_default(&self) -> bool {
         *self == Self::of_region(Region::MainlandCn)
     }
 
-    /// Stem of the credential file and of the lock (docs/protocol.md#credential-scopes).
+    /// Returns the stem of the credential file and of the lock (docs/protocol.md#credential-scopes).
     pub fn name(&self) -> String {
         if self.is_default() {
             return "kimi-code".to_owned();
         }
-        let scope = serde_json::json!({ "oauthHost": self.oauth_host, "baseUrl": self.base_url }).to_string();
-        let hash = Sha256::digest(scope.as_bytes());
+        let pair = serde_json::json!({ "oauthHost": self.oauth_host, "baseUrl": self.base_url }).to_string();
+        let hash = Sha256::digest(pair.as_bytes());
         format!("kimi-code-env-{}", hex::encode(&hash[..8]))
     }
 }
@@ -197,18 +221,18 @@ mod tests {
 
     /// File names of the official client (docs/protocol.md#credential-scopes).
     #[test]
-    fn slots_are_named_exactly_as_the_official_client_names_them() {
+    fn credential_scope_named_as_the_official_client_names_it() {
         assert_eq!(CredentialScope::of_region(Region::MainlandCn).name(), "kimi-code");
         assert_eq!(CredentialScope::of_region(Region::Global).name(), "kimi-code-env-0e4f99c69cc27850");
         let local = Endpoint::from_base("http://127.0.0.1:18787/coding").unwrap();
-        let slot = CredentialScope::new("http://127.0.0.1:18787/", &local).unwrap();
-        assert_eq!(slot.name(), "kimi-code-env-89494f7cfcc7062e");
+        let scope = CredentialScope::new("http://127.0.0.1:18787/", &local).unwrap();
+        assert_eq!(scope.name(), "kimi-code-env-89494f7cfcc7062e");
         let default = Endpoint::from_base("https://api.kimi.com/coding/v1/").unwrap();
         assert!(CredentialScope::new(" https://auth.kimi.com/ ", &default).unwrap().is_default());
     }
 
     #[test]
-    fn a_custom_host_never_shares_the_default_slot() {
+    fn credential_scope_custom_host_never_shares_the_default_file() {
         let default = Endpoint::from_base(DEFAULT_BASE_URL).unwrap();
         assert_ne!(CredentialScope::new("http://127.0.0.1:1", &default).unwrap().name(), "kimi-code");
         let local = Endpoint::from_base("http://127.0.0.1:1/coding").unwrap();
@@ -218,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configured_base_may_end_in_anything() {
+    fn base_url_may_end_in_slashes_and_v1() {
         for base in [
             "https://api.kimi.com/coding",
             "https://api.kimi.com/coding/",
@@ -234,10 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_base_names_itself_but_never_a_password() {
+    fn base_url_unusable_is_quoted_unless_it_may_hold_a_secret() {
         assert!(Endpoint::from_base("kimi").unwrap_err().message.contains("\"kimi\""));
         assert_eq!(Endpoint::from_base("ftp://api.kimi.com").unwrap_err().kind, ErrorKind::Config);
         let error = Endpoint::from_base("https://me:hunter2@api.kimi.com").unwrap_err();
         assert!(!error.message.contains("hunter2"));
+        for secret in
+            ["me:hunter2@kimi", "sk-kimi-hunter2", "https://kimi:hunter2", "kimi?key=hunter2", "hunter2hunter2hunter2"]
+        {
+            let error = Endpoint::from_base(secret).unwrap_err();
+            assert!(!error.message.contains("hunter2"), "{}", error.message);
+        }
     }
 }

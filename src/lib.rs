@@ -13,7 +13,8 @@
 //! catalog/    the models: live list, its copy on disk, fallback table, prices
 //! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
 //! http        the shared connection pools · retry  what may be tried again, and when
-//! error       one error type; its kind decides retry, wording and what Pi does next · background  what may block
+//! error       one error type; its kind decides retry, wording and what Pi does next · blocking  what may block
+//! display_text  sizes, durations, and text that is safe to print
 //! ```
 //!
 //! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
@@ -30,6 +31,8 @@ pub mod chat;
 pub mod client;
 #[forbid(unsafe_code)]
 pub mod config;
+#[forbid(unsafe_code)]
+pub mod display_text;
 #[forbid(unsafe_code)]
 pub mod endpoint;
 #[forbid(unsafe_code)]

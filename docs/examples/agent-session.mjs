@@ -1,4 +1,4 @@
-// Pi's SDK: a coding agent inside your program, its key and host decided by you. Needs @earendil-works/pi-coding-agent.
+// Pi's SDK: a coding agent inside your program, with its own key and host. Needs @earendil-works/pi-coding-agent.
 import {
   createAgentSession,
   DefaultResourceLoader,

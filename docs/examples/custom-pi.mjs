@@ -1,4 +1,4 @@
-// Pi with Kimi Code built in: for programs that bring their own Pi. Needs @earendil-works/pi-coding-agent.
+// Pi with Kimi Code built in, for programs that embed Pi. Needs @earendil-works/pi-coding-agent.
 import { main } from "@earendil-works/pi-coding-agent";
 import { KimiCode } from "pi-provider-kimi-code";
 

@@ -1,4 +1,4 @@
-// What can go wrong, told apart by class or by `code`; and how to stop.
+// How to stop a request, and how to handle errors by class or by `code`.
 import { Kimi, KimiAbortError, KimiAuthError, KimiError, KimiLimitError } from "pi-provider-kimi-code";
 
 const kimi = new Kimi();

@@ -1,4 +1,4 @@
-// A picture that Kimi looks at: uploaded once, referred to from then on. `node files.mjs [path]`
+// An image in a message: uploaded once, then referenced. `node files.mjs [path]`
 import { Kimi, KimiRequestError } from "pi-provider-kimi-code";
 
 const kimi = new Kimi();
@@ -11,11 +11,11 @@ try {
   });
   console.log(`${file.known ? "known" : "uploaded"}: ${file.mimeType}, ${file.bytes} bytes`);
 
-  const picture =
+  const media =
     file.purpose === "video"
       ? { type: "video_url", video_url: { url: file.url } }
       : { type: "image_url", image_url: { url: file.url } };
-  const content = [picture, { type: "text", text: "What is this?" }];
+  const content = [media, { type: "text", text: "What is this?" }];
   console.log(await kimi.chat([{ role: "user", content }]).text());
 } catch (error) {
   if (!(error instanceof KimiRequestError)) throw error;

@@ -1,4 +1,4 @@
-// A small agent: Kimi calls a tool until it knows the answer. OpenAI-style tools and messages work as well.
+// A small agent: the model calls a tool until it can answer. OpenAI-style tools and messages work as well.
 import { Kimi } from "pi-provider-kimi-code";
 
 const kimi = new Kimi();
@@ -12,9 +12,9 @@ const tools = [
 const messages = [{ role: "user", content: "What is the weather in Beijing? Ask the command `weather`." }];
 
 for (;;) {
-  // The same session id lets the service reuse what it has read of this conversation.
+  // The same session id for the whole conversation.
   const answer = await kimi.chat({ messages, tools, sessionId: "weather-example" }).final();
-  messages.push(answer); // with its reasoning, which Kimi wants back
+  messages.push(answer); // with its reasoning, which the service needs
   const calls = answer.content.filter((part) => part.type === "toolCall");
   if (calls.length === 0) {
     console.log(answer.content.map((part) => (part.type === "text" ? part.text : "")).join(""));

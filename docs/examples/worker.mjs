@@ -1,4 +1,4 @@
-// In worker threads: each has its own client; they share one connection pool underneath.
+// Worker threads: each has its own client, all share one connection pool.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Kimi } from "pi-provider-kimi-code";
 

@@ -16,7 +16,7 @@ import { type Addon, type Op, OpCode } from "../native/addon.ts";
 import type { TurnOptions } from "../turn/request.ts";
 import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
-import type { AssistantMessage, ToolCall } from "./messages.ts";
+import type { AssistantMessage, ToolCall } from "../messages.ts";
 
 /** Progress while no output arrives, and changes made to the request. */
 export type ChatNotice =

@@ -4,7 +4,7 @@
  * Only forms are translated. Whatever the service would refuse is normalized by the addon.
  */
 import { kimiError } from "../errors.ts";
-import type { ChatMessage, OpenAiAssistantMessage, OpenAiTool, Tool } from "./messages.ts";
+import type { ChatMessage, OpenAiAssistantMessage, OpenAiTool, Tool } from "../messages.ts";
 
 /** A conversation in the form that the addon reads (Pi's `Context`). */
 export interface Transcript {

@@ -21,7 +21,7 @@ import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
 import { login, type LoginOptions } from "./login.ts";
-import type { ChatMessage } from "./messages.ts";
+import type { ChatMessage } from "../messages.ts";
 import type { Cancellable, ChatOptions, ChatRequest, KimiModel, KimiOptions, ServiceCallOptions } from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";

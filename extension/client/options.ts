@@ -2,7 +2,7 @@
  * Options of clients, chats and other calls, and the description of a model.
  */
 import type { SettingsOverrides } from "../overrides.ts";
-import type { ChatMessage, OpenAiTool, Tool } from "./messages.ts";
+import type { ChatMessage, OpenAiTool, Tool } from "../messages.ts";
 
 /** Thinking level. A model without that level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
@@ -74,6 +74,10 @@ export interface KimiModel {
   /** Levels of the model; `null` for one that it does not have. */
   thinkingLevelMap: Record<string, string | null>;
   input: string[];
+  /** The model takes videos. */
+  video?: boolean;
+  /** @internal Flags for Pi. */
+  compat?: object;
   /** List prices in USD per million tokens. A plan counts quota instead. */
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number };
   /** Limit of prompt and answer together, in tokens. */

@@ -81,6 +81,8 @@ export interface LoginHandle {
 /** The exports of the addon. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
   version(): string;
+  /** Returns the op codes by name as JSON. A test compares them with `OpCode`. */
+  opCodes(): string;
   /** Writes the log to this file from now on. Credentials are redacted. */
   logTo(file: string): void;
   /** Returns the built-in list of models as JSON. */
@@ -89,8 +91,8 @@ export interface Addon {
   settings(request: string): string;
   /** Returns the list of settings as JSON. */
   settingKeys(): string;
-  /** Sets `path` in the `home` or `project` file to a JSON value; `null` removes it. */
-  changeSetting(request: string, scope: string, path: string, value: string): string;
+  /** Sets `path` in the `home` or `project` file to a value as users type it; `default` removes it. */
+  changeSetting(request: string, scope: string, path: string, text: string): string;
   /** Returns the stored list of models, or the built-in one. Only reads files. */
   models(request: string): string;
   /** Asks the service for its models and stores them for `models`. */
@@ -125,6 +127,8 @@ export interface Addon {
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
+  /** Returns the tools as a JSON list of `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
+  toolDefinitions(): string;
   /** Returns the data sources as a JSON list of `[name, content]`. */
   dataSources(): string;
 }

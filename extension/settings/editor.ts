@@ -2,7 +2,6 @@
  * Reads and changes settings for the command and its screen.
  */
 import type { AddonQueries, SettingKey, SettingsReport } from "../queries.ts";
-import { formatValue, parseValue, valueAt } from "./format.ts";
 
 /** The current settings. */
 export class SettingsEditor {
@@ -20,12 +19,12 @@ export class SettingsEditor {
   change(scope: "home" | "project", path: string, text: string): SettingKey {
     const key = this.keys.find((candidate) => candidate.path === path);
     if (key === undefined) throw new Error(`${path} is not a setting`);
-    this.report = this.#queries.change(key.homeOnly ? "home" : scope, path, parseValue(key, text));
+    this.report = this.#queries.change(key.homeOnly ? "home" : scope, path, text);
     return key;
   }
 
-  /** Formats the current value. */
+  /** Returns the current value as text. */
   current(key: SettingKey): string {
-    return formatValue(key, valueAt(this.report.settings, key.path));
+    return this.report.texts[key.path] ?? "";
   }
 }

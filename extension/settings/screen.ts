@@ -136,7 +136,7 @@ class Screen {
     if ("error" in quota) return [theme.fg("warning", `Usage: ${quota.error}`)];
     const rows = quotaRows(quota, width, theme);
     if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
-    if (quota.problem !== null) rows.push(theme.fg("dim", `As of ${clock(quota.fetchedAt)}: ${quota.problem}`));
+    if (quota.problem !== null) rows.push(theme.fg("dim", `As of ${clock(quota.fetchedAt ?? 0)}: ${quota.problem}`));
     return rows;
   }
 

@@ -21,7 +21,7 @@ use crate::auth::pi_auth_file::to_pi_entry;
 use crate::auth::refresh::single_flight;
 use crate::blocking::in_background;
 use crate::client::Kimi;
-use crate::config::{Config, Environment, base_url, load};
+use crate::config::{Config, Environment, RequestAddresses};
 use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::user_agent::Host;
@@ -36,14 +36,14 @@ struct AccountRequest {
     /// The region a person has chosen for this login.
     #[serde(default)]
     region: Option<String>,
-    /// API base that Pi's credential says it belongs to.
-    #[serde(default)]
-    base_url: Option<String>,
+    /// Where the service is; `base_url` is the API base that Pi's credential says it belongs to.
+    #[serde(flatten)]
+    addresses: RequestAddresses,
 }
 
 impl AccountRequest {
     fn config(&self) -> Result<Config> {
-        Config::from_environment(&Environment::new(self.environment.clone()), self.base_url.as_deref())
+        Config::from_environment(&Environment::new(self.environment.clone()), &self.addresses)
     }
 
     /// The account that is meant. A region that a person has just chosen outranks the setting, but not hosts of their own.
@@ -83,8 +83,8 @@ pub fn login_options(request: String) -> String {
     answer((|| {
         let request: AccountRequest = read(&request)?;
         let config = request.config()?;
-        let region = match config.region {
-            _ if !config.region_is_open => config.endpoint.region(),
+        let region = match config.settings.region.region() {
+            _ if !config.region_is_open => config.login_endpoint.region(),
             chosen => chosen.or_else(|| request.account().ok()?.preferred_region(request.ignores_marker())),
         };
         Ok(json!({ "ask": config.region_is_open && region.is_none(), "region": region.map(Region::id) }))
@@ -95,10 +95,9 @@ pub fn login_options(request: String) -> String {
 pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
         let request: AccountRequest = read(&request)?;
-        let environment = Environment::new(request.environment);
-        let endpoint = Endpoint::from_base(base_url(&load(&environment).settings, request.base_url.as_deref()))?;
-        let recorded = request.base_url.as_deref().map(Endpoint::from_base).transpose()?.and_then(|base| base.region());
-        match (recorded, endpoint.region()) {
+        let Config { endpoint, login_endpoint, .. } = request.config()?;
+        let recorded = request.addresses.base_url.as_deref().map(Endpoint::from_base).transpose()?;
+        match (recorded.and_then(|base| base.region()), login_endpoint.region()) {
             (Some(ours), Some(asked)) if ours != asked => Err(Error::new(
                 ErrorKind::LoginRequired,
                 format!(

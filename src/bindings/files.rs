@@ -1,4 +1,4 @@
-//! A file that a JavaScript program uploads: its bytes in pieces, or its path, and one promise of data.
+//! Uploads a file for a JavaScript program: its bytes in chunks, or its path, and one promise of data.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -26,12 +26,12 @@ pub struct FileUpload {
 
 #[napi]
 impl FileUpload {
-    /// Makes memory for so many bytes, on a thread that may block: copying into fresh memory takes five times as long.
+    /// Allocates memory for so many bytes on a blocking thread: copying into fresh memory takes five times as long.
     #[napi]
     pub async fn prepare(&self, size: f64) {
         let room = (size.max(0.0) as u64).min(MAX_FILE) as usize;
         let made = in_background(move || {
-            // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
+            // Not zeros: the system maps zeroed memory only when it is first written to.
             let mut memory = vec![1; room];
             memory.clear();
             Ok(memory)
@@ -43,7 +43,7 @@ impl FileUpload {
         }
     }
 
-    /// Adds bytes. False: there are too many already, no more are needed to say so.
+    /// Adds bytes. Returns false once there are too many; the upload will be refused.
     #[napi(catch_unwind)]
     pub fn append(&self, bytes: Uint8ArraySlice<'_>) -> bool {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,21 +61,20 @@ impl FileUpload {
         answer(uploaded.map(|uploaded| json!(uploaded)))
     }
 
-    /// `[sent, total]` in bytes.
+    /// Returns `[sent, total]` in bytes.
     #[napi(catch_unwind)]
     pub fn progress(&self) -> Vec<f64> {
         [&self.progress.sent, &self.progress.total].map(|count| count.load(Ordering::Relaxed) as f64).to_vec()
     }
 
-    /// Aborts; the promise is fulfilled with the failure `cancelled`.
+    /// Aborts; the promise is fulfilled with the error `cancelled`.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
     async fn run(&self, input: Option<(String, Vec<u8>)>) -> Result<Uploaded> {
-        let (request, content) =
-            input.ok_or_else(|| Error::new(ErrorKind::Internal, "a file is uploaded only once"))?;
+        let (request, content) = input.ok_or_else(|| Error::new(ErrorKind::Internal, "an upload runs only once"))?;
         let request = serde_json::from_str(&request)
             .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the upload cannot be read: {error}")))?;
         upload(request, content, &self.progress, self.cancel.clone()).await

@@ -1,7 +1,7 @@
-//! Strings on their way to JavaScript and back.
+//! Converts strings for JavaScript and back, off the JavaScript thread.
 //!
-//! V8 decodes and encodes UTF-8 at 11 ns per non-ASCII character on the JavaScript thread; the same text as UTF-16, converted on a
-//! worker, costs a fiftieth of that (docs/architecture.md#text-as-utf-16), and Kimi answers in Chinese a lot.
+//! V8 reads and writes UTF-8 at 11 ns per non-ASCII character. The same text as UTF-16, converted on a worker, costs the JavaScript
+//! thread a fiftieth of that (docs/architecture.md#text-as-utf-16).
 
 use encoding_rs::mem::{convert_str_to_utf16, convert_utf16_to_str_partial};
 use napi::bindgen_prelude::{ToNapiValue, TypeName, Utf16String};
@@ -10,13 +10,14 @@ use napi::{ValueType, sys};
 use crate::blocking::in_background;
 use crate::error::Result;
 
-/// Below this many units converting costs less than handing it to another thread.
+/// Length in UTF-16 units below which converting costs less than a change of threads.
 const SHORT: usize = 16 << 10;
 
-/// Bytes that are converted at a time: memory for the worst case, three bytes per unit, would be most of a long text's cost.
+/// Bytes that are converted at a time, because memory for the worst case of a long text, three bytes per unit, would cost more than
+/// converting it.
 const STEP: usize = 64 << 10;
 
-/// Text as V8 gave it, converted where it does not hold JavaScript up.
+/// Converts text to UTF-8, in the background if it is long.
 pub async fn utf8(text: Utf16String) -> Result<String> {
     if text.len() < SHORT { Ok(converted(&text)) } else { in_background(move || Ok(converted(&text))).await }
 }
@@ -32,7 +33,7 @@ fn converted(mut rest: &[u16]) -> String {
     out
 }
 
-/// Text in the cheapest form for V8.
+/// Text in the form that is cheapest for V8.
 pub enum JsText {
     /// One byte per character.
     Ascii(String),
@@ -78,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_character_arrives_wherever_a_step_ends() {
-        let pieces = ["a", "ü", "世", "😀"];
-        let text: String = (0..STEP).map(|at| pieces[(at * 7 + at / 5) % pieces.len()]).collect();
+    fn js_string_every_character_arrives_wherever_a_step_ends() {
+        let characters = ["a", "ü", "世", "😀"];
+        let text: String = (0..STEP).map(|at| characters[(at * 7 + at / 5) % characters.len()]).collect();
         for shift in 0..4 {
             let text = format!("{}{text}", "x".repeat(shift));
             let units: Vec<u16> = text.encode_utf16().collect();

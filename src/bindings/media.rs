@@ -1,4 +1,4 @@
-//! Images and videos on their way in: one copy when they are first needed, a handle from then on.
+//! Takes images and videos from JavaScript: one copy when they are first needed, a handle from then on.
 
 use std::sync::Arc;
 
@@ -7,48 +7,48 @@ use napi_derive::napi;
 
 use crate::files::MediaItem;
 
-/// Texts up to this length are taken at once, longer ones in pieces when they are needed (see `chat::turn::desk`).
+/// Length of texts that are copied at once, in characters; longer ones cross in chunks when a turn needs them.
 const AT_ONCE: usize = 256 << 10;
 
-/// Keeps what is known about one image; freed with the JavaScript object.
+/// Keeps what is known about one media item; freed with the JavaScript object.
 #[napi]
 pub struct MediaHandle {
-    item: Arc<MediaItem>,
+    media_item: Arc<MediaItem>,
 }
 
 impl MediaHandle {
-    /// Returns the media item behind the handle.
-    pub fn item(&self) -> Arc<MediaItem> {
-        Arc::clone(&self.item)
+    /// Returns the media item behind it.
+    pub fn media_item(&self) -> Arc<MediaItem> {
+        Arc::clone(&self.media_item)
     }
 }
 
-/// Announces the base64 text of an image or video, or its data URL.
+/// Announces an image or video by its base64 text or data URL.
 #[napi(catch_unwind)]
 pub fn media(text: JsString<'_>) -> napi::Result<MediaHandle> {
     let length = text.latin1_len()?;
-    let item =
+    let media_item =
         if length > AT_ONCE { MediaItem::announced(length) } else { MediaItem::new(copy(&text, Vec::new())?.into()) };
-    Ok(MediaHandle { item })
+    Ok(MediaHandle { media_item })
 }
 
-/// The text, copied into `memory`, which has to have room for a final zero or grows.
-pub fn copy(text: &JsString<'_>, mut memory: Vec<u8>) -> napi::Result<Vec<u8>> {
+/// Copies a text into `buffer`, which grows if it has no room for the text and a final zero.
+pub fn copy(text: &JsString<'_>, mut buffer: Vec<u8>) -> napi::Result<Vec<u8>> {
     let room = text.latin1_len()? + 1;
-    memory.resize(room, 0);
+    buffer.resize(room, 0);
     let value = text.value();
     let mut written = 0;
     #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
-    // SAFETY: environment and value are those of this call; the engine writes at most `memory.len()` bytes, a zero included.
+    // SAFETY: environment and value are those of this call; the engine writes at most `buffer.len()` bytes, including a zero.
     check_status!(unsafe {
         sys::napi_get_value_string_latin1(
             value.env,
             value.value,
-            memory.as_mut_ptr().cast(),
-            memory.len(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
             &mut written,
         )
     })?;
-    memory.truncate(written);
-    Ok(memory)
+    buffer.truncate(written);
+    Ok(buffer)
 }

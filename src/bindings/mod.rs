@@ -27,8 +27,8 @@ pub use files::{FileUpload, file_upload};
 pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;
-pub use services::{ServiceCall, data_sources, service_call};
-pub use turn::{TurnHandle, start_turn};
+pub use services::{ServiceCall, data_sources, service_call, tool_definitions};
+pub use turn::{TurnHandle, op_codes, start_turn};
 
 /// Runs once per process, before the first environment starts.
 #[napi_derive::module_init]

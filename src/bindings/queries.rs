@@ -1,9 +1,10 @@
-//! What JavaScript shows beside answers: settings, models, quota, account. One call per question; failures are data.
+//! What the addon knows besides answers: settings, models, quota and account. One call per query; failures are data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use napi_derive::napi;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::answer;
@@ -11,45 +12,45 @@ use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{CallerContext, Kimi};
-use crate::config::{Config, Environment, Files, KEYS, Scope, SettingScope, ValueKind, load, set};
-use crate::error::{Error, ErrorKind, Result, clip};
+use crate::config::{
+    Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
+};
+use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::process_state::ProcessState;
-use crate::services::quota_cache::{PATIENCE, quota};
+use crate::services::quota_cache::quota;
+use crate::services::{account, quota_message};
 
-/// Largest profile, in bytes.
-const MAX_PROFILE: usize = 256 << 10;
-
-/// Who asks, and of which deployment.
+/// A query and its caller.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct QueryRequest {
     #[serde(flatten)]
-    asker: CallerContext,
-    /// API base that the credential belongs to.
-    #[serde(default)]
-    base_url: Option<String>,
+    caller: CallerContext,
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    addresses: RequestAddresses,
 }
 
 impl QueryRequest {
     fn environment(&self) -> Environment {
-        Environment::new(self.asker.environment.clone())
+        Environment::new(self.caller.environment.clone())
     }
 
     fn config(&self) -> Result<Config> {
-        Config::from_environment(&self.environment(), self.base_url.as_deref())
+        Config::from_environment(&self.environment(), &self.addresses)
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> Result<Value> {
-    serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))
+fn to_json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::Internal, error.to_string()).caused_by(error))
 }
 
 /// Builds the client off the async worker, because certificates and settings are read, and finds the credential.
 async fn client(request: String) -> Result<(Kimi, Credential)> {
     let (mut kimi, key) = in_background(move || {
-        let question: QueryRequest = read(&request)?;
-        Ok((Kimi::new(question.config()?, question.asker.host)?, question.asker.api_key))
+        let query: QueryRequest = read(&request)?;
+        Ok((Kimi::new(query.config()?, query.caller.host)?, query.caller.api_key))
     })
     .await?;
     let credential = kimi.authorize(key.as_deref()).await?;
@@ -58,15 +59,24 @@ async fn client(request: String) -> Result<(Kimi, Credential)> {
 
 #[napi(catch_unwind)]
 pub fn settings(request: String) -> String {
-    answer(read(&request).and_then(|question: QueryRequest| {
-        let environment = question.environment();
+    answer(read(&request).and_then(|query: QueryRequest| {
+        let environment = query.environment();
         let layers = load(&environment);
         let files = Files::of(&environment);
+        let settings = to_json(&layers.settings)?;
+        let shown = KEYS.iter().filter(|key| !key.path.contains('*'));
+        let texts: BTreeMap<&str, String> = shown
+            .map(|key| {
+                let value = key.path.split('.').try_fold(&settings, |value, name| value.get(name));
+                (key.path, key.kind.format(value.unwrap_or(&Value::Null)))
+            })
+            .collect();
         let problems: Vec<String> = layers.problems.iter().map(ToString::to_string).collect();
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
-            "settings": to_json(&layers.settings)?, "problems": problems, "origins": layers.origins,
-            "homeFile": files.home, "project": project, "apiRoot": question.config().ok().map(|c| c.endpoint.root().to_owned()),
+            "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,
+            "homeFile": files.home, "project": project,
+            "apiRoot": query.config().ok().map(|config| config.endpoint.root().to_owned()),
         }))
     }))
 }
@@ -84,7 +94,7 @@ pub fn setting_keys() -> String {
                 ValueKind::Count(_) | ValueKind::Millis | ValueKind::Number(..) => ("number", None),
                 ValueKind::Text | ValueKind::Url => ("text", None),
             };
-            json!({ "path": key.path, "form": form, "choices": choices, "homeOnly": key.reach == SettingScope::Home,
+            json!({ "path": key.path, "form": form, "choices": choices, "homeOnly": key.scope == SettingScope::Home,
                     "expected": key.kind.expected(), "help": key.help })
         })
         .collect();
@@ -92,25 +102,22 @@ pub fn setting_keys() -> String {
 }
 
 #[napi(catch_unwind)]
-pub fn change_setting(request: String, scope: String, path: String, value: String) -> String {
-    answer(read(&request).and_then(|question: QueryRequest| {
+pub fn change_setting(request: String, scope: String, path: String, text: String) -> String {
+    answer(read(&request).and_then(|query: QueryRequest| {
         let scope = if scope == "project" { Scope::Project } else { Scope::Home };
-        // What a person types need not be JSON: a bare word is text.
-        let value = serde_json::from_str(&value).unwrap_or_else(|_| Value::from(clip(value.trim(), 2000)));
-        Ok(json!({ "file": set(&question.environment(), scope, &path, &value)? }))
+        Ok(json!({ "file": set_text(&query.environment(), scope, &path, &text)? }))
     }))
 }
 
 #[napi(catch_unwind)]
 pub fn models(request: String) -> String {
-    answer(read(&request).and_then(|question: QueryRequest| {
-        let config = question.config()?;
-        let mut listing = to_json(&models::known(
-            &ProcessState::shared(),
-            &question.environment(),
-            &config,
-            question.asker.api_key.as_deref(),
-        ))?;
+    answer(read(&request).and_then(|query: QueryRequest| {
+        // A bad address fails the requests that need it; Pi's list of models is not one of them.
+        let config =
+            query.config().or_else(|_| Config::from_environment(&Environment::default(), &Default::default()))?;
+        let key = query.caller.api_key.as_deref();
+        let listing = models::known(&ProcessState::shared(), &query.environment(), &config, key);
+        let mut listing = to_json(&listing)?;
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))
@@ -129,7 +136,8 @@ pub async fn refresh_models(request: String) -> String {
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        to_json(&quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?)
+        let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        to_json(&quota_message::report(&kimi.config, snapshot))
     };
     answer(result.await)
 }
@@ -138,10 +146,7 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
 pub async fn profile(request: String) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        let url = format!("{}/me", kimi.config.endpoint.v1());
-        let body = kimi.get(&url, &credential, PATIENCE, MAX_PROFILE).await?;
-        let profile = crate::services::account::parse(&serde_json::from_slice(&body).unwrap_or_default());
-        to_json(&profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, &credential))?)
+        to_json(&account::profile(&kimi, &credential).await?)
     };
     answer(result.await)
 }

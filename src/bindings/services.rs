@@ -1,4 +1,4 @@
-//! Kimi's own tools for JavaScript: one call, one promise of data. A failure is data too (docs/architecture.md#failures-as-data).
+//! Runs Kimi's own tools for JavaScript: one call, one promise of data. A failure is data too (docs/architecture.md#failures-as-data).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::JsText;
 use super::error::{answer, defect};
 use crate::error::{Error, ErrorKind};
-use crate::services::call::{Outcome, ServiceRequest, run};
 use crate::services::datasource;
+use crate::services::tool_call::{ServiceRequest, run};
+use crate::services::tool_definitions::tool_definitions as definitions;
+use crate::services::truncate::Outcome;
 
 /// `[details, text]`, see `extension/native.ts`.
 pub type JsOutcome = (JsText, JsText);
@@ -38,7 +40,7 @@ impl ServiceCall {
         }
     }
 
-    /// Aborts; the promise is fulfilled with the failure `cancelled`.
+    /// Aborts; the promise is fulfilled with the error `cancelled`.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
@@ -51,7 +53,13 @@ pub fn service_call(request: String) -> ServiceCall {
     ServiceCall { request: Mutex::new(Some(request)), cancel: CancellationToken::new() }
 }
 
-/// Names and contents of the data sources, as JSON.
+/// Returns the definitions of Kimi's own tools as JSON.
+#[napi(catch_unwind)]
+pub fn tool_definitions() -> String {
+    json!(definitions()).to_string()
+}
+
+/// Returns names and contents of the data sources as JSON.
 #[napi(catch_unwind)]
 pub fn data_sources() -> String {
     json!(datasource::SOURCES).to_string()

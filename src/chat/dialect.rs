@@ -50,8 +50,8 @@ impl Dialect {
     /// Returns a decoder for one answer.
     pub fn decoder(self) -> Decoder {
         match self {
-            Self::OpenAi => Decoder::openai(),
-            Self::Anthropic => Decoder::anthropic(),
+            Self::OpenAi => Decoder::new(openai::OpenAiDecoder::default()),
+            Self::Anthropic => Decoder::new(anthropic::AnthropicDecoder::default()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Changing one setting in a file.
 //!
-//! The file belongs to a person: unknown keys, order and the rest of its content stay, a file that is not JSON is never
-//! overwritten, and what is written appears at once and whole, also where the file is a link into somebody's dotfiles.
+//! The file belongs to the user: unknown keys, their order and the rest of the content stay, a file that is not JSON is never
+//! overwritten, and the change appears atomically, also where the file is a link into a dotfiles repository.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
 use super::keys::{SCHEMA_URL, SettingScope, find, put};
+use super::kind::ValueKind;
 use super::layers::{Files, read};
 use super::legacy;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,22 +18,26 @@ use crate::storage::private_file::replace;
 /// Which file is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The person's own.
+    /// The user's own.
     Home,
-    /// The project's; refused while Pi does not trust it.
+    /// The project's; refused while the user does not trust it.
     Project,
 }
 
-/// Sets `path` (dotted) in the file of that scope; `null` takes the key out, so that the weaker layers count again. Returns the file.
+/// Sets `path` (dotted) in the file of that scope and returns the file. `null` removes the key, so that weaker layers count
+/// again.
 pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -> Result<PathBuf> {
     let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
     let parts: Vec<&str> = path.split('.').collect();
     let Some(key) = find(&parts) else { return refuse(format!("{path} is not a setting")) };
-    if scope == Scope::Project && key.reach == SettingScope::Home {
+    if scope == Scope::Project && key.scope == SettingScope::Home {
         return refuse(format!("{path} counts only in the home file"));
     }
     if !value.is_null() && key.kind.read(value).is_none() {
-        return refuse(format!("{path} cannot be {value}, expected {}", key.kind.expected()));
+        return refuse(match key.kind.address_complaint(value) {
+            Some(complaint) => format!("{path} {complaint}"),
+            None => format!("{path} cannot be {value}, expected {}", key.kind.expected()),
+        });
     }
     let files = Files::of(environment);
     let file = match (scope, files.home, files.project) {
@@ -44,7 +49,7 @@ pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -
     let mut root = match read(&file) {
         Ok(Some(root @ Value::Object(_))) => root,
         Ok(Some(_)) => return refuse(format!("{} is not a JSON object; repair it first", file.display())),
-        Ok(None) => fresh(environment, scope),
+        Ok(None) => new_file(environment, scope),
         Err(why) => return refuse(format!("{} {why}; repair it first", file.display())),
     };
     if value.is_null() {
@@ -57,8 +62,24 @@ pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -
     Ok(file)
 }
 
-/// A new file names its schema. A new home file takes over what the TypeScript extension's file said, since it hides it.
-fn fresh(environment: &Environment, scope: Scope) -> Value {
+/// Sets a value as users type it. Nothing, `default` and `not set` remove the key.
+pub fn set_text(environment: &Environment, scope: Scope, path: &str, text: &str) -> Result<PathBuf> {
+    let text = text.trim();
+    let kind = find(&path.split('.').collect::<Vec<_>>()).map(|key| key.kind);
+    let value = match kind {
+        _ if matches!(text, "" | "default" | "not set") => Value::Null,
+        // A size stays in the unit that was typed.
+        None | Some(ValueKind::Size) => text.into(),
+        Some(kind) => {
+            kind.read_text(text).unwrap_or_else(|| serde_json::from_str(text).unwrap_or_else(|_| text.into()))
+        }
+    };
+    set(environment, scope, path, &value)
+}
+
+/// Returns the content of a new file, which names its schema. A new home file takes over what the TypeScript extension's file
+/// says, since that one does not count any more.
+fn new_file(environment: &Environment, scope: Scope) -> Value {
     let mut root = json!({ "$schema": SCHEMA_URL });
     if scope == Scope::Home
         && let Some(home) = environment.home()
@@ -71,7 +92,7 @@ fn fresh(environment: &Environment, scope: Scope) -> Value {
     root
 }
 
-/// Takes a member out, and the objects that are empty without it.
+/// Removes a member, and the objects that are empty without it.
 fn remove(place: &mut Value, path: &[&str]) {
     let ([name, rest @ ..], Some(object)) = (path, place.as_object_mut()) else { return };
     if rest.is_empty() {

@@ -1,12 +1,15 @@
-//! How the client introduces itself, and which extra headers it sends.
+//! How requests identify their sender, and which extra headers they carry.
 
-/// As whom we introduce ourselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use serde::{Deserialize, Serialize};
+
+/// How requests identify their sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Identity {
-    /// As what we are.
+    /// As this package.
     #[default]
     Honest,
-    /// As the official client, for plans that are refused to everybody else. Only by the user's explicit wish.
+    /// As the official client, for plans that refuse every other one. Only if the user sets it.
     KimiCode,
 }
 
@@ -47,7 +50,7 @@ pub fn custom_headers(text: &str) -> Vec<(String, String)> {
     headers
 }
 
-/// Only printable ASCII survives in a header value (docs/protocol.md#header-values, the official client's rule).
+/// Removes everything but printable ASCII from a header value (docs/protocol.md#header-values, the official client's rule).
 pub fn ascii(value: &str) -> String {
     value.chars().filter(|c| matches!(c, ' '..='~')).collect::<String>().trim().to_owned()
 }
@@ -62,7 +65,7 @@ mod tests {
 
     /// Identity and credentials cannot be overridden (docs/protocol.md#custom-headers).
     #[test]
-    fn custom_headers_cannot_touch_identity_or_credentials() {
+    fn custom_headers_reserved_and_malformed_ones_are_skipped() {
         let text = "X-Team: kernel\nAuthorization: Bearer stolen\nx-msh-platform: kimi_code_cli\nUser-Agent: me\n\
                     Content-Length: 1\nHost: elsewhere\n\
                     bad name: x\nno colon\nX-Team: net\nX-Uni: grün\r";

@@ -1,5 +1,5 @@
-//! The table of all settings: one line decides what a key accepts, where it may stand, which variable outranks it and
-//! what a person reads about it. Validation, the JSON Schema, the settings screen and the documentation follow from it.
+//! The table of all settings. Validation, defaults, the JSON Schema, the settings screen and what a project may decide follow
+//! from it.
 
 use serde_json::{Map, Value, json};
 
@@ -8,10 +8,13 @@ use super::kind::ValueKind;
 /// Which files may hold a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingScope {
-    /// The person's own file only: hosts, identity, credentials. A cloned repository must not choose where tokens go.
+    /// Only the home file: addresses, identity, and limits that protect the user. A cloned repository must not choose where
+    /// credentials go.
     Home,
-    /// The file of a trusted project as well.
-    Project,
+    /// Also the file of a project that the user trusts.
+    TrustedProject,
+    /// Also the file of any other project, because the key changes nothing but what the screen shows.
+    AnyProject,
 }
 
 /// One setting.
@@ -22,12 +25,14 @@ pub struct Key {
     /// What its value may be.
     pub kind: ValueKind,
     /// Which files may hold it.
-    pub reach: SettingScope,
+    pub scope: SettingScope,
+    /// Least and greatest value that a project may set.
+    pub project_bounds: Option<(u64, u64)>,
     /// Variables that outrank the files, strongest first.
     pub variables: &'static [&'static str],
     /// Default as JSON; `null` means "not set".
     pub default: &'static str,
-    /// One sentence for a person.
+    /// One sentence for the user.
     pub help: &'static str,
 }
 
@@ -38,11 +43,36 @@ const fn key(
     default: &'static str,
     help: &'static str,
 ) -> Key {
-    Key { path, kind, reach: SettingScope::Project, variables, default, help }
+    Key { path, kind, scope: SettingScope::TrustedProject, project_bounds: None, variables, default, help }
 }
 
-const fn personal(key: Key) -> Key {
-    Key { reach: SettingScope::Home, ..key }
+const fn home_only(key: Key) -> Key {
+    Key { scope: SettingScope::Home, ..key }
+}
+
+const fn display(key: Key) -> Key {
+    Key { scope: SettingScope::AnyProject, ..key }
+}
+
+const fn bounded(least: u64, most: u64, key: Key) -> Key {
+    Key { project_bounds: Some((least, most)), ..key }
+}
+
+/// A timeout in milliseconds. Each one that runs out costs another request, so a project cannot go below one second.
+const fn timeout(key: Key) -> Key {
+    bounded(1000, u64::MAX, key)
+}
+
+impl Key {
+    /// Returns the value as a project may set it. Zero means "no limit", which is more than any upper bound.
+    pub fn clamp_for_project(&self, value: Value) -> Value {
+        match (self.project_bounds, value.as_u64()) {
+            (Some((_, u64::MAX)), Some(0)) => value,
+            (Some((_, most)), Some(0)) => most.into(),
+            (Some((least, most)), Some(number)) => number.clamp(least, most).into(),
+            _ => value,
+        }
+    }
 }
 
 /// All settings, in the order in which they are shown. Variables: docs/protocol.md#environment-variables.
@@ -52,30 +82,30 @@ pub const KEYS: &[Key] = &[
         ValueKind::Choice(&["openai", "anthropic"]),
         &["KIMI_CODE_PROTOCOL"],
         "\"openai\"",
-        "Dialect for the models for which the live catalog names none.",
+        "Dialect for the models for which the live list names none.",
     ),
-    personal(key(
+    home_only(key(
         "region",
         ValueKind::Choice(&["auto", "mainland-cn", "global"]),
         &["KIMI_CODE_REGION"],
         "\"auto\"",
         "Which of the two services is used: kimi.com (mainland-cn) or kimi.ai (global).",
     )),
-    personal(key(
+    home_only(key(
         "identity",
         ValueKind::Choice(&["honest", "kimi-code"]),
         &["KIMI_CODE_IDENTITY"],
         "\"honest\"",
-        "Who we say we are; \"kimi-code\" imitates the official client, which has led to bans.",
+        "How requests identify their sender; \"kimi-code\" imitates the official client, which has led to bans.",
     )),
-    personal(key(
+    home_only(key(
         "baseUrl",
         ValueKind::Url,
         &["KIMI_CODE_BASE_URL", "KIMI_BASE_URL"],
         "null",
         "API base of another deployment, with or without a final /v1.",
     )),
-    personal(key(
+    home_only(key(
         "oauthHost",
         ValueKind::Url,
         &["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"],
@@ -83,13 +113,13 @@ pub const KEYS: &[Key] = &[
         "Where to sign in to another deployment.",
     )),
     key("tools.moonshot_search.enabled", ValueKind::Switch, &[], "false", "Web search by Kimi as a tool of the model."),
-    key(
+    display(key(
         "tools.moonshot_search.default_collapsed",
         ValueKind::Switch,
         &[],
         "true",
         "Search results start collapsed on the screen.",
-    ),
+    )),
     key(
         "tools.moonshot_fetch.enabled",
         ValueKind::Switch,
@@ -97,13 +127,13 @@ pub const KEYS: &[Key] = &[
         "false",
         "Reading web pages through Kimi as a tool of the model.",
     ),
-    key(
+    display(key(
         "tools.moonshot_fetch.default_collapsed",
         ValueKind::Switch,
         &[],
         "true",
         "Fetched pages start collapsed on the screen.",
-    ),
+    )),
     key(
         "tools.kimi_datasource.enabled",
         ValueKind::Switch,
@@ -111,13 +141,13 @@ pub const KEYS: &[Key] = &[
         "false",
         "Finance, science, law and statistics sources of Kimi as a tool of the model.",
     ),
-    key(
+    display(key(
         "tools.kimi_datasource.default_collapsed",
         ValueKind::Switch,
         &[],
         "true",
         "Answers of data sources start collapsed on the screen.",
-    ),
+    )),
     key(
         "uploads.thresholdBytes",
         ValueKind::Size,
@@ -139,26 +169,26 @@ pub const KEYS: &[Key] = &[
         "52428800",
         "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
     ),
-    key(
+    timeout(key(
         "uploads.timeoutMs",
         ValueKind::Millis,
         &["KIMI_CODE_UPLOAD_TIMEOUT_MS"],
         "300000",
         "Longest time for one attempt to upload one file; small files get 30 s and 16 s per MiB.",
-    ),
-    key(
+    )),
+    display(key(
         "statusLine",
         ValueKind::Switch,
         &[],
         "true",
         "The plan's quota in Pi's footer, refreshed at most every 90 seconds.",
-    ),
+    )),
     key(
         "model.contextWindow",
         ValueKind::Count(1024),
         &["KIMI_MODEL_MAX_CONTEXT_SIZE"],
         "null",
-        "Tokens of prompt and answer together, instead of what the catalog says.",
+        "Tokens of prompt and answer together, instead of what the live list says.",
     ),
     key("model.maxTokens", ValueKind::Count(1), &[], "null", "Longest answer in tokens."),
     key(
@@ -203,58 +233,66 @@ pub const KEYS: &[Key] = &[
     key("models.*.maxCompletionTokens", ValueKind::Count(0), &[], "null", "The same for one model."),
     key("models.*.thinking.keep", ValueKind::Choice(&["all", "last", "none"]), &[], "null", "The same for one model."),
     key("models.*.thinking.effort", ValueKind::Text, &[], "null", "The same for one model."),
-    key(
+    timeout(key(
         "limits.connectMs",
         ValueKind::Millis,
         &["KIMI_CODE_CONNECT_TIMEOUT_MS"],
         "15000",
         "Longest wait for DNS, TCP, proxy and TLS.",
-    ),
-    key(
+    )),
+    timeout(key(
         "limits.headersMs",
         ValueKind::Millis,
         &["KIMI_CODE_HEADERS_TIMEOUT_MS"],
         "300000",
         "Longest wait for the response to begin.",
-    ),
-    key(
+    )),
+    timeout(key(
         "limits.firstMs",
         ValueKind::Millis,
         &["KIMI_CODE_FIRST_TIMEOUT_MS"],
         "null",
-        "Longest wait for the first meaning; 300000, or 600000 at effort max or above 200,000 prompt tokens.",
-    ),
-    key(
+        "Longest wait for the first content; 300000, or 600000 at effort max or above 200,000 prompt tokens.",
+    )),
+    timeout(key(
         "limits.gapMs",
         ValueKind::Millis,
         &["KIMI_CODE_GAP_TIMEOUT_MS"],
         "120000",
         "Longest silence within text or a tool call.",
-    ),
-    key(
+    )),
+    timeout(key(
         "limits.thinkingGapMs",
         ValueKind::Millis,
         &["KIMI_CODE_THINKING_GAP_TIMEOUT_MS"],
         "300000",
         "Longest silence within reasoning.",
+    )),
+    bounded(
+        1,
+        20,
+        key(
+            "retry.attempts",
+            ValueKind::Count(1),
+            &["KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "KIMI_LOOP_MAX_RETRIES_PER_STEP"],
+            "10",
+            "Requests per turn in total.",
+        ),
     ),
-    key(
-        "retry.attempts",
-        ValueKind::Count(1),
-        &["KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "KIMI_LOOP_MAX_RETRIES_PER_STEP"],
-        "10",
-        "Requests per turn in total.",
-    ),
-    key(
-        "retry.maxDelayMs",
-        ValueKind::Millis,
-        &[],
-        "60000",
-        "Longest wait that the service may ask for; Pi's own setting wins.",
+    bounded(
+        0,
+        600_000,
+        key(
+            "retry.maxDelayMs",
+            ValueKind::Millis,
+            &[],
+            "60000",
+            "Longest wait that the service may ask for; Pi's own setting wins.",
+        ),
     ),
 ];
 
-/// The key at this path of a file.
+/// Finds the key for a path in a file.
 pub fn find(path: &[&str]) -> Option<&'static Key> {
     KEYS.iter().find(|key| {
         let mut parts = key.path.split('.');
@@ -262,7 +300,7 @@ pub fn find(path: &[&str]) -> Option<&'static Key> {
     })
 }
 
-/// Names that may stand under this path; empty if nothing may. `*` where any model id may.
+/// Lists the names that may stand under a path, with `*` for any model id.
 pub fn children(path: &[&str]) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for key in KEYS {
@@ -277,7 +315,7 @@ pub fn children(path: &[&str]) -> Vec<&'static str> {
     names
 }
 
-/// The default of every key that has one, as one object.
+/// Returns the default of every key that has one, as one object.
 pub fn defaults() -> Value {
     let mut root = json!({});
     for key in KEYS {
@@ -289,7 +327,7 @@ pub fn defaults() -> Value {
     root
 }
 
-/// Sets a member, making the objects on the way to it. Whatever else stands in the way is replaced.
+/// Sets a member and creates the objects on the way to it. Other values in the way are replaced.
 pub fn put(root: &mut Value, path: &[&str], value: Value) {
     let mut place = root;
     for name in path {
@@ -301,10 +339,10 @@ pub fn put(root: &mut Value, path: &[&str], value: Value) {
     *place = value;
 }
 
-/// Where editors find the schema.
+/// Address of the schema for editors.
 pub const SCHEMA_URL: &str = "https://unpkg.com/pi-provider-kimi-code/extension/settings.schema.json";
 
-/// The JSON Schema of a settings file, published as `extension/settings.schema.json`.
+/// Builds the JSON Schema of a settings file, published as `extension/settings.schema.json`.
 pub fn schema() -> Value {
     let mut root = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -325,7 +363,7 @@ pub fn schema() -> Value {
             }
         }
         let mut entry = key.kind.schema();
-        let home_only = if key.reach == SettingScope::Home { " Only in the home file." } else { "" };
+        let home_only = if key.scope == SettingScope::Home { " Only in the home file." } else { "" };
         entry["description"] = format!("{}{home_only}", key.help).into();
         let default: Value = serde_json::from_str(key.default).unwrap_or(Value::Null);
         if !default.is_null() {
@@ -346,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_is_a_value_that_its_own_key_accepts() {
+    fn keys_every_default_is_accepted_by_its_key() {
         for key in KEYS {
             let default: Value = serde_json::from_str(key.default).unwrap();
             assert!(default.is_null() || key.kind.read(&default) == Some(default), "{}", key.path);
@@ -354,16 +392,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_by_path_also_below_a_model_id() {
+    fn keys_found_by_path_also_below_a_model_id() {
         assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
         assert!(find(&["models", "k3"]).is_none());
         assert!(find(&["retry", "attempts", "more"]).is_none());
         assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes", "inlineLimitBytes", "timeoutMs"]);
     }
 
-    /// `UPDATE_SCHEMA=1 cargo test schema` writes the file anew.
+    /// `UPDATE_SCHEMA=1 cargo test schema` updates the file.
     #[test]
-    fn the_published_schema_is_the_one_of_this_table() {
+    fn schema_published_file_matches_the_table() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("extension/settings.schema.json");
         let text = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMA").is_some() {

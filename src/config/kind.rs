@@ -1,8 +1,11 @@
-//! What a setting's value may be: read from JSON, read from a variable's text, described to a person and to an editor.
+//! What a setting's value may be: read from JSON, read from text, described to users and to editors.
 
 use serde_json::{Value, json};
 
-/// The form of a value. What comes out of [`ValueKind::read`] is normalised: sizes are bytes, switches are booleans.
+use crate::endpoint::http_url;
+use crate::error::clip;
+
+/// The form of a value. [`ValueKind::read`] normalizes: sizes become bytes, switches booleans.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ValueKind {
     /// On or off.
@@ -23,16 +26,16 @@ pub enum ValueKind {
     Number(f64, f64),
 }
 
-/// Above this a number has lost its exactness in JavaScript, and no setting of ours has a use for it.
+/// Largest integer that JavaScript holds exactly.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
 impl ValueKind {
-    /// The normalised value, or `None` if this is not one.
+    /// Returns the normalized value, or `None` if this is not one.
     pub fn read(self, value: &Value) -> Option<Value> {
         match self {
             Self::Switch => value.as_bool().map(Value::from),
             Self::Text => value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(Value::from),
-            Self::Url => value.as_str().map(str::trim).filter(|text| is_url(text)).map(Value::from),
+            Self::Url => value.as_str().map(str::trim).filter(|text| http_url(text).is_ok()).map(Value::from),
             Self::Choice(words) => value.as_str().filter(|word| words.contains(word)).map(Value::from),
             Self::Size => match value {
                 Value::String(text) => bytes(text).map(Value::from),
@@ -46,7 +49,7 @@ impl ValueKind {
         }
     }
 
-    /// The same for the text of a variable, which is more lenient about how switches and "none" are spelled.
+    /// Reads the text of a variable or of a command. Switches and "none" may be spelled in the usual ways.
     pub fn read_text(self, text: &str) -> Option<Value> {
         let lower = text.to_ascii_lowercase();
         let off = matches!(lower.as_str(), "0" | "false" | "no" | "off" | "none" | "null");
@@ -61,7 +64,29 @@ impl ValueKind {
         }
     }
 
-    /// "expected …"
+    /// Formats a normalized value for users.
+    pub fn format(self, value: &Value) -> String {
+        match (self, value) {
+            (_, Value::Null) => "not set".to_owned(),
+            (_, Value::Bool(on)) => if *on { "on" } else { "off" }.to_owned(),
+            (Self::Size, _) => format_size(value.as_u64().unwrap_or_default()),
+            (_, Value::String(text)) => text.clone(),
+            _ => value.to_string(),
+        }
+    }
+
+    /// Says why a value cannot be read, to follow the name of the setting. Addresses are quoted only if they hold no secret.
+    pub fn complaint(self, value: &Value) -> String {
+        self.address_complaint(value)
+            .unwrap_or_else(|| format!("is {}, expected {}", clip(&value.to_string(), 60), self.expected()))
+    }
+
+    /// Says why a text is not an address, if one is expected.
+    pub fn address_complaint(self, value: &Value) -> Option<String> {
+        if self == Self::Url { http_url(value.as_str()?).err() } else { None }
+    }
+
+    /// Says what is expected.
     pub fn expected(self) -> String {
         match self {
             Self::Switch => "true or false".to_owned(),
@@ -78,7 +103,7 @@ impl ValueKind {
         }
     }
 
-    /// The JSON Schema of the value.
+    /// Builds the JSON Schema of the value.
     pub fn schema(self) -> Value {
         match self {
             Self::Switch => json!({ "type": "boolean" }),
@@ -96,7 +121,7 @@ impl ValueKind {
     }
 }
 
-/// A non-negative whole number, also where JSON spells it `2.0`.
+/// Reads a non-negative whole number, also one spelled `2.0`.
 fn whole(value: &Value) -> Option<u64> {
     let number = value.as_u64().or_else(|| {
         let float = value.as_f64().filter(|float| *float >= 0.0 && float.fract() == 0.0)?;
@@ -105,13 +130,7 @@ fn whole(value: &Value) -> Option<u64> {
     (number <= MAX_EXACT).then_some(number)
 }
 
-fn is_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
-    })
-}
-
-/// `"2 MiB"`, `"1.5GB"`, `"500 k"`, `"1048576"` in bytes. Without the `i` a unit is decimal, as everywhere else.
+/// Reads `"2 MiB"`, `"1.5GB"`, `"500 k"` or `"1048576"` as bytes. A unit without the `i` is decimal.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -130,12 +149,19 @@ fn bytes(text: &str) -> Option<u64> {
     (size <= MAX_EXACT as f64).then_some(size as u64)
 }
 
+/// Formats bytes in the largest unit that divides them.
+fn format_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+    let unit = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{} {name}", bytes / unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_size_may_be_written_as_people_write_sizes() {
+    fn size_read_in_all_usual_spellings() {
         for (text, size) in
             [("2 MiB", 2 << 20), ("1.5KB", 1500), (" 512 ", 512), ("1 GiB", 1 << 30), ("0", 0), ("3m", 3_000_000)]
         {
@@ -147,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn negative_and_foreign_values_are_refused() {
+    fn values_of_another_kind_or_out_of_range_are_refused() {
         assert_eq!(ValueKind::Count(1).read(&json!(0)), None);
         assert_eq!(ValueKind::Count(1).read(&json!("3")), None);
         assert_eq!(ValueKind::Count(1).read(&json!(2.0)), Some(json!(2)));
@@ -159,7 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn variables_may_spell_off_in_every_usual_way() {
+    fn values_formatted_as_users_type_them() {
+        let size = |bytes: u64| ValueKind::Size.format(&json!(bytes));
+        assert_eq!([size(0), size(5), size(1536), size(2 << 20)], ["0 B", "5 B", "1536 B", "2 MiB"]);
+        assert_eq!(ValueKind::Switch.format(&json!(true)), "on");
+        assert_eq!(ValueKind::Number(0.0, 2.0).format(&json!(0.5)), "0.5");
+        assert_eq!(ValueKind::Text.format(&Value::Null), "not set");
+    }
+
+    #[test]
+    fn text_of_variables_spells_off_in_all_usual_ways() {
         assert_eq!(ValueKind::Choice(&["all", "none"]).read_text("OFF"), Some(json!("none")));
         assert_eq!(ValueKind::Switch.read_text("0"), Some(json!(false)));
         assert_eq!(ValueKind::Switch.read_text("maybe"), None);

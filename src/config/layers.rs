@@ -1,8 +1,8 @@
-//! defaults ← home file ← project file ← environment ← overrides of the caller.
+//! defaults ← home file ← project file ← environment variables ← settings of the program.
 //!
-//! A value that makes no sense is reported with its file, its path and what was expected, and everything else still applies: a
-//! typing error must not cost anybody a working session. The project file counts only where the person trusts the project, and
-//! can never decide where requests and credentials go.
+//! Invalid values are reported with their source, their path and what was expected, and everything else still applies. The
+//! exception are addresses: where the one that counts cannot be used, requests fail instead of going to the default host
+//! (see [`Address`]). A project never decides where requests and credentials go.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,19 +14,21 @@ use serde_json::{Map, Value};
 
 use super::environment::Environment;
 use super::keys::{self, KEYS, Key, SettingScope, children, find, put};
+use super::kind::ValueKind;
 use super::legacy;
 use super::settings::Settings;
+use crate::error::{Error, ErrorKind};
 
 /// File name in `~/.pi` and in `<project>/.pi`.
 pub const FILE_NAME: &str = "pi-provider-kimi-code.json";
 
-/// A settings file is written by hand; one beyond this is something else.
+/// Largest settings file that is read, in bytes. One that users write is far smaller.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Something in the settings that was left out.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// File, variable or "overrides".
+    /// File, variable or `KIMI_CODE_SETTINGS`.
     pub source: String,
     /// Dotted path within it; empty where the whole source is meant.
     pub path: String,
@@ -41,28 +43,65 @@ impl std::fmt::Display for Problem {
     }
 }
 
+/// A layer of settings, from weak to strong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// `~/.pi/pi-provider-kimi-code.json`.
+    Home,
+    /// The same in a project that the user does not trust.
+    UntrustedProject,
+    /// The same in a project that the user trusts.
+    Project,
+    /// An environment variable.
+    Variable,
+    /// `KimiCode({…})` or `KIMI_CODE_SETTINGS`.
+    Program,
+}
+
+/// What the strongest layer that names an address says.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The layer.
+    pub layer: Layer,
+    /// The address, or why it cannot be used.
+    pub value: Result<String, Problem>,
+}
+
+impl Address {
+    /// Returns the address and its layer, or an error that names the layer.
+    pub fn usable(address: Option<&Self>) -> crate::error::Result<Option<(String, Layer)>> {
+        let Some(Self { layer, value }) = address else { return Ok(None) };
+        match value {
+            Ok(value) => Ok(Some((value.clone(), *layer))),
+            Err(problem) => Err(Error::new(ErrorKind::Config, problem.to_string())),
+        }
+    }
+}
+
 /// The layers, merged.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// What applies.
     pub settings: Settings,
-    /// What was left out and why.
+    /// Invalid settings. They do not apply.
     pub problems: Vec<Problem>,
-    /// Where a setting that is not at its default comes from: path → file, variable or "overrides".
+    /// Where a setting that is not at its default comes from: path → file, variable or `KIMI_CODE_SETTINGS`.
     pub origins: BTreeMap<String, String>,
+    /// The addresses that are named, by key.
+    pub addresses: BTreeMap<&'static str, Address>,
 }
 
-/// The files of this environment.
+/// The settings files of an environment.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
-    /// The person's own.
+    /// The user's own.
     pub home: Option<PathBuf>,
-    /// The project's, and whether it counts.
+    /// The project's, and whether the user trusts the project.
     pub project: Option<(PathBuf, bool)>,
 }
 
 impl Files {
-    /// Where the files would be.
+    /// Returns where the files would be.
     pub fn of(environment: &Environment) -> Self {
         let inside = |directory: &Path| directory.join(".pi").join(FILE_NAME);
         let home = environment.home().map(|home| inside(&home));
@@ -79,37 +118,31 @@ impl Files {
 pub fn load(environment: &Environment) -> Layers {
     let files = Files::of(environment);
     let mut merge = Merge { root: keys::defaults(), ..Merge::default() };
-    if let Some(home) = &files.home {
-        match read(home) {
-            Ok(Some(value)) => merge.object(&home.display().to_string(), SettingScope::Home, &value),
-            Ok(None) => merge.legacy(environment),
-            Err(message) => merge.problem(&home.display().to_string(), &[], message),
-        }
+    if let Some(home) = &files.home
+        && !merge.file(home, Layer::Home)
+        && let Some(user_home) = environment.home()
+    {
+        merge.legacy(&legacy::file(&user_home));
     }
     if let Some((file, trusted)) = &files.project {
-        let source = file.display().to_string();
-        match read(file) {
-            Ok(Some(value)) if *trusted => merge.object(&source, SettingScope::Project, &value),
-            Ok(Some(_)) => merge.problem(&source, &[], "is ignored, because Pi does not trust this project".to_owned()),
-            Ok(None) => {}
-            Err(message) if *trusted => merge.problem(&source, &[], message),
-            Err(_) => {}
-        }
+        merge.file(file, if *trusted { Layer::Project } else { Layer::UntrustedProject });
     }
     merge.variables(environment);
     if let Some(text) = environment.get("KIMI_CODE_SETTINGS") {
-        match serde_json::from_str(text) {
-            Ok(value) => merge.object("KIMI_CODE_SETTINGS", SettingScope::Home, &value),
-            Err(error) => merge.problem("KIMI_CODE_SETTINGS", &[], format!("is not JSON: {error}")),
-        }
+        merge.text("KIMI_CODE_SETTINGS", Layer::Program, text);
     }
-    // Every value has passed its key, so this cannot fail; if it did, defaults would be the answer.
-    let settings = serde_json::from_value(merge.root).unwrap_or_default();
-    Layers { settings, problems: merge.problems, origins: merge.origins }
+    let Merge { root, problems, origins, addresses } = merge;
+    // Every value has passed its key, so this cannot fail.
+    let settings = serde_json::from_value(root).unwrap_or_default();
+    Layers { settings, problems, origins, addresses }
 }
 
-/// The JSON of a file, `None` if there is none.
+/// Reads the JSON of a file, `None` if there is none.
 pub(super) fn read(file: &Path) -> Result<Option<Value>, String> {
+    read_text(file)?.map(|text| parse(&text)).transpose()
+}
+
+fn read_text(file: &Path) -> Result<Option<String>, String> {
     let metadata = match fs::metadata(file) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -125,11 +158,15 @@ pub(super) fn read(file: &Path) -> Result<Option<Value>, String> {
     if text.len() as u64 > MAX_FILE {
         return Err("is too large for a settings file (1 MiB)".to_owned());
     }
+    Ok(Some(text))
+}
+
+fn parse(text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
-        return Ok(Some(Value::Object(Map::new())));
+        return Ok(Value::Object(Map::new()));
     }
-    serde_json::from_str(text).map(Some).map_err(|error| format!("is not JSON: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
 }
 
 #[derive(Default)]
@@ -137,6 +174,7 @@ struct Merge {
     root: Value,
     problems: Vec<Problem>,
     origins: BTreeMap<String, String>,
+    addresses: BTreeMap<&'static str, Address>,
 }
 
 impl Merge {
@@ -144,50 +182,53 @@ impl Merge {
         self.problems.push(Problem { source: source.to_owned(), path: path.join("."), message });
     }
 
-    fn object(&mut self, source: &str, reach: SettingScope, value: &Value) {
-        match value.as_object() {
-            Some(object) => self.group(source, reach, &mut Vec::new(), object),
-            None => self.problem(source, &[], "is not a JSON object".to_owned()),
+    /// Merges a file; false if there is none.
+    fn file(&mut self, file: &Path, layer: Layer) -> bool {
+        let source = file.display().to_string();
+        match read_text(file) {
+            Ok(Some(text)) => self.text(&source, layer, &text),
+            Ok(None) => return false,
+            Err(_) if layer == Layer::UntrustedProject => {}
+            Err(message) => self.problem(&source, &[], message),
+        }
+        true
+    }
+
+    fn text(&mut self, source: &str, layer: Layer, text: &str) {
+        match parse(text) {
+            Ok(Value::Object(object)) => self.group(source, layer, &mut Vec::new(), &object),
+            _ if layer == Layer::UntrustedProject => {}
+            Ok(_) => self.problem(source, &[], "is not a JSON object".to_owned()),
+            Err(message) => {
+                // It may well name an address, and then nothing weaker may be used in its place.
+                for key in KEYS.iter().filter(|key| key.kind == ValueKind::Url && text.contains(key.path)) {
+                    let problem = Problem { source: source.to_owned(), path: String::new(), message: message.clone() };
+                    self.address(key, layer, Err(problem));
+                }
+                self.problem(source, &[], message);
+            }
         }
     }
 
-    fn group<'v>(
-        &mut self,
-        source: &str,
-        reach: SettingScope,
-        path: &mut Vec<&'v str>,
-        object: &'v Map<String, Value>,
-    ) {
+    fn group<'v>(&mut self, source: &str, layer: Layer, path: &mut Vec<&'v str>, object: &'v Map<String, Value>) {
         for (name, value) in object {
             if path.is_empty() && name == "$schema" {
                 continue;
             }
             path.push(name);
-            self.entry(source, reach, path, value);
+            self.entry(source, layer, path, value);
             path.pop();
         }
     }
 
-    fn entry<'v>(&mut self, source: &str, reach: SettingScope, path: &mut Vec<&'v str>, value: &'v Value) {
+    fn entry<'v>(&mut self, source: &str, layer: Layer, path: &mut Vec<&'v str>, value: &'v Value) {
         if let Some(key) = find(path) {
-            if key.reach == SettingScope::Home && reach == SettingScope::Project {
-                return self.problem(source, path, "counts only in the home file, not in a project's".to_owned());
-            }
-            // null: "as if it were not here".
-            if value.is_null() {
-                return;
-            }
-            return match key.kind.read(value) {
-                Some(value) => self.set(source, path, value),
-                None => {
-                    let found = crate::error::clip(&value.to_string(), 60);
-                    self.problem(source, path, format!("is {found}, expected {}", key.kind.expected()));
-                }
-            };
+            return self.value(source, layer, key, path, value);
         }
         let known = children(path);
         match value.as_object() {
-            Some(object) if !known.is_empty() => self.group(source, reach, path, object),
+            Some(object) if !known.is_empty() => self.group(source, layer, path, object),
+            _ if layer == Layer::UntrustedProject => {}
             None if !known.is_empty() => {
                 self.problem(source, path, format!("is not an object (it may hold {})", known.join(", ")));
             }
@@ -198,16 +239,66 @@ impl Merge {
         }
     }
 
-    fn set(&mut self, source: &str, path: &[&str], value: Value) {
+    fn value(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], value: &Value) {
+        match (layer, key.scope) {
+            (Layer::Project | Layer::UntrustedProject, SettingScope::Home) => {
+                let message = "counts only in the home file, not in a project's";
+                return self.problem(source, path, message.to_owned());
+            }
+            (Layer::UntrustedProject, SettingScope::TrustedProject) => {
+                let message = "is ignored, because Pi does not trust this project";
+                return self.problem(source, path, message.to_owned());
+            }
+            _ => {}
+        }
+        // null: as if it were not here.
+        if value.is_null() {
+            return;
+        }
+        let Some(mut accepted) = key.kind.read(value) else {
+            return self.reject(source, layer, key, path, key.kind.complaint(value));
+        };
+        if matches!(layer, Layer::Project | Layer::UntrustedProject) {
+            let clamped = key.clamp_for_project(accepted.clone());
+            if clamped != accepted {
+                self.problem(source, path, format!("is {accepted}, and a project may not set it beyond {clamped}"));
+                accepted = clamped;
+            }
+        }
+        self.set(source, layer, key, path, accepted);
+    }
+
+    fn set(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], value: Value) {
+        if let Some(address) = value.as_str() {
+            self.address(key, layer, Ok(address.to_owned()));
+        }
         put(&mut self.root, path, value);
         self.origins.insert(path.join("."), source.to_owned());
     }
 
-    fn legacy(&mut self, environment: &Environment) {
-        let Some(file) = environment.home().map(|home| legacy::file(&home)) else { return };
+    fn reject(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], message: String) {
+        let problem = Problem { source: source.to_owned(), path: path.join("."), message };
+        self.address(key, layer, Err(problem.clone()));
+        self.problems.push(problem);
+    }
+
+    /// Notes what a layer says about an address, in place of what the layers below it say.
+    fn address(&mut self, key: &'static Key, layer: Layer, value: Result<String, Problem>) {
+        if key.kind == ValueKind::Url {
+            put(&mut self.root, &[key.path], Value::Null);
+            self.addresses.insert(key.path, Address { layer, value });
+        }
+    }
+
+    /// Merges the settings file of the TypeScript extension.
+    fn legacy(&mut self, file: &Path) {
         let source = file.display().to_string();
-        match read(&file) {
-            Ok(Some(value)) => self.object(&source, SettingScope::Home, &legacy::translate(&value)),
+        match read(file) {
+            Ok(Some(theirs)) => {
+                if let Value::Object(object) = legacy::translate(&theirs) {
+                    self.group(&source, Layer::Home, &mut Vec::new(), &object);
+                }
+            }
             Ok(None) => {}
             Err(message) => self.problem(&source, &[], message),
         }
@@ -217,23 +308,20 @@ impl Merge {
         for key in KEYS {
             let found = key.variables.iter().find_map(|name| environment.get(name).map(|text| (*name, text)));
             let Some((name, text)) = found else { continue };
+            let source = format!("environment variable {name}");
             match read_variable(key, text) {
                 Some(value) => {
                     let path: Vec<&str> = key.path.split('.').collect();
-                    self.set(&format!("environment variable {name}"), &path, value);
-                    self.forget_models(&path);
+                    self.set(&source, Layer::Variable, key, &path, value);
+                    self.override_models(&path);
                 }
-                None => self.problems.push(Problem {
-                    source: format!("environment variable {name}"),
-                    path: String::new(),
-                    message: format!("is {:?}, expected {}", crate::error::clip(text, 60), key.kind.expected()),
-                }),
+                None => self.reject(&source, Layer::Variable, key, &[], key.kind.complaint(&text.into())),
             }
         }
     }
 
     /// A variable speaks for all models, so it also outranks what a file says about one of them.
-    fn forget_models(&mut self, path: &[&str]) {
+    fn override_models(&mut self, path: &[&str]) {
         let ["model", rest @ ..] = path else { return };
         let Some(models) = self.root.get_mut("models").and_then(Value::as_object_mut) else { return };
         for (_, model) in models.iter_mut() {
@@ -242,14 +330,10 @@ impl Merge {
     }
 }
 
-/// Zero and less have always meant "no cap" in this variable (docs/protocol.md#output-cap).
+/// Zero and less mean "no cap" in this variable (docs/protocol.md#output-cap).
 fn read_variable(key: &Key, text: &str) -> Option<Value> {
     if key.path == "model.maxCompletionTokens" && text.parse::<i64>().is_ok_and(|number| number <= 0) {
         return Some(0.into());
-    }
-    // A base that cannot be used is an error of its own, with a better text (endpoint.rs).
-    if matches!(key.path, "baseUrl" | "oauthHost") {
-        return Some(text.into());
     }
     key.kind.read_text(text)
 }

@@ -1,4 +1,4 @@
-//! The settings file of the TypeScript extension, which is read as long as ours does not exist.
+//! The settings file of the TypeScript extension, which is read until ours exists.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 use super::keys::put;
 
-/// `~/.pi/providers/kimi-coding/config.json` (docs/protocol.md#environment-variables).
+/// Returns `~/.pi/providers/kimi-coding/config.json` (docs/protocol.md#environment-variables).
 pub fn file(home: &Path) -> PathBuf {
     home.join(".pi").join("providers").join("kimi-coding").join("config.json")
 }
 
-/// Values that the other extension writes out although nobody chose them.
+/// Defaults that the other extension writes out.
 const ITS_DEFAULTS: [(&str, u64); 2] = [("contextWindow", 262_144), ("maxTokens", 32_000)];
 
-/// Our form of its settings. What we have no use for (its level map, its model flags) is left out silently: the file was never
-/// written for us.
+/// Converts its settings to ours. Settings without a counterpart (its level map, its model flags) are left out silently, because
+/// the file was not written for this package.
 pub fn translate(theirs: &Value) -> Value {
     let mut ours = json!({});
     let mut take = |from: &[&str], to: &[&str]| {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_are_taken_over_and_its_defaults_are_not() {
+    fn legacy_file_choices_taken_over_defaults_not() {
         let theirs = json!({
             "model": { "contextWindow": 262_144, "maxTokens": 64_000, "thinkingKeep": "last", "reasoningMap": {},
                        "generation": { "topP": 0.9 } },

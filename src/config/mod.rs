@@ -1,8 +1,8 @@
-//! What a person and the environment have decided, read once per request.
+//! Settings and environment, read once per request.
 //!
-//! Settings come in layers ([`layers`]): defaults, the home file, the project file, variables, overrides. One table ([`keys`])
-//! says what each of them accepts. What is no setting – proxies, certificates, the API key – comes from the environment
-//! alone. Names: docs/protocol.md#environment-variables; ours are listed in docs/ENV.md and docs/settings.md.
+//! Settings come in layers ([`layers`]): defaults, the home file, the project file, variables, the program. One table ([`keys`])
+//! says what each of them accepts. Proxies, certificates and the API key come from the environment alone. Names:
+//! docs/protocol.md#environment-variables; docs/ENV.md and docs/settings.md describe them.
 
 mod edit;
 mod environment;
@@ -23,85 +23,113 @@ mod timeouts;
 mod uploads;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-pub use self::edit::{Scope, set};
+use serde::Deserialize;
+
+pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
 pub use self::identity::{Identity, ascii, custom_headers};
 pub use self::keys::{KEYS, Key, SettingScope, schema};
 pub use self::kind::ValueKind;
-pub use self::layers::{FILE_NAME, Files, Layers, Problem, load};
+pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, Problem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
 pub use self::protocol::Dialect;
 pub use self::retry::RetryPolicy;
-pub use self::settings::{ModelOverrides, Settings, Tool, Uploads};
+pub use self::settings::{ModelOverrides, RegionChoice, Settings, Tool, Uploads};
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;
 
-use crate::endpoint::{DEFAULT_BASE_URL, Endpoint, Region};
-use crate::error::Result;
+use crate::endpoint::{CredentialScope, Endpoint};
+use crate::error::{Error, Result};
+
+/// Addresses that come with a request and not from a setting.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RequestAddresses {
+    /// `baseUrl` of the provider or model in the user's `models.json`. It outranks the home file and the login's own address,
+    /// and does not change which login is used.
+    pub models_json_base_url: Option<String>,
+    /// Base of the login behind the credential, or of Pi's model entry. Used where the user names no address.
+    pub base_url: Option<String>,
+}
+
+impl RequestAddresses {
+    /// Addresses of a request whose credential belongs to `base_url`.
+    pub fn of_login(base_url: Option<String>) -> Self {
+        Self { base_url, ..Self::default() }
+    }
+}
 
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the service is.
+    /// Where requests go.
     pub endpoint: Endpoint,
-    /// Where the catalog names no dialect.
-    pub dialect: Option<Dialect>,
+    /// The API that logins are for. Differs from `endpoint` only where `models.json` names another address.
+    pub login_endpoint: Endpoint,
     /// `KIMI_API_KEY`.
     pub api_key: Option<String>,
     /// Where logins are kept.
     pub paths: Paths,
     /// `oauthHost`.
     pub oauth_host: Option<String>,
-    /// `region`, unless it is left open.
-    pub region: Option<Region>,
-    /// Neither base, host nor region are chosen, so that a login decides where to go.
+    /// Neither base, host nor region are chosen, so the login decides where requests go.
     pub region_is_open: bool,
-    /// As whom we introduce ourselves.
-    pub identity: Identity,
     /// `KIMI_CODE_CUSTOM_HEADERS`, already checked.
     pub custom_headers: Vec<(String, String)>,
     /// Proxies and certificates.
     pub network: NetworkSettings,
-    /// Clocks.
+    /// Timeouts.
     pub limits: TimeoutLimits,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
     pub settings: Settings,
-    /// Where our own state lives; `None` without a home.
+    /// Directory of our own state; `None` without a home.
     pub state_directory: Option<PathBuf>,
-    /// IANA name of the person's time zone.
+    /// IANA name of the user's time zone.
     pub time_zone: Option<String>,
     /// `PI_CACHE_RETENTION=none`.
     pub without_cache_key: bool,
-    /// `KIMI_DATASOURCE_API_URL`: the complete address of the data sources, wherever they are instead of below the API root.
+    /// `KIMI_DATASOURCE_API_URL`: the complete address of the data sources, where it is not below the API root.
     pub datasource_url: Option<String>,
 }
 
 impl Config {
-    /// Reads settings files and environment; blocks on two small files. `model_base` is the base URL of Pi's model entry, used where
-    /// nobody names one. Settings that make no sense are left out here; [`load`] tells which.
-    pub fn from_environment(environment: &Environment, model_base: Option<&str>) -> Result<Self> {
-        let settings = load(environment).settings;
-        let limits = limits(&settings);
-        let endpoint = Endpoint::from_base(base_url(&settings, model_base))?;
-        let region = Region::from_id(&settings.region);
-        let text = |name: &str| environment.either(name).map(str::to_owned);
+    /// Reads settings files and environment; blocks on two small files. Fails if the address that counts cannot be used. Other
+    /// invalid settings are left out; [`load`] tells which.
+    pub fn from_environment(environment: &Environment, addresses: &RequestAddresses) -> Result<Self> {
+        let Layers { settings, addresses: named, .. } = load(environment);
+        let own = Address::usable(named.get("baseUrl"))?;
+        let oauth_host = Address::usable(named.get("oauthHost"))?.map(|(host, _)| host);
+        if let Some(host) = &oauth_host {
+            CredentialScope::new(host, &Endpoint::default())?;
+        }
+        let region = settings.region.region();
+        let login_endpoint = match (&own, present(&addresses.base_url)) {
+            (Some((base, _)), _) => Endpoint::from_base(base)?,
+            (None, Some(base)) => from_layer("the login or Pi's model entry", base)?,
+            (None, None) => region.map(Endpoint::of_region).unwrap_or_default(),
+        };
+        let endpoint = match present(&addresses.models_json_base_url) {
+            Some(base) if own.as_ref().is_none_or(|(_, layer)| *layer < Layer::Variable) => {
+                from_layer("models.json", base)?
+            }
+            _ => login_endpoint.clone(),
+        };
+        let text = |name: &str| environment.get_any_case(name).map(str::to_owned);
+        let limits = settings.timeout_limits();
         Ok(Self {
             region_is_open: region.is_none()
-                && settings.oauth_host.is_none()
-                && settings.base_url.is_none()
-                && endpoint.region().is_some(),
+                && oauth_host.is_none()
+                && own.is_none()
+                && login_endpoint.region().is_some(),
             endpoint,
+            login_endpoint,
             paths: Paths::from_environment(environment),
-            oauth_host: settings.oauth_host.clone(),
-            region,
-            identity: if settings.identity == "kimi-code" { Identity::KimiCode } else { Identity::Honest },
-            dialect: Dialect::named(&settings.protocol),
+            oauth_host,
             api_key: environment.get("KIMI_API_KEY").map(str::to_owned),
             custom_headers: environment.get("KIMI_CODE_CUSTOM_HEADERS").map(custom_headers).unwrap_or_default(),
             network: NetworkSettings {
@@ -115,61 +143,28 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
-            retry: RetryPolicy {
-                attempts: settings.retry.attempts.max(1),
-                max_delay: Duration::from_millis(settings.retry.max_delay_ms),
-            },
+            retry: settings.retry_policy(),
             settings,
             state_directory: environment.state_directory(),
             time_zone: environment.get("TZ").map(str::to_owned),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
-            datasource_url: environment.get("KIMI_DATASOURCE_API_URL").map(|url| url.trim().to_owned()),
+            datasource_url: environment.get("KIMI_DATASOURCE_API_URL").map(str::to_owned),
         })
     }
 
-    /// What the person wants of this model's reasoning beyond Pi's level.
-    pub fn thinking(&self, model: &str) -> ThinkingPreference {
-        let wishes = self.settings.wishes(model).thinking;
-        ThinkingPreference { keep: wishes.keep.filter(|keep| keep != "none"), effort: wishes.effort }
-    }
-
-    /// Which media are uploaded.
-    pub fn uploads(&self) -> UploadLimits {
-        let said = &self.settings.uploads;
-        UploadLimits {
-            threshold: said.threshold_bytes,
-            budget: said.total_bytes,
-            inline_limit: said.inline_limit_bytes,
-            timeout: (said.timeout_ms > 0).then(|| Duration::from_millis(said.timeout_ms)),
+    /// Makes requests go where a login belongs, unless `models.json` names another address.
+    pub fn follow_login(&mut self, endpoint: &Endpoint) {
+        if self.endpoint == self.login_endpoint {
+            self.endpoint = endpoint.clone();
         }
-    }
-
-    /// Upper bound of the output cap for this model.
-    pub fn max_completion_tokens(&self, model: &str) -> Option<u64> {
-        self.settings.wishes(model).max_completion_tokens.filter(|tokens| *tokens > 0)
+        self.login_endpoint = endpoint.clone();
     }
 }
 
-/// The base URL that counts: what the person set, then Pi's model entry, then the region, then the default.
-pub fn base_url<'a>(settings: &'a Settings, model_base: Option<&'a str>) -> &'a str {
-    settings
-        .base_url
-        .as_deref()
-        .or_else(|| model_base.filter(|base| !base.trim().is_empty()))
-        .or_else(|| Region::from_id(&settings.region).map(Region::base_url))
-        .unwrap_or(DEFAULT_BASE_URL)
+fn present(base: &Option<String>) -> Option<&str> {
+    base.as_deref().map(str::trim).filter(|base| !base.is_empty())
 }
 
-fn limits(settings: &Settings) -> TimeoutLimits {
-    let clock = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
-    let said = &settings.limits;
-    let default = TimeoutLimits::default();
-    TimeoutLimits {
-        connect: clock(said.connect_ms),
-        headers: clock(said.headers_ms),
-        first: said.first_ms.map_or(default.first, clock),
-        first_long: said.first_ms.map_or(default.first_long, clock),
-        idle_text: clock(said.gap_ms),
-        idle_thinking: clock(said.thinking_gap_ms),
-    }
+fn from_layer(layer: &str, base: &str) -> Result<Endpoint> {
+    Endpoint::from_base(base).map_err(|error| Error { message: format!("{layer}: {}", error.message), ..error })
 }

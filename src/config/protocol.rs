@@ -1,7 +1,10 @@
 //! The two request formats of the service.
 
+use serde::{Deserialize, Serialize};
+
 /// A dialect of the service.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// `POST {root}/v1/chat/completions`.
     #[default]
@@ -11,21 +14,13 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Reads a configured name; `None` if there is no such dialect.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "openai" => Some(Self::OpenAi),
-            "anthropic" => Some(Self::Anthropic),
-            _ => None,
-        }
-    }
-
-    /// The dialect of a model: what the catalog says about it wins over what is configured. The catalog knows `anthropic`
-    /// only, everything else it may say means the chat dialect (docs/protocol.md#model-fields).
-    pub fn of_model(protocol: Option<&str>, configured: Option<Self>) -> Self {
+    /// Returns the dialect of a model: what the live list says about it, else what is configured. The list knows `anthropic`;
+    /// every other name means the chat dialect (docs/protocol.md#model-fields).
+    pub fn of_model(protocol: Option<&str>, configured: Self) -> Self {
         match protocol.map(str::trim).filter(|protocol| !protocol.is_empty()) {
-            Some(protocol) => Self::named(protocol).unwrap_or_default(),
-            None => configured.unwrap_or_default(),
+            Some("anthropic") => Self::Anthropic,
+            Some(_) => Self::OpenAi,
+            None => configured,
         }
     }
 }
@@ -36,12 +31,12 @@ mod tests {
 
     /// The protocol of a model outranks the setting (docs/protocol.md#model-fields).
     #[test]
-    fn the_models_own_protocol_wins_over_the_configured_one() {
-        let anthropic = Some(Dialect::Anthropic);
+    fn dialect_of_the_model_wins_over_the_setting() {
+        let anthropic = Dialect::Anthropic;
         assert_eq!(Dialect::of_model(Some("openai"), anthropic), Dialect::OpenAi);
         assert_eq!(Dialect::of_model(Some("response"), anthropic), Dialect::OpenAi);
-        assert_eq!(Dialect::of_model(Some("anthropic"), None), Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(Some("anthropic"), Dialect::OpenAi), Dialect::Anthropic);
         assert_eq!(Dialect::of_model(Some(" "), anthropic), Dialect::Anthropic);
-        assert_eq!(Dialect::of_model(None, None), Dialect::OpenAi);
+        assert_eq!(Dialect::of_model(None, Dialect::OpenAi), Dialect::OpenAi);
     }
 }

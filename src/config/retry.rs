@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-/// Limits of one turn.
+use super::settings::Settings;
+
+/// What may be tried again within one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Requests in total, the first one included.
     pub attempts: u32,
-    /// Longest wait the service may ask for; zero means any.
+    /// Longest wait that the service may ask for; zero means any.
     pub max_delay: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts: 10, max_delay: Duration::from_secs(60) }
+        Settings::default().retry_policy()
     }
 }

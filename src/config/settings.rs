@@ -1,48 +1,70 @@
-//! The settings as types, once all layers are merged.
+//! The settings as types, after all layers are merged, and what requests derive from them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identity;
+use super::keys;
+use super::protocol::Dialect;
+use super::retry::RetryPolicy;
+use super::thinking::ThinkingPreference;
+use super::timeouts::TimeoutLimits;
+use super::uploads::UploadLimits;
+use crate::endpoint::Region;
+
 /// Every setting, resolved. Its JSON is what the file holds, with defaults filled in (see [`super::keys::KEYS`]).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Settings {
-    /// `openai` or `anthropic`, where the catalog names no dialect.
-    pub protocol: String,
-    /// `auto`, `mainland-cn` or `global`.
-    pub region: String,
-    /// `honest` or `kimi-code`.
-    pub identity: String,
+    /// Dialect of models for which the live list names none.
+    #[serde(default)]
+    pub protocol: Dialect,
+    /// Which public deployment is used.
+    #[serde(default)]
+    pub region: RegionChoice,
+    /// How requests identify their sender.
+    #[serde(default)]
+    pub identity: Identity,
     /// API base of another deployment.
+    #[serde(default)]
     pub base_url: Option<String>,
     /// OAuth host of another deployment.
+    #[serde(default)]
     pub oauth_host: Option<String>,
-    /// What travels as a file.
+    /// When files are uploaded.
+    #[serde(default)]
     pub uploads: Uploads,
     /// Kimi's own tools by name.
+    #[serde(default)]
     pub tools: BTreeMap<String, Tool>,
     /// The quota in Pi's footer.
+    #[serde(default)]
     pub status_line: bool,
-    /// ThinkingPreference for all models.
+    /// Overrides for all models.
+    #[serde(default)]
     pub model: ModelOverrides,
-    /// ThinkingPreference for one model, by id.
+    /// Overrides for one model, by id.
+    #[serde(default)]
     pub models: BTreeMap<String, ModelOverrides>,
-    /// Clocks in milliseconds; 0 means no limit.
+    /// Timeouts in milliseconds; 0 means no limit.
+    #[serde(default)]
     pub limits: Limits,
-    /// Repetition.
+    /// Retries.
+    #[serde(default)]
     pub retry: Retry,
 }
 
-/// What travels as a file instead of inline.
+/// When images are uploaded instead of sent inline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Uploads {
-    /// Images above this size, in bytes.
+    /// Larger images are uploaded, in bytes.
     pub threshold_bytes: u64,
-    /// The largest images, until the request is below this size, in bytes.
+    /// The largest images are uploaded until the request is below this size, in bytes.
     pub total_bytes: u64,
-    /// Longest request, in bytes, that carries files whose upload failed.
+    /// Longest request that carries files whose upload failed, in bytes.
     pub inline_limit_bytes: u64,
     /// Longest time for one file; 0 means no limit.
     pub timeout_ms: u64,
@@ -58,7 +80,7 @@ pub struct Tool {
     pub default_collapsed: bool,
 }
 
-/// What a person wants of a model; `None` where nothing was said.
+/// Overrides for a model; `None` where nothing is set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ModelOverrides {
@@ -66,9 +88,9 @@ pub struct ModelOverrides {
     pub context_window: Option<u64>,
     /// Longest answer in tokens.
     pub max_tokens: Option<u64>,
-    /// Sampling.
+    /// Sampling temperature.
     pub temperature: Option<f64>,
-    /// Sampling.
+    /// Nucleus sampling.
     pub top_p: Option<f64>,
     /// Upper bound of the output cap; 0 means none.
     pub max_completion_tokens: Option<u64>,
@@ -76,7 +98,7 @@ pub struct ModelOverrides {
     pub thinking: ThinkingOverrides,
 }
 
-/// What a person wants of reasoning.
+/// Overrides for reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThinkingOverrides {
@@ -86,23 +108,23 @@ pub struct ThinkingOverrides {
     pub effort: Option<String>,
 }
 
-/// Clocks in milliseconds; 0 means no limit.
+/// Timeouts in milliseconds; 0 means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
-    /// DNS, TCP, proxy and TLS.
+    /// Connecting: DNS, TCP, proxy and TLS.
     pub connect_ms: u64,
     /// Until the response begins.
     pub headers_ms: u64,
-    /// Until the first meaning; `None` lets effort and prompt length decide.
+    /// Until the first content; `None` lets effort and prompt length decide.
     pub first_ms: Option<u64>,
-    /// Within text and tool calls.
+    /// Silence within text and tool calls.
     pub gap_ms: u64,
-    /// Within reasoning.
+    /// Silence within reasoning.
     pub thinking_gap_ms: u64,
 }
 
-/// Repetition of failed requests.
+/// Retries of failed requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Retry {
@@ -112,9 +134,38 @@ pub struct Retry {
     pub max_delay_ms: u64,
 }
 
+/// Which public deployment is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionChoice {
+    /// The one of the login.
+    #[default]
+    Auto,
+    /// This one.
+    #[serde(untagged)]
+    Chosen(Region),
+}
+
+impl RegionChoice {
+    /// Returns the region, unless it is left open.
+    pub fn region(self) -> Option<Region> {
+        match self {
+            Self::Auto => None,
+            Self::Chosen(region) => Some(region),
+        }
+    }
+}
+
+impl Default for Settings {
+    /// Returns the defaults of the table.
+    fn default() -> Self {
+        serde_json::from_value(keys::defaults()).expect("the defaults of the table are settings")
+    }
+}
+
 impl Settings {
-    /// What applies to this model: its own wishes where there are any, else those for all models.
-    pub fn wishes(&self, model: &str) -> ModelOverrides {
+    /// Returns the overrides for a model: its own where they are set, else those for all models.
+    pub fn overrides(&self, model: &str) -> ModelOverrides {
         let all = self.model.clone();
         let Some(own) = self.models.get(model).cloned() else { return all };
         ModelOverrides {
@@ -130,8 +181,52 @@ impl Settings {
         }
     }
 
-    /// One of Kimi's own tools by name; one that was never heard of is off.
+    /// Returns the settings of one of Kimi's own tools; an unknown one is off.
     pub fn tool(&self, name: &str) -> Tool {
         self.tools.get(name).cloned().unwrap_or_default()
     }
+
+    /// Returns the reasoning settings of a model.
+    pub fn thinking(&self, model: &str) -> ThinkingPreference {
+        let overrides = self.overrides(model).thinking;
+        ThinkingPreference { keep: overrides.keep.filter(|keep| keep != "none"), effort: overrides.effort }
+    }
+
+    /// Returns the upper bound of the output cap of a model.
+    pub fn max_completion_tokens(&self, model: &str) -> Option<u64> {
+        self.overrides(model).max_completion_tokens.filter(|tokens| *tokens > 0)
+    }
+
+    /// Returns when images are uploaded.
+    pub fn upload_limits(&self) -> UploadLimits {
+        UploadLimits {
+            threshold: self.uploads.threshold_bytes,
+            budget: self.uploads.total_bytes,
+            inline_limit: self.uploads.inline_limit_bytes,
+            timeout: limit(self.uploads.timeout_ms),
+        }
+    }
+
+    /// Returns the timeouts.
+    pub fn timeout_limits(&self) -> TimeoutLimits {
+        let limits = &self.limits;
+        TimeoutLimits {
+            connect: limit(limits.connect_ms),
+            headers: limit(limits.headers_ms),
+            first: limits.first_ms.map_or(Some(TimeoutLimits::FIRST), limit),
+            first_long: limits.first_ms.map_or(Some(TimeoutLimits::FIRST_LONG), limit),
+            idle_text: limit(limits.gap_ms),
+            idle_thinking: limit(limits.thinking_gap_ms),
+        }
+    }
+
+    /// Returns what may be tried again.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy { attempts: self.retry.attempts.max(1), max_delay: Duration::from_millis(self.retry.max_delay_ms) }
+    }
+}
+
+/// Converts milliseconds; 0 means no limit.
+fn limit(millis: u64) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis))
 }

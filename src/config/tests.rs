@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use std::time::Duration;
+
 use super::*;
+use crate::endpoint::{DEFAULT_BASE_URL, Region};
 
 /// A home and a project in a directory that goes away.
 struct Place {
@@ -52,7 +55,8 @@ fn problems(layers: &Layers) -> Vec<String> {
 
 fn config(variables: &[(&str, &str)]) -> Result<Config> {
     let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Config::from_environment(&Environment::new(map), Some("https://model.example/coding"))
+    let addresses = RequestAddresses::of_login(Some("https://model.example/coding".to_owned()));
+    Config::from_environment(&Environment::new(map), &addresses)
 }
 
 #[test]
@@ -84,11 +88,14 @@ fn a_project_never_chooses_hosts_identity_or_region() {
     let layers = load(&environment);
     assert_eq!(layers.settings.base_url, None);
     assert_eq!(layers.settings.oauth_host, None);
-    assert_eq!((layers.settings.identity.as_str(), layers.settings.region.as_str()), ("honest", "auto"));
+    assert_eq!((layers.settings.identity, layers.settings.region), (Identity::Honest, RegionChoice::Auto));
     assert!(!layers.settings.status_line);
     assert_eq!(layers.problems.len(), 4);
     assert!(problems(&layers)[0].ends_with("baseUrl counts only in the home file, not in a project's"));
-    assert_eq!(Config::from_environment(&environment, None).unwrap().endpoint.root(), DEFAULT_BASE_URL);
+    assert_eq!(
+        Config::from_environment(&environment, &RequestAddresses::default()).unwrap().endpoint.root(),
+        DEFAULT_BASE_URL
+    );
 }
 
 #[test]
@@ -220,11 +227,11 @@ fn a_linked_file_stays_a_link_and_an_unwritable_home_is_an_error_only() {
 fn a_variable_outranks_what_a_file_says_about_one_model() {
     let place = Place::new();
     place.write(HOME, r#"{"model": {"temperature": 0.3}, "models": {"k3": {"temperature": 0.6, "maxTokens": 9}}}"#);
-    let wishes =
-        |variables: &[(&str, &str)], model: &str| load(&place.environment(true, variables)).settings.wishes(model);
-    assert_eq!(wishes(&[], "k3").temperature, Some(0.6));
-    assert_eq!(wishes(&[], "k2").temperature, Some(0.3));
-    let forced = wishes(&[("KIMI_MODEL_TEMPERATURE", "1")], "k3");
+    let overrides =
+        |variables: &[(&str, &str)], model: &str| load(&place.environment(true, variables)).settings.overrides(model);
+    assert_eq!(overrides(&[], "k3").temperature, Some(0.6));
+    assert_eq!(overrides(&[], "k2").temperature, Some(0.3));
+    let forced = overrides(&[("KIMI_MODEL_TEMPERATURE", "1")], "k3");
     assert_eq!((forced.temperature, forced.max_tokens), (Some(1.0), Some(9)));
 }
 
@@ -234,11 +241,15 @@ fn the_base_url_comes_from_the_environment_then_the_file_then_the_model_then_the
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", "https://a/x"), ("KIMI_BASE_URL", "https://b")]), "https://a/x");
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", " "), ("KIMI_BASE_URL", "https://b/v1")]), "https://b");
     assert_eq!(root(&[]), "https://model.example/coding");
-    let none = Config::from_environment(&Environment::default(), None).unwrap();
+    let none = Config::from_environment(&Environment::default(), &RequestAddresses::default()).unwrap();
     assert_eq!(none.endpoint.root(), DEFAULT_BASE_URL);
     let place = Place::new();
     place.write(HOME, r#"{"baseUrl": "https://file.example/coding/v1"}"#);
-    let filed = Config::from_environment(&place.environment(true, &[]), Some("https://model.example")).unwrap();
+    let filed = Config::from_environment(
+        &place.environment(true, &[]),
+        &RequestAddresses::of_login(Some("https://model.example".to_owned())),
+    )
+    .unwrap();
     assert_eq!(filed.endpoint.root(), "https://file.example/coding");
 }
 
@@ -265,7 +276,7 @@ fn clocks_are_set_in_milliseconds_and_switched_off_with_zero() {
 
 #[test]
 fn keeping_earlier_reasoning_can_be_switched_off() {
-    let keep = |variables: &[(&str, &str)]| config(variables).unwrap().thinking("k3").keep;
+    let keep = |variables: &[(&str, &str)]| config(variables).unwrap().settings.thinking("k3").keep;
     assert_eq!(keep(&[]).as_deref(), Some("all"));
     assert_eq!(keep(&[("KIMI_MODEL_THINKING_KEEP", "off")]), None);
     assert_eq!(keep(&[("KIMI_MODEL_THINKING_KEEP", "last")]).as_deref(), Some("last"));
@@ -273,7 +284,9 @@ fn keeping_earlier_reasoning_can_be_switched_off() {
 
 #[test]
 fn a_cap_of_zero_or_less_means_none() {
-    let cap = |text: &str| config(&[("KIMI_MODEL_MAX_COMPLETION_TOKENS", text)]).unwrap().max_completion_tokens("k3");
+    let cap = |text: &str| {
+        config(&[("KIMI_MODEL_MAX_COMPLETION_TOKENS", text)]).unwrap().settings.max_completion_tokens("k3")
+    };
     assert_eq!(cap("0"), None);
     assert_eq!(cap("-1"), None);
     assert_eq!(cap("9"), Some(9));
@@ -283,7 +296,7 @@ fn a_cap_of_zero_or_less_means_none() {
 fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
     let of = |variables: &[(&str, &str)]| {
         let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Config::from_environment(&Environment::new(map), None).unwrap()
+        Config::from_environment(&Environment::new(map), &RequestAddresses::default()).unwrap()
     };
     assert!(of(&[]).region_is_open);
     let global = of(&[("KIMI_CODE_REGION", "global")]);

@@ -1,33 +1,29 @@
-//! Limits of uploads.
+//! When images are uploaded, and for how long.
 
 use std::time::Duration;
 
-/// Limits of uploading.
+/// When images are uploaded, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
-    /// Images of more decoded bytes than this are uploaded.
+    /// Images of more decoded bytes are uploaded.
     pub threshold: u64,
-    /// Bodies longer than this lose their largest inline images to uploads.
+    /// The largest images of longer bodies are uploaded, in bytes.
     pub budget: u64,
-    /// Longest body that is sent when uploading fails.
+    /// Longest body that is sent inline when an upload fails, in bytes.
     pub inline_limit: u64,
     /// Longest time for one file, however large; `None` for no limit.
     pub timeout: Option<Duration>,
 }
 
-/// What every upload may take, and the slowest line that is worth waiting for beyond that, in bytes per second.
-const PATIENCE: (Duration, u64) = (Duration::from_secs(30), 64 << 10);
+/// Time that every upload gets, whatever its size.
+const BASE_TIME: Duration = Duration::from_secs(30);
+
+/// Slowest connection that an upload waits for beyond [`BASE_TIME`], in bytes per second.
+const SLOWEST_RATE: u64 = 64 << 10;
 
 impl UploadLimits {
-    /// How long one attempt to upload so many bytes may take.
+    /// Returns how long one attempt to upload so many bytes may take.
     pub fn time_for(&self, bytes: u64) -> Option<Duration> {
-        let (start, pace) = PATIENCE;
-        self.timeout.map(|limit| limit.min(start + Duration::from_secs(bytes / pace)))
-    }
-}
-
-impl Default for UploadLimits {
-    fn default() -> Self {
-        Self { threshold: 1 << 20, budget: 8 << 20, inline_limit: 50 << 20, timeout: Some(Duration::from_secs(300)) }
+        self.timeout.map(|limit| limit.min(BASE_TIME + Duration::from_secs(bytes / SLOWEST_RATE)))
     }
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::display_text::clip;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use pi_message::RetryOutcome;
 pub use transport::cause_chain;
@@ -192,7 +193,7 @@ impl fmt::Debug for Cause {
 }
 
 /// Result of the core.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error without an HTTP response behind it.
@@ -223,13 +224,5 @@ impl Error {
         let excerpt = clip(excerpt.trim(), 200);
         let message = if excerpt.is_empty() { what.to_owned() } else { format!("{what}: {excerpt}") };
         Self::new(ErrorKind::Protocol, message)
-    }
-}
-
-/// The first `max` characters of `text`, with an ellipsis where something was cut.
-pub fn clip(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Error, ErrorKind};
+use crate::display_text::duration;
 
 /// What is left to try once an error leaves the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,20 +93,10 @@ impl RetryOutcome {
             Self::WaitTooLong { asked, allowed } => format!(
                 "Kimi asks to wait {} before the next request, and {} are allowed (retry.provider.maxRetryDelayMs): waiting is \
                  out of budget",
-                readable(asked),
-                readable(allowed),
+                duration(asked),
+                duration(allowed),
             ),
         }
-    }
-}
-
-/// `90 s`, `12 min`, `5 h`.
-fn readable(wait: Duration) -> String {
-    let seconds = wait.as_secs_f64().ceil() as u64;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds.div_ceil(60)),
-        _ => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The step of a turn between encoding and sending: every media_item becomes a known reference, a fresh upload or inline data.
+//! Completes a request body: every media item becomes a known reference, a new upload or inline data.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,176 +11,169 @@ use tokio::time::Instant;
 
 use super::body_template::{BodyTemplate, MediaPayload, MediaRef};
 use super::index::Key;
-use super::media::MediaItem;
+use super::media_source::{MediaSource, content};
 use super::policy::{Choice, choose};
-use super::readable;
-use super::reupload::{Attachments, Reference};
+use super::reupload::{Attachments, Reference, with_name};
 use super::upload_request::{Upload, UploadClient, describe};
 use super::uploader::{Uploader, log};
 use crate::blocking::in_background;
+use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
 
-/// From when on, and how often, a person is told that files are being uploaded.
-const NOTICE: Duration = Duration::from_secs(1);
+/// Delay of the first notice about uploads, and the interval of the following ones.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A turn's line to JavaScript, as far as media need it.
-pub trait MediaSource {
-    /// Tells a person something.
-    fn notice(&mut self, notice: Value);
-    /// Whether this content can be asked for again.
-    fn holds(&self, media_item: &Arc<MediaItem>) -> bool;
-    /// Asks for a content again that was dropped.
-    fn content(&mut self, media_item: &Arc<MediaItem>) -> impl Future<Output = Result<Bytes>> + Send;
-}
-
-/// A content that shall become a reference.
+/// A content that is sent as a reference.
 struct PendingUpload {
     key: Key,
-    inset: MediaRef,
+    item: MediaRef,
+    /// For messages.
     name: String,
+    /// The id, and whether it was uploaded just now.
     outcome: Option<Result<(String, bool)>>,
 }
 
-/// Completes a body.
+/// Completes a body, uploading what is not known yet.
 pub async fn attach(
-    sender: UploadClient,
-    draft: BodyTemplate,
-    desk: &mut impl MediaSource,
+    client: UploadClient,
+    template: BodyTemplate,
+    source: &mut impl MediaSource,
 ) -> Result<(Bytes, Attachments)> {
-    let office = Uploader::new(sender).await?;
-    let choices = choose(&draft.insets, draft.text_length(), &office.settings);
-    let mut wanted = wanted(&draft.insets, &choices);
-    office.look_up(&mut wanted).await?;
-    office.upload(&mut wanted, desk).await?;
-    let fillings = office.fillings(&draft, &choices, &wanted, desk).await?;
-    // All insets, not only one of each content: every one keeps the bytes alive.
-    for (inset, filling) in draft.insets.iter().zip(&fillings) {
-        if matches!(filling, MediaPayload::File(_)) && desk.holds(&inset.media_item) {
-            inset.media_item.release();
+    let uploader = Uploader::new(client).await?;
+    let choices = choose(&template.media, template.text_length(), &uploader.limits);
+    let mut pending = pending_uploads(&template.media, &choices);
+    uploader.look_up(&mut pending).await?;
+    uploader.upload(&mut pending, source).await?;
+    let payloads = uploader.payloads(&template, &choices, &pending, source).await?;
+    // All items, not only one of each content: every one keeps the bytes alive.
+    for (item, payload) in template.media.iter().zip(&payloads) {
+        if matches!(payload, MediaPayload::File(_)) && source.holds(&item.media_item) {
+            item.media_item.release();
         }
     }
     let mut files = Vec::new();
-    for PendingUpload { key, inset, name, outcome } in wanted {
+    for PendingUpload { key, item, name, outcome } in pending {
         if let Some(Ok((id, fresh))) = outcome {
-            files.push(Reference { key, media_item: inset.media_item, id, fresh, renewed: false, name });
+            files.push(Reference { key, media_item: item.media_item, id, fresh, replaced: false, name });
         }
     }
-    let body = in_background(move || Ok(draft.fill(&fillings))).await?;
-    Ok((body.into(), Attachments { office, files }))
+    let body = in_background(move || Ok(template.fill(&payloads))).await?;
+    Ok((body.into(), Attachments { uploader, files }))
 }
 
-/// The contents that shall become references, each once.
-fn wanted(insets: &[MediaRef], choices: &[Choice]) -> Vec<PendingUpload> {
+/// Lists the contents that are sent as references, each once.
+fn pending_uploads(media: &[MediaRef], choices: &[Choice]) -> Vec<PendingUpload> {
     let mut list: Vec<PendingUpload> = Vec::new();
-    for (position, (inset, choice)) in insets.iter().zip(choices).enumerate() {
-        let facts = inset.media_item.facts();
-        let name = describe(position + 1, insets.len(), inset.media_type, facts.bytes);
-        let known = |key: &Key| list.iter().any(|wanted| wanted.key == *key);
-        let Some(digest) = facts.digest else { continue };
-        let key = Key { digest, media_type: inset.media_type };
+    for (position, (item, choice)) in media.iter().zip(choices).enumerate() {
+        let info = item.media_item.info();
+        let name = describe(position + 1, media.len(), item.media_type, info.bytes);
+        let Some(digest) = info.digest else { continue };
+        let key = Key { digest, media_type: item.media_type };
         if !choice.is_reference() {
-            log(&key, facts.bytes, "inline", choice.why());
-        } else if !known(&key) {
-            list.push(PendingUpload { key, inset: inset.clone(), name, outcome: None });
+            log(&key, info.bytes, "inline", choice.why());
+        } else if !list.iter().any(|pending| pending.key == key) {
+            list.push(PendingUpload { key, item: item.clone(), name, outcome: None });
         }
     }
     list
 }
 
 impl Uploader {
-    /// Takes what the index knows.
-    async fn look_up(&self, wanted: &mut [PendingUpload]) -> Result<()> {
-        if wanted.is_empty() {
+    /// Looks all contents up in the index.
+    async fn look_up(&self, pending: &mut [PendingUpload]) -> Result<()> {
+        if pending.is_empty() {
             return Ok(());
         }
-        let (index, keys) = (self.index.clone(), wanted.iter().map(|wanted| wanted.key).collect::<Vec<_>>());
+        let (index, keys) = (self.index.clone(), pending.iter().map(|pending| pending.key).collect::<Vec<_>>());
         let found = in_background(move || Ok(keys.iter().map(|key| index.find(key)).collect::<Vec<_>>())).await?;
-        for (wanted, id) in wanted.iter_mut().zip(found) {
+        for (pending, id) in pending.iter_mut().zip(found) {
             if let Some(id) = id {
-                log(&wanted.key, wanted.inset.media_item.facts().bytes, "known", &id);
-                wanted.outcome = Some(Ok((id, false)));
+                log(&pending.key, pending.item.media_item.info().bytes, "known", &id);
+                pending.outcome = Some(Ok((id, false)));
             }
         }
         Ok(())
     }
 
-    /// Uploads the rest side by side. Ends early where going on cannot help.
-    async fn upload(&self, wanted: &mut [PendingUpload], desk: &mut impl MediaSource) -> Result<()> {
+    /// Uploads the rest in parallel. Ends early with an error that sending inline would only hide.
+    async fn upload(&self, pending: &mut [PendingUpload], source: &mut impl MediaSource) -> Result<()> {
         let mut tasks = JoinSet::new();
         let mut progress = Vec::new();
-        for (position, wanted) in wanted.iter().enumerate().filter(|(_, wanted)| wanted.outcome.is_none()) {
-            let upload = Upload::new(content(&wanted.inset.media_item, desk).await?, wanted.inset.media_type);
-            progress.push((Arc::clone(&upload.progress), wanted.inset.media_item.facts().bytes));
-            let (office, key) = (self.clone(), wanted.key);
-            tasks.spawn(async move { (position, office.file_id(&key, &upload, None).await) });
+        for (position, pending) in pending.iter().enumerate().filter(|(_, pending)| pending.outcome.is_none()) {
+            let upload = Upload::new(content(&pending.item.media_item, source).await?, pending.item.media_type);
+            progress.push((Arc::clone(&upload.progress), upload.size()));
+            let (uploader, key) = (self.clone(), pending.key);
+            tasks.spawn(async move { (position, uploader.file_id(&key, &upload, None).await) });
         }
-        let mut told = false;
-        let mut due = Instant::now() + NOTICE;
+        let mut shown = false;
+        let mut due = Instant::now() + NOTICE_INTERVAL;
         while !tasks.is_empty() {
             let done = tokio::select! {
                 done = tasks.join_next() => done,
                 () = tokio::time::sleep_until(due) => {
-                    due += NOTICE;
-                    told = true;
-                    desk.notice(notice(&progress, tasks.len()));
+                    due += NOTICE_INTERVAL;
+                    shown = true;
+                    source.notice(notice(&progress, tasks.len()));
                     continue;
                 }
             };
             let Some(Ok((position, outcome))) = done else {
                 return Err(Error::new(ErrorKind::Internal, "an upload failed unexpectedly"));
             };
-            // Dropping the set ends the others.
+            // Dropping the set aborts the other uploads.
             if let Err(error) = &outcome
                 && !may_go_inline(error)
             {
                 return Err(error.clone());
             }
-            wanted[position].outcome = Some(outcome);
+            pending[position].outcome = Some(outcome);
         }
-        if told {
-            desk.notice(notice(&progress, 0));
+        if shown {
+            source.notice(notice(&progress, 0));
         }
         Ok(())
     }
 
-    /// What goes into the gaps; media whose upload failed go inline where the body may grow that long.
-    async fn fillings(
+    /// Returns what takes the place of each item. Items whose upload failed are sent inline where the body may grow that long.
+    async fn payloads(
         &self,
-        draft: &BodyTemplate,
+        template: &BodyTemplate,
         choices: &[Choice],
-        wanted: &[PendingUpload],
-        desk: &mut impl MediaSource,
+        pending: &[PendingUpload],
+        source: &mut impl MediaSource,
     ) -> Result<Vec<MediaPayload>> {
-        let mut fillings = Vec::with_capacity(draft.insets.len());
-        let mut total = draft.text_length();
-        for (inset, choice) in draft.insets.iter().zip(choices) {
-            let facts = inset.media_item.facts();
-            let outcome = facts
+        let mut payloads = Vec::with_capacity(template.media.len());
+        let mut total = template.text_length();
+        for (item, choice) in template.media.iter().zip(choices) {
+            let info = item.media_item.info();
+            let outcome = info
                 .digest
                 .filter(|_| choice.is_reference())
                 .and_then(|digest| {
-                    let key = Key { digest, media_type: inset.media_type };
-                    wanted.iter().find(|wanted| wanted.key == key)
+                    let key = Key { digest, media_type: item.media_type };
+                    pending.iter().find(|pending| pending.key == key)
                 })
-                .and_then(|wanted| Some((wanted, wanted.outcome.as_ref()?)));
+                .and_then(|pending| Some((pending, pending.outcome.as_ref()?)));
             if let Some((_, Ok((id, _)))) = outcome {
-                fillings.push(MediaPayload::File(id.clone()));
+                payloads.push(MediaPayload::File(id.clone()));
                 continue;
             }
-            total += facts.text();
-            if let Some((wanted, Err(error))) = outcome {
-                if total > self.settings.inline_limit {
-                    return Err(too_large_inline(&wanted.name, error));
+            total += info.inline_length();
+            if let Some((pending, Err(error))) = outcome {
+                if total > self.limits.inline_limit {
+                    let what = "could not be uploaded and is too large to be sent inline";
+                    return Err(with_name(&pending.name, what, error));
                 }
-                log(&wanted.key, facts.bytes, "inline", &error.message);
+                log(&pending.key, info.bytes, "inline", &error.message);
             }
-            fillings.push(MediaPayload::Inline(content(&inset.media_item, desk).await?));
+            payloads.push(MediaPayload::Inline(content(&item.media_item, source).await?));
         }
-        Ok(fillings)
+        Ok(payloads)
     }
 }
 
-/// Errors that sending the same bytes inline would only hide: they concern the account, or the person's own wish.
+/// Whether the item may be sent inline after this error. Errors that concern the account or the user's own wish would only be
+/// hidden by that.
 fn may_go_inline(error: &Error) -> bool {
     !matches!(
         error.kind,
@@ -196,29 +189,13 @@ fn may_go_inline(error: &Error) -> bool {
     )
 }
 
-fn too_large_inline(name: &str, error: &Error) -> Error {
-    named(name, "could not be uploaded and is too large to be sent inline", error)
-}
-
-pub(super) fn named(name: &str, what: &str, error: &Error) -> Error {
-    Error { message: format!("{name} {what}: {}", error.message), ..error.clone() }
-}
-
-/// The content, from JavaScript if we have dropped it.
-pub(super) async fn content(media_item: &Arc<MediaItem>, desk: &mut impl MediaSource) -> Result<Bytes> {
-    match media_item.content() {
-        Some(content) => Ok(content),
-        None => desk.content(media_item).await,
-    }
-}
-
-/// Progress for a person; `left` is the number of files still under way.
+/// Describes the progress for the user; `left` is the number of unfinished files.
 fn notice(progress: &[(Arc<AtomicU64>, u64)], left: usize) -> Value {
     let total: u64 = progress.iter().map(|(_, bytes)| bytes).sum();
     let sent: u64 = progress.iter().map(|(sent, bytes)| sent.load(Ordering::Relaxed).min(*bytes)).sum();
     let files = if progress.len() == 1 { "file".to_owned() } else { format!("{} files", progress.len()) };
     json!({
         "kind": "upload", "files": progress.len(), "left": left, "bytes": total, "sent": sent,
-        "message": format!("uploading {files}, {} of {}", readable(sent), readable(total)),
+        "message": format!("uploading {files}, {} of {}", size(sent), size(total)),
     })
 }

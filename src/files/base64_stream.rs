@@ -1,7 +1,7 @@
-//! Base64 text → bytes, piece by piece, as it comes from JavaScript.
+//! Decodes base64 text chunk by chunk, as it comes from JavaScript.
 //!
-//! Each piece is decoded and hashed while it is still in the processor's cache and while JavaScript copies the next one, so the
-//! text is never whole in our memory, and what remains is a quarter shorter than it.
+//! Each chunk is decoded and hashed while it is still in the processor's cache and while JavaScript copies the next one. The
+//! whole text is never in our memory, and the bytes that remain are a quarter shorter.
 
 use base64::Engine;
 use base64::alphabet;
@@ -10,7 +10,7 @@ use base64_simd::STANDARD_NO_PAD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::media::{Digest, MediaInfo};
+use super::media_info::{Digest, MediaInfo};
 use super::media_type::{MediaType, sniff};
 
 /// Tolerates what is harmless at the end of a text: missing padding, and stray bits in the last character.
@@ -21,28 +21,28 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Longest head of a data URL; all of it has to be in the first piece.
-pub const MAX_HEAD: usize = 1024;
+/// Longest head of a data URL, in bytes; all of it has to be in the first chunk.
+const MAX_HEAD: usize = 1024;
 
-/// Bytes looked at to find out the type.
+/// Bytes that are looked at to find the type.
 const SNIFFED: usize = 96;
 
-/// A text on its way.
+/// Decodes and hashes one text.
 pub struct Base64Stream {
     bytes: Vec<u8>,
     hash: Sha256,
-    /// Digits that do not make up whole bytes yet; less than four.
+    /// Digits that do not make up whole bytes yet; fewer than four.
     carry: Vec<u8>,
     padding: usize,
     /// Nothing was read yet.
     fresh: bool,
-    /// It is no base64.
+    /// The text is not base64.
     broken: bool,
     declared: Option<MediaType>,
 }
 
 impl Base64Stream {
-    /// For a text of about so many characters.
+    /// Starts a text of about so many characters.
     pub fn new(length: usize) -> Self {
         Self {
             bytes: Vec::with_capacity(length / 4 * 3 + 3),
@@ -55,7 +55,7 @@ impl Base64Stream {
         }
     }
 
-    /// Reads the next piece.
+    /// Decodes the next chunk.
     pub fn feed(&mut self, text: &[u8]) {
         let text = if std::mem::take(&mut self.fresh) { self.without_data_url(text) } else { text };
         let from = self.bytes.len();
@@ -63,22 +63,22 @@ impl Base64Stream {
         self.hash.update(&self.bytes[from..]);
     }
 
-    /// The bytes and what was found out about them; no bytes if the text is no base64.
+    /// Returns the bytes and what was found out about them; no bytes if the text is not base64.
     pub fn finish(mut self) -> (Bytes, MediaInfo) {
         let tail = LENIENT.decode(&self.carry);
         let Some(tail) = tail.ok().filter(|_| !self.broken) else { return (Bytes::new(), MediaInfo::unreadable()) };
         self.hash.update(&tail);
         self.bytes.extend(tail);
-        let facts = MediaInfo {
+        let info = MediaInfo {
             digest: Some(Digest::from(self.hash)),
             bytes: self.bytes.len() as u64,
             sniffed: sniff(&self.bytes[..self.bytes.len().min(SNIFFED)]),
             declared: self.declared,
         };
-        (self.bytes.into(), facts)
+        (self.bytes.into(), info)
     }
 
-    /// Takes `data:<type>[;parameters];base64,` off; parameters say nothing about a picture.
+    /// Strips `data:<type>[;parameters];base64,`; parameters say nothing about the content.
     fn without_data_url<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
         let head = &text[..text.len().min(MAX_HEAD)];
         let Some(comma) = memchr::memchr(b',', head).filter(|_| head.starts_with(b"data:")) else { return text };
@@ -93,7 +93,7 @@ impl Base64Stream {
     fn append(&mut self, text: &[u8]) {
         let missing = if self.carry.is_empty() { 0 } else { (4 - self.carry.len()).min(text.len()) };
         let (completing, mut text) = text.split_at(missing);
-        self.append_with_care(completing);
+        self.append_leniently(completing);
         if self.carry.is_empty() && self.padding == 0 {
             // The last digits may have padding behind them.
             let certain = (text.len() / 4 * 4).saturating_sub(4);
@@ -101,11 +101,11 @@ impl Base64Stream {
                 text = &text[certain..];
             }
         }
-        self.append_with_care(text);
+        self.append_leniently(text);
     }
 
-    /// Also takes line breaks, the URL-safe alphabet and padding.
-    fn append_with_care(&mut self, text: &[u8]) {
+    /// Accepts line breaks, the URL-safe alphabet and padding as well.
+    fn append_leniently(&mut self, text: &[u8]) {
         let mut digits = std::mem::take(&mut self.carry);
         for byte in text {
             match byte {
@@ -121,7 +121,7 @@ impl Base64Stream {
         self.broken |= self.padding > 2 || !self.decode(&digits);
     }
 
-    /// Decodes a multiple of four digits; false, and nothing is appended, if one of them is none.
+    /// Decodes a multiple of four digits. Returns false and appends nothing if one of them is not base64.
     fn decode(&mut self, digits: &[u8]) -> bool {
         self.broken || STANDARD_NO_PAD.decode_append(digits, &mut self.bytes).is_ok()
     }
@@ -131,32 +131,32 @@ impl Base64Stream {
 mod tests {
     use super::*;
 
-    fn read(text: &str, piece: usize) -> (Bytes, MediaInfo) {
-        let mut reader = Base64Stream::new(text.len());
-        text.as_bytes().chunks(piece.max(1)).for_each(|piece| reader.feed(piece));
-        reader.finish()
+    fn read(text: &str, chunk: usize) -> (Bytes, MediaInfo) {
+        let mut stream = Base64Stream::new(text.len());
+        text.as_bytes().chunks(chunk.max(1)).for_each(|chunk| stream.feed(chunk));
+        stream.finish()
     }
 
     #[test]
-    fn any_division_into_pieces_gives_the_same_bytes() {
+    fn base64_any_division_into_chunks_gives_the_same_bytes() {
         let bytes: Vec<u8> = (0..5_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for length in [0, 1, 2, 3, 4, 95, 4_998, 4_999, 5_000] {
             let text = base64::engine::general_purpose::STANDARD.encode(&bytes[..length]);
             let broken: String =
                 text.as_bytes().chunks(76).map(|line| format!("{}\r\n", String::from_utf8_lossy(line))).collect();
             for text in [&text, text.trim_end_matches('='), &text.replace('+', "-").replace('/', "_"), &broken] {
-                for piece in [1, 3, 4, 5, 64, 1021, 4096, 10_000] {
-                    let (read, facts) = read(text, piece);
-                    assert_eq!(read, bytes[..length], "{length} bytes in pieces of {piece}");
+                for chunk in [1, 3, 4, 5, 64, 1021, 4096, 10_000] {
+                    let (read, info) = read(text, chunk);
+                    assert_eq!(read, bytes[..length], "{length} bytes in chunks of {chunk}");
                     let digest: [u8; 32] = Sha256::digest(&bytes[..length]).into();
-                    assert_eq!(facts.digest.unwrap().to_string(), digest.map(|byte| format!("{byte:02x}")).concat());
+                    assert_eq!(info.digest.unwrap().to_string(), digest.map(|byte| format!("{byte:02x}")).concat());
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_no_base64_is_found_wherever_it_stands() {
+    fn base64_an_invalid_character_is_found_wherever_it_stands() {
         let good = "QUJD".repeat(1000);
         for bad in ["!", "=", "\u{e9}", "QUJD=QUJD", "===", "Q"] {
             for place in [0, 1, 2000, 4000] {
@@ -164,20 +164,20 @@ mod tests {
                 if bad == "=" && place == 4000 {
                     continue; // padding where none is needed
                 }
-                for piece in [7, 1024, 10_000] {
-                    let (bytes, facts) = read(&text, piece);
-                    assert_eq!((bytes.len(), facts.digest), (0, None), "{bad:?} at {place}");
+                for chunk in [7, 1024, 10_000] {
+                    let (bytes, info) = read(&text, chunk);
+                    assert_eq!((bytes.len(), info.digest), (0, None), "{bad:?} at {place}");
                 }
             }
         }
     }
 
     #[test]
-    fn the_head_of_a_data_url_is_no_content() {
+    fn data_url_the_head_is_not_content() {
         let text = format!("data:Video/MP4;codecs=x;base64,{}", "AAAA".repeat(600));
-        let (bytes, facts) = read(&text, MAX_HEAD);
+        let (bytes, info) = read(&text, MAX_HEAD);
         assert_eq!(bytes.len(), 1800);
-        assert_eq!(facts.declared.unwrap().mime, "video/mp4");
+        assert_eq!(info.declared.unwrap().mime, "video/mp4");
         assert_eq!(read("data:image/svg+xml,%3Csvg", 1024).1.digest, None);
     }
 }

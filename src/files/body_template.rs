@@ -1,12 +1,12 @@
-//! A body with gaps where media go.
+//! A request body with placeholder tokens where media go.
 //!
-//! Whether an image is sent inline or as a reference is known only after the index was asked and files were uploaded, and an id
-//! that turned out to be stale is replaced later still. So the encoders write a token in place of each media_item, and the body is
-//! completed at the end. The token is random per process: no text of a conversation can imitate it.
+//! Whether an image is sent inline or as a reference is known only after the index lookup and the uploads, and a stale id is
+//! replaced later still. So the encoders write a token in place of each media item, and the body is completed at the end. The
+//! token is random for each body, so no text of a conversation can imitate it.
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base64_simd::STANDARD;
 use memchr::memmem;
@@ -15,26 +15,30 @@ use serde::{Serialize, Serializer};
 use super::media::MediaItem;
 use super::media_type::MediaType;
 
-/// A media_item's place in a conversation. Serialises as the token of its gap.
+/// A media item's place in a conversation. Serializes as its placeholder token.
 #[derive(Debug, Clone)]
 pub struct MediaRef {
     /// The content.
     pub media_item: Arc<MediaItem>,
     /// What it is sent as.
     pub media_type: MediaType,
-    /// Number of the gap, in order of appearance; given by [`BodyTemplate::number`].
-    pub gap: usize,
+    /// Random token of the body; empty until [`BodyTemplate::number`] has run.
+    token: Arc<str>,
+    /// Position among the media of the body.
+    position: usize,
+}
+
+impl MediaRef {
+    /// Refers to an item that has no place in a body yet.
+    pub fn new(media_item: Arc<MediaItem>, media_type: MediaType) -> Self {
+        Self { media_item, media_type, token: Arc::default(), position: 0 }
+    }
 }
 
 impl Serialize for MediaRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}{}", token(), self.gap))
+        serializer.collect_str(&format_args!("{}{}", self.token, self.position))
     }
-}
-
-fn token() -> &'static str {
-    static TOKEN: OnceLock<String> = OnceLock::new();
-    TOKEN.get_or_init(|| format!("gap-{:032x}-", rand::random::<u128>()))
 }
 
 /// How a dialect writes media.
@@ -46,7 +50,7 @@ pub enum Shape {
     Anthropic,
 }
 
-/// What fills a gap.
+/// What takes the place of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MediaPayload {
     /// The bytes.
@@ -55,50 +59,52 @@ pub enum MediaPayload {
     File(String),
 }
 
-/// A body whose gaps are not filled yet.
+/// A body whose tokens are not replaced yet.
 #[derive(Debug)]
 pub struct BodyTemplate {
     body: Vec<u8>,
-    /// What belongs into the gaps; gap `n` is `insets[n]`.
-    pub insets: Vec<MediaRef>,
+    /// The media, by position.
+    pub media: Vec<MediaRef>,
     shape: Shape,
 }
 
 impl BodyTemplate {
-    /// An encoded body and the media in it.
-    pub fn new(body: Vec<u8>, insets: Vec<MediaRef>, shape: Shape) -> Self {
-        Self { body, insets, shape }
+    /// Wraps an encoded body and the media in it, as [`Self::number`] returned them.
+    pub fn new(body: Vec<u8>, media: Vec<MediaRef>, shape: Shape) -> Self {
+        Self { body, media, shape }
     }
 
-    /// Numbers the insets of a conversation in the order they appear, and returns them.
-    pub fn number<'i>(insets: impl Iterator<Item = &'i mut MediaRef>) -> Vec<MediaRef> {
-        insets
+    /// Gives the media of a conversation their placeholder tokens, in the order they appear, and returns them.
+    pub fn number<'i>(media: impl Iterator<Item = &'i mut MediaRef>) -> Vec<MediaRef> {
+        let token: Arc<str> = format!("media-{:032x}-", rand::random::<u128>()).into();
+        media
             .enumerate()
-            .map(|(gap, inset)| {
-                inset.gap = gap;
-                inset.clone()
+            .map(|(position, item)| {
+                item.token = Arc::clone(&token);
+                item.position = position;
+                item.clone()
             })
             .collect()
     }
 
-    /// Length of everything but the media.
+    /// Returns the length of everything but the media.
     pub fn text_length(&self) -> u64 {
         self.body.len() as u64
     }
 
-    /// The finished body; filling `n` goes into the gaps of inset `n`.
-    pub fn fill(&self, fillings: &[MediaPayload]) -> Vec<u8> {
-        let length = |filling: &MediaPayload| match filling {
+    /// Returns the finished body; payload `n` takes the place of item `n`.
+    pub fn fill(&self, payloads: &[MediaPayload]) -> Vec<u8> {
+        let length = |payload: &MediaPayload| match payload {
             MediaPayload::Inline(bytes) => STANDARD.encoded_length(bytes.len()),
             MediaPayload::File(_) => 64,
         };
-        let room: usize = fillings.iter().map(|filling| length(filling) + 64).sum();
+        let room: usize = payloads.iter().map(|payload| length(payload) + 64).sum();
         let mut out = Vec::with_capacity(self.body.len() + room);
         let mut from = 0;
-        for (range, gap) in self.gaps() {
+        for (range, position) in self.placeholders() {
             out.extend_from_slice(&self.body[from..range.start]);
-            if let (Some(filling), Some(inset)) = (fillings.get(gap), self.insets.get(gap)) {
-                write(&mut out, filling, inset.media_type, self.shape);
+            if let (Some(payload), Some(item)) = (payloads.get(position), self.media.get(position)) {
+                write(&mut out, payload, item.media_type, self.shape);
             }
             from = range.end;
         }
@@ -106,23 +112,25 @@ impl BodyTemplate {
         out
     }
 
-    /// Each gap with its quotation marks, and its number.
-    fn gaps(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
-        let token = token();
-        memmem::find_iter(&self.body, token).filter_map(move |at| {
-            let digits = at + token.len();
-            let end = digits + memchr::memchr(b'"', &self.body[digits..])?;
-            let gap = std::str::from_utf8(&self.body[digits..end]).ok()?.parse().ok()?;
-            Some((at.checked_sub(1)?..end + 1, gap))
+    /// Finds each placeholder token with its quotation marks, and its position.
+    fn placeholders(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let token = self.media.first().map(|item| item.token.as_bytes()).filter(|token| !token.is_empty());
+        token.into_iter().flat_map(move |token| {
+            memmem::find_iter(&self.body, token).filter_map(move |at| {
+                let digits = at + token.len();
+                let end = digits + memchr::memchr(b'"', &self.body[digits..])?;
+                let position = std::str::from_utf8(&self.body[digits..end]).ok()?.parse().ok()?;
+                Some((at.checked_sub(1)?..end + 1, position))
+            })
         })
     }
 }
 
-fn write(out: &mut Vec<u8>, filling: &MediaPayload, media_type: MediaType, shape: Shape) {
+fn write(out: &mut Vec<u8>, payload: &MediaPayload, media_type: MediaType, shape: Shape) {
     let mime = media_type.mime;
     // Ids are checked against an alphabet that needs no escaping before they get here, MIME types come from our own table.
     let mut head = String::new();
-    let tail = match (filling, shape) {
+    let tail = match (payload, shape) {
         (MediaPayload::File(id), Shape::OpenAi) => {
             let _ = write!(head, r#"{{"url":"ms://{id}","id":"{id}"}}"#);
             ""
@@ -141,13 +149,13 @@ fn write(out: &mut Vec<u8>, filling: &MediaPayload, media_type: MediaType, shape
         }
     };
     out.extend_from_slice(head.as_bytes());
-    if let MediaPayload::Inline(bytes) = filling {
+    if let MediaPayload::Inline(bytes) = payload {
         STANDARD.encode_append(bytes, out);
     }
     out.extend_from_slice(tail.as_bytes());
 }
 
-/// `body` with every reference to `old` turned into one to `new`, both ids.
+/// Turns every reference to the file `old` into one to the file `new`.
 pub fn replace_id(body: &[u8], old: &str, new: &str) -> Vec<u8> {
     let swap = |body: &[u8], from: String, to: String| {
         let mut out = Vec::with_capacity(body.len());
@@ -171,36 +179,36 @@ mod tests {
 
     use super::*;
 
-    fn draft(shape: Shape) -> BodyTemplate {
+    fn template(shape: Shape) -> BodyTemplate {
         let media_item = MediaItem::new(Bytes::from_static(b"aGk="));
         let media_type = MediaType::named("image/png").unwrap();
-        let mut insets = [0, 0].map(|gap| MediaRef { media_item: Arc::clone(&media_item), media_type, gap });
-        let numbered = BodyTemplate::number(insets.iter_mut());
-        let body = serde_json::to_vec(&json!({ "a": insets[0], "text": "gap-0 \"quoted\"", "b": insets[1] })).unwrap();
+        let mut media = [0, 1].map(|_| MediaRef::new(Arc::clone(&media_item), media_type));
+        let numbered = BodyTemplate::number(media.iter_mut());
+        let body = serde_json::to_vec(&json!({ "a": media[0], "text": "media-0 \"quoted\"", "b": media[1] })).unwrap();
         BodyTemplate::new(body, numbered, shape)
     }
 
     fn filled(shape: Shape) -> Value {
-        let fillings = [MediaPayload::File("f1".into()), MediaPayload::Inline(Bytes::from_static(b"hi"))];
-        serde_json::from_slice(&draft(shape).fill(&fillings)).unwrap()
+        let payloads = [MediaPayload::File("f1".into()), MediaPayload::Inline(Bytes::from_static(b"hi"))];
+        serde_json::from_slice(&template(shape).fill(&payloads)).unwrap()
     }
 
     #[test]
-    fn each_dialect_gets_its_own_shape() {
+    fn body_template_each_dialect_has_its_own_shape() {
         assert_eq!(
             filled(Shape::OpenAi),
-            json!({ "a": { "url": "ms://f1", "id": "f1" }, "text": "gap-0 \"quoted\"",
+            json!({ "a": { "url": "ms://f1", "id": "f1" }, "text": "media-0 \"quoted\"",
                     "b": { "url": "data:image/png;base64,aGk=" } })
         );
         assert_eq!(
             filled(Shape::Anthropic),
-            json!({ "a": { "type": "url", "url": "ms://f1" }, "text": "gap-0 \"quoted\"",
+            json!({ "a": { "type": "url", "url": "ms://f1" }, "text": "media-0 \"quoted\"",
                     "b": { "type": "base64", "media_type": "image/png", "data": "aGk=" } })
         );
     }
 
     #[test]
-    fn a_replaced_id_leaves_texts_about_it_alone() {
+    fn replaced_id_leaves_texts_about_it_alone() {
         let body = br#"{"image_url":{"url":"ms://old","id":"old"},"text":"see ms://old","other":"ms://older"}"#;
         let new = String::from_utf8(replace_id(body, "old", "new")).unwrap();
         assert_eq!(new, r#"{"image_url":{"url":"ms://new","id":"new"},"text":"see ms://old","other":"ms://older"}"#);

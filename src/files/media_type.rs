@@ -1,22 +1,22 @@
-//! The real type of a file, from its first bytes.
+//! Finds the real type of a file in its first bytes.
 //!
-//! Extensions and MIME types lie: a JPEG called `.png` is refused, and because Pi repeats the history, it makes every later
-//! request of the session fail (docs/protocol.md#media-types).
+//! Extensions and MIME types are often wrong. The service refuses a JPEG called `.png`, and because Pi repeats the history, every
+//! later request of the session fails as well (docs/protocol.md#media-types).
 
-/// Largest file that the service documents to take (docs/protocol.md#file-limits).
+/// Largest file that the service documents to take, in bytes (docs/protocol.md#file-limits).
 pub const MAX_FILE: u64 = 100 << 20;
 
 /// What a file is for the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
-    /// A picture.
+    /// A still or animated image.
     Image,
-    /// A film.
+    /// A video.
     Video,
 }
 
 impl MediaKind {
-    /// The word of the Files API and of our notes.
+    /// Returns the word that the Files API and our notes use.
     pub fn word(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -60,12 +60,12 @@ const AVI: MediaType = video("video/x-msvideo", "upload.avi");
 const FLV: MediaType = video("video/x-flv", "upload.flv");
 const THREE_GPP: MediaType = video("video/3gpp", "upload.3gp");
 
-/// Everything Kimi takes (docs/protocol.md#media-types).
+/// All types that Kimi takes (docs/protocol.md#media-types).
 const ACCEPTED: [MediaType; 15] =
     [PNG, JPEG, GIF, WEBP, BMP, HEIC, HEIF, MP4, MPEG, QUICKTIME, WEBM, MATROSKA, AVI, FLV, THREE_GPP];
 
 impl MediaType {
-    /// The accepted type of this name, in whatever spelling.
+    /// Finds the accepted type of this MIME name in any spelling.
     pub fn named(mime: &str) -> Option<Self> {
         let name = mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let name = match name.as_str() {
@@ -79,37 +79,37 @@ impl MediaType {
     }
 }
 
-/// What the first bytes say.
+/// What the first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
     /// A type that Kimi takes.
-    RequestContext(MediaType),
-    /// Recognised, and not acceptable.
+    Accepted(MediaType),
+    /// A type that Kimi does not take, for a sentence.
     Foreign(&'static str),
-    /// Nothing.
+    /// No known type.
     Unknown,
 }
 
-/// Looks at the beginning of a file; 64 bytes are enough.
+/// Finds the type of a file in its beginning; 64 bytes are enough.
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Sniffed::RequestContext(PNG),
-        [0xFF, 0xD8, 0xFF, ..] => Sniffed::RequestContext(JPEG),
-        [b'G', b'I', b'F', b'8', ..] => Sniffed::RequestContext(GIF),
+        [0x89, b'P', b'N', b'G', ..] => Sniffed::Accepted(PNG),
+        [0xFF, 0xD8, 0xFF, ..] => Sniffed::Accepted(JPEG),
+        [b'G', b'I', b'F', b'8', ..] => Sniffed::Accepted(GIF),
         [b'R', b'I', b'F', b'F', _, _, _, _, form @ ..] => match form.get(..4) {
-            Some(b"WEBP") => Sniffed::RequestContext(WEBP),
-            Some(b"AVI ") => Sniffed::RequestContext(AVI),
+            Some(b"WEBP") => Sniffed::Accepted(WEBP),
+            Some(b"AVI ") => Sniffed::Accepted(AVI),
             Some(b"WAVE") => Sniffed::Foreign("WAVE audio"),
             _ => Sniffed::Unknown,
         },
-        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Sniffed::RequestContext(BMP),
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Sniffed::Accepted(BMP),
         [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => brand_type(brand),
         [0x1A, 0x45, 0xDF, 0xA3, header @ ..] => {
             let webm = header.windows(4).any(|window| window == b"webm");
-            Sniffed::RequestContext(if webm { WEBM } else { MATROSKA })
+            Sniffed::Accepted(if webm { WEBM } else { MATROSKA })
         }
-        [b'F', b'L', b'V', 1, ..] => Sniffed::RequestContext(FLV),
-        [0, 0, 1, 0xBA | 0xB3, ..] => Sniffed::RequestContext(MPEG),
+        [b'F', b'L', b'V', 1, ..] => Sniffed::Accepted(FLV),
+        [0, 0, 1, 0xBA | 0xB3, ..] => Sniffed::Accepted(MPEG),
         [b'%', b'P', b'D', b'F', ..] => Sniffed::Foreign("a PDF"),
         [b'I', b'I', 0x2A, 0, ..] | [b'M', b'M', 0, 0x2A, ..] => Sniffed::Foreign("TIFF"),
         [b'P', b'K', 3, 4, ..] => Sniffed::Foreign("a ZIP archive"),
@@ -120,14 +120,14 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
 /// The brand of an ISO media file.
 fn brand_type(brand: &[u8]) -> Sniffed {
     match brand.get(..4) {
-        Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis") => Sniffed::RequestContext(HEIC),
-        Some(b"mif1" | b"msf1" | b"heif") => Sniffed::RequestContext(HEIF),
+        Some(b"heic" | b"heix" | b"hevc" | b"hevx" | b"heim" | b"heis") => Sniffed::Accepted(HEIC),
+        Some(b"mif1" | b"msf1" | b"heif") => Sniffed::Accepted(HEIF),
         Some(b"avif" | b"avis") => Sniffed::Foreign("AVIF"),
-        Some(b"qt  ") => Sniffed::RequestContext(QUICKTIME),
-        Some([b'3', b'g', ..]) => Sniffed::RequestContext(THREE_GPP),
+        Some(b"qt  ") => Sniffed::Accepted(QUICKTIME),
+        Some([b'3', b'g', ..]) => Sniffed::Accepted(THREE_GPP),
         Some(b"M4A " | b"M4B ") => Sniffed::Foreign("MPEG-4 audio"),
         Some([b'i', b's', b'o', _] | [b'm', b'p', b'4', _] | [b'M', b'4', b'V', _] | b"avc1" | b"dash" | b"MSNV") => {
-            Sniffed::RequestContext(MP4)
+            Sniffed::Accepted(MP4)
         }
         _ => Sniffed::Unknown,
     }
@@ -152,9 +152,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bytes_tell_the_type() {
+    fn media_type_the_bytes_tell_it() {
         let known = |bytes: &[u8]| match sniff(bytes) {
-            Sniffed::RequestContext(known) => known.mime,
+            Sniffed::Accepted(known) => known.mime,
             Sniffed::Foreign(what) => what,
             Sniffed::Unknown => "unknown",
         };
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_in_any_spelling() {
+    fn media_type_names_are_read_in_any_spelling() {
         assert_eq!(MediaType::named("IMAGE/JPG; charset=x"), Some(JPEG));
         assert_eq!(MediaType::named("application/pdf"), None);
     }

@@ -1,16 +1,16 @@
-//! Which media are sent as references.
+//! Chooses which media are sent as references.
 //!
-//! By size alone: the same history gives the same choice in every session, whatever happens to be known already, because
-//! inline bytes and a reference are different prompts to the service's cache.
+//! Size alone decides: the same history must give the same choice in every session, whether or not a file is known already,
+//! because inline bytes and a reference are different prompts to the service's cache.
 
-use crate::config::UploadLimits;
 use std::collections::HashMap;
 
 use super::body_template::MediaRef;
-use super::media::Digest;
+use super::media_info::Digest;
 use super::media_type::MediaKind;
+use crate::config::UploadLimits;
 
-/// Why a media_item is sent the way it is.
+/// Why a media item is sent the way it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// A video.
@@ -19,17 +19,17 @@ pub enum Choice {
     Large,
     /// The body would be above the budget.
     Budget,
-    /// Small enough to travel along.
+    /// Small enough to be sent inline.
     Inline,
 }
 
 impl Choice {
-    /// Whether it becomes a reference.
+    /// Whether the item is sent as a reference.
     pub fn is_reference(self) -> bool {
         self != Self::Inline
     }
 
-    /// For the log.
+    /// Describes the choice in the log.
     pub fn why(self) -> &'static str {
         match self {
             Self::Video => "video",
@@ -40,36 +40,35 @@ impl Choice {
     }
 }
 
-/// Chooses for each inset of a body that has `text` bytes besides.
-pub fn choose(insets: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = insets
+/// Chooses for each media item of a body that has `text` bytes besides.
+pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = media
         .iter()
-        .map(|inset| match inset.media_type.kind {
+        .map(|item| match item.media_type.kind {
             MediaKind::Video => Choice::Video,
-            MediaKind::Image if inset.media_item.facts().bytes > settings.threshold => Choice::Large,
+            MediaKind::Image if item.media_item.info().bytes > settings.threshold => Choice::Large,
             MediaKind::Image => Choice::Inline,
         })
         .collect();
-    // One content may stand in several paths; it goes or stays as a whole.
+    // One content may stand in several positions; all of them become references or none.
     let mut inline: HashMap<Digest, Vec<usize>> = HashMap::new();
     let mut total = text;
-    for (gap, inset) in insets.iter().enumerate().filter(|(gap, _)| !choices[*gap].is_reference()) {
-        let facts = inset.media_item.facts();
-        total += facts.text();
-        inline.extend(facts.digest.filter(|digest| !inline.contains_key(digest)).map(|digest| (digest, Vec::new())));
-        if let Some(paths) = facts.digest.and_then(|digest| inline.get_mut(&digest)) {
-            paths.push(gap);
+    for (at, item) in media.iter().enumerate().filter(|(at, _)| !choices[*at].is_reference()) {
+        let info = item.media_item.info();
+        total += info.inline_length();
+        if let Some(digest) = info.digest {
+            inline.entry(digest).or_default().push(at);
         }
     }
     let mut order: Vec<Vec<usize>> = inline.into_values().collect();
-    order.sort_by_key(|paths| (std::cmp::Reverse(insets[paths[0]].media_item.facts().bytes), paths[0]));
-    for paths in order {
+    order.sort_by_key(|positions| (std::cmp::Reverse(media[positions[0]].media_item.info().bytes), positions[0]));
+    for positions in order {
         if total <= settings.budget {
             break;
         }
-        for gap in paths {
-            total -= insets[gap].media_item.facts().text();
-            choices[gap] = Choice::Budget;
+        for at in positions {
+            total -= media[at].media_item.info().inline_length();
+            choices[at] = Choice::Budget;
         }
     }
     choices
@@ -78,56 +77,56 @@ pub fn choose(insets: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Ch
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use bytes::Bytes;
-
-    use std::time::Duration;
 
     use super::*;
     use crate::files::media::MediaItem;
     use crate::files::media_type::MediaType;
 
-    fn inset(mime: &str, characters: usize, fill: u8) -> MediaRef {
+    fn media_ref(mime: &str, characters: usize, fill: u8) -> MediaRef {
         let media_item = MediaItem::new(Bytes::from(vec![fill; characters]));
-        MediaRef { media_item, media_type: MediaType::named(mime).unwrap(), gap: 0 }
+        MediaRef::new(media_item, MediaType::named(mime).unwrap())
     }
 
     const SETTINGS: UploadLimits =
         UploadLimits { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, timeout: None };
 
     #[test]
-    fn a_small_file_is_given_up_sooner_than_a_large_one() {
-        let settings = UploadLimits::default();
+    fn upload_timeout_a_small_file_has_less_time_than_a_large_one() {
+        let settings = crate::config::Settings::default().upload_limits();
         assert_eq!(settings.time_for(1 << 20), Some(Duration::from_secs(46)));
         assert_eq!(settings.time_for(100 << 20), settings.timeout);
         assert_eq!(UploadLimits { timeout: None, ..settings }.time_for(1), None);
     }
 
     #[test]
-    fn exactly_the_threshold_stays_inline_and_a_video_never_does() {
-        let insets = [inset("image/png", 4000, b'a'), inset("image/png", 4002, b'a'), inset("video/mp4", 4, b'a')];
-        assert_eq!(insets[0].media_item.facts().bytes, 3000);
-        assert_eq!(choose(&insets, 0, &SETTINGS), [Choice::Inline, Choice::Large, Choice::Video]);
+    fn choice_exactly_the_threshold_stays_inline_and_a_video_never_does() {
+        let media =
+            [media_ref("image/png", 4000, b'a'), media_ref("image/png", 4002, b'a'), media_ref("video/mp4", 4, b'a')];
+        assert_eq!(media[0].media_item.info().bytes, 3000);
+        assert_eq!(choose(&media, 0, &SETTINGS), [Choice::Inline, Choice::Large, Choice::Video]);
     }
 
     #[test]
-    fn the_largest_go_first_until_the_body_fits() {
-        let insets = [
-            inset("image/png", 1000, b'a'),
-            inset("image/png", 3000, b'b'),
-            inset("image/png", 2000, b'c'),
-            inset("image/png", 2000, b'd'),
+    fn choice_the_largest_become_references_until_the_body_fits() {
+        let media = [
+            media_ref("image/png", 1000, b'a'),
+            media_ref("image/png", 3000, b'b'),
+            media_ref("image/png", 2000, b'c'),
+            media_ref("image/png", 2000, b'd'),
         ];
-        let choices = choose(&insets, 6000, &SETTINGS);
+        let choices = choose(&media, 6000, &SETTINGS);
         assert_eq!(choices, [Choice::Inline, Choice::Budget, Choice::Budget, Choice::Inline]);
-        assert!(choose(&insets, 2000, &SETTINGS).iter().all(|choice| *choice == Choice::Inline));
+        assert!(choose(&media, 2000, &SETTINGS).iter().all(|choice| *choice == Choice::Inline));
     }
 
     #[test]
-    fn a_repeated_content_counts_each_time_and_goes_as_a_whole() {
-        let first = inset("image/png", 4000, b'a');
-        let second = MediaRef { media_item: Arc::clone(&first.media_item), ..first.clone() };
-        let other = inset("image/png", 3996, b'b');
+    fn choice_repeated_content_counts_each_time_and_is_chosen_as_a_whole() {
+        let first = media_ref("image/png", 4000, b'a');
+        let second = MediaRef::new(Arc::clone(&first.media_item), first.media_type);
+        let other = media_ref("image/png", 3996, b'b');
         assert_eq!(choose(&[first, other, second], 0, &SETTINGS), [Choice::Budget, Choice::Inline, Choice::Budget]);
     }
 }

@@ -1,8 +1,7 @@
-//! The request that uploads a file (docs/protocol.md#upload-request): two parts, `file` and `purpose`, as the official client
-//! sends them.
+//! Sends the request that uploads a file: two parts, `file` and `purpose` (docs/protocol.md#upload-request).
 //!
-//! The request refers to the bytes that we have, so a file costs no second copy; and because they stay, it can be built anew
-//! for every attempt (docs/protocol.md#upload-request).
+//! The request refers to the bytes that we have, so a file needs no second copy, and the request can be built again for every
+//! attempt.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,57 +16,57 @@ use serde::Deserialize;
 
 use super::index::is_file_id;
 use super::media_type::MediaType;
-use super::readable;
 use crate::auth::Credential;
 use crate::client::{ExtraHeaders, Kimi};
 use crate::config::RetryPolicy;
+use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::body::read_whole;
 use crate::http::retry::{RetryDecision, RetryState};
 
-/// Bytes handed to the connection at once; progress is told this finely.
-const PIECE: usize = 256 << 10;
+/// Bytes handed to the connection at once, and the step of the progress.
+const CHUNK: usize = 256 << 10;
 
-/// Requests per file, unless the turn's own limit is lower; the official client's library makes as many.
+/// Requests per file, unless the turn's own limit is lower; as many as in the official client's library.
 const ATTEMPTS: u32 = 3;
 
-/// Longest wait between two attempts that the service may ask for: there is a way without an upload.
+/// Longest wait between two attempts that the service may ask for: an image can be sent inline instead.
 const MAX_DELAY: Duration = Duration::from_secs(15);
 
-/// Longest answer that is read; an ordinary one has 200 bytes.
+/// Longest answer that is read, in bytes; an ordinary one has 200.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// A file on its way.
+/// A file to upload.
 #[derive(Debug, Clone)]
 pub struct Upload {
     /// The file.
     pub content: Bytes,
     /// What it is sent as.
     pub media_type: MediaType,
-    /// What it is called there.
+    /// File name that is sent.
     pub name: String,
-    /// Counts bytes that have been handed to the connection.
+    /// Bytes that have been handed to the connection.
     pub progress: Arc<AtomicU64>,
 }
 
 impl Upload {
-    /// Not begun yet.
+    /// Describes an upload under the usual name of the type.
     pub fn new(content: Bytes, media_type: MediaType) -> Self {
         Self { content, media_type, name: media_type.file_name.to_owned(), progress: Arc::default() }
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.content.len() as u64
     }
 }
 
-/// Who uploads.
+/// Uploads with one credential.
 #[derive(Debug, Clone)]
 pub struct UploadClient {
     /// The client.
     pub kimi: Kimi,
-    /// Heals itself where the service refuses it.
+    /// Refreshed once where the service refuses it.
     pub credential: Credential,
     /// Headers of the caller.
     pub extra: ExtraHeaders,
@@ -80,7 +79,7 @@ struct UploadResponse {
 }
 
 impl UploadClient {
-    /// Uploads and returns the id. Transient errors are tried again.
+    /// Uploads a file and returns its id. Transient errors are retried.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
         let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
         let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
@@ -92,12 +91,12 @@ impl UploadClient {
                 Err(error) => self.kimi.redact_error(error, &self.credential.token(), &self.extra),
             };
             let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
-            tracing::debug!(attempt = retries.attempts, error = %error, "upload is tried again");
+            tracing::debug!(attempt = retries.attempts, error = %error, "retrying the upload");
             tokio::time::sleep(delay).await;
         }
     }
 
-    /// One request.
+    /// Sends one request.
     async fn send(&self, file: &Upload) -> Result<String> {
         file.progress.store(0, Ordering::Relaxed);
         let url = self.kimi.config.endpoint.files();
@@ -112,7 +111,7 @@ impl UploadClient {
 
 fn form(file: &Upload) -> Result<Form> {
     let MediaType { kind, mime, .. } = file.media_type;
-    let body = Body::wrap_stream(stream::iter(pieces(file).map(Ok::<_, Infallible>)));
+    let body = Body::wrap_stream(stream::iter(chunks(file).map(Ok::<_, Infallible>)));
     let part = Part::stream_with_length(body, file.size())
         .file_name(file.name.clone())
         .mime_str(mime)
@@ -120,13 +119,13 @@ fn form(file: &Upload) -> Result<Form> {
     Ok(Form::new().part("file", part).text("purpose", kind.word()))
 }
 
-/// The file in pieces. Each says where it ends, so that a form that is built anew counts from the beginning.
-fn pieces(file: &Upload) -> impl Iterator<Item = Bytes> + use<> {
+/// Splits the file. Each chunk stores where it ends, so a form that is built again counts from the beginning.
+fn chunks(file: &Upload) -> impl Iterator<Item = Bytes> + use<> {
     let (content, progress) = (file.content.clone(), Arc::clone(&file.progress));
-    (0..content.len()).step_by(PIECE).map(move |at| {
-        let piece = content.slice(at..content.len().min(at + PIECE));
-        progress.store((at + piece.len()) as u64, Ordering::Relaxed);
-        piece
+    (0..content.len()).step_by(CHUNK).map(move |at| {
+        let chunk = content.slice(at..content.len().min(at + CHUNK));
+        progress.store((at + chunk.len()) as u64, Ordering::Relaxed);
+        chunk
     })
 }
 
@@ -138,10 +137,10 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>
     })
 }
 
-/// `image 2 of 5 (image/png, 1.5 MB)`
+/// Describes a file in messages: `image 2 of 5 (image/png, 1.5 MB)`.
 pub fn describe(position: usize, count: usize, file: MediaType, bytes: u64) -> String {
     let which = if count > 1 { format!(" {position} of {count}") } else { String::new() };
-    format!("{}{which} ({}, {})", file.kind.word(), file.mime, readable(bytes))
+    format!("{}{which} ({}, {})", file.kind.word(), file.mime, size(bytes))
 }
 
 #[cfg(test)]
@@ -149,15 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_begins_again_with_the_file() {
+    fn upload_progress_starts_again_with_each_attempt() {
         let media_type = MediaType::named("image/png").unwrap();
-        let upload = Upload::new(Bytes::from(vec![0; PIECE * 2 + 5]), media_type);
-        let mut given_up = pieces(&upload);
-        given_up.next();
-        given_up.next();
-        let sent = pieces(&upload).map(|piece| {
+        let upload = Upload::new(Bytes::from(vec![0; CHUNK * 2 + 5]), media_type);
+        let mut abandoned = chunks(&upload);
+        abandoned.next();
+        abandoned.next();
+        let sent = chunks(&upload).map(|chunk| {
             assert!(upload.progress.load(Ordering::Relaxed) <= upload.size());
-            piece.len() as u64
+            chunk.len() as u64
         });
         assert_eq!(sent.sum::<u64>(), upload.size());
         assert_eq!(upload.progress.load(Ordering::Relaxed), upload.size());

@@ -1,17 +1,108 @@
-//! What may be tried again, how often and when.
-//!
-//! Pi and the service both have opinions: the service sends `Retry-After`, Pi passes `maxRetryDelayMs`. Only requests of which
-//! nothing visible has come through are repeated; the turn sees to that. Source: docs/protocol.md#retry-guidance.
+//! Decides what may be tried again, how often and when (docs/protocol.md#retry-guidance), and runs an operation by these rules.
 
-use crate::config::RetryPolicy;
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, ErrorKind, RetryOutcome};
+use crate::config::RetryPolicy;
+use crate::error::{Error, ErrorKind, Result, RetryOutcome};
 
+/// Delay after the first failure; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
+
+/// Longest delay that we choose ourselves.
 const LONGEST_DELAY: Duration = Duration::from_secs(32);
 
-/// Counts the attempts of one turn.
+/// How one attempt of an [`Operation`] ended.
+#[derive(Debug)]
+pub enum Attempt<T> {
+    /// It succeeded.
+    Success(T),
+    /// It failed and may be repeated as far as the policy allows.
+    Failed {
+        /// Why it failed.
+        error: Error,
+        /// Result to return instead of the error once no further attempt is allowed.
+        fallback: Option<T>,
+    },
+    /// It failed and must not be repeated.
+    Fatal(Error),
+    /// The operation changed what it sends, so it is repeated at once.
+    Changed {
+        /// Whether the attempt counts: not if the failure says nothing about the service.
+        counts: bool,
+    },
+}
+
+/// Something that is tried until it succeeds or the policy ends it.
+pub trait Operation {
+    /// Result of a successful attempt.
+    type Output;
+
+    /// Makes one attempt.
+    fn attempt(&mut self) -> impl Future<Output = Attempt<Self::Output>> + Send;
+
+    /// Reports the next attempt, before the delay.
+    fn before_retry(&mut self, retry: Retry<'_>) -> impl Future<Output = ()> + Send;
+
+    /// Prepares the next attempt after one that failed with `error`, behind the delay.
+    fn reset(&mut self, error: &Error) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// An attempt that is about to be made.
+#[derive(Debug)]
+pub struct Retry<'e> {
+    /// Its number, counted from 1.
+    pub attempt: u32,
+    /// Attempts that are allowed in total.
+    pub attempts: u32,
+    /// How long it is delayed.
+    pub delay: Duration,
+    /// Why the one before it failed.
+    pub error: &'e Error,
+}
+
+/// The error of an operation that is not tried again.
+#[derive(Debug)]
+pub struct GaveUp {
+    /// Error of the last attempt.
+    pub error: Error,
+    /// What is left to try.
+    pub outcome: RetryOutcome,
+}
+
+impl From<Error> for GaveUp {
+    fn from(error: Error) -> Self {
+        Self { error, outcome: RetryOutcome::Open }
+    }
+}
+
+/// Runs `operation` until it succeeds or `policy` ends it.
+pub async fn run_with_retry<O: Operation>(operation: &mut O, policy: &RetryPolicy) -> Result<O::Output, GaveUp> {
+    let mut state = RetryState::default();
+    loop {
+        state.attempts += 1;
+        let (error, fallback) = match operation.attempt().await {
+            Attempt::Success(output) => return Ok(output),
+            Attempt::Failed { error, fallback } => (error, fallback),
+            Attempt::Fatal(error) => return Err(error.into()),
+            Attempt::Changed { counts } => {
+                state.attempts -= u32::from(!counts);
+                continue;
+            }
+        };
+        match (state.decide(&error, policy), fallback) {
+            (RetryDecision::Again(delay), _) => {
+                let (attempt, attempts) = (state.attempts + 1, policy.attempts);
+                operation.before_retry(Retry { attempt, attempts, delay, error: &error }).await;
+                tokio::time::sleep(delay).await;
+                operation.reset(&error).await?;
+            }
+            (RetryDecision::Final(_), Some(output)) => return Ok(output),
+            (RetryDecision::Final(outcome), None) => return Err(GaveUp { error, outcome }),
+        }
+    }
+}
+
+/// Counts the attempts of one operation.
 #[derive(Debug, Default)]
 pub struct RetryState {
     /// Requests sent so far.
@@ -25,12 +116,12 @@ pub struct RetryState {
 pub enum RetryDecision {
     /// Send the request again after this time.
     Again(Duration),
-    /// Give up; the retry_outcome says what that means for whoever might try again.
+    /// Give up.
     Final(RetryOutcome),
 }
 
 impl RetryState {
-    /// Judges the error of the attempt that was counted last.
+    /// Decides what follows the error of the attempt that was counted last.
     pub fn decide(&mut self, error: &Error, policy: &RetryPolicy) -> RetryDecision {
         if !error.kind.retryable() {
             return RetryDecision::Final(RetryOutcome::Open);
@@ -39,7 +130,7 @@ impl RetryState {
         if self.attempts >= policy.attempts {
             return exhausted;
         }
-        // A stalled or empty answer costs a whole prompt each time: these get a single second chance.
+        // A stalled or empty answer costs a whole prompt each time, so it is repeated only once.
         let limited = match error.kind {
             ErrorKind::Timeout(_) => Some(&mut self.timeouts),
             ErrorKind::EmptyAnswer => Some(&mut self.empty_answers),
@@ -59,7 +150,7 @@ impl RetryState {
     }
 }
 
-/// 0.5 s doubling to 32 s, plus up to a quarter, after the given number of attempts.
+/// Returns the delay after so many attempts: 0.5 s doubling to 32 s, plus up to a quarter.
 fn backoff(attempts: u32) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(1 << attempts.saturating_sub(1).min(16));
     doubled.min(LONGEST_DELAY).mul_f64(1.0 + rand::random::<f64>() * 0.25)
@@ -88,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_limit() {
+    fn retry_delays_double_up_to_the_limit() {
         for (attempts, base) in [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (40, 32.0)] {
             let seconds = backoff(attempts).as_secs_f64();
             assert!(seconds >= base && seconds <= base * 1.25, "{attempts}: {seconds}");
@@ -96,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_ends() {
+    fn retry_ends_with_the_allowed_attempts() {
         let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
         let mut state = RetryState { attempts: 2, ..RetryState::default() };
         assert!(matches!(state.decide(&error(ErrorKind::Overloaded, None), &policy), RetryDecision::Again(_)));
@@ -106,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_help_is_never_tried_again() {
+    fn retry_final_errors_are_never_tried_again() {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         for kind in [
             ErrorKind::QuotaExhausted,
@@ -122,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_or_an_empty_answer_gets_one_more_chance() {
+    fn retry_stall_or_empty_answer_is_repeated_once() {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         for kind in [ErrorKind::EmptyAnswer, ErrorKind::Timeout(Phase::Gap)] {
             let error = error(kind, None);
@@ -135,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_services_wish_is_honoured_up_to_the_limit() {
+    fn retry_waits_as_long_as_the_service_asks_up_to_the_limit() {
         let mut state = RetryState { attempts: 1, ..RetryState::default() };
         let policy = RetryPolicy::default();
         let asked = |seconds| error(ErrorKind::RateLimited, Some(seconds));
@@ -146,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_all_its_forms() {
+    fn retry_after_is_read_in_all_forms() {
         let now = httpdate::parse_http_date("Sun, 22 Nov 2026 12:00:00 GMT").unwrap();
         let read = |name: &'static str, value: &'static str| retry_after(|asked| (asked == name).then_some(value), now);
         assert_eq!(read("retry-after", "2"), Some(Duration::from_secs(2)));

@@ -1,19 +1,67 @@
-//! Lenient serde types for what the service sends.
+//! Serde types that accept what gateways send instead of what the protocol says.
 //!
-//! Gateways answer with numbers as strings, null where a string belongs, an index as text. None of that may end a turn, and
-//! the frequent case must not allocate: strings borrow from the event wherever they contain no escape.
+//! Numbers arrive as strings, null where an object belongs, a single object where a list belongs. A member of the wrong type reads
+//! as absent instead of ending the turn. Strings without escapes are borrowed, so the frequent case does not allocate.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
-/// A string that borrows when it can. Null and numbers are accepted; objects and arrays read as absent.
+/// Visitor methods for kinds of values that read as `$absent`.
+macro_rules! absent {
+    ($absent:expr; $($kind:ident)+) => { $(absent!(@$kind $absent);)+ };
+    (@string $absent:expr) => {
+        fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+    };
+    (@number $absent:expr) => {
+        fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+        fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+        fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+    };
+    (@bool_or_null $absent:expr) => {
+        fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($absent)
+        }
+    };
+    (@list $absent:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($absent)
+        }
+    };
+    (@object $absent:expr) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($absent)
+        }
+    };
+}
+
+fn expecting(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("any JSON value")
+}
+
+/// A string. Numbers are read as their digits; everything else is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text<'a>(pub Option<Cow<'a, str>>);
 
 impl Text<'_> {
-    /// The string, or empty.
+    /// Returns the string, or an empty one.
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
@@ -25,43 +73,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         impl<'de> Visitor<'de> for TextVisitor {
             type Value = Text<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
+                expecting(f)
             }
-            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(v))))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Borrowed(text))))
             }
-            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_owned()))))
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(text.to_owned()))))
             }
-            fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
             }
-            fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
             }
-            fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Text(Some(Cow::Owned(number.to_string()))))
             }
-            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-                Ok(Text(None))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Text(None))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
+            absent!(Text(None); bool_or_null list object);
         }
         deserializer.deserialize_any(TextVisitor)
     }
 }
 
-/// A count. Numeric strings are read, everything else is absent.
+/// A count. Numeric strings are read; everything else is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count(pub Option<u64>);
 
@@ -71,84 +106,152 @@ impl<'de> Deserialize<'de> for Count {
         impl<'de> Visitor<'de> for CountVisitor {
             type Value = Count;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number")
+                expecting(f)
             }
-            fn visit_u64<E>(self, v: u64) -> Result<Count, E> {
-                Ok(Count(Some(v)))
+            fn visit_u64<E>(self, number: u64) -> Result<Count, E> {
+                Ok(Count(Some(number)))
             }
-            fn visit_i64<E>(self, v: i64) -> Result<Count, E> {
-                Ok(Count(u64::try_from(v).ok()))
+            fn visit_i64<E>(self, number: i64) -> Result<Count, E> {
+                Ok(Count(u64::try_from(number).ok()))
             }
-            fn visit_f64<E>(self, v: f64) -> Result<Count, E> {
-                // A float that is no count (negative, NaN) saturates to 0, which is what "no tokens" means.
-                Ok(Count((v >= 0.0).then_some(v as u64)))
+            fn visit_f64<E>(self, number: f64) -> Result<Count, E> {
+                Ok(Count((number >= 0.0).then_some(number as u64))) // the cast saturates
             }
-            fn visit_str<E>(self, v: &str) -> Result<Count, E> {
-                Ok(Count(v.trim().parse().ok()))
+            fn visit_str<E>(self, text: &str) -> Result<Count, E> {
+                Ok(Count(text.trim().parse().ok()))
             }
-            fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
-                Ok(Count(None))
-            }
-            fn visit_unit<E>(self) -> Result<Count, E> {
-                Ok(Count(None))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Count, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Count(None))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Count(None))
-            }
+            absent!(Count(None); bool_or_null list object);
         }
         deserializer.deserialize_any(CountVisitor)
     }
 }
 
-/// The same JSON without escapes of lone surrogates, which a strict reader refuses; `None` if there are none.
-pub fn without_lone_surrogates(json: &str) -> Option<String> {
-    replace_lone_surrogates(json, |_| None)
+/// An object; everything else is absent.
+#[derive(Debug, Clone)]
+pub struct Object<T>(pub Option<T>);
+
+impl<T> Default for Object<T> {
+    fn default() -> Self {
+        Self(None)
+    }
 }
 
-/// The same JSON with its escapes of lone surrogates replaced, or taken out; `None` if there are none.
-pub fn replace_lone_surrogates(json: &str, replacement: impl Fn(u16) -> Option<char>) -> Option<String> {
-    let bytes = json.as_bytes();
-    let mut out = String::new();
-    let mut copied = 0;
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
-        let escape = at + found;
-        at = escape + 2; // an escaped backslash or quote is passed over as a pair, also where the text ends within it
-        let Some(unit) = unit_at(bytes, escape) else { continue };
-        match unit {
-            0xD800..=0xDBFF if matches!(unit_at(bytes, escape + 6), Some(0xDC00..=0xDFFF)) => at = escape + 12,
-            0xD800..=0xDFFF => {
-                out.push_str(&json[copied..escape]);
-                out.extend(replacement(unit));
-                copied = escape + 6;
-                at = copied;
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                expecting(f)
             }
-            _ => at = escape + 6,
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(object)))
+            }
+            absent!(Object(None); string number bool_or_null list);
         }
+        deserializer.deserialize_any(ObjectVisitor(PhantomData))
     }
-    (copied > 0).then(|| {
-        out.push_str(&json[copied..]);
-        out
-    })
 }
 
-/// The unit of a `\uXXXX` escape that starts at `at`.
-fn unit_at(bytes: &[u8], at: usize) -> Option<u16> {
-    let escape = bytes.get(at..at + 6)?;
-    if !escape.starts_with(b"\\u") || !escape[2..].iter().all(u8::is_ascii_hexdigit) {
-        return None;
+/// The objects of a list; a single object is a list of one.
+#[derive(Debug, Clone)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
-    u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = List<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                expecting(f)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|single| List(vec![single]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Object(item)) = seq.next_element()? {
+                    list.extend(item);
+                }
+                Ok(List(list))
+            }
+            absent!(List(Vec::new()); string number bool_or_null);
+        }
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+/// JSON text: the content of a string, or the text of an object or list. `{}` reads as empty, because it only announces fragments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JsonText<'a>(pub Option<Cow<'a, str>>);
+
+impl JsonText<'_> {
+    /// Returns the text, or an empty one.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for JsonText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct JsonTextVisitor;
+        impl<'de> Visitor<'de> for JsonTextVisitor {
+            type Value = JsonText<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                expecting(f)
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(JsonText(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(JsonText(Some(Cow::Owned(text.to_owned()))))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let text = Value::deserialize(MapAccessDeserializer::new(map))?.to_string();
+                Ok(JsonText(Some(Cow::Owned(if text == "{}" { String::new() } else { text }))))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+                let list = Value::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(JsonText(Some(Cow::Owned(list.to_string()))))
+            }
+            absent!(JsonText(None); number bool_or_null);
+        }
+        deserializer.deserialize_any(JsonTextVisitor)
+    }
+}
+
+/// Reads a whole number in any form the service writes it: a JSON number of any size, or text.
+pub fn integer(value: Option<&Value>) -> Option<i128> {
+    let truncated = |number: f64| (number.is_finite() && number.abs() < 1e30).then_some(number.trunc() as i128);
+    match value? {
+        Value::Number(number) => number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from))
+            .or_else(|| number.as_f64().and_then(truncated)),
+        Value::String(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| text.parse().ok().and_then(truncated))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Item {
+        #[serde(default)]
+        n: Count,
+    }
 
     #[test]
     fn text_borrows_and_never_fails_on_a_type() {
@@ -161,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_come_as_numbers_strings_and_nothing() {
+    fn count_reads_numbers_and_numeric_strings() {
         let read = |json: &str| serde_json::from_str::<Count>(json).unwrap().0;
         assert_eq!(read("7"), Some(7));
         assert_eq!(read("\"7\""), Some(7));
@@ -172,17 +275,34 @@ mod tests {
     }
 
     #[test]
-    fn only_lone_surrogates_are_replaced() {
-        assert_eq!(without_lone_surrogates(r#""\ud83d\ude00 \\ud800 é""#), None);
-        assert_eq!(replace_lone_surrogates(r#""a\ud83db""#, |_| Some('?')).unwrap(), r#""a?b""#);
-        assert_eq!(without_lone_surrogates(r#""\ude00\ud83d\ud83d\ude00""#).unwrap(), r#""\ud83d\ude00""#);
+    fn object_other_types_are_absent() {
+        let read = |json: &str| serde_json::from_str::<Object<Item>>(json).unwrap().0.map(|item| item.n.0);
+        assert_eq!(read(r#"{"n":3}"#), Some(Some(3)));
+        for odd in ["null", "\"x\"", "[{\"n\":1},[]]", "1", "-1", "1.5", "true"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
     }
 
-    /// A frame that the connection cut in two.
     #[test]
-    fn a_text_that_ends_within_an_escape_is_left_to_the_parser() {
-        assert_eq!(without_lone_surrogates(r#"{"a":"\"#), None);
-        assert_eq!(without_lone_surrogates(r#"{"a":"\u"#), None);
-        assert_eq!(without_lone_surrogates(r#"{"a":"\ud83d\"#).unwrap(), r#"{"a":"\"#);
+    fn list_keeps_objects_only() {
+        let read =
+            |json: &str| serde_json::from_str::<List<Item>>(json).unwrap().0.iter().map(|i| i.n.0).collect::<Vec<_>>();
+        assert_eq!(read(r#"[null,{"n":1},"x",{"n":2}]"#), [Some(1), Some(2)]);
+        assert_eq!(read(r#"{"n":1}"#), [Some(1)]);
+        for odd in ["null", "\"x\"", "7", "false"] {
+            assert_eq!(read(odd), [], "{odd}");
+        }
+    }
+
+    #[test]
+    fn json_text_reads_strings_and_values_alike() {
+        let read = |json: &'static str| serde_json::from_str::<JsonText<'_>>(json).unwrap();
+        assert!(matches!(read(r#""plain""#).0, Some(Cow::Borrowed("plain"))));
+        assert_eq!(read(r#""{\"b\":1}""#).as_str(), r#"{"b":1}"#);
+        assert_eq!(read(r#"{"b":1,"a":[null]}"#).as_str(), r#"{"b":1,"a":[null]}"#);
+        assert_eq!(read("[1]").as_str(), "[1]");
+        assert_eq!(read("{}").as_str(), "");
+        assert_eq!(read("null").0, None);
+        assert_eq!(read("5").0, None);
     }
 }

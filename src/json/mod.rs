@@ -1,4 +1,4 @@
 //! Lenient reading of the JSON that services and programs send.
 
 pub mod lenient;
-pub mod shape;
+pub mod surrogates;

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::list::ListedModel;
 use crate::auth::AccountId;
 use crate::storage::private_file::replace;
+use crate::storage::remembered::Remembered;
 
 /// File name in the state folder.
 const FILE: &str = "catalog.json";
@@ -32,9 +32,8 @@ pub struct StoredList {
     pub models: Vec<ListedModel>,
 }
 
-/// Lists that could not be written, by state folder and account name. Holds at most [`MAX_ACCOUNTS`].
-#[derive(Debug, Default)]
-pub struct UnsavedLists(Mutex<BTreeMap<(PathBuf, String), StoredList>>);
+/// Lists that could not be written, by state folder and account name.
+pub type UnsavedLists = Remembered<(PathBuf, String), StoredList, MAX_ACCOUNTS>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Accounts {
@@ -56,12 +55,11 @@ pub fn read(unsaved: &UnsavedLists, state: &Path, root: &str, credential: Option
         Some(owner) => all.remove(owner.name()).and_then(usable),
         None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
     };
-    let unsaved = unsaved.0.lock().unwrap_or_else(PoisonError::into_inner);
     let same_account = |(folder, name): &(PathBuf, String)| {
         folder == state && owner.as_ref().is_none_or(|owner| owner.name() == name.as_str())
     };
-    let unsaved = unsaved.iter().filter(|(key, stored)| same_account(key) && stored.root == root);
-    unsaved.map(|(_, stored)| stored.clone()).chain(written).max_by_key(|stored| stored.fetched_at)
+    let unsaved = unsaved.find(same_account).into_iter().filter(|stored| stored.root == root);
+    unsaved.chain(written).max_by_key(|stored| stored.fetched_at)
 }
 
 /// Stores a list in the file or, where that cannot be written, in this process.
@@ -69,14 +67,12 @@ pub fn store(unsaved: &UnsavedLists, state: &Path, credential: &str, stored: Sto
     let owner = AccountId::new(&stored.root, credential, Some(state));
     let written = write(state, &owner, &stored);
     let key = (state.to_owned(), owner.name().to_owned());
-    let mut unsaved = unsaved.0.lock().unwrap_or_else(PoisonError::into_inner);
-    unsaved.remove(&key);
-    if let Err(error) = written {
-        tracing::debug!(%error, "the model list cannot be written");
-        if unsaved.len() >= MAX_ACCOUNTS {
-            unsaved.pop_first();
+    match written {
+        Ok(()) => unsaved.remove(&key),
+        Err(error) => {
+            tracing::debug!(%error, "the model list cannot be written");
+            unsaved.insert(key, stored);
         }
-        unsaved.insert(key, stored);
     }
 }
 

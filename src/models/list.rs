@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::fallback::known;
 use super::model::{Compat, Model, Prices, level_map};
 use crate::config::Settings;
+use crate::display_text::one_line;
 use crate::error::{Error, Result};
-use crate::services::plain;
 
 /// Most entries that are read.
 const MAX_MODELS: usize = 200;
@@ -113,13 +113,13 @@ fn entry(value: &Value) -> std::result::Result<ListedModel, &'static str> {
         },
     };
     let offered = &value["think_efforts"];
-    let word = |value: &Value| value.as_str().map(|text| plain(text, 20)).filter(|text| !text.is_empty());
+    let word = |value: &Value| value.as_str().map(|text| one_line(text, 20)).filter(|text| !text.is_empty());
     let efforts: Vec<String> = match offered["support"].as_bool() {
         Some(true) => offered["valid_efforts"].as_array().into_iter().flatten().filter_map(word).take(16).collect(),
         _ => Vec::new(),
     };
     let default_effort = word(&offered["default_effort"]).filter(|effort| efforts.contains(effort));
-    let named = value["display_name"].as_str().map(|name| plain(name, 60)).filter(|name| !name.is_empty());
+    let named = value["display_name"].as_str().map(|name| one_line(name, 60)).filter(|name| !name.is_empty());
     Ok(ListedModel {
         name: match named {
             Some(name) if name.eq_ignore_ascii_case("k3") => "Kimi K3".to_owned(),
@@ -133,7 +133,7 @@ fn entry(value: &Value) -> std::result::Result<ListedModel, &'static str> {
         default_effort,
         image: value["supports_image_in"].as_bool().unwrap_or(true),
         video: value["supports_video_in"].as_bool().unwrap_or(false),
-        protocol: value["protocol"].as_str().map(|name| plain(name, 20)).filter(|name| !name.is_empty()),
+        protocol: value["protocol"].as_str().map(|name| one_line(name, 20)).filter(|name| !name.is_empty()),
         dynamic_tools: value["supports_dynamic_tools"].as_bool() == Some(true),
     })
 }
@@ -179,7 +179,7 @@ fn prices_by_name(name: &str) -> Prices {
 /// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
 pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
     for model in &mut models {
-        let overrides = settings.wishes(&model.id);
+        let overrides = settings.overrides(&model.id);
         model.context_window = overrides.context_window.unwrap_or(model.context_window);
         model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
         if let Some(list) = capabilities {
@@ -260,7 +260,7 @@ mod tests {
     fn hostile_display_name_becomes_a_short_plain_line() {
         let name = format!("Fancy\u{1b}]0;title\u{7}\n\u{202e}{}", "n".repeat(10_000_000));
         let entries = read(json!([{"id": "a", "context_length": 5000, "display_name": name}]));
-        assert!(entries[0].name.starts_with("Fancy ]0;title n") && entries[0].name.chars().count() <= 61);
+        assert!(entries[0].name.starts_with("Fancy␛]0;title␇ <U+202E>n") && entries[0].name.chars().count() <= 61);
     }
 
     #[test]

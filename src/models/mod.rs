@@ -94,7 +94,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let map = [("HOME", home.path().to_string_lossy().into_owned()), ("KIMI_API_KEY", "sk-1".to_owned())];
         let environment = Environment::new(map.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
-        let config = Config::from_environment(&environment, None).unwrap();
+        let config = Config::from_environment(&environment, &Default::default()).unwrap();
         let models = list::parse(br#"[{"id": "k3"}]"#).unwrap();
         let list = StoredList { root: config.endpoint.root().to_owned(), fetched_at: 7, models };
         let process = ProcessState::default();

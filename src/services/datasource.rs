@@ -1,17 +1,18 @@
-//! Data sources: quotes, statistics, papers, law, filings, behind one endpoint (docs/protocol.md#data-sources).
+//! Queries data sources: quotes, statistics, papers, law, filings, behind one endpoint (docs/protocol.md#data-sources).
 //!
-//! Without an API name the call asks for the documentation of a source, with one it runs that API. What may be asked of a
-//! source is known to the service alone, so parameters are passed on as they are.
+//! Without an API name the call returns the documentation of a source, with one it runs that API. Only the service knows the
+//! parameters of an API, so they are sent unchanged.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::call::{Outcome, Reply, Service};
+use super::call::{Reply, Service};
 use super::output_files::{Returned, take_files};
-use super::truncate::{Limit, size};
+use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
+use crate::display_text::tool_size;
 use crate::error::{Error, ErrorKind, Result, clip, html_title};
 
 /// Names and contents of the sources that the official plugin 3.4.0 knows (docs/protocol.md#data-sources).
@@ -43,18 +44,18 @@ pub const SOURCES: [(&str, &str); 25] = [
     ("caixin", "Caixin: news and data behind 600 APIs; find one with caixin_api_search"),
 ];
 
-/// What to ask for.
+/// Arguments of a query.
 #[derive(Debug, Deserialize)]
 pub struct Datasource {
     /// One of [`SOURCES`].
     source: String,
-    /// Without one, the documentation of the source is asked for.
+    /// API of the source; without one, its documentation is returned.
     #[serde(default)]
     api: Option<String>,
-    /// An object; its text is accepted as well, because models write that.
+    /// An object, or the JSON text of one, because models write that.
     #[serde(default)]
     params: Value,
-    /// Files are written below this folder only.
+    /// Folder below which files may be written.
     #[serde(default)]
     project: Option<PathBuf>,
 }
@@ -92,9 +93,10 @@ impl Datasource {
 
     pub(super) async fn run(self, service: &Service, limit: Option<Limit>) -> Result<Outcome> {
         let params = self.params().unwrap_or_default();
-        let wanted = ["file_path", "filepath"].iter().find_map(|name| params.get(*name)?.as_str().map(str::to_owned));
+        let requested =
+            ["file_path", "filepath"].iter().find_map(|name| params.get(*name)?.as_str().map(str::to_owned));
         let body = match self.api() {
-            // The key is `name` here and nowhere else; another one gives empty documentation (docs/protocol.md#data-sources).
+            // Only here the key is `name`; another one gives empty documentation (docs/protocol.md#data-sources).
             None => json!({"method": "get_data_source_desc", "params": {"name": self.source}}),
             Some(api) => json!({
                 "method": "call_data_source_tool",
@@ -104,7 +106,7 @@ impl Datasource {
         let call_id = service.call_id.clone();
         let trace = move |request_id: Option<&str>| trace(request_id, &call_id);
         let traced = |error: Error| {
-            // Only what the service has seen has anything to be traced by.
+            // Requests that the service has not seen cannot be traced.
             if error.status.is_none() && error.trace_id.is_none() {
                 return error;
             }
@@ -114,7 +116,7 @@ impl Datasource {
         let reply = service.post(&service.datasources()?, &body, "application/json").await.map_err(traced)?;
         let line = trace(reply.request_id.as_deref());
         let project = self.project;
-        let outcome = in_background(move || outcome(&reply, project, wanted, limit.as_ref())).await;
+        let outcome = in_background(move || outcome(&reply, project, requested, limit.as_ref())).await;
         let mut outcome =
             outcome.map_err(|error| Error { message: format!("{}\n\n{line}", error.message), ..error })?;
         outcome.notes.push(line);
@@ -122,7 +124,7 @@ impl Datasource {
     }
 }
 
-/// What support asks for (docs/protocol.md#request-ids).
+/// Returns the line with the ids that support asks for (docs/protocol.md#request-ids).
 fn trace(request_id: Option<&str>, call_id: &str) -> String {
     let request = request_id.map(|id| format!("request-id: {id} \u{b7} ")).unwrap_or_default();
     format!("[kimi-datasource] {request}tool-call-id: {call_id}")
@@ -139,7 +141,12 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limit: Option<&Limit>) -> Result<Outcome> {
+fn outcome(
+    reply: &Reply,
+    project: Option<PathBuf>,
+    requested: Option<String>,
+    limit: Option<&Limit>,
+) -> Result<Outcome> {
     let (text, damaged) = reply.text();
     let mut outcome = Outcome::default();
     if let Some(id) = &reply.request_id {
@@ -150,8 +157,8 @@ fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limi
         if damaged || markup || text.trim().is_empty() {
             return Err(reply.unexpected("the service answered with something that is not JSON"));
         }
-        // As the official plugin does it: plain text is an answer too.
-        outcome.take_text(text, limit, "kimi_datasource", "txt");
+        // Plain text is an answer too, as in the official plugin.
+        outcome.set_text(text, limit, "kimi_datasource", "txt");
         return Ok(outcome);
     };
     let failed = match answer.get("is_success") {
@@ -164,7 +171,7 @@ fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limi
         return Err(Error { trace_id: reply.request_id.clone(), ..Error::new(ErrorKind::BadRequest, message) });
     }
     let files = answer.as_object_mut().and_then(|answer| answer.remove("files")).unwrap_or(Value::Null);
-    let returned = take_files(&files, project.as_deref(), wanted.as_deref());
+    let (returned, omitted) = take_files(&files, project.as_deref(), requested.as_deref());
     let text = channels(answer.get("result").unwrap_or(&Value::Null));
     let text = match text.is_empty() {
         true if returned.is_empty() => {
@@ -175,15 +182,18 @@ fn outcome(reply: &Reply, project: Option<PathBuf>, wanted: Option<String>, limi
         }
         _ => text,
     };
-    outcome.take_text(text, limit, "kimi_datasource", "txt");
+    outcome.set_text(text, limit, "kimi_datasource", "txt");
     if !returned.is_empty() {
         outcome.notes.push(listing(&returned));
+    }
+    if omitted > 0 {
+        outcome.notes.push(format!("[{omitted} more files of the answer were not written.]"));
     }
     outcome.set("files", json!(returned));
     Ok(outcome)
 }
 
-/// The texts of both channels: for the model, then for the person, where that says something else.
+/// Joins the texts of both channels, for the model and for the user; repeated texts count once.
 fn channels(result: &Value) -> String {
     let mut texts: Vec<String> = Vec::new();
     for channel in ["assistant", "user"] {
@@ -202,7 +212,7 @@ fn channels(result: &Value) -> String {
     texts.join("\n\n")
 }
 
-/// An error is a text, a record with a message, or the two channels again (docs/protocol.md#data-sources).
+/// Returns the text of an error: a text, a record with a message, or the two channels again (docs/protocol.md#data-sources).
 fn reason(error: &Value) -> String {
     let text = match error {
         Value::Null => String::new(),
@@ -221,9 +231,9 @@ fn reason(error: &Value) -> String {
 
 fn listing(files: &[Returned]) -> String {
     let lines = files.iter().map(|file| match (&file.path, &file.skipped) {
-        (Some(path), _) => format!("- {path} ({}) written", size(file.size)),
-        (None, Some(reason)) => format!("- {} ({}) not written: {reason}", file.name, size(file.size)),
-        (None, None) => format!("- {} ({})", file.name, size(file.size)),
+        (Some(path), _) => format!("- {path} ({}) written", tool_size(file.size)),
+        (None, Some(reason)) => format!("- {} ({}) not written: {reason}", file.name, tool_size(file.size)),
+        (None, None) => format!("- {} ({})", file.name, tool_size(file.size)),
     });
     format!("Files:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
@@ -246,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_source_is_answered_with_the_list() {
+    fn unknown_source_the_error_lists_all_sources() {
         let message = asked(json!({"source": "bloomberg"})).unwrap_err().message;
         assert!(
             message.starts_with("there is no data source \"bloomberg\"; there are stock_finance_data, yahoo_finance")
@@ -279,7 +289,7 @@ mod tests {
 
     /// A success may hold no text (docs/protocol.md#data-sources).
     #[test]
-    fn a_success_without_text_shows_what_came_instead() {
+    fn success_without_text_shows_the_answer_or_its_files() {
         let text = answered(r#"{"is_success":true,"result":{"rows":[1]}}"#).unwrap().text;
         assert!(text.starts_with("The answer holds no text.") && text.contains("\"rows\""), "{text}");
         let body = json!({"is_success": true, "result": {}, "files": [{"name": "a.csv", "content": "x".repeat(2048)}]});
@@ -289,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reported_failure_is_an_error_in_every_shape() {
+    fn reported_failure_is_an_error_in_every_shape() {
         for (error, expected) in [
             (json!("API_NOT_FOUND"), "API_NOT_FOUND"),
             (json!({"assistant": [{"type": "text", "text": "bad ticker"}], "user": []}), "bad ticker"),
@@ -310,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_is_an_answer_and_a_page_is_none() {
+    fn plain_text_is_an_answer_and_an_html_page_is_not() {
         assert_eq!(answered("plain words").unwrap().text, "plain words");
         for page in ["<html><title>Gateway</title></html>", "<!doctype html>", ""] {
             assert_eq!(answered(page).unwrap_err().kind, ErrorKind::Protocol, "{page}");
@@ -318,12 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_no_answer() {
+    fn binary_data_is_not_an_answer() {
         assert_eq!(answered(b"PK\x03\x04\xff\xfe\x00").unwrap_err().kind, ErrorKind::Protocol);
     }
 
     #[test]
-    fn the_trace_line_names_both_ids() {
+    fn trace_line_names_both_ids() {
         assert_eq!(trace(Some("r"), "c"), "[kimi-datasource] request-id: r \u{b7} tool-call-id: c");
         assert_eq!(trace(None, "c"), "[kimi-datasource] tool-call-id: c");
     }

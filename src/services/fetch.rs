@@ -1,21 +1,21 @@
-//! A page as Markdown, fetched by the service (docs/protocol.md#fetch).
+//! Fetches a page as Markdown through the service (docs/protocol.md#fetch).
 //!
-//! The service does the fetching, always: nothing is ever downloaded from this machine in its place, so an address inside
-//! somebody's network is out of reach whoever names it.
+//! The service always fetches; nothing is downloaded from this machine instead. So addresses of the local network are out of
+//! reach, whoever names them.
 
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
-use super::call::{Outcome, Reply, Service};
-use super::truncate::Limit;
+use super::call::{Reply, Service};
+use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};
 
-/// Longest address that is passed on, in bytes.
+/// Longest address that is sent, in bytes.
 const MAX_URL: usize = 16 << 10;
 
-/// What to fetch.
+/// Arguments of a fetch.
 #[derive(Debug, Deserialize)]
 pub struct Fetch {
     url: String,
@@ -52,7 +52,7 @@ fn outcome(reply: &Reply, limit: Option<&Limit>) -> Outcome {
     if text.trim().is_empty() {
         outcome.notes.push("[The page has no text.]".to_owned());
     }
-    outcome.take_text(text, limit, "moonshot_fetch", "md");
+    outcome.set_text(text, limit, "moonshot_fetch", "md");
     if damaged {
         outcome.notes.push("[Parts of the page are not UTF-8 and are shown as \u{fffd}.]".to_owned());
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_web_addresses_are_passed_on() {
+    fn only_web_addresses_are_sent() {
         let check = |url: &str| Fetch { url: url.to_owned() }.check().map_err(|error| error.message);
         for url in
             ["https://example.com/a?b#c", " http://localhost:8080/ ", "http://10.0.0.1", "https://例子.测试/路径"]
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_passed_on_as_it_is() {
+    fn page_is_returned_unchanged() {
         let page = fetched("# 标题\r\n\r\n<b>text</b>\n".as_bytes(), "text/markdown; charset=utf-8");
         assert_eq!(page.text, "# 标题\r\n\r\n<b>text</b>\n");
         assert!(page.notes.is_empty());
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_about_a_page_is_said() {
+    fn page_with_a_defect_has_a_note() {
         assert_eq!(fetched(b" \n", "text/markdown").notes, ["[The page has no text.]"]);
         let wrong = fetched(b"caf\xe9", "text/markdown; charset=utf-8");
         assert_eq!(wrong.text, "caf\u{fffd}");

@@ -1,11 +1,11 @@
-//! Sums of money from the wallet, in whole cents: no floating point, whatever the size (docs/protocol.md#wallet).
+//! Amounts of money from the wallet, in whole cents without floating point (docs/protocol.md#wallet).
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::integer;
+use crate::json::lenient::integer;
 
-/// Units of the wallet in one cent.
+/// Wallet units in one cent.
 const UNITS_PER_CENT: i128 = 1_000_000;
 
 /// An amount.
@@ -13,9 +13,9 @@ const UNITS_PER_CENT: i128 = 1_000_000;
 pub struct Money {
     /// ISO code.
     pub currency: String,
-    /// Whole cents, as text: it may be larger than a JavaScript number is exact.
+    /// Whole cents as text: amounts may exceed the exact range of a JavaScript number.
     pub cents: String,
-    /// For people: `$12.35`, `¥7.66`, `12.34 EUR`.
+    /// For users: `$12.35`, `¥7.66`, `12.34 EUR`.
     pub text: String,
 }
 
@@ -33,21 +33,21 @@ impl Money {
     }
 }
 
-/// Money bought on top of the plan.
+/// Credit bought on top of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wallet {
-    /// What is left.
+    /// Remaining credit.
     pub balance: Money,
     /// Spent this month.
     pub used_this_month: Option<Money>,
-    /// What may be spent per month; `None` means unlimited.
+    /// Monthly limit; `None` means unlimited.
     pub monthly_limit: Option<Money>,
     /// Share of the monthly limit that is spent, 1 is all of it.
     pub used_ratio: Option<f64>,
 }
 
-/// Reads `boosterWallet`; only one that holds bought credit counts (docs/protocol.md#wallet).
+/// Reads the wallet; `None` unless it holds bought credit (docs/protocol.md#wallet).
 pub fn wallet(value: &Value) -> Option<Wallet> {
     let balance = &value["balance"];
     if balance["type"].as_str() != Some("BOOSTER") || integer(balance.get("amount"))? <= 0 {
@@ -71,7 +71,7 @@ pub fn wallet(value: &Value) -> Option<Wallet> {
     })
 }
 
-/// Wallet units in cents: rounded half up, but a fraction of a cent is one, so that something never reads as nothing.
+/// Converts wallet units to cents, rounded half up. A fraction of a cent counts as one cent, so that credit never reads as none.
 fn cents(units: i128) -> i128 {
     if (1..UNITS_PER_CENT).contains(&units) {
         return 1;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_exact_at_any_size() {
+    fn money_is_exact_at_any_size() {
         assert_eq!(cents(1_234_500_000), 1235);
         assert_eq!(cents(1), 1);
         assert_eq!(cents(1_499_999), 1);
@@ -98,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wallet_without_bought_credit_is_none() {
+    fn wallet_without_bought_credit_is_absent() {
         assert_eq!(wallet(&json!({"balance": {"type": "BOOSTER", "amount": "0"}})), None);
         assert_eq!(wallet(&json!({"balance": {"type": "GIFT", "amount": "5"}})), None);
         assert_eq!(wallet(&json!(null)), None);
     }
 
     #[test]
-    fn a_disabled_limit_means_unlimited() {
+    fn wallet_with_a_disabled_limit_is_unlimited() {
         let value = json!({"balance": {"type": "BOOSTER", "amount": 5, "amountLeft": 3_000_000},
             "monthlyChargeLimitEnabled": false, "monthlyChargeLimit": {"currency": "CNY", "priceInCents": "5000"},
             "monthlyUsed": {"priceInCents": 766}});

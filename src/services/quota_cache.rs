@@ -1,10 +1,11 @@
-//! One question to the service for all processes of a person: `/usages` is asked at most once per interval, whoever asks.
+//! Shares one `/usages` request among all processes of a user: it is sent at most once per interval.
 //!
-//! The last answer lies in our state folder with the time it was fetched. Whoever finds it too old asks, and the others wait for
-//! that answer. A failed question counts as asked, so that a broken network is not asked after each turn.
+//! The last answer is in our state folder with the time it was fetched. The process that finds it too old sends the request,
+//! and the others wait for that answer. A failed request counts as well, so that a broken network is not tried after each turn.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -17,69 +18,100 @@ use crate::client::Kimi;
 use crate::error::Result;
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, replace};
+use crate::storage::remembered::Remembered;
 
-/// Longest wait for an answer (docs/protocol.md#usages).
-pub const PATIENCE: Duration = Duration::from_secs(8);
+/// Limit for a whole request of quota or account (docs/protocol.md#usages).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// An answer beyond this is not a quota.
+/// Longest answer that is read, in bytes; an ordinary one has 2,000.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// What is known about the quota.
+/// How often a process looks whether another one has the answer.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The last known quota.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// The last good answer.
     pub usage: Option<Usage>,
-    /// When it was fetched, in milliseconds since 1970; 0 if never.
-    pub fetched_at: i64,
-    /// Why there is nothing newer.
+    /// When it was fetched, in milliseconds since 1970.
+    pub fetched_at: Option<i64>,
+    /// Why the last request failed.
     pub problem: Option<String>,
 }
 
-/// What lies on disk: the answer as it came, so that a newer version of us may read more out of it.
+/// What is stored: the answer as it came, so that a newer version may read more out of it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Record {
-    fetched_at: i64,
-    checked_at: i64,
+    fetched_at: Option<i64>,
+    /// When the last request was sent, in milliseconds since 1970.
+    checked_at: Option<i64>,
     problem: Option<String>,
     answer: Value,
 }
 
 impl Record {
     fn snapshot(&self) -> Snapshot {
-        let usage = usage::parse(&self.answer);
-        Snapshot { usage, fetched_at: self.fetched_at, problem: self.problem.clone() }
+        Snapshot { usage: usage::parse(&self.answer), fetched_at: self.fetched_at, problem: self.problem.clone() }
+    }
+
+    /// Whether the record answers a caller that accepts this age. Zero always asks for a new request.
+    fn is_recent(&self, max_age: Duration) -> bool {
+        !max_age.is_zero() && age(self.checked_at) < max_age
     }
 }
 
-/// The quota, at most `max_age` old unless the service cannot be reached. Zero asks in any case.
+/// Records of this process that could not be written, for the last 16 accounts.
+type UnwrittenRecords = Remembered<AccountId, Record, 16>;
+
+/// Where the record of one deployment and account is stored. Its functions block.
+#[derive(Debug, Clone)]
+struct Store {
+    account: AccountId,
+    /// Absent where there is no home directory.
+    file: Option<PathBuf>,
+    unwritten: Arc<UnwrittenRecords>,
+}
+
+/// Which process sends the request.
+enum FetchRole {
+    /// This one; without a lease where the folder cannot be written, because it cannot be shared either.
+    Fetch(Option<Lease>, Record),
+    /// Another one is at it.
+    Wait,
+    /// None: another process got the answer since.
+    Done(Record),
+}
+
+/// Returns the quota, at most `max_age` old unless the service cannot be reached. Zero always sends a request.
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
-    let state = kimi.config.state_directory.clone();
+    let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
     let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
-    let (file, known) = in_background(move || {
-        let file = state.map(|state| file(&state, &root, &token));
-        let known = file.as_deref().map(read).unwrap_or_default();
-        Ok((file, known))
+    let (store, known) = in_background(move || {
+        let account = AccountId::new(&root, &token, state.as_deref());
+        let file = state.map(|state| state.join(format!("usage-{}.json", &account.name()[..16])));
+        let store = Store { account, file, unwritten };
+        let known = store.read();
+        Ok((store, known))
     })
     .await?;
-    if !max_age.is_zero() && age(known.checked_at) < max_age {
+    if known.is_recent(max_age) {
         return Ok(known.snapshot());
     }
-    let turn = {
-        let file = file.clone();
-        in_background(move || Ok(file.map(|file| FetchRole::take(&file, max_age)))).await?
+    let role = {
+        let store = store.clone();
+        in_background(move || Ok(store.role(max_age))).await?
     };
-    let (lease, known) = match (turn, &file) {
-        (Some(FetchRole::Answered(record)), _) => return Ok(record.snapshot()),
-        (Some(FetchRole::Ours(lease, record)), _) => (lease, record),
-        (Some(FetchRole::Theirs), Some(file)) if !max_age.is_zero() => {
-            return Ok(wait_for_another(file, known).await?.snapshot());
-        }
-        _ => (None, known),
+    let (lease, known) = match role {
+        FetchRole::Done(record) => return Ok(record.snapshot()),
+        FetchRole::Fetch(lease, record) => (lease, record),
+        FetchRole::Wait if !max_age.is_zero() => return Ok(wait_for_another(store, known).await?.snapshot()),
+        FetchRole::Wait => (None, known),
     };
     let url = format!("{}/usages", kimi.config.endpoint.v1());
-    let answer = kimi.get(&url, credential, PATIENCE, MAX_ANSWER).await.and_then(|bytes| {
+    let answer = kimi.get(&url, credential, REQUEST_TIMEOUT, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if answer.is_object() {
             Ok(answer)
@@ -87,52 +119,30 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
             Err(kimi.no_document("the usage answer is no object", &bytes, credential))
         }
     });
-    let now = now();
+    let now = Some(now());
     let record = match &answer {
         Ok(answer) => Record { fetched_at: now, checked_at: now, problem: None, answer: answer.clone() },
         Err(error) => Record { checked_at: now, problem: Some(error.message.clone()), ..known },
     };
-    let kept = record.clone();
-    // Without a place to write the next process asks again; that is all.
-    in_background(move || Ok(file.map(|file| write(&file, &kept)))).await?;
+    let snapshot = record.snapshot();
+    in_background(move || {
+        store.write(record);
+        Ok(())
+    })
+    .await?;
     drop(lease);
     match answer {
-        Err(error) if record.fetched_at == 0 => Err(error),
-        _ => Ok(record.snapshot()),
+        Err(error) if snapshot.fetched_at.is_none() => Err(error),
+        _ => Ok(snapshot),
     }
 }
 
-/// Whose turn it is to ask.
-enum FetchRole {
-    Ours(Option<Lease>, Record),
-    Theirs,
-    /// Nobody's any more: another process asked while we were looking.
-    Answered(Record),
-}
-
-impl FetchRole {
-    /// What was read before the claim was won may be older than what its last holder wrote, so it is read again.
-    fn take(file: &Path, max_age: Duration) -> Self {
-        // A folder that cannot be written cannot be shared either; then every process asks.
-        let lease = match take_lease(file) {
-            Ok(None) => return Self::Theirs,
-            taken => taken.ok().flatten(),
-        };
-        let record = read(file);
-        if !max_age.is_zero() && age(record.checked_at) < max_age {
-            return Self::Answered(record);
-        }
-        Self::Ours(lease, record)
-    }
-}
-
-/// Another process is asking: its answer is ours.
-async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
-    let step = Duration::from_millis(100);
-    for _ in 0..(PATIENCE.as_millis() / step.as_millis()) {
-        tokio::time::sleep(step).await;
-        let file = file.to_owned();
-        let record = in_background(move || Ok(read(&file))).await?;
+/// Waits for the answer that another process has requested.
+async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
+    for _ in 0..(REQUEST_TIMEOUT.as_millis() / POLL_INTERVAL.as_millis()) {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        let store = store.clone();
+        let record = in_background(move || Ok(store.read())).await?;
         if record.checked_at > known.checked_at {
             return Ok(record);
         }
@@ -140,67 +150,106 @@ async fn wait_for_another(file: &Path, known: Record) -> Result<Record> {
     Ok(known)
 }
 
-/// Per deployment and account.
-fn file(state: &Path, root: &str, token: &str) -> PathBuf {
-    state.join(format!("usage-{}.json", &AccountId::new(root, token, Some(state)).name()[..16]))
-}
-
-fn read(file: &Path) -> Record {
-    fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn write(file: &Path, record: &Record) {
-    let written = serde_json::to_vec(record).map_err(std::io::Error::from).and_then(|bytes| replace(file, &bytes));
-    if let Err(error) = written {
-        tracing::debug!(%error, "the quota cannot be kept");
+impl Store {
+    /// Reads the newest record; a file that cannot be read counts as missing.
+    fn read(&self) -> Record {
+        let written = self.file.as_ref().and_then(|file| serde_json::from_slice::<Record>(&fs::read(file).ok()?).ok());
+        let unwritten = self.unwritten.get(&self.account);
+        written.into_iter().chain(unwritten).max_by_key(|record| record.checked_at).unwrap_or_default()
     }
-}
 
-/// Takes the right to ask: `Ok(None)` while another process has it, an error where the folder cannot be written.
-fn take_lease(file: &Path) -> std::io::Result<Option<Lease>> {
-    file.parent().map_or(Ok(()), create_private_dir)?;
-    Lease::try_take(&file.with_extension("asking"))
+    /// Writes a record; where that fails, this process remembers it.
+    fn write(&self, record: Record) {
+        let written = serde_json::to_vec(&record).map_err(std::io::Error::from);
+        match (&self.file, written) {
+            (Some(file), Ok(bytes)) => match replace(file, &bytes) {
+                Ok(()) => return self.unwritten.remove(&self.account),
+                Err(error) => tracing::debug!(%error, "the quota cannot be written"),
+            },
+            (_, Err(error)) => tracing::debug!(%error, "the quota cannot be written"),
+            (None, Ok(_)) => {}
+        }
+        self.unwritten.insert(self.account.clone(), record);
+    }
+
+    fn role(&self, max_age: Duration) -> FetchRole {
+        let lease = match self.lease() {
+            Ok(None) => return FetchRole::Wait,
+            taken => taken.ok().flatten(),
+        };
+        // The lease's last holder may have written a newer record since we read it.
+        let record = self.read();
+        if record.is_recent(max_age) { FetchRole::Done(record) } else { FetchRole::Fetch(lease, record) }
+    }
+
+    /// Takes the lease: `Ok(None)` while another process has it, an error where the folder cannot be written.
+    fn lease(&self) -> std::io::Result<Option<Lease>> {
+        let file = self.file.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+        file.parent().map_or(Ok(()), create_private_dir)?;
+        Lease::try_take(&file.with_extension("asking"))
+    }
 }
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-/// A time in the future is a clock that was set back, and counts as old.
-fn age(then: i64) -> Duration {
-    u64::try_from(now().saturating_sub(then)).map_or(Duration::MAX, Duration::from_millis)
+/// Returns the age of a record. A time in the future means that the clock was set back, and counts as old.
+fn age(then: Option<i64>) -> Duration {
+    then.and_then(|then| u64::try_from(now().saturating_sub(then)).ok()).map_or(Duration::MAX, Duration::from_millis)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn store(file: PathBuf) -> Store {
+        Store { account: AccountId::new("r", "k", None), file: Some(file), unwritten: Arc::default() }
+    }
+
+    fn checked_now() -> Record {
+        Record { checked_at: Some(now()), ..Record::default() }
+    }
+
     #[test]
-    fn who_wins_the_claim_too_late_takes_the_answer_of_the_one_before() {
+    fn lease_won_too_late_returns_the_answer_of_its_last_holder() {
         let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("usage-1.json");
+        let store = store(directory.path().join("usage-1.json"));
         let minute = Duration::from_secs(60);
-        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Ours(..)));
-        write(&file, &Record { checked_at: now(), ..Record::default() });
-        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Answered(record) if record.checked_at > 0));
-        let FetchRole::Ours(_claim, _) = FetchRole::take(&file, Duration::ZERO) else {
-            panic!("the claim is free again")
-        };
-        assert!(matches!(FetchRole::take(&file, minute), FetchRole::Theirs));
+        assert!(matches!(store.role(minute), FetchRole::Fetch(Some(_), _)));
+        store.write(checked_now());
+        assert!(matches!(store.role(minute), FetchRole::Done(record) if record.checked_at.is_some()));
+        let FetchRole::Fetch(_lease, _) = store.role(Duration::ZERO) else { panic!("the lease is free again") };
+        assert!(matches!(store.role(minute), FetchRole::Wait));
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_an_answer_old() {
-        assert_eq!(age(now() + 60_000), Duration::MAX);
-        assert!(age(now() - 1000) >= Duration::from_secs(1));
-        assert!(age(i64::MIN) > Duration::from_secs(1), "whatever a damaged file says");
+    fn clock_that_was_set_back_makes_an_answer_old() {
+        assert_eq!(age(Some(now() + 60_000)), Duration::MAX);
+        assert!(age(Some(now() - 1000)) >= Duration::from_secs(1));
+        assert!(age(Some(i64::MIN)) > Duration::from_secs(1), "whatever a damaged file says");
+        assert_eq!(age(None), Duration::MAX);
     }
 
     #[test]
-    fn a_broken_file_is_as_good_as_none() {
+    fn broken_file_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("usage-1.json");
         fs::write(&file, "{\"fetchedAt\": 5, \"answ").unwrap();
-        assert_eq!(read(&file).snapshot(), Snapshot::default());
+        assert_eq!(store(file).read().snapshot(), Snapshot::default());
+    }
+
+    #[test]
+    fn folder_that_cannot_be_written_the_process_remembers_the_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let closed = directory.path().join("file");
+        fs::write(&closed, "in the way").unwrap();
+        let store = store(closed.join("usage-1.json"));
+        assert!(matches!(store.role(Duration::ZERO), FetchRole::Fetch(None, _)));
+        store.write(checked_now());
+        assert!(store.read().is_recent(Duration::from_secs(60)));
+        fs::remove_file(&closed).unwrap();
+        store.write(checked_now());
+        assert!(store.file.as_ref().unwrap().exists() && store.unwritten.get(&store.account).is_none());
     }
 }

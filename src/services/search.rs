@@ -1,45 +1,49 @@
-//! Web search: one query in, a list of pages out (docs/protocol.md#search).
+//! Searches the web: one query in, a list of pages out (docs/protocol.md#search).
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::call::{Outcome, Reply, Service};
-use super::truncate::Limit;
+use super::call::{Reply, Service};
+use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
+use crate::display_text::{one_line, visible};
 use crate::error::{Error, ErrorKind, Result, clip};
 
-/// Longer than any question; a model that pastes a document here should be told, in characters.
+/// Longest query, in characters. A model that pastes a document here is told so.
 const MAX_QUERY: usize = 4000;
 
-/// Results that travel beside the text where the caller only shows them.
+/// Results beside the text where the caller only shows them.
 const SHOWN: usize = 20;
+
+/// Longest title, address or date, in characters.
+const MAX_LINE: usize = 8000;
 
 /// Characters of a snippet that is only shown.
 const SHOWN_SNIPPET: usize = 400;
 
-/// What to search for.
+/// Arguments of a search.
 #[derive(Debug, Deserialize)]
 pub struct Search {
     query: String,
 }
 
-/// One page that was found. Everything but the snippet is one line, free of control characters; missing members are empty.
+/// One page that was found. Everything but the snippet is one line; missing members are empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct SearchResult {
     /// Title of the page.
     pub title: String,
-    /// Where it is.
+    /// Address of the page.
     pub url: String,
     /// Name of the site.
     pub site: String,
-    /// As the service gives it, usually `2026-05-01`.
+    /// As the service writes it, usually `2026-05-01`.
     pub date: String,
     /// Summary, or the beginning of the content.
     pub snippet: String,
 }
 
-impl Found {
-    fn says_something(&self) -> bool {
+impl SearchResult {
+    fn has_content(&self) -> bool {
         [&self.title, &self.url, &self.snippet].iter().any(|text| !text.is_empty())
     }
 }
@@ -71,13 +75,13 @@ fn outcome(reply: &Reply, limit: Option<&Limit>) -> Result<Outcome> {
     if !answer.is_object() {
         return Err(reply.unexpected("the service answered without search results"));
     }
-    let results: Vec<Found> = match answer.get("search_results") {
-        Some(Value::Array(items)) => items.iter().map(found).filter(Found::says_something).collect(),
+    let results: Vec<SearchResult> = match answer.get("search_results") {
+        Some(Value::Array(items)) => items.iter().map(result).filter(SearchResult::has_content).collect(),
         _ => Vec::new(),
     };
     let mut outcome = Outcome::default();
     outcome.set("total", results.len());
-    outcome.take_text(for_model(&results), limit, "moonshot_search", "txt");
+    outcome.set_text(for_model(&results), limit, "moonshot_search", "txt");
     let shown = match limit {
         None => results,
         Some(_) => results.into_iter().take(SHOWN).map(for_screen).collect(),
@@ -86,11 +90,13 @@ fn outcome(reply: &Reply, limit: Option<&Limit>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn found(item: &Value) -> Found {
-    let line = |name: &str| one_line(item.get(name).and_then(Value::as_str).unwrap_or_default());
-    let text = |name: &str| plain(item.get(name).and_then(Value::as_str).unwrap_or_default());
+fn result(item: &Value) -> SearchResult {
+    let member = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+    // A page cannot pretend to be another result: its title and address have no line breaks.
+    let line = |name: &str| one_line(member(name), MAX_LINE);
+    let text = |name: &str| visible(member(name).trim()).into_owned();
     let snippet = text("snippet");
-    Found {
+    SearchResult {
         title: line("title"),
         url: line("url"),
         site: line("site_name"),
@@ -99,25 +105,16 @@ fn found(item: &Value) -> Found {
     }
 }
 
-fn for_screen(found: Found) -> Found {
-    Found {
-        title: clip(&found.title, SHOWN_SNIPPET),
-        url: clip(&found.url, 2000),
-        snippet: clip(&one_line(&found.snippet), SHOWN_SNIPPET),
-        ..found
+fn for_screen(result: SearchResult) -> SearchResult {
+    SearchResult {
+        title: clip(&result.title, SHOWN_SNIPPET),
+        url: clip(&result.url, 2000),
+        snippet: one_line(&result.snippet, SHOWN_SNIPPET),
+        ..result
     }
 }
 
-/// What a page says about itself cannot pretend to be another result: no line breaks, no control characters.
-fn one_line(text: &str) -> String {
-    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect::<String>().trim().to_owned()
-}
-
-fn for_model(results: &[Found]) -> String {
+fn for_model(results: &[SearchResult]) -> String {
     if results.is_empty() {
         return "No search results found.".to_owned();
     }
@@ -151,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_listed_with_what_is_known_about_them() {
+    fn results_are_listed_with_their_known_members() {
         let body = json!({"search_results":[
             {"site_name":"Example","title":"About\n kimi","url":"https://example.com/a","snippet":"Long.","date":"2026-05-01"},
             "noise", null,
@@ -170,14 +167,14 @@ mod tests {
 
     /// Anything but an array means no results (docs/protocol.md#search).
     #[test]
-    fn missing_members_mean_nothing_was_found() {
+    fn missing_member_means_no_results() {
         for body in ["{}", r#"{"search_results":null}"#, r#"{"search_results":{}}"#, r#"{"search_results":[]}"#] {
             assert_eq!(outcome(&reply(body), None).unwrap().text, "No search results found.", "{body}");
         }
     }
 
     #[test]
-    fn an_answer_of_another_kind_is_an_error_that_shows_it() {
+    fn answer_of_another_kind_is_an_error_that_shows_it() {
         let message = |body: &str| outcome(&reply(body), None).unwrap_err();
         let page = message("<html><head><title>Portal login</title></head></html>");
         assert_eq!(page.message, "the service answered with something that is not JSON: Portal login");
@@ -187,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_cannot_forge_lines_or_reach_the_terminal() {
+    fn page_cannot_forge_lines_or_steer_the_terminal() {
         let body = json!({"search_results":[{"title":"x\nURL: https://evil","url":"https://e\u{1b}[2Jx","snippet":"a\u{7}b"}]});
         let outcome = outcome(&reply(&body.to_string()), None).unwrap();
-        assert_eq!(outcome.text, "Title: x URL: https://evil\nURL: https://e[2Jx\nSnippet: ab");
+        assert_eq!(outcome.text, "Title: x URL: https://evil\nURL: https://e␛[2Jx\nSnippet: a␇b");
     }
 
     #[test]
-    fn what_is_only_shown_is_kept_short() {
+    fn results_for_the_screen_are_short() {
         let items: Vec<Value> = (0..50).map(|n| json!({"title": n.to_string(), "snippet": "s".repeat(5000)})).collect();
         let body = json!({ "search_results": items }).to_string();
         let limit = Limit { bytes: 1 << 20, lines: 10_000, directory: std::env::temp_dir() };
@@ -205,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_neither_empty_nor_a_document() {
+    fn query_is_neither_empty_nor_a_document() {
         let check = |query: String| Search { query }.check();
         assert!(check("  \n".into()).unwrap_err().message.contains("empty"));
         assert!(check("q".repeat(100 << 10)).unwrap_err().message.contains("102400 characters"));

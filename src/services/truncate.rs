@@ -1,33 +1,49 @@
-//! As much of a long text as a model should read at once; the whole of it goes to a file.
+//! The result of a tool call, cut to what a model should read at once; the whole text goes to a file.
 //!
-//! The limits are Pi's own, handed over by JavaScript. Cutting happens here because splitting megabytes into lines would
-//! freeze the screen. Where Pi's helper gives nothing for a first line that is too long, this one gives the beginning of
-//! the line: extracted pages are often a single one.
+//! The limits are Pi's own, passed by JavaScript. Text is cut here because splitting megabytes into lines would freeze the
+//! screen. Where Pi's helper returns nothing for a first line that is too long, this one returns the beginning of the line:
+//! extracted pages are often a single line.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use rand::Rng;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::call::Outcome;
+use crate::display_text::{tool_size, visible};
 use crate::storage::private_file::create_private_file;
 
-/// How much a caller can take, and where the rest goes.
+/// Limits of the text that is returned, and the directory for longer ones.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limit {
     /// Bytes of UTF-8.
     pub bytes: usize,
-    /// Lines.
+    /// Number of lines.
     pub lines: usize,
     /// Directory for the whole text.
     pub directory: PathBuf,
 }
 
+/// The result of a tool call.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The answer, or its beginning where the caller set a limit.
+    pub text: String,
+    /// Members for the caller: `results`, `files`, `sources` …
+    pub details: Map<String, Value>,
+    /// Sentences for the model beside the text, in order.
+    pub notes: Vec<String>,
+}
+
 impl Outcome {
-    /// Takes `text`, cut to the limit. `tool` and `extension` make the name of the file with the whole of it.
-    pub(super) fn take_text(&mut self, text: String, limit: Option<&Limit>, tool: &str, extension: &str) {
+    pub(super) fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.details.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets the text, safe to print and cut to the limit. `tool` and `extension` name the file with the whole text.
+    pub(super) fn set_text(&mut self, text: String, limit: Option<&Limit>, tool: &str, extension: &str) {
+        let text = visible(&text).into_owned();
         let total = text.lines().count();
         self.set("lines", total);
         self.set("bytes", text.len());
@@ -41,27 +57,27 @@ impl Outcome {
             return;
         }
         let shown = &text[..end];
-        let place = match save(&text, &limit.directory, tool, extension) {
+        let location = match save(&text, &limit.directory, tool, extension) {
             Ok(path) => {
                 let path = path.display().to_string();
-                let place = format!("Full output saved to: {path}");
+                let location = format!("Full output saved to: {path}");
                 self.set("fullOutputPath", path);
-                place
+                location
             }
             Err(error) => format!("The full output could not be saved: {error}"),
         };
         self.set("truncated", true);
         self.notes.push(format!(
-            "[Output truncated: {} of {total} lines ({} of {}) shown. {place}]",
+            "[Output truncated: {} of {total} lines ({} of {}) shown. {location}]",
             shown.lines().count(),
-            size(shown.len()),
-            size(text.len()),
+            tool_size(shown.len()),
+            tool_size(text.len()),
         ));
         self.text = shown.to_owned();
     }
 }
 
-/// Where to cut: after the last line that fits, or inside the first one if not even that fits.
+/// Finds where to cut: after the last line that fits, or inside the first line if that is too long.
 fn cut(text: &str, limit: &Limit) -> usize {
     let mut end = 0;
     for (count, line) in text.split_inclusive('\n').enumerate() {
@@ -83,18 +99,9 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
 }
 
 fn save(text: &str, directory: &Path, tool: &str, extension: &str) -> std::io::Result<PathBuf> {
-    let path = directory.join(format!("pi-{tool}-{:016x}.{extension}", rand::rng().random::<u64>()));
+    let path = directory.join(format!("pi-{tool}-{:016x}.{extension}", rand::random::<u64>()));
     create_private_file(&path)?.write_all(text.as_bytes())?;
     Ok(path)
-}
-
-/// A size as Pi writes it: `512B`, `1.2KB`, `5.0MB`.
-pub fn size(bytes: usize) -> String {
-    match bytes {
-        0..1024 => format!("{bytes}B"),
-        1024..1_048_576 => format!("{:.1}KB", bytes as f64 / 1024.0),
-        _ => format!("{:.1}MB", bytes as f64 / 1_048_576.0),
-    }
 }
 
 #[cfg(test)]
@@ -105,25 +112,25 @@ mod tests {
         Limit { bytes, lines, directory: std::env::temp_dir() }
     }
 
-    fn taken(text: &str, limit: &Limit) -> Outcome {
+    fn cut_to(text: &str, limit: &Limit) -> Outcome {
         let mut outcome = Outcome::default();
-        outcome.take_text(text.to_owned(), Some(limit), "excerpt_test", "md");
+        outcome.set_text(text.to_owned(), Some(limit), "truncate_test", "md");
         outcome
     }
 
     #[test]
-    fn what_fits_is_passed_on_whole() {
+    fn text_within_the_limit_is_returned_whole() {
         for text in ["", "one", "one\ntwo\n", "一\n二"] {
-            let outcome = taken(text, &limit(20, 2));
+            let outcome = cut_to(text, &limit(20, 2));
             assert_eq!(outcome.text, text);
             assert!(outcome.notes.is_empty());
         }
     }
 
     #[test]
-    fn lines_stay_whole_and_the_rest_is_in_a_file_of_our_own() {
+    fn text_beyond_the_limit_keeps_whole_lines_and_is_saved_in_a_private_file() {
         let text = "first\nsecond\nthird\n";
-        let outcome = taken(text, &limit(13, 10));
+        let outcome = cut_to(text, &limit(13, 10));
         assert_eq!(outcome.text, "first\nsecond");
         let path = outcome.details["fullOutputPath"].as_str().unwrap();
         assert_eq!(std::fs::read_to_string(path).unwrap(), text);
@@ -137,19 +144,19 @@ mod tests {
             outcome.notes[0],
             format!("[Output truncated: 2 of 3 lines (12B of 19B) shown. Full output saved to: {path}]")
         );
-        assert_eq!(taken(text, &limit(1000, 1)).text, "first");
+        assert_eq!(cut_to(text, &limit(1000, 1)).text, "first");
     }
 
     #[test]
-    fn one_endless_line_is_cut_between_characters() {
-        let outcome = taken(&"汉字".repeat(100), &limit(10, 10));
+    fn single_long_line_is_cut_between_characters() {
+        let outcome = cut_to(&"汉字".repeat(100), &limit(10, 10));
         assert_eq!(outcome.text, "汉字汉");
         std::fs::remove_file(outcome.details["fullOutputPath"].as_str().unwrap()).unwrap();
     }
 
     #[test]
-    fn a_directory_that_takes_no_file_loses_nothing_else() {
-        let outcome = taken("a\nb\nc", &Limit { directory: "/nonexistent/directory".into(), ..limit(3, 10) });
+    fn directory_that_cannot_be_written_the_text_is_still_cut() {
+        let outcome = cut_to("a\nb\nc", &Limit { directory: "/nonexistent/directory".into(), ..limit(3, 10) });
         assert_eq!(outcome.text, "a\nb");
         assert!(outcome.notes[0].contains("could not be saved"), "{:?}", outcome.notes);
     }

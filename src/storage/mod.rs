@@ -4,3 +4,4 @@ pub mod clock;
 pub mod dir_lock;
 pub mod lease;
 pub mod private_file;
+pub mod remembered;

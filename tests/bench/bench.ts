@@ -1,4 +1,4 @@
-/** What the parts of a bench run share: the service, fresh processes, the report. */
+/** Shared parts of a bench run: the service, fresh processes, the report. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -10,11 +10,11 @@ import { median, type Report } from "./report.ts";
 export class Bench {
   readonly service: Service;
   readonly report: Report;
-  /** Repetitions of which the median counts. */
+  /** Number of repetitions; the median is reported. */
   readonly runs: number;
-  /** Small sizes, for a look at whether everything works. */
+  /** Use small sizes, to check that everything works. */
   readonly quick: boolean;
-  /** Also what takes minutes. */
+  /** Include measurements that take minutes. */
   readonly full: boolean;
 
   constructor(service: Service, report: Report, options: { runs: number; quick: boolean; full: boolean }) {
@@ -25,7 +25,7 @@ export class Bench {
     this.full = options.full;
   }
 
-  /** The same against a service that takes conversations longer than any model's window. */
+  /** The same, against a service that accepts conversations longer than any model's window. */
   async unlimited(work: (bench: Bench) => Promise<void>): Promise<void> {
     const service = await startService(["--no-validation"]);
     try {
@@ -35,7 +35,7 @@ export class Bench {
     }
   }
 
-  /** Runs a program of this folder in a process of its own and returns what it printed. */
+  /** Runs a program of this folder in a new process and returns its output. */
   async program(file: string, args: string[], env: Record<string, string> = {}): Promise<string> {
     const { stdout } = await promisify(execFile)(
       process.execPath,

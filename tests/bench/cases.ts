@@ -1,4 +1,4 @@
-/** What is measured: the streams, and the bars that our own path has to stay under (issue "The stream, finished"). */
+/** The measured streams and the limits that our own path must stay below. */
 import type { Scenario, Step } from "../simulator/types.ts";
 
 /** Upper bounds in milliseconds; CPU is that of the whole process. */
@@ -11,15 +11,15 @@ export interface Goal {
 export interface Case {
   name: string;
   what: string;
-  /** How many streams run side by side. */
+  /** Number of concurrent streams. */
   streams: number;
   scenario: Scenario;
   goal: Goal;
-  /** Pi's own parser takes minutes here; measured in full with --full only. */
+  /** Skipped unless --full: Pi's own parser takes minutes here. */
   quadratic?: boolean;
 }
 
-/** Many small deltas of one kind, as fast as possible or paced. */
+/** Sends many small deltas of one kind, as fast as possible or paced. */
 export const repeat = (kind: "text" | "thinking" | "arguments", count: number, perSecond?: number): Step => ({
   repeat: { kind, count, text: kind === "arguments" ? "abc " : "word", ...(perSecond ? { perSecond } : {}) },
 });

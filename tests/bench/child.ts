@@ -1,4 +1,4 @@
-/** One measurement in a process of its own: `child.ts <JSON of ChildSpec>`, prints one line of JSON. */
+/** Runs one measurement in a process of its own: `child.ts <JSON of ChildSpec>` prints one line of JSON. */
 import type { Subject } from "./cases.ts";
 import { history, type Script } from "./history.ts";
 import { measure, type Span } from "./measure.ts";
@@ -21,14 +21,14 @@ const spec = JSON.parse(process.argv[2] ?? "{}") as ChildSpec;
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
 const { streams = 1, historyBytes, script, payloadHook = false } = spec;
 /**
- * A peer gets its own history: what another api said is rewritten, and Kimi refuses the result
+ * A peer gets its own history: it rewrites reasoning recorded by another API, which Kimi rejects
  * (docs/protocol.md#reasoning-replay).
  */
 const api = { "pi-openai": "openai-completions", "pi-anthropic": "anthropic-messages" }[spec.subject as string];
 const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native", script) };
 const run = await subject(spec.subject, { baseUrl, apiKey, payloadHook, ...context });
 
-// One short answer first: what is loaded or connected on first use belongs to the start of a session.
+// Warm up with one short answer, so that lazy loading and the first connection are not measured.
 await run();
 let events = 0;
 const span = await measure(async () => {

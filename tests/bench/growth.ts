@@ -1,4 +1,4 @@
-/** Doubled work must cost about double: streams side by side, argument lengths, and the history of a session. */
+/** Measures growth: concurrent streams, argument lengths and the history of a session must scale about linearly. */
 import type { Bench } from "./bench.ts";
 import { repeat, type Subject } from "./cases.ts";
 import type { ChildSpec, Measured } from "./child.ts";
@@ -6,7 +6,7 @@ import type { Scenario } from "../simulator/types.ts";
 
 const OURS: Subject[] = ["ours", "ours-anthropic"];
 
-/** A table of one series; `unit` tells what the sizes count. */
+/** Formats a series as a table; `unit` says what the sizes count. */
 async function series(
   bench: Bench,
   title: string,

@@ -1,13 +1,13 @@
-/** A conversation as a long session leaves it: turns with reasoning, calls and results, and sixty tools. */
+/** Builds the conversation of a long session: turns with reasoning, tool calls and results, and sixty tools. */
 
 const MESSAGES_PER_MEGABYTE = 400;
 const LINES = {
   code: 'fn main() { println!("greetings, world"); }\n\t// and so on, line by line\n',
-  /** V8 holds two bytes per character of a text that has one character beyond Latin-1. */
+  /** V8 stores a string with one character beyond Latin-1 in two bytes per character. */
   chinese: 'fn main() { println!("你好，世界"); }\n\t// 如此这般，一行接着一行\n',
 };
 
-/** What the texts of a history consist of. */
+/** Kind of text in a history. */
 export type Script = keyof typeof LINES;
 
 function tool(serial: number): object {
@@ -26,7 +26,7 @@ function tool(serial: number): object {
   };
 }
 
-/** Pi's context of about `bytes` bytes of JSON, 400 messages per megabyte, answered by a model of this Pi api so far. */
+/** Builds a Pi context of about `bytes` bytes of JSON, with 400 messages per megabyte answered by a model of this Pi API. */
 export function history(bytes: number, api: string, script: Script = "code"): object {
   const line = LINES[script];
   const width = Buffer.byteLength(line) / line.length;
@@ -35,7 +35,7 @@ export function history(bytes: number, api: string, script: Script = "code"): ob
     return line.repeat(Math.ceil(length / line.length)).slice(0, length);
   };
   const rounds = Math.max(1, Math.round((bytes / 1e6) * (MESSAGES_PER_MEGABYTE / 4)));
-  // The members around the texts, and the escapes within them, are about a fifth of the JSON.
+  // About a fifth of the JSON is member names and escapes.
   const share = (bytes * 0.8) / rounds;
   const answer = {
     role: "assistant",

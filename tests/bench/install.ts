@@ -1,4 +1,4 @@
-/** What an installation weighs: the root package, the time npm takes for it, and the memory of an addon that has nothing to do. */
+/** Measures an installation: size of the root package, time of `npm install`, and memory of an idle addon. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { median } from "./report.ts";
 
 const RUNS = 5;
 
-/** Seconds that `npm install` takes with an empty cache and a registry on the loopback. */
+/** Returns the seconds `npm install` takes with an empty cache and a registry on the loopback. */
 async function installTime(registry: Registry): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "kimi-install-"));
   try {
@@ -30,7 +30,7 @@ async function installTime(registry: Registry): Promise<number> {
   }
 }
 
-/** MB that a process grows by when it loads the addon and makes a client, seen a moment later. */
+/** Returns the MB a process grows by when it loads the addon and creates a client. */
 async function idleMemory(): Promise<number> {
   const entry = pathToFileURL(join(ROOT, "dist", "index.js")).href;
   const script = `import { setTimeout as sleep } from "node:timers/promises";

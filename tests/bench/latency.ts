@@ -1,6 +1,6 @@
 /**
- * From the moment the service writes the first words to the moment a consumer has them, against a bare socket in the same
- * process: `latency.ts <rounds>`, prints one line of JSON.
+ * Measures the time from the service writing the first token to a consumer reading it, next to a bare socket in the same process:
+ * `latency.ts <rounds>` prints one line of JSON.
  */
 import { createServer, type ServerResponse } from "node:http";
 import { connect } from "node:net";

@@ -1,6 +1,6 @@
 /**
- * What a login that is still fresh costs a turn, beyond a key that was passed: looking at the files it lies in. Nothing listens
- * where this login belongs, so a measurement with network in it would end as an error. Used by main.ts.
+ * Measures what a fresh login adds to a turn compared to a key that is passed in: reading the files it is stored in. Nothing
+ * listens at the login's endpoint, so a measurement that needs the network fails.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { median } from "./report.ts";
 const CALLS = 500;
 const GOAL_MS = 1;
 
-/** One line per place a login may lie in; medians. */
+/** Returns one line per place of a login; medians. */
 export async function login({ report }: Bench): Promise<void> {
   const line = (what: string, times: number[]): void => {
     const name = `fresh login ${what}, added per turn`;

@@ -1,8 +1,8 @@
 /**
  * `npm run bench [-- --quick] [--full] [--only text,paced,setup,media] [--runs 3]`
  *
- * Our provider beside its peers in one run: the same simulator in a process of its own, every measurement in a fresh process,
- * medians. Prints tables, and in the end every goal with a mark; writes both to `.cache/bench.md` and `.cache/bench.json`.
+ * Compares our provider with its peers in one run: the same simulator in a separate process, every measurement in a fresh
+ * process, medians. Prints tables and every goal with its result; writes both to `.cache/bench.md` and `.cache/bench.json`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
@@ -36,7 +36,7 @@ const runs = Number(flags.runs ?? (quick ? 1 : 3));
 const only = flags.only.split(",").filter(Boolean);
 const wanted = (name: string): boolean => only.length === 0 || only.includes(name);
 
-/** Everything beside the streams, by the name that `--only` takes. */
+/** Everything except the streams, by the name that `--only` takes. */
 const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   setup,
   growth,

@@ -1,11 +1,11 @@
-/** What a piece of work costs this process. Run with --expose-gc. */
+/** Measures the cost of work in this process. Run with --expose-gc. */
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Milliseconds and megabytes. */
 export interface Span {
   wall: number;
-  /** Busy time of the main thread, waiting for a core included. */
+  /** Busy time of the main thread, including waiting for a core. */
   main: number;
   /** CPU time of the main thread. */
   mainCpu: number;
@@ -13,7 +13,7 @@ export interface Span {
   delay: number;
   /** User and system time of all threads. */
   cpu: number;
-  /** Growth of the resident set at its highest. */
+  /** Peak growth of the resident set. */
   rssMb: number;
 }
 
@@ -39,13 +39,13 @@ export async function measure(work: () => Promise<unknown>): Promise<Span> {
   const { user, system } = process.cpuUsage(cpu);
   await sleep(5);
   loop.disable();
-  // The system's mark never falls: it says something about this work only where this work raised it.
+  // The peak never falls, so it belongs to this work only if this work raised it.
   const highest = Math.max(process.memoryUsage.rss(), maxRss() > peak ? maxRss() : 0);
   return {
     wall,
     main: active,
     mainCpu: (mine.user + mine.system) / 1000,
-    // The monitor counts from one tick of its own to the next; the tick itself is no delay.
+    // The monitor's own interval is not a delay.
     delay: Math.max(0, loop.max / 1e6 - 1),
     cpu: (user + system) / 1000,
     rssMb: Math.max(0, highest - rss) / 1e6,

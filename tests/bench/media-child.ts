@@ -1,7 +1,7 @@
-/** One measurement of media in a process of its own: `media-child.ts <case> <subject>`, prints one line of JSON. */
+/** Runs one media measurement in a process of its own: `media-child.ts <case> <subject>` prints one line of JSON. */
 import type { Model } from "@earendil-works/pi-ai";
 import { Kimi } from "../../index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { addon, model, runOne } from "../support/turn.ts";
 import { measure, type Span } from "./measure.ts";
 
@@ -34,7 +34,7 @@ async function turns(): Promise<(messages: object[]) => Promise<object>> {
   };
 }
 
-/** The floor of an upload: the bytes as a Buffer in a form, sent by the platform's own client. */
+/** The lower bound of an upload: the bytes as a Buffer in a form, sent with Node's own client. */
 async function plainUpload(bytes: Buffer<ArrayBuffer>): Promise<void> {
   const form = new FormData();
   form.set("file", new Blob([bytes], { type: "image/png" }), "upload.png");
@@ -59,7 +59,7 @@ if (scene === "upload") {
     const turn = await turns();
     await turn([user({ type: "text", text: "warm" })]);
     const part = { type: "image", mimeType: "image/png", data: bytes.toString("base64") };
-    // One megabyte above what is uploaded at all, so that the path itself is warm.
+    // One megabyte above the upload threshold, to warm up the upload path.
     await turn([user(image(1_100_000, "warm"))]);
     spans.push(await measure(() => turn([user(part)])));
   }

@@ -1,5 +1,5 @@
 /**
- * Media beside the peers: a history with images over ten turns (once more in a new process with a rotated token), many known
+ * Compares media with the peers: a history with images over ten turns (again in a new process with a rotated token), many known
  * images, and one upload of 20 MB.
  */
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,7 +10,7 @@ import type { Bench } from "./bench.ts";
 import type { Span } from "./measure.ts";
 import { median } from "./report.ts";
 
-/** Base64 of the image that is uploaded, in megabytes; JavaScript has it already. */
+/** Size of the uploaded image in megabytes of base64; JavaScript holds it already. */
 const UPLOAD_BASE64_MB = 26.7;
 
 type Goal = Partial<Record<keyof Span, number>>;
@@ -80,7 +80,7 @@ async function turns(bench: Bench, simulator: Simulator, scene: string, subject:
   return rows;
 }
 
-/** The subjects take turns, so that whatever else the machine does meets all of them. */
+/** The subjects alternate, so that load on the machine affects all of them. */
 async function uploads(bench: Bench, simulator: Simulator): Promise<Row[]> {
   const spans: Record<string, Span[]> = { floor: [], "ours-file": [], ours: [] };
   for (let run = 0; run < bench.runs; run += 1) {

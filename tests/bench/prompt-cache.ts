@@ -1,9 +1,9 @@
 /**
  * `npm run measure:cache [-- --live] [--model k3] [--user-agent "my-agent/1.2"]`
  *
- * What the service's prompt cache keeps when a conversation grows, and what makes it forget: one fixed conversation, changed in
- * one place at a time. Against the simulator, or with `--live` and a key or login of this machine against the real service,
- * where it costs about 60,000 tokens of input, most of them cached. docs/caching.md says what to expect.
+ * Shows what the prompt cache keeps when a conversation grows, and what misses it: one fixed conversation, changed in one place
+ * at a time. Runs against the simulator; `--live` uses a key or login of this machine and the real service, where it costs about
+ * 60,000 input tokens, most of them cached. See docs/caching.md for the expected result.
  */
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -12,7 +12,7 @@ import { buildAddon } from "../../npm/build.mjs";
 import { startSimulator } from "../simulator/index.ts";
 import { ADDON } from "../support/packages.ts";
 import { Home } from "../support/pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 
 export interface Step {
   name: string;
@@ -33,7 +33,7 @@ const TOOL = {
   parameters: { type: "object", properties: { word: { type: "string" } }, required: ["word"] },
 };
 
-/** The requests, in order. `run` makes them new to the service, whatever was asked there before. */
+/** Builds the requests in order. `run` makes them new to the service, independent of earlier runs. */
 function conversation(run: string): Asked[] {
   const rules = Array.from({ length: 300 }, (_, n) => `Rule ${n + 1} of ${run}: answer with the single word ok.`);
   const system = rules.join("\n");
@@ -68,7 +68,7 @@ function conversation(run: string): Asked[] {
   ];
 }
 
-/** Asks all of it, one after the other. */
+/** Sends all requests, one after the other. */
 export async function measure(kimi: Kimi, model: string, seen: (step: Step) => void = () => {}): Promise<Step[]> {
   const steps: Step[] = [];
   for (const { name, request } of conversation(`${Date.now().toString(36)}-${process.pid}`)) {
@@ -80,7 +80,7 @@ export async function measure(kimi: Kimi, model: string, seen: (step: Step) => v
   return steps;
 }
 
-/** Every image becomes an upload, however small, so that the prompt holds its id. */
+/** Every image is uploaded, however small, so that the prompt holds its id. */
 export const UPLOAD_ALL = { uploads: { thresholdBytes: 1 } };
 
 async function main(): Promise<void> {

@@ -1,6 +1,6 @@
-/** What a run of the bench found: text for people, and one row per bar. */
+/** Collects the results of a bench run: text for the reader, and one row per goal. */
 
-/** A measured value beside its goal. */
+/** A measured value and its goal. */
 export interface Bar {
   what: string;
   value: number;
@@ -19,7 +19,7 @@ export class Report {
   readonly bars: Bar[] = [];
   readonly lines: string[] = [];
 
-  /** Lines for the reader, shown at once: a whole run takes a while. */
+  /** Prints lines at once, because a whole run takes a while. */
   say(...lines: string[]): void {
     this.lines.push(...lines);
     for (const line of lines) console.log(line);
@@ -38,7 +38,7 @@ export class Report {
     this.say(line(head), line(head.map((_, at) => (at === 0 ? "---" : "---:"))), ...rows.map(line), "");
   }
 
-  /** Every bar of this run, the missed ones first. */
+  /** Returns every goal of this run, missed ones first. */
   summary(): void {
     const sorted = this.bars.toSorted((a, b) => Number(a.met) - Number(b.met));
     const missed = sorted.filter(({ met }) => !met).length;

@@ -1,9 +1,9 @@
 /**
  * `npm run bench:rust [-- --quick] [--save]`
  *
- * The parts that only compute, measured by criterion beside a yardstick: the time that serde_json takes to read the same JSON
- * on the same machine in the same run. The ratio of both hardly depends on the machine, so it is what
- * `tests/bench/baseline.json` keeps; one that has grown by more than 30 % is a regression and fails the command.
+ * Measures the computing parts with criterion next to a yardstick: the time serde_json takes to read the same JSON in the same
+ * run. Their ratio hardly depends on the machine and is kept in `tests/bench/baseline.json`; a ratio that grew by more than 30 %
+ * is a regression and fails the command.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -14,7 +14,7 @@ const ROOT = join(import.meta.dirname, "..", "..");
 const RESULTS = join(ROOT, "target", "criterion");
 const BASELINE = join(import.meta.dirname, "baseline.json");
 
-/** How much slower, in yardsticks, a part may get. */
+/** How much a part may slow down, relative to its yardstick. */
 const TOLERANCE = 1.3;
 
 /** What is measured, in the order of a turn. */
@@ -30,11 +30,11 @@ const PARTS = [
 ];
 
 interface Part {
-  /** Megabytes per second on the machine that measured. */
+  /** Megabytes per second on the measuring machine. */
   mbPerSecond: number;
-  /** Milliseconds for the whole input on the machine that measured. */
+  /** Milliseconds for the whole input on the measuring machine. */
   milliseconds: number;
-  /** Our time in yardsticks. */
+  /** Our time divided by the yardstick. */
   ratio: number;
 }
 

@@ -1,4 +1,4 @@
-/** What it costs to send one more turn of a long session: 1 MB of history in 400 messages, 60 tools. */
+/** Measures one more turn of a long session: 1 MB of history in 400 messages, 60 tools. */
 import type { Bench } from "./bench.ts";
 import type { Subject } from "./cases.ts";
 
@@ -10,7 +10,7 @@ export function setup(bench: Bench): Promise<void> {
   return bench.unlimited(measure);
 }
 
-/** What is asked; only what people mostly write, code and English, has goals. */
+/** Kind of request; only code and English, the usual text, have goals. */
 const QUESTIONS = [
   { title: "", script: "code", payloadHook: false, goal: MAIN_THREAD_MS },
   { title: ", with a payload hook", script: "code", payloadHook: true, goal: MAIN_THREAD_WITH_HOOK_MS },

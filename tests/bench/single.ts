@@ -1,4 +1,4 @@
-/** Measurements of ours alone: how soon words arrive, and whether memory grows. */
+/** Measurements without peers: latency of the first token, and memory growth. */
 import type { Bench } from "./bench.ts";
 
 export async function latency(bench: Bench): Promise<void> {

@@ -1,4 +1,4 @@
-/** What it costs to have us: size of the addon, import time, and how much later Pi lists its models. Used by main.ts. */
+/** Measures startup: size of the addon, import time, and how much later Pi lists its models. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -37,12 +37,12 @@ function listTime(home: Home, extensions: string[]): number {
   return median(Array.from({ length: RUNS }, once));
 }
 
-/** Milliseconds from Enter until `/kimi-settings` stands on the screen of a terminal, with a service that does not answer. */
+/** Milliseconds from Enter until `/kimi-settings` is shown in a terminal, with a service that does not answer. */
 async function settingsTime(): Promise<number> {
   const home = new Home();
   const terminal = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], {
     home,
-    // An address that takes connections of nobody: what is shown is shown without it.
+    // An address that accepts no connection: the screen must not wait for the service.
     env: { KIMI_API_KEY: "sk-bench", KIMI_CODE_BASE_URL: "http://127.0.0.1:9/coding" },
   });
   try {
@@ -75,7 +75,7 @@ export async function startup({ report }: Bench): Promise<void> {
     return report.say("- Start-up: run `npm run build` first.");
   }
   const bytes = statSync(addon).size;
-  const debug = bytes > 20e6; // only symbols and debug information make it that large
+  const debug = bytes > 20e6; // symbols and debug information alone make it that large
   const home = new Home();
   const line = (what: string, value: number, unit: string, goal: number): void =>
     report.say(`- ${what}: ${report.bar(what, value, unit, goal)} ${unit}.`);

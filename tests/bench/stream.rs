@@ -1,5 +1,5 @@
-//! Bytes of a stream → events → blocks, and argument text → changes. Beside each the time that serde_json takes to read the
-//! same JSON, so that results of two machines can be compared: `npm run bench:rust`.
+//! Bytes of a stream → events → blocks, and argument text → changes. The yardstick is the time serde_json takes to read the same
+//! JSON: `npm run bench:rust`.
 
 #[path = "../support/yardstick.rs"]
 mod yardstick;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kimi_code::chat::stream::message::Blocks;
-use kimi_code::chat::stream::op_queue::{FrameQueue, Frames};
+use kimi_code::chat::stream::op_queue::{OpQueue, OpWriter};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
 use kimi_code::chat::stream::tool_args::{Changes, ToolArgs};
 use kimi_code::config::Dialect;
@@ -18,12 +18,12 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 use yardstick::beside;
 
-/// As the socket hands them over.
+/// Chunk size of a typical socket read.
 const CHUNK: usize = 16 << 10;
 
 const EVENTS: usize = 20_000;
 
-/// An answer of many small pieces of text: the JSON of its events, and the bytes of the stream.
+/// An answer of many small text deltas: the JSON of its events, and the bytes of the stream.
 fn stream(dialect: Dialect) -> (Vec<String>, Vec<u8>) {
     let piece = |number: usize| ["The ", "quick brown ", "fox — ", "jumps\n", "世界 "][number % 5];
     let event = |number: usize| match dialect {
@@ -59,14 +59,14 @@ fn sse(bytes: &[u8]) -> usize {
 }
 
 fn answer(dialect: Dialect, bytes: &[u8]) -> usize {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
     let (mut sse, mut decoder) = (SseDecoder::default(), dialect.decoder());
     for chunk in bytes.chunks(CHUNK) {
         let fed = sse.feed(chunk, &mut |event| match event {
             Event::Data { name, data } => {
-                decoder.event(name, data, &mut |delta| blocks.apply(delta, &mut frames)).map(drop)
+                decoder.event(name, data, &mut |delta| blocks.apply(delta, &mut ops)).map(drop)
             }
             Event::Comment => Ok(()),
         });
@@ -75,7 +75,7 @@ fn answer(dialect: Dialect, bytes: &[u8]) -> usize {
     queue.take().len()
 }
 
-/// A file that a model writes, as the arguments of one call.
+/// A file written by a model, as the arguments of one call.
 fn arguments() -> String {
     let line = "fn main() { println!(\"grüße, 世界\"); }\n\t// and so on, line by line\n";
     json!({ "path": "src/main.rs", "content": line.repeat(3000), "edits": vec![json!({ "from": 1, "to": [2.5, true] }); 200] })

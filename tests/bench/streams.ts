@@ -1,4 +1,4 @@
-/** Our stream beside its peers, case by case. */
+/** Compares our stream with its peers, case by case. */
 import type { Bench } from "./bench.ts";
 import { type Case, cases, type Subject, SUBJECTS } from "./cases.ts";
 import type { Measured } from "./child.ts";
@@ -8,19 +8,19 @@ export interface StreamRow extends Measured {
   subject: Subject;
 }
 
-/** Measures the wanted cases with every subject. */
+/** Measures the selected cases with every subject. */
 export async function streams(bench: Bench, wanted: (name: string) => boolean): Promise<StreamRow[]> {
   const all: StreamRow[] = [];
   for (const one of cases(bench.quick ? 0.05 : 1).filter(({ name }) => wanted(name))) {
     const rows: StreamRow[] = [];
-    // Pi's parser reads the whole text again per delta: minutes for 200 KB (docs/pi-contract.md#tool-arguments).
-    const patience = !one.quadratic || bench.full || bench.quick;
-    for (const subject of SUBJECTS.filter((name) => patience || !name.startsWith("pi-"))) {
+    // Pi's parser reads the whole text again with every delta: minutes for 200 KB (docs/pi-contract.md#tool-arguments).
+    const withPeers = !one.quadratic || bench.full || bench.quick;
+    for (const subject of SUBJECTS.filter((name) => withPeers || !name.startsWith("pi-"))) {
       const measured = await bench.measure(one.scenario, { subject, streams: one.streams });
       rows.push({ case: one.name, subject, ...measured });
     }
     show(bench, one, rows);
-    if (!patience) {
+    if (!withPeers) {
       bench.report.say(
         "Pi's built-in parser is quadratic and was left out here; `arguments-25k` shows it, `--full` measures it.",
         "",

@@ -1,4 +1,4 @@
-/** The ways to read a stream that are compared. Each returns how many events its consumer saw. */
+/** The stream implementations that are compared. Each returns the number of events its consumer saw. */
 import { createAssistantMessageEventStream, type AssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { createParser } from "eventsource-parser";
 import { host } from "../../extension/environment.ts";
@@ -8,20 +8,20 @@ import type { Subject } from "./cases.ts";
 
 export type Run = () => Promise<number>;
 
-/** What is asked, and where. */
+/** The request and its target. */
 export interface Question {
   baseUrl: string;
   apiKey: string;
-  /** Pi's context; "hi" if not given. The floor and the SDKs always ask "hi". */
+  /** Pi's context; "hi" if missing. The lower bound and the SDKs always ask "hi". */
   context?: object;
-  /** An extension looks at the body. */
+  /** Adds an extension that inspects the body. */
   payloadHook?: boolean;
 }
 
 const HI = { messages: [{ role: "user", content: "hi", timestamp: 1 }] };
 const USER_AGENT = "pi/0.87.1 (linux; node)";
 
-/** Copies the message per event, as Pi's agent loop does. */
+/** Copies the message on every event, as Pi's agent loop does. */
 async function consume(events: AssistantMessageEventStream): Promise<number> {
   let seen = 0;
   let copy: object | undefined;
@@ -126,7 +126,7 @@ function ours({ baseUrl, apiKey, context = HI, payloadHook }: Question, protocol
   };
 }
 
-/** Loads a subject; what it loads is not measured. */
+/** Loads a subject before the measurement starts. */
 export async function subject(name: Subject, question: Question): Promise<Run> {
   switch (name) {
     case "floor":

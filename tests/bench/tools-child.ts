@@ -1,8 +1,8 @@
 /**
- * What Kimi's tools cost: time on top of the service's own, and how long 5 MB keep the JavaScript thread busy.
+ * Measures Kimi's tools: time added to the service's own, and how long 5 MB keep the JavaScript thread busy.
  *
- * The service is the simulator in a process of its own. "The service's own time" is a bare keep-alive request of Node's http
- * client with the same body. `tools-child.ts <rounds> <rounds with 5 MB>`, prints one line of JSON.
+ * The service is the simulator in a process of its own; its own time is a bare keep-alive request of Node's http client with the
+ * same body. `tools-child.ts <rounds> <rounds with 5 MB>` prints one line of JSON.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -84,7 +84,7 @@ async function rounds(count: number, run: () => Promise<unknown>): Promise<Times
   return { median: round(times[count >> 1] ?? 0), p95: round(times[Math.floor(count * 0.95)] ?? 0) };
 }
 
-/** Median of the time that the event loop was not waiting during one call. */
+/** Median time per call in which the event loop was busy. */
 async function busy(run: () => Promise<unknown>): Promise<number> {
   const times: number[] = [];
   for (let index = 0; index < HUGE_ROUNDS; index += 1) {

@@ -1,4 +1,4 @@
-/** Kimi's tools: time on top of the service's own, and how long answers of 5 MB keep the main thread busy. */
+/** Kimi's tools: time added to the service's own, and how long answers of 5 MB keep the main thread busy. */
 import type { Bench } from "./bench.ts";
 
 /** Milliseconds. */
@@ -28,7 +28,7 @@ export async function tools(bench: Bench): Promise<void> {
       ["search, on top", report.bar("tool call, on top of the service", search.median - bare.median, "ms", 5), ""],
       ...Object.entries(huge).map(([call, ms]) => [
         `5 MB: ${call}, main thread`,
-        // What Pi gets; a program that wants all of it gets all of it as a string, and V8 has to make that.
+        // Pi gets a truncated text; a program gets the complete one as a string, which V8 has to create.
         report.bar(`5 MB: ${call}`, ms, "ms main thread", call.endsWith("as a tool") ? 20 : undefined),
         "",
       ]),

@@ -1,4 +1,4 @@
-/** What an answer costs while it is shown: 9 KB of Markdown at 200 deltas a second in Pi's own terminal interface. */
+/** Measures the cost of showing an answer: 9 KB of Markdown at 200 deltas a second in Pi's terminal interface. */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { median } from "./report.ts";
 
 const DELTAS = 1000;
 const PER_SECOND = 200;
-/** Ticks per second of the times in /proc, on every Linux that Node runs on. */
+/** Ticks per second in /proc, the same on every Linux that Node supports. */
 const TICKS = 100;
 
 /** User and system time of a process so far, in milliseconds. */
@@ -23,7 +23,7 @@ function cpuTime(pid: number): number {
 
 async function once(bench: Bench, extensions: string[], env: Record<string, string>): Promise<number> {
   const home = new Home();
-  // The built-in provider has no variable for its address; Pi's own file of models does that.
+  // The built-in provider has no variable for its base URL; Pi's file of models has.
   const providers = { "kimi-coding": { baseUrl: bench.service.baseUrl } };
   if (extensions.length === 0) writeFileSync(join(home.agent, "models.json"), JSON.stringify({ providers }));
   const terminal = new Terminal(["--model", "kimi-coding/kimi-for-coding"], { home, env, extensions });

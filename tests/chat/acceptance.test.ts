@@ -1,13 +1,14 @@
 /**
- * Whatever Pi hands over, the service accepts what leaves: each case goes through the addon to the simulator, which refuses what
- * the service refuses, in both dialects and with thinking on and off.
+ * Whatever Pi passes in, the service accepts what is sent: each case goes through the addon to the simulator, which rejects what
+ * the service rejects, in both dialects and with thinking on and off.
  */
 import assert from "node:assert/strict";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { readFileSync } from "node:fs";
 import { sessions } from "../fixtures/requests/sessions.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Dialect, DIALECTS, runOne, type TurnSetup } from "../support/turn.ts";
 
@@ -24,10 +25,7 @@ const native = addon();
 
 let simulator: Simulator;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 async function ask(context: unknown, dialect: Dialect, options: TurnSetup["options"] = {}): Promise<AssistantMessage> {
   simulator.enqueue({ steps: [{ text: "fine" }] });
@@ -36,7 +34,7 @@ async function ask(context: unknown, dialect: Dialect, options: TurnSetup["optio
   return (await runOne(native, setup)).message;
 }
 
-/** A refusal for a reason that repair cannot know. */
+/** A rejection for a reason that normalizing cannot know. */
 const refused = (message: string): { status: number; body: string } => ({
   status: 400,
   body: JSON.stringify({ error: { message, type: "invalid_request_error" } }),
@@ -56,7 +54,7 @@ async function accepted(context: unknown, protocol: Dialect): Promise<void> {
 }
 
 for (const protocol of DIALECTS) {
-  describe(`tools, ${protocol}`, () => {
+  describe(`acceptance: tools, ${protocol}`, () => {
     for (const { issue, about, parameters } of schemas) {
       test(`${issue}: ${about}`, async () => {
         const tools = [{ name: "probe", description: "Probes.", parameters }];
@@ -64,21 +62,21 @@ for (const protocol of DIALECTS) {
       });
     }
 
-    test("names that are not allowed are answered under Pi's own", async () => {
+    test("tool names the service does not allow → calls come back under Pi's names", async () => {
       const tools = ["3d.render", "搜索", "a b", "a.b"].map((name) => ({ name, description: "", parameters: {} }));
       await accepted({ tools, messages: [{ role: "user", content: "hi", timestamp: 1 }] }, protocol);
     });
   });
 
-  describe(`sessions, ${protocol}`, () => {
+  describe(`acceptance: sessions, ${protocol}`, () => {
     for (const { issue, about, messages } of sessions) {
       test(`${issue}: ${about}`, () => accepted({ messages }, protocol));
     }
   });
 }
 
-describe("a refusal that names its culprit", () => {
-  // A session remembers what was refused, so every test has a picture of its own.
+describe("acceptance: a 400 that names the rejected item", () => {
+  // Rejected items are remembered per session, so every test has an image of its own.
   let pictures = 0;
   const picture = (): object => {
     pictures += 1;
@@ -110,7 +108,7 @@ describe("a refusal that names its culprit", () => {
       });
     }
 
-    test(`${protocol}: a second refusal is the end`, async () => {
+    test(`${protocol}: a second 400 → the turn fails`, async () => {
       simulator.reset();
       const refusal = refused("Invalid request: unsupported image format");
       simulator.intercept(endpoint, refusal, refusal, refusal);
@@ -120,7 +118,7 @@ describe("a refusal that names its culprit", () => {
     });
   }
 
-  test("the payload hook sees both requests", async () => {
+  test("payload hook with a retry → called for both requests", async () => {
     simulator.reset();
     simulator.intercept("chat", refused("Invalid request: unsupported image format"));
     const seen: string[] = [];
@@ -135,8 +133,8 @@ describe("a refusal that names its culprit", () => {
   });
 });
 
-describe("tools that cannot be written", () => {
-  test("parameters that contain themselves are replaced, and the tool stays", async () => {
+describe("acceptance: values that cannot be serialized", () => {
+  test("tool parameters with a cycle → replaced, the tool is sent", async () => {
     const parameters: Record<string, unknown> = { type: "object" };
     parameters["properties"] = { self: parameters };
     simulator.reset();
@@ -147,7 +145,7 @@ describe("tools that cannot be written", () => {
     assert.equal(body.tools[0]?.function.name, "loop");
   });
 
-  test("a message that contains itself is named", async () => {
+  test("message with a cycle → the error names it", async () => {
     const part: Record<string, unknown> = { type: "text", text: "x" };
     part["self"] = part;
     const message = await ask({ messages: [{ role: "user", content: [part] }] }, "openai", { reasoning: "high" });

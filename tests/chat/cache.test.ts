@@ -1,4 +1,4 @@
-/** The prompt cache: a conversation that grows keeps what the service has read, and `npm run measure:cache` shows it. */
+/** Prompt cache: a growing conversation keeps what the service has read, and `npm run measure:cache` shows it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Kimi } from "../../index.ts";
@@ -16,7 +16,7 @@ let home: Home;
 withMachine((...given) => ([simulator, home] = given), { identityGate: "off" });
 
 for (const protocol of ["openai", "anthropic"] as const) {
-  test(`only what changes the prompt costs its cache (${protocol})`, async () => {
+  test(`prompt cache, ${protocol}: only changes of the prompt → cost cached tokens`, async () => {
     const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
     const { baseUrl, apiKey } = simulator;
     const kimi = new Kimi({ baseUrl, apiKey, env, settings: { ...UPLOAD_ALL, protocol } });
@@ -24,7 +24,7 @@ for (const protocol of ["openai", "anthropic"] as const) {
     const step = (name: string): Step => steps.find((one) => one.name === name) ?? assert.fail(name);
     const first = step("first question");
     assert.equal(first.cached, 0);
-    // Whole chunks of what was there before; the rest of the last chunk is read anew.
+    // Whole 256-token blocks are cached; the rest of the last block is uncached.
     for (const [name, before] of [
       ["second question, a long one", first.prompt],
       ["third question", step("second question, a long one").prompt],
@@ -52,7 +52,7 @@ for (const protocol of ["openai", "anthropic"] as const) {
   });
 }
 
-test("without a credential --live says what is missing and asks nobody", () => {
+test("measure:cache --live without a credential → says what is missing, sends nothing", () => {
   const script = ["tests/bench/prompt-cache.ts", "--live"];
   assert.throws(() => run("node", script, ROOT, home.env()), /ended with 2\n.*set KIMI_API_KEY, or sign in/s);
 });

@@ -1,5 +1,5 @@
-//! What holds for every conversation: the service takes it, a longer one begins with the bytes of the shorter one, and
-//! normalizing twice changes nothing more.
+//! Properties of every conversation: the service accepts it, a longer one starts with the bytes of the shorter one, and
+//! normalizing it twice changes nothing.
 
 #[path = "../support/acceptable.rs"]
 mod acceptable;
@@ -14,7 +14,7 @@ use kimi_code::config::Dialect;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// One round of a conversation: what a person says and what follows, complete in itself.
+/// One complete round of a conversation: a user message and what follows.
 fn round() -> impl Strategy<Value = Vec<Value>> {
     let text = prop::sample::select(vec!["hi", "", "  ", "grüße", "(no content)", "a\nb"]);
     let id = prop::sample::select(vec!["Read:0", "Read:1", "Read_0", "", "call|x/y", "Read_0__2"]);
@@ -77,18 +77,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_longer_conversation_begins_with_the_shorter_one(rounds in prop::collection::vec(round(), 2..6), cut in 1..5usize) {
+    fn conversations_longer_one_starts_with_the_bytes_of_the_shorter_one(rounds in prop::collection::vec(round(), 2..6), cut in 1..5usize) {
         let cut = cut.min(rounds.len() - 1);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             let (short, long) = (sent(&json_of(&rounds[..cut]), dialect), sent(&json_of(&rounds), dialect));
-            // A conversation in which nobody has said anything yet is the one exception: it needs a word to be accepted.
+            // The exception is a conversation without a message: it gets a text so that the service accepts it.
             let boundary = until_boundary(&short, dialect);
             prop_assert!(long.starts_with(boundary), "{dialect:?}\n{boundary}\n{long}");
         }
     }
 
     #[test]
-    fn repair_has_nothing_to_do_the_second_time(rounds in prop::collection::vec(round(), 1..5)) {
+    fn conversations_normalized_twice_equals_normalized_once(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             let once = recorded(&normalized(&json, dialect));
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn the_service_takes_every_repaired_conversation(rounds in prop::collection::vec(round(), 1..5)) {
+    fn conversations_normalized_ones_are_accepted_by_the_service(rounds in prop::collection::vec(round(), 1..5)) {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             prop_assert_eq!(refusal(&sent(&json, dialect), dialect), None);

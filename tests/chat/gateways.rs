@@ -1,5 +1,5 @@
-//! What stands between us and the service takes liberties: every form here was seen from some gateway or follows from how its
-//! language writes JSON. Each is read whole and byte by byte.
+//! Variants that gateways between us and the service produce: each was seen, or follows from how the gateway's language writes
+//! JSON. Each is read whole and byte by byte.
 
 #[path = "../support/stream.rs"]
 mod stream;
@@ -49,7 +49,7 @@ const A_AND_B: [&str; 6] = [
 ];
 
 #[test]
-fn arguments_may_come_as_an_object() {
+fn arguments_as_an_object_are_read() {
     let whole = calls(&[r#"{"index":0,"id":"x","function":{"name":"a","arguments":{"a":1}}}"#]);
     assert_eq!(whole[1], r#"0 + {"a":1} => [3,"a",1]"#);
     let announced = calls(&[
@@ -60,7 +60,7 @@ fn arguments_may_come_as_an_object() {
 }
 
 #[test]
-fn calls_that_share_an_index_are_told_apart_by_their_ids() {
+fn calls_with_the_same_index_are_separated_by_id() {
     let seen = calls(&[
         r#"{"index":0,"id":"x","function":{"name":"a","arguments":"{\"a\":1}"}}"#,
         r#"{"index":0,"id":"y","function":{"name":"b","arguments":"{\"b\":"}}"#,
@@ -71,7 +71,7 @@ fn calls_that_share_an_index_are_told_apart_by_their_ids() {
 
 /// Equal names are repeats (docs/protocol.md#tool-call-fragments, rule 8).
 #[test]
-fn id_and_name_in_every_piece_are_repeats() {
+fn id_and_name_repeated_in_every_chunk_are_ignored() {
     let seen = calls(&[
         r#"{"index":0,"id":"x","function":{"name":"a","arguments":"{\"a\":"}}"#,
         r#"{"index":0,"id":"x","function":{"name":"a","arguments":"1}"}}"#,
@@ -80,7 +80,7 @@ fn id_and_name_in_every_piece_are_repeats() {
 }
 
 #[test]
-fn pieces_without_an_index_follow_their_id() {
+fn chunks_without_an_index_are_assigned_by_id() {
     let seen = calls(&[
         r#"{"id":"x","function":{"name":"a","arguments":"{\"a\""}}"#,
         r#"{"id":"y","function":{"name":"b","arguments":"{\"b\""}}"#,
@@ -92,7 +92,7 @@ fn pieces_without_an_index_follow_their_id() {
 }
 
 #[test]
-fn an_index_may_come_with_the_arguments_only() {
+fn index_that_comes_with_the_arguments_only_is_used() {
     let seen = calls(&[
         r#"{"id":"x","function":{"name":"a","arguments":""}}"#,
         r#"{"index":0,"function":{"arguments":"{\"a\":1}"}}"#,
@@ -101,7 +101,7 @@ fn an_index_may_come_with_the_arguments_only() {
 }
 
 #[test]
-fn an_id_may_come_before_anything_else_of_its_call() {
+fn id_that_comes_before_the_rest_of_its_call_is_used() {
     let seen = calls(&[
         r#"{"index":0,"id":"x","type":"function"}"#,
         r#"{"index":0,"function":{"name":"a","arguments":"{\"a\":1}"}}"#,
@@ -110,13 +110,13 @@ fn an_id_may_come_before_anything_else_of_its_call() {
 }
 
 #[test]
-fn an_empty_reasoning_field_does_not_hide_a_full_one() {
+fn empty_reasoning_field_does_not_hide_a_filled_one() {
     let seen = deltas(&[r#"{"reasoning_content":"","reasoning":"Hm."}"#, r#"{"content":"x"}"#]);
     assert_eq!(seen[..2], [r#"0 start Thinking {"signature":"reasoning"}"#, "0 + Hm."]);
 }
 
 #[test]
-fn members_of_another_type_say_nothing() {
+fn members_of_the_wrong_type_are_ignored() {
     let answer = ["0 start Text", "0 + x", "0 end"];
     for odd in [
         r#"{"choices":[null]}"#,
@@ -148,35 +148,35 @@ fn members_of_another_type_say_nothing() {
 }
 
 #[test]
-fn the_last_of_two_members_of_one_name_counts() {
+fn duplicate_members_the_last_one_wins() {
     let seen = deltas(&[r#"{"content":"no","content":"yes"}"#]);
     assert_eq!(seen, ["0 start Text", "0 + yes", "0 end"]);
 }
 
 #[test]
-fn a_pulse_that_is_no_json_ends_nothing() {
+fn keep_alive_that_is_not_json_does_not_end_the_stream() {
     let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n";
     let text = format!("event: ping\ndata: 1700000000.5 alive\n\n{answer}");
     assert_eq!(outcome(OpenAi, &[text.as_bytes()])[3], "done Stop (stop)");
     let answer = "event: message_stop\ndata: {}\n\n";
     let text = format!("event: keepalive\ndata: still here\n\n{answer}");
     assert_eq!(outcome(Anthropic, &[text.as_bytes()])[0], "done Stop ()");
-    // What claims to carry the answer must be readable.
+    // An event that carries the answer must be readable.
     let text = format!("event: message\ndata: still here\n\n{answer}");
     assert!(outcome(OpenAi, &[text.as_bytes()])[0].starts_with("failed protocol: the stream contains an unreadable"));
 }
 
 #[test]
-fn an_error_without_a_wrapping_is_one() {
+fn error_without_a_wrapper_object_is_recognized() {
     let bare = r#"{"object":"error","message":"out of memory","type":"ServerError","code":500}"#;
     assert_eq!(read(OpenAi, &[bare])[0], "failed protocol: out of memory");
     let bare = r#"{"type":"error","message":"out of memory"}"#;
     assert_eq!(read(Anthropic, &[bare])[0], "failed protocol: out of memory");
 }
 
-/// Programs that count in UTF-16 units cut an emoji in two and write both halves as escapes.
+/// Programs that count UTF-16 units split a surrogate pair and write both halves as escapes.
 #[test]
-fn an_emoji_cut_between_two_deltas_is_whole_again() {
+fn surrogate_pair_split_across_deltas_is_joined() {
     let seen = deltas(&[
         r#"{"reasoning_content":"\ud83d"}"#,
         r#"{"reasoning_content":"\udc4b!"}"#,
@@ -200,7 +200,7 @@ fn an_emoji_cut_between_two_deltas_is_whole_again() {
 
 /// The top level is preferred, and the last report wins, as a whole (docs/protocol.md#chat-usage).
 #[test]
-fn two_reports_of_usage_are_never_mixed() {
+fn usage_reported_twice_is_not_mixed() {
     let beside = r#"{"choices":[{"finish_reason":"stop","usage":{"prompt_tokens":8,"completion_tokens":9,"cached_tokens":8}}],"usage":{"prompt_tokens":5,"completion_tokens":6}}"#;
     assert_eq!(usage(OpenAi, &[beside]), "usage 5 6 0 0 11");
     let first =
@@ -210,9 +210,9 @@ fn two_reports_of_usage_are_never_mixed() {
     assert_eq!(usage(OpenAi, &[first, r#"{"choices":[],"usage":{}}"#]), "usage 5 9 3 0 17");
 }
 
-/// Members are replaced one by one, and what is uncached follows from all of them (docs/protocol.md#messages-usage).
+/// Members are replaced one by one, and the uncached count follows from all of them (docs/protocol.md#messages-usage).
 #[test]
-fn a_total_prompt_beside_cached_tokens_is_not_counted_twice() {
+fn prompt_total_that_includes_cached_tokens_is_not_counted_twice() {
     let start = r#"{"type":"message_start","message":{"usage":{"prompt_tokens":100,"cached_tokens":40}}}"#;
     let again = r#"{"type":"message_delta","delta":{},"usage":{"prompt_tokens":100,"output_tokens":1}}"#;
     let stop = r#"{"type":"message_stop"}"#;
@@ -223,7 +223,7 @@ fn a_total_prompt_beside_cached_tokens_is_not_counted_twice() {
 }
 
 #[test]
-fn blocks_of_an_unknown_kind_keep_their_pieces_to_themselves() {
+fn unknown_block_types_do_not_leak_into_other_blocks() {
     let seen = read(
         Anthropic,
         &[
@@ -240,7 +240,7 @@ fn blocks_of_an_unknown_kind_keep_their_pieces_to_themselves() {
 }
 
 #[test]
-fn the_input_of_a_call_may_be_text_or_come_in_objects() {
+fn tool_input_as_text_or_as_objects_is_read() {
     let start = |input: &str| {
         format!(
             r#"{{"type":"content_block_start","index":0,"content_block":{{"type":"tool_use","id":"x","name":"a","input":{input}}}}}"#

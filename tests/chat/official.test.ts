@@ -1,4 +1,4 @@
-/** Our bodies beside captured ones of the official client 2.1.0, member by member (docs/protocol.md#openai-dialect). */
+/** Compares our bodies with captured ones of the official client 2.1.0, member by member (docs/protocol.md#openai-dialect). */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ const FILE =
   "1\thello file\n<system>1 line read from file starting from line 1. Total lines in file: 1. Requested range complete. " +
   "Effective max_chars: 100000. End of file reached.</system>";
 
-/** Pi's record of the session behind a capture. */
+/** Pi's record of the captured session. */
 function context(name: string, question: string, path: string, reasoning?: Members): unknown {
   const [tool] = (captured[name] ?? {})["tools"] as [Members];
   const definition = (tool["function"] ?? tool) as Members;
@@ -50,18 +50,19 @@ async function compare(name: string, id: string, change: object, own: unknown): 
   const expected = { ...captured[name] };
   const cap = protocol === "anthropic" ? "max_tokens" : "max_completion_tokens";
   assert.equal(typeof body[cap], "number");
-  // The window's rest, which depends on how the prompt is counted.
+  // The rest of the window, which depends on how the prompt is counted.
   expected[cap] = body[cap] as number;
   assert.deepEqual(body, expected);
 }
 
 const thinking = { type: "thinking", thinking: "A tool is needed.", thinkingSignature: "reasoning_content" };
-/** The catalogue knew no efforts of this model. */
+/** The captured model list had no efforts for this model. */
 const plain = { thinkingLevelMap: { off: null, high: "on" } };
 
-test("a plain turn", () => compare("plain turn", "kimi-for-coding", plain, context("plain turn", "Say hello", "")));
+test("official client: a plain turn → same body", () =>
+  compare("plain turn", "kimi-for-coding", plain, context("plain turn", "Say hello", "")));
 
-test("a tool turn", () =>
+test("official client: a tool turn → same body", () =>
   compare(
     "tool turn",
     "kimi-for-coding",
@@ -69,7 +70,7 @@ test("a tool turn", () =>
     context("tool turn", "Read the file", "/home/user/project", thinking),
   ));
 
-test("a k3 turn with reasoning details", () => {
+test("official client: a k3 turn with reasoning details → same body", () => {
   const reasoning = {
     ...thinking,
     thinking: "Plan with summary.",
@@ -86,8 +87,8 @@ test("a k3 turn with reasoning details", () => {
   );
 });
 
-test("a plain turn of the messages dialect", () =>
+test("official client, Messages dialect: a plain turn → same body", () =>
   compare("messages, plain turn", "k3-anthropic", {}, context("messages, plain turn", "hello", "")));
 
-test("a tool turn of the messages dialect", () =>
+test("official client, Messages dialect: a tool turn → same body", () =>
   compare("messages, tool turn", "k3-anthropic", {}, context("messages, tool turn", "read a.txt", "a.txt", thinking)));

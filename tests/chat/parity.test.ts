@@ -1,6 +1,6 @@
 /**
- * The same conversations, encoded by Pi's own implementations and by ours. What may differ is listed in
- * docs/architecture.md and taken away by parity/canonical.ts; everything else has to be equal.
+ * Encodes the same conversations with Pi's implementations and with ours. Intended differences are listed in docs/architecture.md
+ * and removed by parity/canonical.ts; everything else must be equal.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -48,7 +48,7 @@ const openaiCompat = {
   supportsMidConvoSystemMessages: true,
   supportsMidConvoToolAdditions: true,
 };
-/** As in Pi 0.87.1's table; later system messages stay in place, because ours do. */
+/** As in Pi 0.87.1's table. Later system messages stay in place, because ours do. */
 const anthropicCompat = {
   forceAdaptiveThinking: true,
   allowEmptySignature: true,
@@ -91,7 +91,7 @@ const ours = (context: Context, protocol: string, input = common.input): Promise
 for (const [number, shape] of SHAPES.entries()) {
   describe(shape, () => {
     for (const input of [["text", "image"], ["text"]]) {
-      test(`chat, ${input.join(" and ")}`, async () => {
+      test(`parity with Pi's encoder: chat, ${input.join(" and ")}`, async () => {
         const pi = model({ api: "openai-completions", compat: openaiCompat, input });
         const own = { api: "openai-completions", provider: "kimi-coding", model: "k3" };
         for (let seed = 0; seed < PER_SHAPE; seed += 1) {
@@ -103,7 +103,7 @@ for (const [number, shape] of SHAPES.entries()) {
         }
       });
     }
-    test("messages", async () => {
+    test("parity with Pi's encoder: messages", async () => {
       const pi = model({ api: "anthropic-messages", compat: anthropicCompat });
       const own = { api: "anthropic-messages", provider: "kimi-coding", model: "k3" };
       for (let seed = 0; seed < PER_SHAPE; seed += 1) {

@@ -1,4 +1,4 @@
-//! Building a body takes at most three times the size of the transcript, the transcript and the body included.
+//! Building a body uses at most three times the size of the transcript, the transcript and the body included.
 
 #[path = "../support/transcript.rs"]
 mod transcript;
@@ -13,7 +13,7 @@ use peak_alloc::PeakAlloc;
 static MEMORY: PeakAlloc = PeakAlloc;
 
 #[test]
-fn a_body_is_built_within_three_times_its_transcript() {
+fn building_a_body_takes_at_most_three_times_the_transcript() {
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let before = MEMORY.current_usage();
         let context = transcript::context(4 << 20, 400, 60);

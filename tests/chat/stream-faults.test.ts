@@ -1,34 +1,31 @@
-/** What goes wrong on the way, in both dialects: retries, clocks, cuts, aborts; exactly one terminal event each time. */
+/** Faults on the connection, in both dialects: retries, timeouts, cuts, aborts; exactly one terminal event each time. */
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isContextOverflow } from "@earendil-works/pi-ai";
 import { isRetryableAssistantError } from "@earendil-works/pi-ai/utils/retry";
 import type { Addon } from "../../extension/native/addon.ts";
 import { Notices } from "../../extension/turn/notices.ts";
 import { faults, rateLimit } from "../simulator/faults.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
 import { comment, cut, errorFrame, pause, text, think } from "../simulator/scenario.ts";
 import type { Scenario } from "../simulator/types.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { startService } from "../support/service.ts";
 import { addon, DIALECTS, type Outcome, runOne, type TurnSetup, visible } from "../support/turn.ts";
 
 let simulator: Simulator;
 let native: Addon;
 
-before(async () => {
-  native = addon();
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => simulator.reset());
+before(() => (native = addon()));
+withSimulator((given) => (simulator = given));
 
-/** Short beside the real clocks, long beside what a busy machine takes for a healthy answer; in milliseconds. */
+/** Short compared to the real timeouts, long compared to a healthy answer on a busy machine; milliseconds. */
 const CLOCK = 2000;
 const FAST = { KIMI_CODE_FIRST_TIMEOUT_MS: `${CLOCK}`, KIMI_CODE_GAP_TIMEOUT_MS: `${CLOCK}` };
 
-/** Longer than any clock and any abort. */
+/** Longer than any timeout and any abort. */
 const SILENCE = 60_000;
 
 function ends(outcome: Outcome): string {
@@ -43,15 +40,15 @@ function piRetries(outcome: Outcome): boolean {
 }
 
 for (const dialect of DIALECTS) {
-  describe(`the ${dialect} dialect`, () => {
+  describe(`stream faults, ${dialect}`, () => {
     const turn = (setup: Partial<TurnSetup> = {}): Promise<Outcome> =>
       runOne(native, { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, dialect, ...setup });
     const play = (...scenarios: Scenario[]): void => simulator.enqueue(...scenarios);
-    // Requests for an answer: after a quota error the window is asked for as well.
+    // Number of chat requests: after a quota error the quota is requested as well.
     const requests = (): number =>
       simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").length;
 
-    test("goes to its own endpoint with the credential as a bearer", async () => {
+    test("a request → goes to the dialect's endpoint with the credential as bearer token", async () => {
       play({ steps: [text("ok")] });
       assert.equal(ends(await turn()), "stop");
       const [request] = simulator.requests;
@@ -60,7 +57,7 @@ for (const dialect of DIALECTS) {
       assert.equal(request?.headers["anthropic-version"], dialect === "openai" ? undefined : "2023-06-01");
     });
 
-    test("an overloaded service is asked again, and the person is told", async () => {
+    test("overloaded service → retried, with a notice", async () => {
       const lines: (string | undefined)[] = [];
       const notices = new Notices();
       notices.attach({ setStatus: (_key, line) => lines.push(line), notify: () => {} });
@@ -73,7 +70,7 @@ for (const dialect of DIALECTS) {
       assert.equal(lines.at(-1), undefined, "the line is cleared");
     });
 
-    test("what was retried to the end is final for Pi too", async () => {
+    test("retries used up → Pi does not retry either", async () => {
       simulator.setDefault(faults.overloaded);
       const outcome = await turn({ env: { KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2" } });
       assert.equal(ends(outcome), "error");
@@ -82,7 +79,7 @@ for (const dialect of DIALECTS) {
       assert.equal(piRetries(outcome), false);
     });
 
-    test("Retry-After is honoured, up to the limit", async () => {
+    test("Retry-After → honored up to the limit", async () => {
       play(rateLimit(1), { steps: [text("ok")] });
       const patient = await turn();
       assert.ok(patient.took >= 990, `waited ${patient.took} ms`);
@@ -97,7 +94,7 @@ for (const dialect of DIALECTS) {
     });
 
     for (const name of ["quota", "cycle-limit", "membership", "plan-k3", "not-agent", "bad-image", "risk"] as const) {
-      test(`'${name}' is never tried again, by nobody`, async () => {
+      test(`'${name}' → retried neither by us nor by Pi`, async () => {
         play(faults[name]);
         const outcome = await turn();
         assert.equal(ends(outcome), "error");
@@ -108,21 +105,21 @@ for (const dialect of DIALECTS) {
     }
 
     for (const name of ["overflow", "too-large"] as const) {
-      test(`'${name}' makes Pi compact`, async () => {
+      test(`'${name}' → Pi compacts the conversation`, async () => {
         play(faults[name]);
         assert.equal(isContextOverflow((await turn()).message), true);
         assert.equal(requests(), 1);
       });
     }
 
-    test("silence before the first words is retried once, on another connection", async () => {
+    test("idle before the first token → retried once on another connection", async () => {
       play({ steps: [pause(SILENCE)] }, { steps: [text("ok")] });
       assert.equal(visible((await turn({ env: FAST })).message), "ok");
       const [first, second] = simulator.requests;
       assert.notEqual(first?.connection, second?.connection);
     });
 
-    test("silence twice in a row ends the turn", async () => {
+    test("idle twice in a row → the turn fails", async () => {
       simulator.setDefault({ hang: "headers" });
       const outcome = await turn({ env: { KIMI_CODE_HEADERS_TIMEOUT_MS: "1200" } });
       assert.equal(ends(outcome), "error");
@@ -131,7 +128,7 @@ for (const dialect of DIALECTS) {
       assert.equal(piRetries(outcome), false);
     });
 
-    test("silence after the first words keeps them and asks nobody again", async () => {
+    test("idle after the first token → the text is kept, no retry", async () => {
       play({ steps: [text("half an ans"), pause(SILENCE)] });
       simulator.enqueue({ steps: [text("duplicate")] });
       const outcome = await turn({ env: FAST });
@@ -141,21 +138,21 @@ for (const dialect of DIALECTS) {
       assert.equal(outcome.kinds.at(-2), "text_end", "the block is closed");
     });
 
-    test("keep-alives prove the socket, not the model", async () => {
+    test("keep-alives without content → do not reset the timeout", async () => {
       const beats = Array.from({ length: 600 }, () => [comment("keep-alive"), pause(100)]).flat();
       play({ steps: [...beats, text("late")] }, { steps: [text("ok")] });
       assert.equal(visible((await turn({ env: FAST })).message), "ok");
       assert.equal(requests(), 2);
     });
 
-    test("long thinking is not silence", async () => {
+    test("long thinking → does not count as idle", async () => {
       play({ steps: [think("one two", { size: 4, pauseMs: CLOCK + 500 }), text("ok")] });
       const env = { ...FAST, KIMI_CODE_THINKING_GAP_TIMEOUT_MS: `${SILENCE}` };
       assert.equal(visible((await turn({ env })).message), "ok");
       assert.equal(requests(), 1);
     });
 
-    test("a complete answer stays complete when its connection is never closed", async () => {
+    test("complete answer, connection left open → complete", async () => {
       const usage = { raw: { prompt_tokens: 1, completion_tokens: 1, input_tokens: 1, output_tokens: 1 } };
       const end = dialect === "openai" ? [text("ok"), { finish: "stop", usage }] : [text("ok")];
       play({ steps: end as Scenario["steps"] & object, omitDone: true, hang: "body" });
@@ -164,7 +161,7 @@ for (const dialect of DIALECTS) {
       assert.ok(outcome.took < 30_000);
     });
 
-    test("a busy event loop is not the service's silence", async () => {
+    test("busy event loop → not taken for an idle service", async () => {
       const service = await startService();
       try {
         await service.enqueue({ steps: [text("a b c d e f", { size: 2, pauseMs: 40 }), pause(100), text("!")] });
@@ -182,7 +179,7 @@ for (const dialect of DIALECTS) {
     });
 
     for (const how of ["end", "close", "reset"] as const) {
-      test(`a stream cut by '${how}' keeps its beginning`, async () => {
+      test(`stream cut by '${how}' → the text so far is kept`, async () => {
         play({ steps: [text("half"), pause(60), cut(how)] });
         const outcome = await turn();
         assert.equal(ends(outcome), "error");
@@ -192,13 +189,13 @@ for (const dialect of DIALECTS) {
       });
     }
 
-    test("a stream cut before the first words is asked for again", async () => {
+    test("stream cut before the first token → retried", async () => {
       play({ steps: [comment("x"), cut("close")] }, { steps: [text("ok")] });
       assert.equal(visible((await turn()).message), "ok");
       assert.equal(requests(), 2);
     });
 
-    test("an error text with a status after output never replays the answer", async () => {
+    test("error with a retryable status after output → no retry", async () => {
       play({ steps: [text("half"), errorFrame("401 Unauthorized: invalid api key")] });
       const outcome = await turn();
       assert.equal(ends(outcome), "error");
@@ -206,7 +203,7 @@ for (const dialect of DIALECTS) {
       assert.equal(requests(), 1);
     });
 
-    test("reasoning without an answer is asked for once more, and shown once", async () => {
+    test("reasoning without an answer → retried once, shown once", async () => {
       play({ steps: [think("Hm.")] }, { steps: [think("Hm, again."), text("ok")] });
       const outcome = await turn();
       assert.equal(ends(outcome), "stop");
@@ -222,7 +219,7 @@ for (const dialect of DIALECTS) {
       assert.equal(bare.message.content.length, 1);
     });
 
-    test("an answer without anything is an error in the end", async () => {
+    test("empty answer → an error after the retries", async () => {
       simulator.setDefault({ steps: [{ finish: "stop" }] });
       const outcome = await turn();
       assert.equal(ends(outcome), "error");
@@ -230,7 +227,7 @@ for (const dialect of DIALECTS) {
       assert.equal(piRetries(outcome), false);
     });
 
-    test("call ids are new to the session although the service repeats them", async () => {
+    test("repeated call ids of the service → made unique within the session", async () => {
       const past = {
         messages: [
           { role: "user", content: "a", timestamp: 1 },
@@ -248,19 +245,19 @@ for (const dialect of DIALECTS) {
       assert.equal((message.content[0] as { id?: string }).id, "bash:0__2");
     });
 
-    test("turns share a connection", async () => {
+    test("consecutive turns → share a connection", async () => {
       simulator.setDefault({ steps: [text("ok")] });
       for (let round = 0; round < 10; round += 1) {
         await turn();
         await sleep(50);
       }
-      // The end of a body is read behind the turn's back: a turn that comes before it opens a second connection.
+      // The rest of a body is drained in a background task; a turn that starts before that opens a second connection.
       const connections = new Set(simulator.requests.map(({ connection }) => connection));
       assert.ok(connections.size <= 2, `${connections.size} connections for 10 turns`);
     });
 
-    describe("an abort", () => {
-      // The last member says what shows that the turn has come so far.
+    describe("abort", () => {
+      // The last member says which request or event shows that the turn has come this far.
       const cases: [string, Scenario[], "asked" | "answering" | "event" | "line"][] = [
         ["while waiting for the head", [{ hang: "connect" }], "asked"],
         ["while nothing has been said", [{ steps: [pause(SILENCE)] }], "answering"],
@@ -298,11 +295,11 @@ for (const dialect of DIALECTS) {
   });
 }
 
-test("an abort while connecting closes the socket", async () => {
+test("abort while connecting → the socket is closed", async () => {
   const controller = new AbortController();
   let connections = 0;
   const closed = Promise.withResolvers<void>();
-  // Accepts and then says nothing, so that TLS never comes about.
+  // Accepts the connection and then sends nothing, so that the TLS handshake never ends.
   const server = createServer((socket) => {
     connections += 1;
     socket.on("error", () => {});
@@ -322,7 +319,7 @@ test("an abort while connecting closes the socket", async () => {
   server.close();
 });
 
-test("a document in place of a stream is named", async () => {
+test("a document instead of a stream → the error quotes it", async () => {
   simulator.intercept("chat", {
     status: 200,
     headers: { "content-type": "text/html" },

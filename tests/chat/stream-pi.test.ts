@@ -1,4 +1,4 @@
-/** The stream inside real Pi, in both dialects: tool loop, retries that do not multiply, what a person is told, abort. */
+/** The stream in real Pi, in both dialects: tool loop, retries by one layer only, messages to the user, abort. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -15,7 +15,7 @@ let simulator: Simulator;
 let home: Home;
 const open = withPi((...given) => ([simulator, home] = given));
 
-/** Requests for an answer; Pi's session also asks for models and quota. */
+/** Number of chat requests; Pi's session also requests models and quota. */
 function turns(): number {
   return simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").length;
 }
@@ -28,8 +28,8 @@ for (const dialect of DIALECTS) {
     ...more,
   });
 
-  describe(`real Pi, ${dialect} dialect`, () => {
-    test("two answers with the same call ids stay two rows", async () => {
+  describe(`stream in real Pi, ${dialect}`, () => {
+    test("two answers with the same call ids → two rows", async () => {
       const bash = (command: string): object => ({ toolCall: { id: "bash:0", name: "bash", arguments: { command } } });
       simulator.enqueue(
         { steps: [think("Hm."), bash("echo one")] as never },
@@ -43,7 +43,7 @@ for (const dialect of DIALECTS) {
       assert.equal(simulator.requests.filter(({ status }) => status === 200).length, 3, "nothing was refused");
     });
 
-    test("an overload that lasts is retried by one layer only", async () => {
+    test("lasting overload → retried by one layer only", async () => {
       simulator.setDefault(faults.overloaded);
       const extra = env({ KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2" });
       const pi = await runPi(["--mode", "json", "--no-session", ...MODEL, "hi"], { home, env: extra });
@@ -52,7 +52,7 @@ for (const dialect of DIALECTS) {
       assert.match(messages(pi.events).at(-1)?.errorMessage ?? "", /Gave up after 2 attempts/);
     });
 
-    test("an answer cut in the middle is asked for again by Pi, once per its own rules, and shown once", async () => {
+    test("answer cut in the middle → Pi retries by its own rules and shows it once", async () => {
       home.settings({ retry: { enabled: true, maxRetries: 3, baseDelayMs: 50 } });
       simulator.enqueue({ steps: [text("half an ans"), pause(60), cut("close")] }, { steps: [text("whole answer")] });
       const pi = await runPi(["-p", "--no-session", ...MODEL, "hi"], { home, env: env() });
@@ -60,7 +60,7 @@ for (const dialect of DIALECTS) {
       assert.equal(turns(), 2);
     });
 
-    test("a wait is shown, and Esc ends it at once", async () => {
+    test("waiting for a retry → shown, and Esc ends it at once", async () => {
       simulator.enqueue({ http: { status: 429, headers: { "retry-after": "30" }, body: "too many requests" } });
       const pi = open(["--no-session", ...MODEL], { home, env: env() });
       await pi.command({ type: "prompt", message: "hi" });

@@ -17,7 +17,7 @@ fn file(path: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(path)).expect("a readable fixture")
 }
 
-/// Replays whole, byte by byte, split in two at every place, and with other line ends.
+/// Replays whole, byte by byte, split in two at every byte, and with other line ends.
 fn replay(dialect: Dialect, bytes: &[u8], expected: &[&str]) {
     assert_eq!(outcome(dialect, &[bytes]), expected, "whole");
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
@@ -46,13 +46,13 @@ const THINKING: &str = r#"0 start Thinking {"signature":"reasoning_content"}"#;
 const UNSIGNED: &str = r#"0 start Thinking {"signature":""}"#;
 
 #[test]
-fn a1_text_with_usage_in_a_chunk_of_its_own() {
+fn a1_text_with_usage_in_a_separate_chunk() {
     transcript("A1", &["0 start Text", "0 + pong", "0 end", "done Stop (stop)", "usage 5 1 0 0 6"]);
 }
 
 /// Usage in `choices[0]`, cached tokens at its top level (docs/protocol.md#chat-usage).
 #[test]
-fn a2_thinking_text_and_the_services_own_usage() {
+fn a2_thinking_text_and_moonshot_usage() {
     transcript(
         "A2",
         &[
@@ -90,7 +90,7 @@ fn a3_thinking_text_and_a_tool_call() {
 
 /// docs/protocol.md#tool-call-fragments, rule 2.
 #[test]
-fn a4_parallel_calls_whose_pieces_alternate() {
+fn a4_parallel_calls_with_alternating_chunks() {
     transcript(
         "A4",
         &[
@@ -110,7 +110,7 @@ fn a4_parallel_calls_whose_pieces_alternate() {
 
 /// docs/protocol.md#tool-call-fragments, rule 3.
 #[test]
-fn a5_a_name_that_comes_after_its_arguments() {
+fn a5_tool_name_after_its_arguments() {
     transcript(
         "A5",
         &[
@@ -140,7 +140,7 @@ fn a6_everything_in_one_chunk_with_the_finish_reason() {
 
 /// docs/protocol.md#tool-call-fragments, rules 4 and 5.
 #[test]
-fn a7_a_call_without_index_and_id() {
+fn a7_tool_call_without_index_and_id() {
     transcript(
         "A7",
         &[
@@ -155,7 +155,7 @@ fn a7_a_call_without_index_and_id() {
 
 /// docs/protocol.md#chat-events.
 #[test]
-fn a8_reasoning_that_is_there_but_empty() {
+fn a8_reasoning_present_but_empty() {
     transcript(
         "A8",
         &[THINKING, "0 end", "1 start Text", "1 + ok", "1 end", "done Stop (stop)", "usage 50 20 50 0 120"],
@@ -163,19 +163,19 @@ fn a8_reasoning_that_is_there_but_empty() {
 }
 
 #[test]
-fn a9_a_budget_that_ends_while_thinking() {
+fn a9_output_limit_reached_while_thinking() {
     transcript("A9", &[THINKING, "0 + Long thoughts", "0 end", "done Length (length)", "usage 20 128 0 0 148"]);
 }
 
 /// docs/protocol.md#empty-response-text.
 #[test]
-fn a10_the_placeholder_leaves_no_trace() {
+fn a10_empty_response_text_is_removed() {
     transcript("A10", &[THINKING, "0 + Hmm.", "0 end", "done Stop (stop)", "usage 9 4 0 0 13"]);
 }
 
 /// docs/protocol.md#empty-response-text.
 #[test]
-fn a10b_text_that_merely_starts_like_the_placeholder() {
+fn a10b_text_that_only_starts_like_the_empty_response_text_is_kept() {
     let text = String::from_utf8(file("simulator/transcripts/A10.sse")).unwrap();
     let (head, tail) = text.split_once("response: {").unwrap();
     let (_, tail) = tail.split_once("]})\"").unwrap();
@@ -197,7 +197,7 @@ fn a10b_text_that_merely_starts_like_the_placeholder() {
 
 /// docs/protocol.md#stream-errors.
 #[test]
-fn a11_an_error_in_the_middle_keeps_what_came_before() {
+fn a11_error_in_the_middle_keeps_the_text_so_far() {
     transcript(
         "A11",
         &[
@@ -212,13 +212,13 @@ fn a11_an_error_in_the_middle_keeps_what_came_before() {
 
 /// docs/protocol.md#empty-response-text.
 #[test]
-fn a12a_an_empty_stream_is_no_answer() {
+fn a12a_empty_stream_is_an_error() {
     transcript("A12a", &["failed truncated: Stream ended without finish_reason", "usage 0 0 0 0 0"]);
 }
 
 /// docs/protocol.md#stream-errors.
 #[test]
-fn a12b_a_broken_frame_is_named() {
+fn a12b_broken_frame_is_quoted_in_the_error() {
     let text = outcome(OpenAi, &[&file("simulator/transcripts/A12b.sse")]);
     assert!(text[0].starts_with("failed protocol: the stream contains an unreadable frame (key must be"), "{text:?}");
     assert!(text[0].ends_with("{this is not json}"));
@@ -226,7 +226,7 @@ fn a12b_a_broken_frame_is_named() {
 
 /// The connection ends after any byte of any transcript (docs/protocol.md#stream-errors).
 #[test]
-fn a12c_a_stream_that_is_cut_never_looks_complete() {
+fn a12c_stream_cut_at_any_byte_is_never_complete() {
     for (dialect, name, whole) in [(OpenAi, "A1", "stop"), (Anthropic, "B2", "end_turn")] {
         let bytes = file(&format!("simulator/transcripts/{name}.sse"));
         let done = bytes.windows(whole.len()).rposition(|part| part == whole.as_bytes()).unwrap();
@@ -239,7 +239,7 @@ fn a12c_a_stream_that_is_cut_never_looks_complete() {
 
 /// docs/protocol.md#messages-events.
 #[test]
-fn b1_text_that_comes_with_the_start_of_its_block() {
+fn b1_text_in_the_block_start() {
     transcript(
         "B1",
         &[
@@ -277,7 +277,7 @@ fn b3_thinking_without_a_signature() {
 }
 
 #[test]
-fn b3b_a_signature_that_comes_after_the_thinking() {
+fn b3b_signature_after_the_thinking() {
     let text = String::from_utf8(file("simulator/transcripts/B3.sse")).unwrap();
     let signature = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":\
                      {\"type\":\"signature_delta\",\"signature\":\"sig_xyz\"}}\n\n";
@@ -318,7 +318,7 @@ fn b4_thinking_and_a_tool_call() {
 
 /// docs/protocol.md#messages-events: blocks may be open at the same time.
 #[test]
-fn b5_parallel_calls_whose_pieces_alternate() {
+fn b5_parallel_calls_with_alternating_chunks() {
     transcript(
         "B5",
         &[
@@ -356,16 +356,16 @@ fn b6_usage_in_every_variant() {
 
 /// docs/protocol.md#messages-events: an error ends the stream.
 #[test]
-fn b7_an_error_in_the_middle_keeps_what_came_before() {
+fn b7_error_in_the_middle_keeps_the_text_so_far() {
     transcript("B7", &["0 start Text", "0 + Partial", "0 end", "failed overloaded: Overloaded", "usage 5 0 0 0 5"]);
 }
 
 #[test]
-fn b8_the_placeholder_leaves_no_trace() {
+fn b8_empty_response_text_is_removed() {
     transcript("B8", &["done Stop (end_turn)", "usage 5 4 0 0 9"]);
 }
 
-/// Nothing is closed, nothing is signed, no reason is given (docs/protocol.md#messages-events).
+/// Open blocks, no signature, no finish reason (docs/protocol.md#messages-events).
 #[test]
 fn b9_redacted_thinking_and_odd_frames() {
     transcript(
@@ -384,7 +384,7 @@ fn b9_redacted_thinking_and_odd_frames() {
     );
 }
 
-/// Hard cases of docs/protocol.md without a transcript; each file says what it holds.
+/// Hard cases of docs/protocol.md without a transcript; each file says what it contains.
 mod hard_cases {
     use super::*;
 
@@ -393,8 +393,7 @@ mod hard_cases {
         fixture("openai-usage", &["0 start Text", "0 + ok", "0 end", "done Stop (stop)", "usage 12 7 30 0 49"]);
     }
 
-    /// What Pi would have to repair is repaired, what cannot be is refused with a reason (docs/protocol.md#tool-call-fragments,
-    /// rule 7).
+    /// Repairs what Pi would have to repair, and rejects the rest with a reason (docs/protocol.md#tool-call-fragments, rule 7).
     #[test]
     fn arguments_that_are_not_json() {
         fixture(
@@ -426,7 +425,7 @@ mod hard_cases {
 
     /// docs/protocol.md#finish-reasons.
     #[test]
-    fn an_answer_that_is_filtered_keeps_its_beginning() {
+    fn filtered_answer_keeps_the_text_so_far() {
         fixture(
             "openai-filtered",
             &[
@@ -451,7 +450,7 @@ mod hard_cases {
 
     /// docs/protocol.md#finish-reasons.
     #[test]
-    fn a_finish_reason_nobody_knows() {
+    fn unknown_finish_reason() {
         fixture(
             "openai-unknown-finish",
             &[
@@ -464,7 +463,7 @@ mod hard_cases {
         );
     }
 
-    /// Entries come back for the replay without their index, and are not shown twice (docs/protocol.md#reasoning-details).
+    /// Entries come back for the replay without their index, and are shown once (docs/protocol.md#reasoning-details).
     #[test]
     fn reasoning_details_are_kept() {
         fixture(
@@ -483,7 +482,7 @@ mod hard_cases {
         );
     }
 
-    /// Text before reasoning, and both again: a block ends where the other kind begins.
+    /// Text before reasoning, then both again: a block ends where the other kind starts.
     #[test]
     fn text_and_reasoning_alternate() {
         fixture(
@@ -507,7 +506,7 @@ mod hard_cases {
     /// Whole input at the start, pieces without a start, a missing index, a repeated stop, `[DONE]`
     /// (docs/protocol.md#messages-events).
     #[test]
-    fn anthropic_events_with_parts_missing() {
+    fn anthropic_events_with_missing_parts() {
         fixture(
             "anthropic-odd",
             &[
@@ -525,17 +524,17 @@ mod hard_cases {
 
     /// An error in its other framing (docs/protocol.md#stream-errors).
     #[test]
-    fn an_error_event_with_plain_text() {
+    fn error_event_with_plain_text() {
         fixture("openai-error-event", &["failed rate_limited: Too many requests, slow down", "usage 0 0 0 0 0"]);
     }
 }
 
-/// Bad input: garbage of any kind ends in a typed error or a value, never in a panic or in unbounded memory.
+/// Invalid input of any kind ends in a typed error or a value, never in a panic or in unbounded memory.
 mod garbage {
     use super::*;
 
     #[test]
-    fn a_frame_of_ten_megabytes_arrives_whole() {
+    fn frame_of_ten_megabytes_arrives_whole() {
         let text = "x".repeat(10 << 20);
         let mut bytes =
             format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n").into_bytes();
@@ -547,7 +546,7 @@ mod garbage {
     }
 
     #[test]
-    fn an_event_without_an_end_is_refused() {
+    fn event_without_an_end_is_rejected() {
         let endless = vec![b'x'; 1 << 20];
         let chunks: Vec<&[u8]> =
             std::iter::once(b"data: ".as_slice()).chain((0..20).map(|_| endless.as_slice())).collect();
@@ -555,7 +554,7 @@ mod garbage {
     }
 
     #[test]
-    fn a_million_brackets_are_refused_wherever_they_are() {
+    fn a_million_brackets_are_rejected_in_every_place() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = format!("{}1{}", open.repeat(1_000_000), close.repeat(1_000_000));
             let frame = format!("data: {nested}\n\n");
@@ -590,9 +589,9 @@ mod garbage {
             prop_assert!(!outcome(dialect, &[frame.as_bytes()]).is_empty());
         }
 
-        /// Any splitting of any transcript gives what the whole gives.
+        /// Any splitting of any transcript gives the result of the whole.
         #[test]
-        fn splitting_never_matters(
+        fn splitting_at_any_byte_changes_nothing(
             name in prop::sample::select(vec!["A2", "A3", "A4", "A5", "A8", "A10", "A11", "B3", "B4", "B5", "B7", "B8", "B9"]),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         ) {

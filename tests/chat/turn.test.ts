@@ -1,21 +1,18 @@
-/** One turn without Pi around it: the event contract, hooks, abort, and what happens when something is missing. */
+/** One turn without Pi: event contract, hooks, abort, missing parts. */
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AssistantMessageEvent } from "@earendil-works/pi-ai";
 import type { TurnOptions } from "../../extension/turn/request.ts";
-import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
+import type { RequestRecord, Simulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Outcome, QUESTION, runOne, type TurnSetup } from "../support/turn.ts";
 
 const native = addon();
 let simulator: Simulator;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
-beforeEach(() => simulator.reset());
+withSimulator((given) => (simulator = given));
 
 function turn(options: TurnOptions = {}, setup: Partial<TurnSetup> = {}): Promise<Outcome> {
   return runOne(native, { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, options, ...setup });
@@ -25,8 +22,8 @@ function terminals(events: AssistantMessageEvent[]): number {
   return events.filter(({ type }) => type === "done" || type === "error").length;
 }
 
-describe("the contract", () => {
-  test("start comes first, blocks are balanced, one terminal event comes last", async () => {
+describe("turn: event contract", () => {
+  test("any turn → start first, balanced blocks, one terminal event last", async () => {
     simulator.enqueue({
       steps: [{ thinking: "a", size: 1 }, { text: "b" }, { toolCall: { name: "t", arguments: { x: 1 } } }],
     });
@@ -39,19 +36,19 @@ describe("the contract", () => {
     assert.deepEqual(message.content.at(-1), { type: "toolCall", id: "t:0", name: "t", arguments: { x: 1 } });
   });
 
-  test("every event shows the same live message, whose blocks are never replaced", async () => {
+  test("every event → carries the same live message, whose blocks are never replaced", async () => {
     simulator.enqueue({ steps: [{ text: "one two three", size: 2 }] });
     const { events, message } = await turn();
     for (const event of events) if ("partial" in event) assert.equal(event.partial, message);
   });
 
-  test("the final message is plain JSON", async () => {
+  test("final message → plain JSON", async () => {
     simulator.enqueue({ steps: [{ thinking: "a" }, { text: "b" }] });
     const { message } = await turn();
     assert.deepEqual(JSON.parse(JSON.stringify(message)), structuredClone(message));
   });
 
-  test("both shapes of a context ask the same", async () => {
+  test("both forms of a context → the same request", async () => {
     const tool = { name: "t", description: "d", parameters: { type: "object", properties: {} } };
     const shapes = [
       { systemPrompt: "Be brief.", tools: [tool], messages: QUESTION.messages },
@@ -70,7 +67,7 @@ describe("the contract", () => {
     assert.equal(first?.rawBody.toString(), second?.rawBody.toString());
   });
 
-  test("arguments grow in the one live object", async () => {
+  test("streaming arguments → grow in the one live object", async () => {
     const value = { path: "a.txt", edits: [{ old: "x", new: "ü\n" }], deep: { n: -1.5e3, t: true, z: null } };
     simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: value }, size: 3, pauseMs: 25 }] });
     let live: unknown;
@@ -84,14 +81,14 @@ describe("the contract", () => {
     assert.ok(seen.size > 1, "the preview changed while the text arrived");
   });
 
-  test("arguments that are no JSON end as an empty object with the reason", async () => {
+  test("arguments that are not JSON → an empty object and the reason", async () => {
     simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: '{"a": tru' } }] });
     const [call] = (await turn()).message.content as unknown as { arguments: unknown; argumentsError?: string }[];
     assert.deepEqual(call?.arguments, {});
     assert.match(call?.argumentsError ?? "", /not a JSON object/);
   });
 
-  test("a member called __proto__ is a member and nothing else", async () => {
+  test("argument named __proto__ → an ordinary member", async () => {
     simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: '{"__proto__":{"polluted":1},"a":1}' } }] });
     const [call] = (await turn()).message.content as { arguments: object }[];
     assert.deepEqual(Object.keys(call?.arguments ?? {}), ["__proto__", "a"]);
@@ -99,8 +96,8 @@ describe("the contract", () => {
   });
 });
 
-describe("hooks", () => {
-  test("run in order: payload, request, response, start, raw events", async () => {
+describe("turn: hooks", () => {
+  test("payload, request, response, start, raw events → called in this order", async () => {
     const order: string[] = [];
     simulator.enqueue({ steps: [{ text: "ok" }] });
     const { kinds } = await turn({
@@ -122,7 +119,7 @@ describe("hooks", () => {
     assert.equal(kinds.at(-1), "done");
   });
 
-  test("what the payload hook does to its object is what is sent", async () => {
+  test("payload hook that changes its object → the changed body is sent", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await turn({
       onPayload: (payload) => {
@@ -134,7 +131,7 @@ describe("hooks", () => {
   });
 
   for (const hook of ["onPayload", "onResponse", "onProviderStreamEvent"] as const) {
-    test(`an ${hook} that throws ends the turn with its message`, async () => {
+    test(`${hook} that throws → the turn ends with its message`, async () => {
       simulator.enqueue({ steps: [{ text: "ok" }] });
       const broken = () => {
         throw new Error("hook is broken");
@@ -146,14 +143,14 @@ describe("hooks", () => {
   }
 });
 
-describe("abort", () => {
-  test("before the start nothing is sent", async () => {
+describe("turn: abort", () => {
+  test("before the start → nothing is sent", async () => {
     const { message, kinds } = await turn({ signal: AbortSignal.abort() });
     assert.deepEqual([message.stopReason, kinds], ["aborted", ["error"]]);
     assert.equal(simulator.requests.length, 0);
   });
 
-  // Each scenario lasts much longer than an abort may take, and than it takes on a crowded machine.
+  // Each scenario lasts much longer than an abort may take, even on a busy machine.
   for (const [moment, scenario, reached] of [
     ["waiting for headers", { hang: "headers" }, () => true],
     [
@@ -167,7 +164,7 @@ describe("abort", () => {
       ({ status }: RequestRecord) => status === 200,
     ],
   ] as const) {
-    test(`while ${moment} ends the turn at once`, async () => {
+    test(`${moment} → the turn ends at once`, async () => {
       simulator.enqueue(scenario as never);
       const controller = new AbortController();
       const words = Promise.withResolvers<void>();
@@ -187,7 +184,7 @@ describe("abort", () => {
     });
   }
 
-  test("a hook that hangs does not hold an abort up", async () => {
+  test("hook that hangs → does not delay the abort", async () => {
     const controller = new AbortController();
     const onPayload = (): Promise<never> => {
       setImmediate(() => controller.abort());
@@ -198,8 +195,8 @@ describe("abort", () => {
   });
 });
 
-describe("what can go wrong", () => {
-  test("no key: an error that tells how to sign in, and no request", async () => {
+describe("turn: failures", () => {
+  test("no key → the error tells how to sign in, no request", async () => {
     const { message, kinds } = await turn({ apiKey: "" });
     assert.deepEqual(kinds, ["error"]);
     assert.match(message.errorMessage ?? "", /\/login kimi-coding.*KIMI_API_KEY/);
@@ -234,7 +231,7 @@ describe("what can go wrong", () => {
     ],
     ["a content filter", { steps: [{ text: "Partial" }, { finish: "content_filter" }] }, /content_filter/, "Partial"],
   ] as const) {
-    test(`${what}: one terminal event, the text is kept`, async () => {
+    test(`${what} → one terminal event, the text is kept`, async () => {
       simulator.enqueue(scenario as never);
       const { events, message } = await turn();
       assert.equal(terminals(events), 1);
@@ -244,13 +241,13 @@ describe("what can go wrong", () => {
     });
   }
 
-  test("an overlong frame is quoted with at most 200 characters", async () => {
+  test("overlong frame → quoted with at most 200 characters", async () => {
     simulator.enqueue({ steps: [{ text: "a" }, { raw: `data: ${"x".repeat(5000)}\n\n` }] });
     const { message } = await turn();
     assert.match(message.errorMessage ?? "", /x{200}…$/);
   });
 
-  test("an unusable base URL is named", async () => {
+  test("unusable base URL → the error names it", async () => {
     const { message } = await turn({ env: { KIMI_CODE_BASE_URL: "kimi" } });
     assert.match(message.errorMessage ?? "", /base URL "kimi" is unusable/);
   });

@@ -1,4 +1,4 @@
-/** The client for plain Node programs: what it takes, what comes back, how it fails, how it ends. */
+/** The client for Node programs: requests, answers, errors, abort, login, queries. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ const home = new Home();
 
 before(async () => {
   Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
-  // The gate knows agents by name, and we do not pretend to be one of them.
+  // The identity gate of the service accepts known agents only.
   simulator = await startSimulator({ identityGate: "off" });
 });
 after(async () => {
@@ -59,8 +59,8 @@ async function failure(promise: Promise<unknown>): Promise<KimiError> {
 /** A PNG of one pixel. */
 const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
-describe("an answer", () => {
-  test("comes as events and as a whole", async () => {
+describe("answers", () => {
+  test("answer: text, reasoning and a call → events and the whole message", async () => {
     simulator.enqueue({
       steps: [{ thinking: "Hm." }, { text: "Hello.", size: 2 }, { toolCall: { name: "look", arguments: { at: [1] } } }],
     });
@@ -81,12 +81,12 @@ describe("an answer", () => {
     assert.ok(message.usage.input > 0 && message.usage.cost.total > 0);
   });
 
-  test("needs no loop", async () => {
+  test("answer: text() → the text without a loop", async () => {
     simulator.enqueue({ steps: [{ text: "Just this." }] });
     assert.equal(await kimi.chat("hi").text(), "Just this.");
   });
 
-  test("can be put straight back into the conversation", async () => {
+  test("answer: appended to the conversation → keeps its reasoning", async () => {
     const messages: ChatMessage[] = [{ role: "user", content: "one" }];
     simulator.enqueue({ steps: [{ thinking: "Hm." }, { text: "first" }] }, { steps: [{ text: "second" }] });
     messages.push(await kimi.chat(messages).final(), { role: "user", content: "two" });
@@ -96,8 +96,8 @@ describe("an answer", () => {
   });
 });
 
-describe("what is asked", () => {
-  test("OpenAI's words arrive as they were meant", async () => {
+describe("requests", () => {
+  test("request: OpenAI-style messages and tools → the same in the body", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi
       .chat({
@@ -135,7 +135,7 @@ describe("what is asked", () => {
     assert.match(JSON.stringify(image), /data:image\/png;base64,iVBOR/);
   });
 
-  test("pictures may come in every form of OpenAI's, and links stay what they are", async () => {
+  test("request: image URLs in every form → normalized data URLs, links unchanged", async () => {
     const [head, data] = ["data:image/png;base64,", PIXEL];
     for (const [source, sent] of [
       [`${head}${data}`, `${head}${data}`],
@@ -151,7 +151,7 @@ describe("what is asked", () => {
     }
   });
 
-  test("Pi's transcript means the same to us as to Pi", async () => {
+  test("request: Pi's transcript → the same body as OpenAI-style messages", async () => {
     const transcript: Message[] = [
       { role: "user", content: "Look.", timestamp: 1 },
       {
@@ -202,13 +202,13 @@ describe("what is asked", () => {
     assert.deepEqual(lastBody().messages, messages);
   });
 
-  test("a model that we do not know is asked for all the same", async () => {
+  test("request: an unknown model id → is sent", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi.chat("hi", { model: "k9-preview" }).final();
     assert.equal(lastBody().model, "k9-preview");
   });
 
-  test("we say who we are, and a caller may say who it is", async () => {
+  test("request: User-Agent → ours by default, the caller's if given", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] }, { steps: [{ text: "ok" }] });
     await kimi.chat("hi").final();
     await kimi.chat("hi", { headers: { "User-Agent": "my-agent/1" } }).final();
@@ -217,34 +217,34 @@ describe("what is asked", () => {
     assert.equal(agents[1], "my-agent/1");
   });
 
-  test("the payload hook has the last word", async () => {
+  test("request: payload hook → its body is sent", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi.chat("hi", { onPayload: (body) => ({ ...(body as object), mark: 7 }) }).final();
     assert.equal(bodyOf<{ mark: number }>(simulator.requests.at(-1)).mark, 7);
   });
 });
 
-describe("failures", () => {
-  test("carry code, class, status and what had arrived", async () => {
+describe("errors", () => {
+  test("error: a truncated answer → code, class and partial message", async () => {
     simulator.enqueue({ steps: [{ text: "Half" }, { cut: "end" }] });
     const error = await failure(kimi.chat("hi").final());
     assert.deepEqual([error.code, error.name], ["truncated", "KimiServerError"]);
     assert.deepEqual(error.partial?.content, [{ type: "text", text: "Half" }]);
   });
 
-  test("a refused key is an authentication error", async () => {
+  test("error: a refused key → authentication error without the key", async () => {
     const error = await failure(new Kimi({ baseUrl: simulator.baseUrl, apiKey: "sk-wrong" }).chat("hi").final());
     assert.deepEqual([error.code, error.name, error.status], ["unauthorized", "KimiAuthError", 401]);
     assert.ok(!error.message.includes("sk-wrong"));
   });
 
-  test("a service that refuses unknown clients names the cause", async () => {
+  test("error: the service refuses unknown clients → client_refused", async () => {
     simulator.settings.identityGate = "agent";
     const error = await failure(kimi.chat("hi").final());
     assert.deepEqual([error.code, error.status], ["client_refused", 403]);
   });
 
-  test("what a hook throws is the cause", async () => {
+  test("error: a hook throws → its error is the cause", async () => {
     const thrown = Object.assign(new Error("not today"), { detail: 7 });
     const refuse = (): never => {
       throw thrown;
@@ -255,7 +255,7 @@ describe("failures", () => {
     assert.equal((await failure(kimi.chat("hi", { onResponse: refuse }).final())).cause, thrown);
   });
 
-  test("iterating throws the same error", async () => {
+  test("error: while iterating → thrown by the loop", async () => {
     simulator.enqueue({ steps: [{ text: "Half" }, { cut: "end" }] });
     const chat = kimi.chat("hi");
     const seen: string[] = [];
@@ -266,7 +266,7 @@ describe("failures", () => {
     assert.ok(seen.includes("text_delta"));
   });
 
-  test("a message that cannot be read is named", () => {
+  test("error: an unreadable message → is named", () => {
     const broken = [{ role: "assistant", tool_calls: [{ id: "x", function: { name: "f", arguments: "{" } }] }] as const;
     assert.throws(() => kimi.chat([{ role: "user", content: "a" }, ...broken]), /message 1.*tool call x are not JSON/);
     for (const source of [{ url: "file:///a.png" }, { url: "data:image/png,abc" }, "a.png", {}, null, undefined]) {
@@ -279,7 +279,7 @@ describe("failures", () => {
   });
 
   /** Both dialects take addresses (docs/protocol.md#messages, docs/protocol.md#messages-body). */
-  test("the web address of an image is passed on as it is", async () => {
+  test("request: the web address of an image → is sent as it is", async () => {
     const url = "https://example.com/a.png";
     const messages = [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] as const;
     for (const [protocol, part] of [
@@ -294,7 +294,7 @@ describe("failures", () => {
     }
   });
 
-  test("a retry is announced", async () => {
+  test("retry: a 429 → announced by an event", async () => {
     simulator.enqueue(
       {
         http: { status: 429, headers: { "retry-after": "0" }, body: { error: { message: "too many requests" } } },
@@ -308,12 +308,12 @@ describe("failures", () => {
   });
 });
 
-describe("stopping", () => {
-  test("the signal's reason is the cause", async () => {
+describe("abort", () => {
+  test("abort: a signal → its reason is the cause", async () => {
     simulator.enqueue(LONG);
     const controller = new AbortController();
     const chat = kimi.chat("hi", { signal: controller.signal });
-    // A request that is still on its way when a test ends would take the scenario of the test that follows.
+    // A request that arrives after the test would take the scenario of the next test.
     await simulator.waitForRequest(() => true);
     controller.abort("enough");
     const error = await failure(chat.final());
@@ -321,12 +321,12 @@ describe("stopping", () => {
     await simulator.waitForRequest((request) => request.ended === "aborted");
   });
 
-  test("a signal that fired before sends nothing", async () => {
+  test("abort: a signal that has fired → nothing is sent", async () => {
     const error = await failure(kimi.chat("hi", { signal: AbortSignal.abort("no") }).final());
     assert.deepEqual([error.code, error.cause, simulator.requests.length], ["cancelled", "no", 0]);
   });
 
-  test("leaving the loop closes the connection", async () => {
+  test("abort: leaving the loop → closes the connection", async () => {
     simulator.enqueue(LONG);
     const chat = kimi.chat("hi");
     for await (const event of chat) if (event.type === "text_delta") break;
@@ -335,7 +335,7 @@ describe("stopping", () => {
     await simulator.waitForRequest((request) => request.ended === "aborted");
   });
 
-  test("abort() does too", async () => {
+  test("abort: abort() → cancels", async () => {
     simulator.enqueue(LONG);
     const chat = kimi.chat("hi");
     await simulator.waitForRequest(() => true);
@@ -344,11 +344,11 @@ describe("stopping", () => {
   });
 });
 
-describe("a login", () => {
+describe("login", () => {
   const there = (): Kimi =>
     new Kimi({ baseUrl: simulator.baseUrl, env: { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_API_KEY: "" } });
 
-  test("is kept for the chats that follow", async () => {
+  test("login: device flow → later chats use it", async () => {
     assert.equal(there().hasLogin(), false);
     assert.equal((await failure(there().chat("hi").final())).code, "login_required");
     const codes: string[] = [];
@@ -359,7 +359,7 @@ describe("a login", () => {
     assert.equal(await there().chat("hi").text(), "Signed in.");
   });
 
-  test("opens search, fetch and data sources", async () => {
+  test("login: search, fetch and data sources → answer", async () => {
     await there().login({ onCode: () => {}, region: "mainland-cn" });
     const { results, text } = await there().search("weather in Beijing");
     assert.ok(results.length > 0 && text !== "");
@@ -370,7 +370,7 @@ describe("a login", () => {
     assert.deepEqual([error.code, error.cause], ["cancelled", "enough"]);
   });
 
-  test("ends with its signal, and with an onCode that throws", async () => {
+  test("login: signal or throwing onCode → ends", async () => {
     simulator.oauth.scripts.push(["authorization_pending"]);
     const controller = new AbortController();
     const login = there().login({ onCode: () => controller.abort("enough"), signal: controller.signal });
@@ -385,8 +385,8 @@ describe("a login", () => {
   });
 });
 
-describe("facts", () => {
-  test("models, quota and account come from the service", async () => {
+describe("queries", () => {
+  test("queries: models, quota, account → from the service", async () => {
     const models = await kimi.models();
     assert.ok(models.some(({ id, contextWindow }) => id === "kimi-for-coding" && contextWindow > 100_000));
     const { usage } = await kimi.usage();
@@ -394,7 +394,7 @@ describe("facts", () => {
     assert.equal(typeof (await kimi.account()).userId, "string");
   });
 
-  test("a page in place of quota or account is named by its title, without the key that it quotes", async () => {
+  test("queries: an HTML page that quotes the key → error with its title, without the key", async () => {
     const apiKey = "sk-kimi-in-the-hotel-0123456789";
     simulator.credentials.add(apiKey);
     const page = { status: 200, body: `<html><title>Sign in to the hotel, ${apiKey}</title></html>` };
@@ -408,7 +408,7 @@ describe("facts", () => {
     }
   });
 
-  test("a refusal is an error with its code, and a signal ends the wait", async () => {
+  test("queries: refused key → code; signal → cancelled", async () => {
     const refused = new Kimi({ baseUrl: simulator.baseUrl, apiKey: "sk-wrong" });
     assert.equal((await failure(refused.models())).code, "unauthorized");
     const error = await failure(kimi.account({ signal: AbortSignal.abort("enough") }));
@@ -416,7 +416,7 @@ describe("facts", () => {
   });
 });
 
-test("every code of the addon has a class, and a cause and a cure in the documents", () => {
+test("error codes: every code of the addon → has a class and a row in the documents", () => {
   const rust = readFileSync(join(ROOT, "src", "error", "mod.rs"), "utf8");
   const [, body = ""] = /pub fn code\(&self\) -> &'static str \{(.*?)\n    \}/s.exec(rust) ?? [];
   const codes = [...body.matchAll(/=> "(\w+)"/g)].map(([, code]) => code);
@@ -427,7 +427,7 @@ test("every code of the addon has a class, and a cause and a cure in the documen
     assert.match(documented, new RegExp(`^\\| \`${code}\` \\| \\w.+ \\| [\\w\`].+ \\|$`, "m"));
 });
 
-test("several clients in one process keep apart", async () => {
+test("clients: two in one process → each uses its own service", async () => {
   const other = await startSimulator({ identityGate: "off", apiKey: "sk-other" });
   try {
     simulator.enqueue({ steps: [{ text: "here" }] });

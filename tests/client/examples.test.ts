@@ -1,4 +1,4 @@
-/** The examples of docs/examples, run with the packed package as its users have it: from node_modules, without our sources. */
+/** The programs of docs/examples, run with the packed package in node_modules. */
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { packageName } from "../../npm/platforms.mjs";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { ADDON, PLATFORM, run, runAside } from "../support/packages.ts";
 import { Home, ROOT } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { fetchedTool } from "../support/tools.ts";
 
 let simulator: Simulator;
@@ -34,18 +34,18 @@ after(async () => {
 });
 beforeEach(() => simulator.reset());
 
-/** Runs an example to its end, which it has to find by itself. */
+/** Runs an example until it exits by itself. */
 async function output(file: string, runtime = "node"): Promise<string> {
   const env = home.env({ KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey });
   return (await runAside(runtime, [file], work, env)).trim();
 }
 
-test("ask", async () => {
+test("example: ask → prints the answer", async () => {
   simulator.enqueue({ steps: [{ text: "Hello from Kimi, dear reader." }] });
   assert.equal(await output("ask.mjs"), "Hello from Kimi, dear reader.");
 });
 
-test("stream", async () => {
+test("example: stream → prints reasoning, text and usage", async () => {
   simulator.enqueue({
     steps: [
       { thinking: "Rayleigh.", size: 3 },
@@ -54,11 +54,11 @@ test("stream", async () => {
   });
   assert.match(
     await output("stream.mjs"),
-    /^Rayleigh\.\n---\nAir scatters blue most\.\n\d+ tokens in, \d+ of the cache, \d+ out$/,
+    /^Rayleigh\.\n---\nAir scatters blue most\.\n\d+ tokens in, \d+ cached, \d+ out$/,
   );
 });
 
-test("tools", async () => {
+test("example: tools → runs the call and prints the answer", async () => {
   simulator.enqueue(
     { steps: [{ thinking: "I ask." }, { toolCall: { name: "bash", arguments: { command: "weather" } } }] },
     { steps: [{ text: "It is 21 °C and sunny." }] },
@@ -66,12 +66,12 @@ test("tools", async () => {
   assert.equal(await output("tools.mjs"), '(bash {"command":"weather"})\nIt is 21 °C and sunny.');
 });
 
-test("errors", async () => {
+test("example: errors → reports an abort and a refused key", async () => {
   simulator.enqueue({ hang: "headers" } as never);
   assert.equal(await output("errors.mjs"), "stopped, because TimeoutError\nunauthorized: sign in again");
 });
 
-test("files", async () => {
+test("example: files → uploads once, then refers; a PDF is refused", async () => {
   writeFileSync(join(work, "picture.png"), fakePng(300_000, "example"));
   simulator.enqueue({ steps: [{ text: "A picture of noise." }] }, { steps: [{ text: "The same one." }] });
   assert.equal(await output("files.mjs"), "100 %\nuploaded: image/png, 300000 bytes\nA picture of noise.");
@@ -83,17 +83,17 @@ test("files", async () => {
   );
 });
 
-test("CommonJS", async () => {
+test("example: CommonJS → require() works", async () => {
   simulator.enqueue({ steps: [{ text: "Hello." }] });
   assert.equal(await output("common-js.cjs"), "Hello.");
 });
 
-test("worker threads", async () => {
+test("example: worker threads → every thread gets its answer", async () => {
   for (let n = 0; n < 3; n += 1) simulator.enqueue({ steps: [{ text: "From a thread." }] });
   assert.equal(await output("worker.mjs"), "From a thread.\nFrom a thread.\nFrom a thread.");
 });
 
-test("a worker that is terminated in the middle does not take the program along", async () => {
+test("worker threads: terminated during an answer → the program goes on", async () => {
   simulator.enqueue({ steps: [{ repeat: { kind: "text", count: 100_000, text: "word ", perSecond: 200 } }] } as never, {
     steps: [{ text: "Still here." }],
   });
@@ -113,7 +113,7 @@ test("a worker that is terminated in the middle does not take the program along"
   assert.equal(await output("terminated.mjs"), "Still here.");
 });
 
-test("two copies of the package in one process keep apart", async () => {
+test("package: two copies in one process → each answers by itself", async () => {
   simulator.enqueue({ steps: [{ text: "one" }] }, { steps: [{ text: "two" }] });
   cpSync(join(work, "node_modules"), join(work, "nested", "node_modules"), { recursive: true });
   const again = `export { Kimi } from "pi-provider-kimi-code";`;
@@ -127,7 +127,7 @@ test("two copies of the package in one process keep apart", async () => {
   assert.equal(await output("twice.mjs"), "true one two");
 });
 
-test("Node 20 runs a program too, although Pi does not run on it", async () => {
+test("Node 20: import and require → both run", async () => {
   const platform = process.platform === "win32" ? "win" : process.platform;
   const name = `node-${platform}-${process.arch}`;
   const old = fetchedTool(`${name}@20`, `${name}/bin/node${process.platform === "win32" ? ".exe" : ""}`);
@@ -137,7 +137,7 @@ test("Node 20 runs a program too, although Pi does not run on it", async () => {
   assert.equal(await output("common-js.cjs", old), "Hello again.");
 });
 
-test("importing loads no binary and takes no time worth mentioning", async () => {
+test("import: no client yet → loads no binary and takes less than a second", async () => {
   writeFileSync(
     join(work, "import.mjs"),
     `const before = performance.now();
@@ -159,12 +159,12 @@ describe("with Pi", () => {
   });
   beforeEach(() => (simulator.settings.identityGate = "agent"));
 
-  test("main()", async () => {
+  test("Pi: main() with the factory → answers", async () => {
     simulator.enqueue({ steps: [{ text: "Hello from your own Pi." }] });
     assert.equal(await output("custom-pi.mjs"), "Hello from your own Pi.");
   });
 
-  test("an agent session, with key and host decided by the program", async () => {
+  test("Pi: agent session with key and host of the program → answers", async () => {
     simulator.enqueue({ steps: [{ text: "Hello from your agent." }] });
     const env = home.env({ MY_KEY: simulator.apiKey, MY_GATEWAY: simulator.baseUrl });
     assert.equal((await runAside("node", ["agent-session.mjs"], work, env)).trim(), "Hello from your agent.");

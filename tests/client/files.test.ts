@@ -1,4 +1,4 @@
-/** `kimi.files.upload`: what a program may hand over, what comes back, and how it ends. */
+/** `kimi.files.upload`: sources, results, errors, progress and abort. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { type FileSource, Kimi, KimiError, type UploadOptions } from "../../inde
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine } from "../support/account.ts";
 import { bodyOf, Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -42,7 +42,7 @@ async function failure(file: FileSource, options?: UploadOptions): Promise<KimiE
   return error;
 }
 
-describe("what is uploaded", () => {
+describe("upload", () => {
   const sources: [string, (path: string, bytes: Buffer) => FileSource][] = [
     ["a path", (path) => path],
     ["a file: URL", (path) => pathToFileURL(path)],
@@ -52,7 +52,7 @@ describe("what is uploaded", () => {
     ["a Blob", (_, bytes) => new Blob([new Uint8Array(bytes)], { type: "image/jpeg" })],
   ];
   for (const [name, source] of sources) {
-    test(`${name} arrives whole, as what it is`, async () => {
+    test(`upload: ${name} → arrives complete with its type`, async () => {
       const bytes = fakePng(3_000_001, name);
       const path = join(home.cwd, "picture.png");
       writeFileSync(path, bytes);
@@ -73,12 +73,12 @@ describe("what is uploaded", () => {
     });
   }
 
-  test("a film is one, whatever it is called", async () => {
-    const { purpose, mimeType } = await kimi.files.upload(fakeMp4(1000, "film"), { mimeType: "image/png" });
+  test("media type: a video with an image MIME type → is uploaded as video", async () => {
+    const { purpose, mimeType } = await kimi.files.upload(fakeMp4(1000, "video"), { mimeType: "image/png" });
     assert.deepEqual([purpose, mimeType], ["video", "video/mp4"]);
   });
 
-  test("the same content once, whoever asks and whatever form it has", async () => {
+  test("upload: the same content in several forms and clients → one upload", async () => {
     const once = fakePng(1_200_000, "once");
     const [first, second] = await Promise.all([
       kimi.files.upload(once),
@@ -90,11 +90,11 @@ describe("what is uploaded", () => {
     simulator.enqueue({ steps: [{ text: "A picture." }] });
     const inline = { type: "image", mimeType: "image/png", data: once.toString("base64") } as const;
     await kimi.chat([{ role: "user", content: [inline] }]).final();
-    assert.equal(uploads(), 1, "a chat with the same picture refers to it");
+    assert.equal(uploads(), 1, "a chat with the same image refers to it");
     assert.match(simulator.requests.at(-1)?.rawBody.toString() ?? "", new RegExp(first.url));
   });
 
-  test("again, where the service has forgotten it", async () => {
+  test("upload: again after the service lost the file → a new id, which is kept", async () => {
     const bytes = fakePng(1000, "again");
     const first = await kimi.files.upload(bytes);
     simulator.files.clear();
@@ -103,7 +103,7 @@ describe("what is uploaded", () => {
     assert.deepEqual((await kimi.files.upload(bytes)).id, second.id);
   });
 
-  test("another account has its own", async () => {
+  test("upload: another account → its own file", async () => {
     simulator.credentials.add("sk-other");
     const bytes = fakePng(1000, "accounts");
     const [mine, theirs] = [await kimi.files.upload(bytes), await client("sk-other").files.upload(bytes)];
@@ -112,23 +112,23 @@ describe("what is uploaded", () => {
   });
 });
 
-test("messages refer to files, images and films alike", async () => {
+test("messages: uploaded image and video → are referenced by id", async () => {
   const image = await kimi.files.upload(fakePng(1000, "referred"));
-  const film = await kimi.files.upload(fakeMp4(1000, "referred"));
+  const video = await kimi.files.upload(fakeMp4(1000, "referred"));
   simulator.enqueue({ steps: [{ text: "Both." }] });
   const content = [
     { type: "image_url", image_url: { url: image.url } },
-    { type: "video_url", video_url: { url: film.url } },
+    { type: "video_url", video_url: { url: video.url } },
   ] as const;
   assert.equal(await kimi.chat([{ role: "user", content }]).text(), "Both.");
   const { messages } = bodyOf<{ messages: { content: { image_url?: object; video_url?: object }[] }[] }>(
     simulator.requests.at(-1),
   );
   const [first, second] = messages.at(-1)?.content ?? [];
-  assert.match(JSON.stringify([first?.image_url, second?.video_url]), new RegExp(`${image.url}.*${film.url}`));
+  assert.match(JSON.stringify([first?.image_url, second?.video_url]), new RegExp(`${image.url}.*${video.url}`));
 });
 
-describe("what fails says why", () => {
+describe("upload errors", () => {
   const cases: [string, () => FileSource, UploadOptions, string, RegExp][] = [
     ["a PDF", () => Buffer.from("%PDF-1.7"), {}, "bad_media", /it is a PDF, which Kimi does not take/],
     ["nothing", () => new Uint8Array(), {}, "bad_media", /it has no data/],
@@ -152,20 +152,20 @@ describe("what fails says why", () => {
     });
   }
 
-  test("a refusal of the service, with its status", async () => {
+  test("upload errors: the service answers 413 → code and status", async () => {
     simulator.intercept("files", { status: 413, body: { error: { message: "Request exceeds the maximum size" } } });
     const error = await failure(fakePng(1000, "413"));
     assert.deepEqual([error.code, error.status], ["payload_too_large", 413]);
   });
 
-  test("a refused key", async () => {
+  test("upload errors: a refused key → unauthorized", async () => {
     const refusal = { status: 401, body: { error: { message: "The API Key appears to be invalid", type: "x" } } };
     simulator.intercept("files", refusal);
     assert.equal((await failure(fakePng(1000, "401"))).code, "unauthorized");
   });
 });
 
-test("a passing failure is tried again, a rotated token healed", async () => {
+test("upload: a transient failure → is retried; a rotated token → is refreshed", async () => {
   simulator.intercept("files", { status: 503, headers: { "retry-after-ms": "10" } });
   assert.equal((await kimi.files.upload(fakePng(1000, "503"))).known, false);
   assert.equal(uploads(), 2);
@@ -183,8 +183,8 @@ test("a passing failure is tried again, a rotated token healed", async () => {
   }
 });
 
-describe("on the way", () => {
-  test("progress is told, and at the end all of it", async () => {
+describe("progress and abort", () => {
+  test("progress: an upload → ends with all bytes; a known file → none", async () => {
     simulator.intercept("files", { delayMs: 350 });
     const bytes = fakePng(2_000_000, "progress");
     const told: { sent: number; total: number }[] = [];
@@ -196,7 +196,7 @@ describe("on the way", () => {
     assert.deepEqual(told, [], "it was known");
   });
 
-  test("a listener that throws ends the upload with what it threw", async () => {
+  test("progress: a throwing callback → ends the upload with that error", async () => {
     simulator.intercept("files", { hang: "connect" });
     const thrown = new Error("enough");
     const onProgress = (): never => {
@@ -206,7 +206,7 @@ describe("on the way", () => {
     await simulator.waitForRequest(({ endpoint, aborted }) => endpoint === "files" && aborted);
   });
 
-  test("an abort closes the connection, before and during", async () => {
+  test("abort: before and during an upload → cancelled, connection closed", async () => {
     const early = await failure(fakePng(1000, "early"), { signal: AbortSignal.abort("no") });
     assert.deepEqual([early.name, early.code, early.cause], ["AbortError", "cancelled", "no"]);
     assert.equal(uploads(), 0);

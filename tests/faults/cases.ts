@@ -1,8 +1,8 @@
 /**
- * Everything that can go wrong between us and the service, and what has to come of it.
+ * Every failure between us and the service, and its expected result.
  *
- * One row per fault. What a fault means is said here, by hand and per row; what really happened is found out by running it, and
- * both have to agree before the row enters docs/reliability.md.
+ * One row per fault. The expected result is written by hand; the run shows the actual one, and both must agree before the row
+ * enters docs/reliability.md.
  */
 import type { KimiErrorCode } from "../../index.ts";
 import { faults } from "../simulator/faults.ts";
@@ -10,26 +10,26 @@ import { errorFrame, raw } from "../simulator/scenario.ts";
 import type { HttpAnswer, Step } from "../simulator/types.ts";
 import type { Strike } from "./relay.ts";
 
-/** What a fault does to whoever asked. */
+/** What a fault means for the caller. */
 interface Meaning {
   code: KimiErrorCode;
-  /** Worth asking again, as long as nothing visible has arrived. */
+  /** Worth retrying as long as nothing visible has arrived. */
   again: boolean;
-  /** The code where a whole document is asked for instead of a stream, if it is another one. */
+  /** The code for requests that expect a document instead of a stream, if it differs. */
   document?: KimiErrorCode;
-  /** Passes for a page of somebody's web site, which may be any text. */
+  /** Counts as a web page, which may contain any text. */
   page?: true;
 }
 
 export type Fault = { name: string } & Meaning & Place;
 
-/** How it can be that there is nobody to talk to. */
+/** Ways in which the service cannot be reached. */
 export type World = "refused" | "unknown host" | "no TLS" | "broken TLS";
 
 type Place =
-  /** There is nobody to talk to. */
+  /** The service cannot be reached. */
   | { place: "world"; world: World }
-  /** The wire breaks. */
+  /** The connection breaks. */
   | { place: "wire"; strike: Strike }
   /** The service, or a gateway before it, answers with this. */
   | { place: "http"; answer: HttpAnswer; account?: true }
@@ -57,7 +57,7 @@ function status(
   return { name, code: kind, again, place: "http", answer: { status: code, body, ...more } };
 }
 
-/** An error that concerns the account; whatever else was possible, it is said. */
+/** An error about the account; it is reported whatever else was possible. */
 function refusal(name: string, answer: HttpAnswer | undefined, code: KimiErrorCode): Fault {
   if (answer === undefined) throw new Error(`${name} is no HTTP answer`);
   return { name, code, again: false, place: "http", account: true, answer };
@@ -65,7 +65,7 @@ function refusal(name: string, answer: HttpAnswer | undefined, code: KimiErrorCo
 
 const PAGE = "<html><head><title>Sign in to the hotel</title></head><body>Room number?</body></html>";
 
-/** `elsewhere` is where redirects point to. */
+/** `elsewhere` is the target of redirects. */
 export function catalogue(elsewhere: string): Fault[] {
   const redirect = (code: number): Fault =>
     status(
@@ -90,7 +90,7 @@ export function catalogue(elsewhere: string): Fault[] {
     wire("silence in the head", "stall", 20, "timeout"),
     wire("silence behind the head", "stall", HEAD_END, "timeout"),
     wire("garbage instead of HTTP", "garbage", 0),
-    // A short document has its length in bytes, so noise fills it without breaking HTTP.
+    // A short document declares its length in bytes, so noise fills it without breaking HTTP.
     { ...wire("garbage behind the head", "garbage", HEAD_END), document: "protocol", page: true },
     refusal("401, key or login refused", faults.unauthorized.http, "unauthorized"),
     refusal("402, membership", faults.membership.http, "entitlement"),

@@ -1,18 +1,18 @@
-/** Plays cells of the fault matrix through the client for Node programs. */
+/** Runs cells of the fault matrix through the client for Node programs. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kimi, KimiError } from "../../index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { type Cell, type Played, type Seen, sideBySide } from "./matrix.ts";
 import { AFTER, BEFORE, CLOCK_MS, SHORT, Stage } from "./stage.ts";
 
-/** Cells that run at the same time: they mostly wait. */
+/** Number of cells that run at the same time; they mostly wait. */
 const SIDE_BY_SIDE = 16;
 
 type Result = Omit<Seen, "took">;
 
-/** Plays these cells, each with a stage and a home of its own. */
+/** Runs these cells, each with a stage and a home of its own. */
 export async function playWithClient(cells: Cell[]): Promise<Played[]> {
   const homes = mkdtempSync(join(tmpdir(), "kimi-faults-"));
   try {

@@ -1,4 +1,4 @@
-/** Where the fault matrix is written down, and what has to be out of its way while it runs. */
+/** Writes the fault matrix into its document, and clears the environment for its run. */
 import { join } from "node:path";
 import { ROOT } from "../support/pi.ts";
 
@@ -9,14 +9,14 @@ const MARKS = {
   pi: ["<!-- inside Pi: npm run reliability -->", "<!-- end of what is inside Pi -->"],
 } as const;
 
-/** `document` with one of its tables replaced. */
+/** Returns `document` with one of its tables replaced. */
 export function inDocument(document: string, place: keyof typeof MARKS, table: string): string {
   const [start, end] = MARKS[place].map((mark) => document.indexOf(mark)) as [number, number];
   if (start < 0 || end < start) throw new Error("docs/reliability.md has lost the marks around a table");
   return `${document.slice(0, start + MARKS[place][0].length)}\n\n${table}\n\n${document.slice(end)}`;
 }
 
-/** Rows that the document has and this run does not, or the other way round. */
+/** Returns the rows that only one of the document and this run has. */
 export function differences(document: string, place: keyof typeof MARKS, table: string): string[] {
   const [written, run] = [document, inDocument(document, place, table)].map((text) => text.split("\n")) as [
     string[],
@@ -28,7 +28,7 @@ export function differences(document: string, place: keyof typeof MARKS, table: 
   ];
 }
 
-/** A proxy or a setting of the person at this machine would come between us and the faults. */
+/** Proxies and settings of this machine's user would get in the way of the faults. */
 export function withoutProxies(): void {
   for (const name of Object.keys(process.env)) {
     if (/^KIMI_(?!TEST_)|_proxy$/i.test(name)) delete process.env[name];

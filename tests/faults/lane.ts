@@ -1,7 +1,7 @@
 /**
- * One Pi in RPC mode before a stage of the fault matrix, for cell after cell.
+ * One Pi in RPC mode on a stage of the fault matrix, used for cell after cell.
  *
- * What differs between cells lies in files that are read anew for each request, so that one process can play them all.
+ * What differs between cells is in files that are read again for each request, so that one process can run them all.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,9 +9,9 @@ import { catalogs } from "../simulator/catalog-variants.ts";
 import type { RequestRecord } from "../simulator/types.ts";
 import { Home, RpcPi } from "../support/pi.ts";
 import type { Cell } from "./matrix.ts";
-import { PATIENCE_MS, SHORT, Stage } from "./stage.ts";
+import { WAIT_MS, SHORT, Stage } from "./stage.ts";
 
-/** Kimi's tools as Pi calls them, and what they are asked. */
+/** Kimi's tools by Pi's names, with their arguments. */
 export const TOOLS = {
   search: ["moonshot_search", { query: "x" }],
   fetch: ["moonshot_fetch", { url: "https://example.com/" }],
@@ -34,7 +34,7 @@ export class Lane {
     this.pi = new RpcPi(["--no-session", "--model", "kimi-coding/kimi-for-coding"], { home: this.#home, env });
   }
 
-  /** Starts a Pi and waits until its first session is quiet. */
+  /** Starts a Pi and waits until its first session is idle. */
   static async open(): Promise<Lane> {
     const lane = new Lane(await Stage.open());
     await lane.#quiet();
@@ -48,10 +48,10 @@ export class Lane {
   }
 
   /**
-   * A new session with this cell's fault around it.
+   * Starts a new session with this cell's fault.
    *
-   * Pi's own retries are on, so that a request which Pi repeats although we gave up is counted; after output they are off, because
-   * there asking again is Pi's affair.
+   * Pi's own retries are on, so that a request which Pi repeats although we gave up is counted; after output they are off,
+   * because retrying there is up to Pi.
    */
   async begin(cell: Cell): Promise<void> {
     const { stage } = this;
@@ -59,7 +59,7 @@ export class Lane {
     stage.simulator.catalog.models = catalogs.nextYear();
     const tool = cell.way in TOOLS;
     const lost = cell.fault.place === "world" && !tool;
-    // Without an answer there is no call of a tool, so for tools the world changes when the answer is under way.
+    // A tool call needs an answer first, so for tools the fault starts once the answer has begun.
     this.configure(tool && cell.fault.place === "world" ? stage.simulator.baseUrl : stage.base);
     this.#logIn(tool);
     await this.pi.command({ type: "new_session" });
@@ -74,25 +74,25 @@ export class Lane {
     writeFileSync(join(this.#home.home, ".pi", "pi-provider-kimi-code.json"), JSON.stringify(settings));
   }
 
-  /** Ids of the models that Pi offers of us. */
+  /** Returns the ids of our models in Pi's list. */
   async models(): Promise<string[]> {
     const { data } = await this.pi.command({ type: "get_available_models" });
     const { models } = data as { models: { provider: string; id: string }[] };
     return models.filter(({ provider }) => provider === "kimi-coding").map(({ id }) => id);
   }
 
-  /** Kimi's tools take a login, everything else has a key here. */
+  /** Kimi's tools need a login; everything else uses a key here. */
   #logIn(wanted: boolean): void {
-    // Nobody's login outlives a cell, and the official client's file would offer the last one's.
+    // Remove the login after each cell, also from the official client's file, which would offer it to the next one.
     rmSync(join(this.#home.home, ".kimi-code"), { recursive: true, force: true });
     if (wanted) return this.stage.logIn(this.#home.agent);
     const entry = { type: "api_key", key: this.stage.simulator.apiKey };
     writeFileSync(join(this.#home.agent, "auth.json"), JSON.stringify({ "kimi-coding": entry }));
   }
 
-  /** The session has asked for its models, and nothing else comes by itself. */
+  /** The session has requested its models, and sends nothing else by itself. */
   async #quiet(): Promise<void> {
     const over = ({ endpoint, ended }: RequestRecord): boolean => endpoint === "models" && ended !== undefined;
-    await this.stage.simulator.waitForRequest(over, PATIENCE_MS);
+    await this.stage.simulator.waitForRequest(over, WAIT_MS);
   }
 }

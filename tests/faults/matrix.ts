@@ -1,12 +1,15 @@
 /**
- * The fault matrix: which cells there are, what each has to bring, and how the outcome is written into docs/reliability.md.
+ * The fault matrix: its cells, their expected results, and how the outcome is written into docs/reliability.md.
  *
- * One truth for both players, the client for Node programs (client.ts) and real Pi (pi.ts).
+ * Shared by both runners, the client for Node programs (client.ts) and real Pi (pi.ts).
  */
 import { DIALECTS } from "../support/turn.ts";
 import type { Fault } from "./cases.ts";
 
-/** What is asked, and the ways of asking it. All ways of a column should fare alike; the table says where they do not. */
+/**
+ * The kinds of request and their variants. All variants of a column should have the same result; the table shows where they
+ * differ.
+ */
 export const COLUMNS = {
   "chat, once": DIALECTS,
   "chat, lasting": DIALECTS,
@@ -28,15 +31,15 @@ export interface Cell {
   way: Way;
 }
 
-/** What became of a call. */
+/** Result of a call. */
 export interface Seen {
   /** `answer`, `inline` (an answer, with the file inside the request), `last list`, or the error's code. */
   outcome: string;
-  /** How often it was asked; `undefined` where there was nobody to count. */
+  /** Number of requests; `undefined` if there was no server to count them. */
   requests: number | undefined;
   /** Milliseconds. */
   took: number;
-  /** Promises that were broken. */
+  /** Violations of what is promised for every call. */
   problems: string[];
 }
 
@@ -53,7 +56,7 @@ export function cellsOf(faults: Fault[]): Cell[] {
   );
 }
 
-/** What comes with a response head cannot come after output, and only a service that was not there can come back in time. */
+/** Faults of a response head cannot occur after output, and only an unreachable service can come back in time. */
 function exists(fault: Fault, column: Column): boolean {
   const late = column === "chat, after output";
   switch (fault.place) {
@@ -68,7 +71,7 @@ function exists(fault: Fault, column: Column): boolean {
   }
 }
 
-/** What a cell has to bring, as {@link shown} writes it. */
+/** Expected result of a cell, as {@link shown} writes it. */
 export function expected({ fault, column, way }: Cell): string {
   const { code, again } = fault;
   const told = fault.document ?? code;
@@ -76,13 +79,13 @@ export function expected({ fault, column, way }: Cell): string {
   if (column === "chat, once") return again ? "answer ×2" : `${code} ×1`;
   if (column === "chat, lasting") return `${code} ×${again ? 2 : 1}`;
   if (column === "chat, after output") return `${code} ×1`;
-  // Nobody can be reached, so nobody can count, and the chat fails as well.
+  // Nothing can be reached, so nothing counts the requests, and the chat fails as well.
   if (fault.place === "world") return code;
   if (column.endsWith("once") && again) return "answer ×2";
   if (column.startsWith("file")) return `${told} ×${again ? 2 : 1}`;
   if (column.startsWith("upload")) return account ? `${code} ×1` : `inline ×${again ? 2 : 1}`;
   if (way === "fetch" && fault.page === true) return "answer ×1";
-  // Kimi's own tools take a login, which is refreshed once.
+  // Kimi's own tools use a login, which is refreshed once.
   if (column === "search, fetch, data source" && code === "unauthorized") return `${code} ×2`;
   return `${told} ×1`;
 }
@@ -92,20 +95,20 @@ export function isInPi({ column }: Cell): boolean {
   return !column.startsWith("file");
 }
 
-/** The same where Pi asks. */
+/** The expected result inside Pi. */
 export function expectedInPi(cell: Cell): string {
   if (cell.way === "models") return expected(cell).replace(/^\w+/, KEPT);
-  // Their clock is 180 s and cannot be set in Pi, so the person stops them.
+  // Their timeout is 180 s and cannot be set in Pi, so the user aborts them.
   if (cell.column === "search, fetch, data source" && isSilent(cell.fault)) return "cancelled ×1";
   return expected(cell);
 }
 
-/** Nothing comes, and nothing ends. */
+/** Nothing arrives, and nothing ends. */
 export function isSilent(fault: Fault): boolean {
   return fault.place === "wire" && fault.strike.how === "stall";
 }
 
-/** Pi goes on with the models that it knew. */
+/** Pi keeps the models it knew. */
 export const KEPT = "last list";
 
 /** `code ×requests` */
@@ -113,7 +116,7 @@ export function shown({ outcome, requests }: Seen): string {
   return requests === undefined ? outcome : `${outcome} ×${requests}`;
 }
 
-/** The table, as Markdown. Where the ways agree, as they should, a cell is written once. */
+/** Returns the table as Markdown. A cell whose variants agree, as they should, is written once. */
 export function table(faults: Fault[], played: Played[]): string {
   const rows = faults.map((fault) => {
     const cells = columns.map((column) => {
@@ -125,7 +128,7 @@ export function table(faults: Fault[], played: Played[]): string {
   return markdown([["fault", ...columns], ...rows]);
 }
 
-/** What most say, then who says what else. */
+/** The most frequent result first, then the variants that differ. */
 function agreed(said: [way: string, what: string][]): string {
   const groups = [...Map.groupBy(said, ([, what]) => what)].sort(([, a], [, b]) => b.length - a.length);
   return groups
@@ -133,7 +136,7 @@ function agreed(said: [way: string, what: string][]): string {
     .join("; ");
 }
 
-/** How the cells fared inside Pi, as Markdown: how many as in the table above, and how many otherwise. */
+/** Returns the results inside Pi as Markdown: how many equal the table above, and how many differ. */
 export function tableInPi(played: Played[]): string {
   const rows = columns.map((column) => {
     const cells = played.filter((cell) => cell.column === column);
@@ -154,7 +157,7 @@ function markdown([head = [], ...rows]: string[][]): string {
   return [line(head), `|${"---|".repeat(head.length)}`, ...rows.map(line)].join("\n");
 }
 
-/** `work` on every item, some at a time, each by one of so many workers; results in order. */
+/** Runs `work` for every item on a limited number of workers; results keep the order. */
 export async function sideBySide<In, Out>(
   items: readonly In[],
   workers: number,

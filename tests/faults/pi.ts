@@ -1,22 +1,22 @@
-/** Plays cells of the fault matrix inside real Pi, each in a session of its own. */
+/** Runs cells of the fault matrix inside real Pi, each in a session of its own. */
 import { call, pause } from "../simulator/scenario.ts";
 import { messages, type PiEvent, textOf } from "../support/pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
 import { Lane, TOOLS } from "./lane.ts";
 import { type Cell, isSilent, KEPT, type Played, type Seen, sideBySide } from "./matrix.ts";
-import { AFTER, BEFORE, PATIENCE_MS } from "./stage.ts";
-import { codeIn } from "./words.ts";
+import { AFTER, BEFORE, WAIT_MS } from "./stage.ts";
+import { codeIn } from "./pi-error-code.ts";
 
-/** Pis at the same time; they mostly wait. */
+/** Number of Pi processes at the same time; they mostly wait. */
 const PIS = 6;
 
 type Result = Omit<Seen, "took">;
 
-/** Plays these cells. A session that begins asks for models by itself, so these are counted in a Pi of their own. */
+/** Runs these cells. A new session requests the models by itself, so model cells run in a Pi of their own. */
 export async function playInPi(cells: Cell[]): Promise<Played[]> {
   const models = cells.filter(({ way }) => way === "models");
-  // What is sent into the void cannot be waited for, and must not be counted in the next cell.
+  // A request without a server cannot be waited for, and must not be counted in the next cell.
   models.sort((a, b) => Number(a.fault.place === "world") - Number(b.fault.place === "world"));
   const others = cells.filter(({ way }) => way !== "models");
   return (await Promise.all([inPis(models, 1), inPis(others, PIS - 1)])).flat();
@@ -54,11 +54,11 @@ function act(cell: Cell, lane: Lane): Promise<Result> {
   return way === "models" ? start(lane, fault.place === "world") : usage(lane, way === "usage" ? "quota" : "account");
 }
 
-/** What Pi made of one question. */
+/** What Pi reported for one request. */
 interface Turn extends Omit<Result, "requests"> {
-  /** How often we asked, as far as the person was told. */
+  /** Number of requests, as far as the user was told. */
   attempts: number;
-  /** What the person was told at the end. */
+  /** The final message to the user. */
   error: string;
 }
 
@@ -104,7 +104,7 @@ async function upload(lane: Lane, seed: string): Promise<Result> {
   return { outcome: lane.stage.uploaded(outcome, data, problems), requests: lane.stage.requests, problems };
 }
 
-/** With the session the question for models has begun; meanwhile the person goes on. */
+/** A new session starts the request for models in the background; the user goes on meanwhile. */
 async function start(lane: Lane, alone: boolean): Promise<Result> {
   if (!alone) await lane.stage.struck();
   const problems = alone ? [] : (await ask(lane)).problems;
@@ -118,7 +118,7 @@ async function usage({ pi, stage }: Lane, part: "quota" | "account"): Promise<Re
   await pi.command({ type: "prompt", message: "/kimi-usage --json" });
   const { message } = await pi.waitFor(({ method }) => method === "notify", from);
   const told = JSON.parse(String(message)) as Record<typeof part, { error?: string; problem?: string | null }>;
-  // Where an older quota is known, it is shown with the reason why it is old.
+  // A known older quota is shown together with the reason why it is old.
   const why = told[part].error ?? told[part].problem;
   return { outcome: why ? codeIn(why) : "answer", requests: stage.requests, problems: [] };
 }
@@ -131,7 +131,7 @@ async function tool(lane: Lane, cell: Cell): Promise<Result> {
   const asking = pi.prompt("go");
   const [lost, stopped] = [cell.fault.place === "world", isSilent(cell.fault)];
   if (lost) {
-    await simulator.waitForRequest(({ endpoint }) => endpoint === "chat", PATIENCE_MS);
+    await simulator.waitForRequest(({ endpoint }) => endpoint === "chat", WAIT_MS);
     lane.configure(stage.base);
   }
   if (stopped) await stage.struck().then(() => pi.command({ type: "abort" }));

@@ -1,18 +1,20 @@
 /**
- * A wire that breaks where it is told to: a TCP relay in front of the simulator.
+ * A TCP relay in front of the simulator that breaks the connection where it is told to.
  *
- * The simulator plays what a service says; this plays what lies between. Faults strike at an exact byte of an answer, be it in the
- * head, in the body or in the last chunk, and on any endpoint.
+ * The simulator plays the service; the relay plays the network. Faults strike at an exact byte of an answer, in the head, the
+ * body or the last chunk, on any endpoint.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { noise } from "../support/pictures.ts";
+import { noise } from "../support/sample-media.ts";
 
-/** `reset` is a TCP reset, `close` ends the connection as if that were all, `stall` keeps it open, `garbage` goes on with noise. */
+/**
+ * `reset` sends a TCP reset, `close` ends the connection as if complete, `stall` keeps it open, `garbage` continues with noise.
+ */
 export type Break = "reset" | "close" | "stall" | "garbage";
 
 export interface Strike {
   how: Break;
-  /** Bytes of the answer that still come through, or the text behind which it breaks. */
+  /** Bytes of the answer that still pass, or the text after which it breaks. */
   at: number | string;
 }
 
@@ -22,12 +24,12 @@ export type Rule = (path: string, ordinal: number) => Strike | undefined;
 /** Neither HTTP nor a chunk nor UTF-8. */
 const GARBAGE = noise(2048, "garbage");
 
-/** A reset overtakes what the peer has not read yet. */
+/** A reset overtakes data that the peer has not read yet. */
 const GRACE_MS = 30;
 
 export class Relay {
   rule: Rule = () => undefined;
-  /** Bytes of answers that came through. */
+  /** Bytes of answers that passed. */
   bytes = 0;
   readonly #target: number;
   readonly #server: Server;
@@ -52,12 +54,12 @@ export class Relay {
     return `http://127.0.0.1:${(this.#server.address() as { port: number }).port}`;
   }
 
-  /** How many requests of a path have passed. */
+  /** Number of requests that passed, per path. */
   count(path: string): number {
     return this.#counts.get(path) ?? 0;
   }
 
-  /** Lets everything through and counts anew. */
+  /** Lets everything pass and restarts the counters. */
   forget(): void {
     this.rule = () => undefined;
     this.bytes = 0;
@@ -87,7 +89,7 @@ export class Relay {
       });
     }
     client.on("data", (bytes) => {
-      // A client waits for an answer before it asks again, so a request begins where a piece begins.
+      // A client waits for an answer before its next request, so a request starts where a chunk starts.
       const path = /^[A-Z]+ (\S+) HTTP\/1\.1\r\n/.exec(bytes.toString("latin1", 0, 300))?.[1];
       if (path !== undefined) {
         const ordinal = this.count(path) + 1;
@@ -111,7 +113,7 @@ export class Relay {
   }
 }
 
-/** Where in `answer` to break, if it has come that far. */
+/** Returns where in `answer` to break, once it is long enough. */
 function position(at: number | string, answer: Buffer): number | undefined {
   if (typeof at === "number") return answer.length >= at ? at : undefined;
   const found = answer.indexOf(at);
@@ -124,10 +126,10 @@ function breakOff(client: Socket, how: Break): void {
   if (how === "garbage") client.end(GARBAGE);
 }
 
-/** Below what systems hand out by themselves, so that nobody comes to live there, and another one for every process. */
+/** Below the range that systems assign automatically, and different for every process. */
 let vacant = 10_000 + (process.pid % 200) * 100;
 
-/** A port on which nobody listens, and nobody will. */
+/** Returns a port on which nothing listens. */
 export async function deadPort(): Promise<number> {
   for (;;) {
     const port = vacant++;

@@ -1,7 +1,7 @@
 /**
  * The fault matrix (docs/reliability.md) inside real Pi.
  *
- * One message per prompt, of the right kind and in words that tell it, nothing said twice, as many requests as through the client.
+ * One message per prompt, with the right kind and wording, no text twice, as many requests as through the client.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,38 +10,38 @@ import { catalogue } from "./cases.ts";
 import { differences, RELIABILITY } from "./document.ts";
 import { cellsOf, expectedInPi, isInPi, type Played, tableInPi } from "./matrix.ts";
 import { playInPi } from "./pi.ts";
-import { startThief, type Thief } from "./thief.ts";
+import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
 import { broken, slow, unexpected } from "./verdict.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { faults } from "../simulator/faults.ts";
 import { Home, runPi } from "../support/pi.ts";
 
-describe("the fault matrix in real Pi", () => {
-  let thief: Thief;
+describe("fault matrix in real Pi", () => {
+  let foreign: ForeignHost;
   let played: Played[];
 
   before(async () => {
-    thief = await startThief();
-    played = await playInPi(cellsOf(catalogue(thief.origin)).filter(isInPi));
+    foreign = await startForeignHost();
+    played = await playInPi(cellsOf(catalogue(foreign.origin)).filter(isInPi));
   });
-  after(() => thief.close());
+  after(() => foreign.close());
 
-  test("every turn ends once, with what it showed and nothing else", () => assert.deepEqual(broken(played), []));
+  test("every turn → ends once, shows its text once and nothing else", () => assert.deepEqual(broken(played), []));
 
-  test("every failure has its kind in words, and Pi does not try what we have given up", () => {
+  test("every failure → worded by its kind, and Pi does not repeat what we gave up", () => {
     assert.deepEqual(unexpected(played, expectedInPi), []);
   });
 
-  test("nothing takes longer than its clocks", () => assert.deepEqual(slow(played), []));
+  test("every turn → within its timeouts", () => assert.deepEqual(slow(played), []));
 
-  test("no redirect is followed", () => assert.deepEqual(thief.heard, []));
+  test("a redirect → not followed", () => assert.deepEqual(foreign.received, []));
 
-  test("the table in docs/reliability.md is the one of this run (npm run reliability writes it)", () => {
+  test("docs/reliability.md → has the table of this run (npm run reliability writes it)", () => {
     assert.deepEqual(differences(readFileSync(RELIABILITY, "utf8"), "pi", tableInPi(played)), []);
   });
 });
 
-test("retry.provider.maxRetries: 0 leaves trying again to Pi", async () => {
+test("fault matrix in real Pi: retry.provider.maxRetries 0 → only Pi retries", async () => {
   const home = new Home();
   const simulator = await startSimulator();
   try {

@@ -1,7 +1,7 @@
 /**
- * The fault matrix (docs/reliability.md) and the wire that breaks at any byte, through the client for Node programs.
+ * The fault matrix (docs/reliability.md) and a connection that breaks at any byte, through the client for Node programs.
  *
- * One end per call, of the right kind, nothing shown twice, nobody asked again where that cannot help, in bounded time.
+ * One end per call, of the right kind, no text twice, no retry that cannot help, bounded time.
  */
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -15,47 +15,47 @@ import { differences, RELIABILITY, withoutProxies } from "./document.ts";
 import { cellsOf, expected, type Played, sideBySide, table } from "./matrix.ts";
 import type { Break } from "./relay.ts";
 import { brokenAt, WHOLE } from "./sweep.ts";
-import { startThief, type Thief } from "./thief.ts";
+import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
 import { broken, slow, unexpected } from "./verdict.ts";
 import { faults } from "../simulator/faults.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { DIALECTS } from "../support/turn.ts";
 
-describe("the fault matrix", () => {
-  let thief: Thief;
+describe("fault matrix", () => {
+  let foreign: ForeignHost;
   let all: Fault[];
   let cells: Played[];
 
   before(async () => {
     withoutProxies();
-    thief = await startThief();
-    all = catalogue(thief.origin);
+    foreign = await startForeignHost();
+    all = catalogue(foreign.origin);
     cells = await playWithClient(cellsOf(all));
   });
-  after(() => thief.close());
+  after(() => foreign.close());
 
-  test("every call ends once, with what it showed and nothing else", () => assert.deepEqual(broken(cells), []));
+  test("every call → ends once, shows its text once and nothing else", () => assert.deepEqual(broken(cells), []));
 
-  test("every failure has its kind, and is asked again only where that may help", () => {
+  test("every failure → has its kind, and is retried only where that can help", () => {
     assert.deepEqual(unexpected(cells, expected), []);
   });
 
-  test("no call takes longer than its clocks", () => assert.deepEqual(slow(cells), []));
+  test("every call → within its timeouts", () => assert.deepEqual(slow(cells), []));
 
-  test("no redirect is followed", () => assert.deepEqual(thief.heard, []));
+  test("a redirect → not followed", () => assert.deepEqual(foreign.received, []));
 
-  test("the table in docs/reliability.md is the one of this run (npm run reliability writes it)", () => {
+  test("docs/reliability.md → has the table of this run (npm run reliability writes it)", () => {
     assert.deepEqual(differences(readFileSync(RELIABILITY, "utf8"), "client", table(all, cells)), []);
   });
 });
 
-describe("a wire that breaks at any byte", () => {
+describe("connection broken at any byte", () => {
   const home = mkdtempSync(join(tmpdir(), "kimi-sweep-"));
   after(() => rmSync(home, { recursive: true, force: true }));
 
   for (const dialect of DIALECTS) {
     for (const how of ["reset", "close", "stall", "garbage"] satisfies Break[]) {
-      test(`${dialect}, ${how}: what was shown is a beginning of the answer, and never shown twice`, async () => {
+      test(`${dialect}, ${how} → the text shown is a prefix of the answer, shown once`, async () => {
         const { bytes } = await brokenAt(dialect, home);
         const step = Math.ceil(bytes / 25);
         const places = Array.from({ length: Math.ceil(bytes / step) }, (_, at) => at * step);
@@ -68,7 +68,7 @@ describe("a wire that breaks at any byte", () => {
           }
           if (seen.outcome === "answer") assert.ok(complete, about);
           else assert.match(seen.outcome, /^(network|timeout|truncated|protocol)$/, about);
-          // Asked again only where nothing had been shown, and then it succeeded.
+          // Retried only where nothing had been shown, and then successful.
           assert.ok(seen.requests === 1 || seen.outcome === "answer", about);
         });
       });
@@ -76,8 +76,8 @@ describe("a wire that breaks at any byte", () => {
   }
 });
 
-describe("retries that Pi or a caller forbids", () => {
-  test("maxRetries counts the requests after the first one", async () => {
+describe("retry settings of the caller", () => {
+  test("maxRetries → counts the requests after the first one", async () => {
     const simulator = await startSimulator({ identityGate: "off" });
     try {
       simulator.setDefault(faults.overloaded);

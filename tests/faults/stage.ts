@@ -1,7 +1,7 @@
 /**
- * The stage of the fault matrix: a simulator and a wire to it, on which one cell's fault is arranged after the other.
+ * The stage of the fault matrix: a simulator and a relay in front of it, set up for one cell after the other.
  *
- * Whoever plays has a stage of their own, so that cells can run side by side and every request belongs to one of them.
+ * Each worker has a stage of its own, so that cells run concurrently and every request belongs to one of them.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
@@ -13,17 +13,17 @@ import type { World } from "./cases.ts";
 import type { Cell } from "./matrix.ts";
 import { deadPort, Relay } from "./relay.ts";
 
-/** The answer of every stage, in two pieces; faults after output strike in the second. */
+/** The answer of every stage, in two chunks; faults after output strike in the second. */
 export const BEFORE = "First words.";
 export const AFTER = " Second words.";
 
-/** Short beside the real clocks, long beside what a busy machine takes for a healthy answer. */
+/** Short compared to the real timeouts, long compared to a healthy answer on a busy machine. */
 export const CLOCK_MS = 2000;
 
-/** Longest wait for something that has to come. */
-export const PATIENCE_MS = 60_000;
+/** Longest wait for something that must arrive. */
+export const WAIT_MS = 60_000;
 
-/** What shortens a player's waiting. */
+/** Settings that shorten the waiting. */
 export const SHORT = {
   KIMI_CODE_CONNECT_TIMEOUT_MS: "12000",
   KIMI_CODE_HEADERS_TIMEOUT_MS: `${CLOCK_MS}`,
@@ -34,7 +34,7 @@ export const SHORT = {
   KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2",
 };
 
-/** Where each way leads to, below the API root, and what the simulator calls the place. */
+/** Path of each variant below the API root, and the simulator's name for its endpoint. */
 const PLACES = {
   openai: ["chat/completions", "chat"],
   anthropic: ["messages", "messages"],
@@ -49,11 +49,11 @@ const PLACES = {
 
 export class Stage {
   readonly simulator: Simulator;
-  /** The service's base URL, as far as the player is to believe. */
+  /** The service's base URL given to the client. */
   base = "";
   readonly #relay: Relay;
   #cell: Cell | undefined;
-  /** What the cell has set up besides. */
+  /** Further state set up for the cell. */
   #props: { close(): unknown }[] = [];
   #returns: (() => Promise<void>) | undefined;
 
@@ -88,17 +88,17 @@ export class Stage {
     return this.#playing.column === "chat, after output";
   }
 
-  /** How often the service was asked for what the fault strikes; `undefined` where nobody was there to count. */
+  /** Number of requests to the faulty endpoint; `undefined` if nothing was there to count. */
   get requests(): number | undefined {
     return this.#playing.fault.place === "world" ? undefined : this.#relay.count(this.#place[0]);
   }
 
-  /** A redirect led here and was followed. */
+  /** Whether a redirect was followed. */
   get strayed(): boolean {
     return this.simulator.requests.some(({ path }) => path === "/coding/v1/x");
   }
 
-  /** `outcome` of a chat with this picture (base64), told from one where the answer was to the bytes themselves. */
+  /** Tells the outcome `answer` of a chat with this image (base64) from one whose request held the bytes inline. */
   uploaded(outcome: string, data: string, problems: string[]): string {
     if (outcome !== "answer") return outcome;
     const path = `/coding/v1/${PLACES[this.dialect][0]}`;
@@ -110,7 +110,7 @@ export class Stage {
     return inline === 1 ? "inline" : outcome;
   }
 
-  /** Signs in whoever looks into Pi's folder. */
+  /** Writes a login into Pi's folder. */
   logIn(agent: string): void {
     mkdirSync(agent, { recursive: true });
     const { access, refresh } = this.simulator.oauth.login();
@@ -118,19 +118,19 @@ export class Stage {
     writeFileSync(join(agent, "auth.json"), JSON.stringify({ "kimi-coding": entry }), { mode: 0o600 });
   }
 
-  /** Something comes back when {@link betweenAttempts} is called. */
+  /** The service comes back when {@link betweenAttempts} is called. */
   get returns(): boolean {
     return this.#returns !== undefined;
   }
 
-  /** To be called between two attempts. */
+  /** Call this between two attempts. */
   async betweenAttempts(): Promise<void> {
     await this.#returns?.();
   }
 
-  /** The request has come that the fault strikes. */
+  /** Resolves when the request has come that the fault strikes. */
   async struck(): Promise<void> {
-    await this.simulator.waitForRequest(({ path }) => path === this.#place[0], PATIENCE_MS);
+    await this.simulator.waitForRequest(({ path }) => path === this.#place[0], WAIT_MS);
   }
 
   /** Path and endpoint that the fault strikes. */
@@ -147,7 +147,7 @@ export class Stage {
     this.simulator.reset();
   }
 
-  /** Takes the last cell's fault away and arranges this one's. */
+  /** Removes the last cell's fault and sets up this one's. */
   async arrange(cell: Cell): Promise<void> {
     await this.#clear();
     this.#cell = cell;
@@ -156,7 +156,7 @@ export class Stage {
     const { late, simulator } = this;
     const [path, endpoint] = this.#place;
     const times = column.endsWith("once") || late ? 1 : Infinity;
-    // Long enough to be read even on a busy machine: a reset overtakes what has not been.
+    // Long enough to be read even on a busy machine: a reset overtakes unread data.
     const first = late ? [text(BEFORE), pause(400)] : [];
     simulator.setDefault({ steps: late ? [...first, text(AFTER)] : [text(BEFORE + AFTER)] });
     if (fault.place === "wire") {

@@ -1,7 +1,8 @@
 /**
- * A wire that breaks at any byte of an answer.
+ * Breaks the connection at any byte of an answer.
  *
- * The answer has reasoning, text and a tool call, so that a break hits every kind of event, the head, chunk sizes and the end mark.
+ * The answer has reasoning, text and a tool call, so that a break hits every kind of event, the head, chunk sizes and the end
+ * mark.
  */
 import { Kimi, KimiError } from "../../index.ts";
 import { startSimulator } from "../simulator/index.ts";
@@ -13,10 +14,10 @@ const THOUGHT = "Let me think. ";
 const TEXT = "An answer of some length, ";
 const STEPS = [think(THOUGHT), text(TEXT), text("in two parts."), call("look", { at: "the thing", count: 3 })];
 
-/** Short beside the real clocks, long beside what a busy machine takes for a healthy answer. */
+/** Short compared to the real timeouts, long compared to a healthy answer on a busy machine. */
 const CLOCK_MS = "1500";
 
-/** What has to be there, and no more than once. */
+/** Text that must arrive exactly once. */
 export const WHOLE = {
   thinking: THOUGHT,
   text: `${TEXT}in two parts.`,
@@ -26,14 +27,14 @@ export const WHOLE = {
 export interface Broken {
   /** `answer` or the error's code. */
   outcome: string;
-  /** Reasoning, text and arguments as far as they came. */
+  /** Reasoning, text and arguments that arrived. */
   got: typeof WHOLE;
   requests: number;
-  /** Bytes of answers that came through. */
+  /** Bytes of answers that passed. */
   bytes: number;
 }
 
-/** One turn whose first answer breaks; without `strike`, one that does not. */
+/** Runs one turn whose first answer breaks; without `strike`, one that does not. */
 export async function brokenAt(dialect: Dialect, home: string, strike?: Strike): Promise<Broken> {
   const simulator = await startSimulator({ identityGate: "off" });
   const relay = await Relay.to(simulator.origin);

@@ -1,4 +1,4 @@
-/** The index folder on a disk that is full, read-only or closed to us: an upload more, never a turn less. */
+/** The index folder on a full, read-only or forbidden disk: uploads are repeated, turns succeed. */
 import assert from "node:assert/strict";
 import { spawn, type SpawnOptions } from "node:child_process";
 import { chmodSync, mkdirSync, readdirSync, statSync } from "node:fs";
@@ -9,7 +9,7 @@ import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
 
 const PROGRAM = join(import.meta.dirname, "..", "support", "media-child.ts");
-const NOBODY = 65534;
+const UNPRIVILEGED = 65534;
 
 let simulator: Simulator;
 let home: Home;
@@ -27,7 +27,7 @@ function left(): number[] {
     .map(({ size }) => size);
 }
 
-/** Two turns with one picture in a process of their own; how both ended, or what the process said instead. */
+/** Runs two turns with one image in a process of their own; returns how both ended, or the process's output. */
 async function twoTurns(command: string, args: string[], options: SpawnOptions = {}): Promise<unknown> {
   const env = home.env({ TEST_URL: simulator.baseUrl, TEST_KEY: simulator.apiKey });
   const child = spawn(command, args, { ...options, env, cwd: home.cwd, stdio: ["ignore", "pipe", "pipe"] });
@@ -46,21 +46,25 @@ const plain = (seed: string, options?: SpawnOptions): Promise<unknown> =>
   twoTurns(process.execPath, [PROGRAM, seed], options);
 
 const noShell = process.platform === "win32" ? "Windows has no limit on the size of files" : false;
-const notRoot = process.getuid?.() === 0 ? false : "only root can become somebody else";
+const notRoot = process.getuid?.() === 0 ? false : "only root can change to another user";
 
-test("a disk without room costs an upload in every process, and leaves nothing behind", { skip: noShell }, async () => {
-  const limited = ["-c", 'ulimit -f 0; exec "$0" "$@"', process.execPath, PROGRAM, "full"];
-  assert.deepEqual(await twoTurns("sh", limited), ["stop", "stop"]);
-  assert.equal(uploads(), 1, "the second turn remembers");
-  assert.deepEqual(left(), []);
-  const began = Date.now();
-  assert.deepEqual(await plain("full"), ["stop", "stop"]);
-  assert.ok(Date.now() - began < 9_000, "it waited for a claim that nobody holds");
-  assert.equal(uploads(), 2);
-  assert.equal(left().length, 1);
-});
+test(
+  "upload index: disk full or read-only → every process uploads, nothing is left behind",
+  { skip: noShell },
+  async () => {
+    const limited = ["-c", 'ulimit -f 0; exec "$0" "$@"', process.execPath, PROGRAM, "full"];
+    assert.deepEqual(await twoTurns("sh", limited), ["stop", "stop"]);
+    assert.equal(uploads(), 1, "the second turn remembers");
+    assert.deepEqual(left(), []);
+    const began = Date.now();
+    assert.deepEqual(await plain("full"), ["stop", "stop"]);
+    assert.ok(Date.now() - began < 9_000, "it waited for an unheld lease");
+    assert.equal(uploads(), 2);
+    assert.equal(left().length, 1);
+  },
+);
 
-describe("somebody who may not write there", () => {
+describe("upload index: no permission to write", () => {
   for (const [name, mode] of [
     ["reads what is known and uploads the rest", 0o755],
     ["may not even look", 0o700],
@@ -74,7 +78,7 @@ describe("somebody who may not write there", () => {
       const [entry = ""] = readdirSync(join(root(), scope));
       chmodSync(join(root(), scope, entry), 0o644);
       const before = left();
-      const other = { uid: NOBODY, gid: NOBODY };
+      const other = { uid: UNPRIVILEGED, gid: UNPRIVILEGED };
       const ends = await plain("known", other);
       if (typeof ends === "string" && /EACCES|EPERM|ENOENT/.test(ends)) {
         return t.skip("our own files are closed to other users here");
@@ -87,10 +91,10 @@ describe("somebody who may not write there", () => {
     });
   }
 
-  test("and finds no folder at all", { skip: notRoot }, async (t) => {
+  test("folder cannot be created → every process uploads", { skip: notRoot }, async (t) => {
     for (const path of [home.path, home.home, home.cwd, home.tmp, home.agent]) chmodSync(path, 0o755);
     mkdirSync(join(home.home, ".pi"));
-    const ends = await plain("none", { uid: NOBODY, gid: NOBODY });
+    const ends = await plain("none", { uid: UNPRIVILEGED, gid: UNPRIVILEGED });
     if (typeof ends === "string" && /EACCES|EPERM|ENOENT/.test(ends)) {
       return t.skip("our own files are closed to other users here");
     }

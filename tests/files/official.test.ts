@@ -1,5 +1,5 @@
 /**
- * Our uploads beside captured ones of the official client 2.1.0: a pasted image and a film from disk
+ * Compares our uploads with captured ones of the official client 2.1.0: a pasted image and a video from disk
  * (docs/protocol.md#upload-request).
  */
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import type { RequestRecord, Simulator } from "../simulator/index.ts";
 import { readMultipart } from "../simulator/multipart.ts";
 import { withMachine } from "../support/account.ts";
 import { bodyOf, type Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, runOne } from "../support/turn.ts";
 
 interface Part {
@@ -53,7 +53,7 @@ function form(record: RequestRecord): Part[] {
   );
 }
 
-/** The request as far as captures tell, with `filename` in the place of the official one. */
+/** The captured part of the request, with `filename` in place of the official one. */
 function compare(record: RequestRecord | undefined, expected: Capture, filename: string): void {
   assert.ok(record);
   const { headers } = record;
@@ -83,7 +83,7 @@ for (const kind of ["image", "video"] as const) {
   describe(kind, () => {
     const official = captured[kind].parts[0]?.filename ?? "";
 
-    test("in a turn, where it has no name: the form, and the reference to it", async () => {
+    test("official client: an image of a turn, without a name → same form, same reference", async () => {
       const part = { type: kind, mimeType: MIME[kind], data: FILES[kind].toString("base64") };
       const { message } = await runOne(addon(), {
         baseUrl: simulator.baseUrl,
@@ -100,7 +100,7 @@ for (const kind of ["image", "video"] as const) {
       assert.equal(JSON.stringify(messages.at(-1)?.content[0]), expected);
     });
 
-    test("from a path, under its own name", async () => {
+    test("official client: a file by path → its own name", async () => {
       const path = join(home.cwd, official);
       writeFileSync(path, FILES[kind]);
       const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, env: { HOME: home.home } });

@@ -1,12 +1,12 @@
-/** Images through real Pi: pasted, attached, read by a tool; over processes, restarts and token rotation. */
+/** Images in real Pi: pasted, attached, read by a tool; over processes, restarts and token rotation. */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { type Simulator } from "../simulator/index.ts";
+import type { Simulator } from "../simulator/index.ts";
 import { Home, messages, type PiResult, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { withPi } from "../support/with-pi.ts";
-import { realPng } from "../support/pictures.ts";
+import { realPng } from "../support/sample-media.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -21,7 +21,7 @@ function env(extra: Record<string, string | undefined> = {}): Record<string, str
   return { KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey, ...extra };
 }
 
-/** A picture in Pi's working directory, 1.4 MB, small enough that Pi does not touch it. */
+/** An image in Pi's working directory: 1.4 MB, small enough that Pi does not resize it. */
 function picture(seed: string, name = "picture.png"): string {
   writeFileSync(join(home.cwd, name), realPng(800, 600, seed));
   return name;
@@ -42,10 +42,10 @@ function references(): string[] {
 }
 
 for (const dialect of ["openai", "anthropic"]) {
-  describe(`real Pi, ${dialect}`, () => {
+  describe(`images in real Pi, ${dialect}`, () => {
     const spoken = { KIMI_CODE_PROTOCOL: dialect };
 
-    test("a picture on the command line is uploaded, and known after a restart", async () => {
+    test("image on the command line → uploaded, reused after a restart", async () => {
       const name = picture(`cli ${dialect}`);
       for (let round = 0; round < 2; round += 1) {
         const result = await print([`@${name}`, "what is this"], spoken);
@@ -58,7 +58,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.ok(chats().every(({ bytes }) => bytes < 100_000));
     });
 
-    test("a picture that a tool reads is uploaded", async () => {
+    test("image read by a tool → uploaded", async () => {
       const name = picture(`read ${dialect}`);
       simulator.enqueue({ steps: [{ toolCall: { name: "read", arguments: { path: name } } }] });
       const result = await print(["read the picture"], spoken);
@@ -66,7 +66,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.deepEqual(references(), [simulator.files.all[0]?.id]);
     });
 
-    test("a pasted picture crosses once and stays the same file over turns", async () => {
+    test("pasted image → uploaded once, the same file in later turns", async () => {
       const pi = open(["--no-session", ...MODEL], { home, env: env(spoken) });
       const data = realPng(800, 600, `paste ${dialect}`).toString("base64");
       await pi.prompt("look", { images: [{ type: "image", mimeType: "image/png", data }] });
@@ -79,8 +79,8 @@ for (const dialect of ["openai", "anthropic"]) {
   });
 }
 
-describe("several processes", () => {
-  test("two that show the same picture at once upload it once", async () => {
+describe("images over several processes", () => {
+  test("the same image in two processes at once → uploaded once", async () => {
     const name = picture("race");
     simulator.intercept("files", { delayMs: 1500 });
     const results = await Promise.all([print([`@${name}`, "one"]), print([`@${name}`, "two"])]);
@@ -89,7 +89,7 @@ describe("several processes", () => {
     assert.equal(new Set(references()).size, 1);
   });
 
-  test("a rotated token finds what its predecessor uploaded", async () => {
+  test("rotated access token → reuses the uploads of the previous one", async () => {
     const name = picture("rotation");
     for (const serial of [1, 2]) {
       const payload = Buffer.from(JSON.stringify({ sub: "u1", serial })).toString("base64url");
@@ -101,7 +101,7 @@ describe("several processes", () => {
     assert.equal(new Set(references()).size, 1);
   });
 
-  test("so does one that says nothing of its user, after a 401, a refresh and restarts", async () => {
+  test("access token without a user id → the same after a 401, a refresh and restarts", async () => {
     const name = picture("nameless");
     simulator.oauth.readable = false;
     const { access, refresh } = simulator.oauth.login();
@@ -124,7 +124,7 @@ describe("several processes", () => {
   });
 });
 
-describe("what a person meets", () => {
+describe("images: what the user sees", () => {
   async function rpc(extra: Record<string, string | undefined> = {}): Promise<RpcPi> {
     const pi = open(["--no-session", ...MODEL], { home, env: env(extra) });
     await pi.command({ type: "get_state" });
@@ -137,11 +137,11 @@ describe("what a person meets", () => {
 
   const statuses = (pi: RpcPi): unknown[] =>
     pi.events
-      // The quota has a line of its own.
+      // The quota has a status line of its own.
       .filter((event) => event["method"] === "setStatus" && /^kimi-code-\d+$/.test(String(event["statusKey"])))
       .map((event) => event["statusText"]);
 
-  test("an upload that takes longer than a second is shown, and cleared when it is over", async () => {
+  test("upload longer than a second → shown, and cleared at its end", async () => {
     const pi = await rpc();
     simulator.intercept("files", { delayMs: 1600 });
     await pi.prompt("look", pasted("slow") as Record<string, unknown>);
@@ -150,7 +150,7 @@ describe("what a person meets", () => {
     assert.equal(statuses(pi).at(-1), undefined);
   });
 
-  test("an abort in mid-upload, and the next prompt uploads", async () => {
+  test("abort during an upload → the next prompt uploads", async () => {
     const pi = await rpc();
     simulator.intercept("files", { hang: "connect" });
     const running = pi.prompt("look", pasted("aborted") as Record<string, unknown>);
@@ -164,7 +164,7 @@ describe("what a person meets", () => {
     assert.deepEqual(references(), [simulator.files.all[0]?.id]);
   });
 
-  test("a file that the service has lost is uploaded again within the turn, once", async () => {
+  test("file lost by the service → uploaded again within the turn, once", async () => {
     const pi = await rpc();
     await pi.prompt("look", pasted("lost") as Record<string, unknown>);
     const [lost] = references();
@@ -177,7 +177,7 @@ describe("what a person meets", () => {
     assert.deepEqual(references(), [lost, lost, id, id]);
   });
 
-  test("an upload refused as too large travels inline, or the reason is told", async () => {
+  test("upload refused as too large → sent inline, or the error gives the reason", async () => {
     const refusal = { status: 413, body: { error: { message: "Request exceeds the maximum size" } } };
     simulator.intercept("files", refusal);
     const inline = await rpc();
@@ -191,7 +191,7 @@ describe("what a person meets", () => {
   });
 });
 
-test("the debug log names every decision and no credential", async () => {
+test("debug log → names every decision and no credential", async () => {
   writeFileSync(join(home.cwd, "small.png"), realPng(60, 60, "small"));
   for (let round = 0; round < 2; round += 1) {
     await print([`@${picture("log")}`, "@small.png", "what is this"], { KIMI_CODE_DEBUG: "1" });

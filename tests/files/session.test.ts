@@ -1,11 +1,11 @@
-/** Pictures over the turns of a session: what was refused stays out, what the catalog says about films counts, regions stay apart. */
+/** Images over the turns of a session: rejected ones stay out, the model list decides about videos, regions stay apart. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Kimi } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, type Dialect, DIALECTS, runOne } from "../support/turn.ts";
 
 let simulator: Simulator;
@@ -54,8 +54,8 @@ const REFUSAL = { status: 400, body: { error: { message: "Unsupported image. Ple
 
 for (const dialect of DIALECTS) {
   const endpoint = dialect === "openai" ? "chat" : "messages";
-  describe(`${dialect}: an image that is refused without saying which`, () => {
-    test("is left out of the next turns as well, in the same words", async () => {
+  describe(`${dialect}: 400 for an image without naming it`, () => {
+    test("later turns → leave it out as well, with the same text", async () => {
       const session = `refused ${dialect}`;
       const history = [user({ type: "text", text: "one" }, image(`good ${dialect}`))];
       history.push(await ask(history, dialect, session), user({ type: "text", text: "two" }, image(`bad ${dialect}`)));
@@ -70,14 +70,14 @@ for (const dialect of DIALECTS) {
       await ask(history, dialect, session);
       assert.equal(bodies().length, 4, "one request, not two");
       const next = bodies().at(-1);
-      // The mark of the cache moves on in this dialect; everything else is the same prefix.
+      // The cache marker moves on in this dialect; everything else is the same prefix.
       const plain = (messages: unknown): string =>
         JSON.stringify(messages).replaceAll(/,"cache_control":\{[^}]*\}/g, "");
       const length = healed?.length ?? 0;
       assert.equal(plain(next?.slice(0, length)), plain(healed));
     });
 
-    test("is tried again in another session", async () => {
+    test("another session → sends it again", async () => {
       const history = [user({ type: "text", text: "one" }, image(`elsewhere ${dialect}`))];
       simulator.intercept(endpoint, REFUSAL);
       await ask(history, dialect, `first ${dialect}`);
@@ -94,8 +94,8 @@ for (const dialect of DIALECTS) {
     body: { error: { message: `Unsupported image${place}.`, type: "x" } },
   });
 
-  describe(`${dialect}: more than one refusal`, () => {
-    test("of two pictures costs one turn and not the session", async () => {
+  describe(`${dialect}: several 400s`, () => {
+    test("two images rejected → costs one turn, not the session", async () => {
       const session = `two ${dialect}`;
       const answer = await ask([user({ type: "text", text: "one" })], dialect, session);
       const first = user({ type: "text", text: "one" }, image(`first ${dialect}`));
@@ -110,7 +110,7 @@ for (const dialect of DIALECTS) {
       assert.equal(JSON.stringify(bodies().at(-1)).match(/image left out/g)?.length, 2);
     });
 
-    test("of pictures that were all taken before does not take them away for good", async () => {
+    test("images that were accepted before → not removed for good", async () => {
       const session = `taken ${dialect}`;
       const history = [user({ type: "text", text: "one" }, image(`taken ${dialect}`))];
       history.push(await ask(history, dialect, session), user({ type: "text", text: "two" }));
@@ -123,8 +123,8 @@ for (const dialect of DIALECTS) {
   });
 }
 
-describe("films", () => {
-  const film = {
+describe("videos", () => {
+  const video = {
     type: "video_url",
     video_url: { url: `data:video/mp4;base64,${fakeMp4(300, "catalog").toString("base64")}` },
   } as const;
@@ -141,18 +141,18 @@ describe("films", () => {
     ];
     const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, env: { HOME: home.home } });
     await kimi.models();
-    await kimi.chat([{ role: "user", content: [film] }]).final();
+    await kimi.chat([{ role: "user", content: [video] }]).final();
     return JSON.stringify(bodies().at(-1));
   }
 
-  test("go where the service's own list says that the model takes them", async () => {
+  test("model list says the model takes videos → sent", async () => {
     assert.match(await described(true), /"ms:\/\//);
     assert.match(await described(false), /video omitted: model does not support videos/);
     assert.equal(simulator.files.all.length, 1);
   });
 });
 
-test("two regions in one home never share a file", async () => {
+test("two regions in one home → never share a file", async () => {
   const other = await startSimulator({ identityGate: "off" });
   try {
     other.setDefault({ steps: [{ text: "ok" }] });

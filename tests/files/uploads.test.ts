@@ -1,4 +1,4 @@
-/** Images and videos on their way to the service: what is uploaded, what stays, and what happens when something fails. */
+/** Images and videos on their way to the service: what is uploaded, what stays inline, and what a failure does. */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import type { TurnOptions } from "../../extension/turn/request.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
 import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
-import { fakeMp4, fakePng } from "../support/pictures.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, runOne } from "../support/turn.ts";
 
 const MIB = 1024 * 1024;
@@ -69,7 +69,7 @@ function parts(at = -1): Part[] {
   return messages.at(at)?.content ?? [];
 }
 
-/** What stands in place of the media of a message: `data:…` heads and `ms://…`, in order. */
+/** What replaces the media of a message: `data:…` heads and `ms://…`, in order. */
 function urls(list: Part[]): string[] {
   return list.flatMap((part): string[] => {
     const nested = part["content"];
@@ -96,8 +96,8 @@ for (const dialect of ["openai", "anthropic"]) {
   });
   const ask = (messages: object[], more: TurnOptions = {}): Promise<AssistantMessage> => turn(messages, options(more));
 
-  describe(`${dialect}: what is uploaded`, () => {
-    test("an image above the threshold, and not one at it", async () => {
+  describe(`uploads, ${dialect}`, () => {
+    test("image above the threshold → uploaded; at the threshold → inline", async () => {
       const [small, large] = [fakePng(MIB, `small ${dialect}`), fakePng(MIB + 1, `large ${dialect}`)];
       assert.equal((await ask([user(image(small), image(large), { type: "text", text: "?" })])).stopReason, "stop");
       const [file] = simulator.files.all;
@@ -120,7 +120,7 @@ for (const dialect of ["openai", "anthropic"]) {
       }
     });
 
-    test("the file arrives whole, under the same identity and credential as the chat", async () => {
+    test("uploaded file → complete, with the identity and credential of the chat", async () => {
       const bytes = fakePng(MIB * 2 + 2, `whole ${dialect}`);
       await ask([user(image(bytes))]);
       const [record] = uploads();
@@ -134,7 +134,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.deepEqual(names, ["file", "purpose"]);
     });
 
-    test("an image in a tool result", async () => {
+    test("image in a tool result → uploaded", async () => {
       const result = { role: "toolResult", toolCallId: "c1", toolName: "read", isError: false, timestamp: 3 };
       const content = [{ type: "text", text: "see" }, image(fakePng(MIB * 2, `tool ${dialect}`))];
       const message = await ask([user({ type: "text", text: "read" }), CALL, { ...result, content }]);
@@ -142,12 +142,12 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.deepEqual(urls(parts()), [`ms://${simulator.files.all[0]?.id}`]);
     });
 
-    test("videos of any size, and what callers pass as video_url", async () => {
-      const film = fakeMp4(300, `film ${dialect}`);
+    test("videos of any size, also as video_url → uploaded", async () => {
+      const video = fakeMp4(300, `video ${dialect}`);
       const data = `data:video/mp4;base64,${fakeMp4(400, `url ${dialect}`).toString("base64")}`;
       const message = await ask([
         user(
-          { type: "video", mimeType: "video/mp4", data: film.toString("base64") },
+          { type: "video", mimeType: "video/mp4", data: video.toString("base64") },
           image(fakeMp4(500, `disguised ${dialect}`), "image/png"),
           { type: "video_url", video_url: { url: data } },
         ),
@@ -165,7 +165,7 @@ for (const dialect of ["openai", "anthropic"]) {
       );
     });
 
-    test("references and web addresses stay untouched", async () => {
+    test("file references and web addresses → untouched", async () => {
       const [known] = [
         simulator.files.add({
           account: simulator.apiKey,
@@ -186,7 +186,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.equal(uploads().length, 0);
     });
 
-    test("the largest images, until the body is below the budget", async () => {
+    test("body above the budget → the largest images are uploaded first", async () => {
       const sizes = [0.9, 0.5, 0.8, 0.7, 0.6, 0.9, 0.9, 0.4, 0.9, 0.9].map((size) => Math.floor(size * MIB));
       await ask([user(...sizes.map((size, at) => image(fakePng(size, `budget${at} ${dialect}`))))]);
       const record = sent(dialect === "openai" ? "chat" : "messages")[0];
@@ -198,8 +198,8 @@ for (const dialect of ["openai", "anthropic"]) {
     });
   });
 
-  describe(`${dialect}: once and for all`, () => {
-    test("ten turns upload ten images once, and the references never change", async () => {
+  describe(`uploads are reused, ${dialect}`, () => {
+    test("ten turns → ten images are uploaded once, and their references stay", async () => {
       const images = Array.from({ length: 10 }, (_, at) => image(fakePng(1_500_000, `ten${at} ${dialect}`)));
       const history: object[] = [user({ type: "text", text: "look" }, ...images)];
       let first: string[] = [];
@@ -216,7 +216,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.ok(sent(dialect === "openai" ? "chat" : "messages").every(({ rawBody }) => rawBody.length < 10_000));
     });
 
-    test("a new token of the same account changes nothing, another account uploads its own", async () => {
+    test("new token of the same account → reused; another account → uploaded again", async () => {
       const picture = (): Part => image(fakePng(2 * MIB, `rotation ${dialect}`));
       const seen: string[] = [];
       for (const key of [token("u1", 1), token("u1", 2), token("u2", 1), simulator.apiKey]) {
@@ -231,14 +231,14 @@ for (const dialect of ["openai", "anthropic"]) {
       );
     });
 
-    test("the same picture in several places and turns at once is one upload", async () => {
+    test("the same image in several places and turns at once → one upload", async () => {
       simulator.intercept("files", { delayMs: 150 });
       const picture = (): Part => image(fakePng(2 * MIB, `same ${dialect}`));
       await Promise.all([ask([user(picture(), picture())]), ask([user(picture())]), ask([user(picture())])]);
       assert.equal(uploads().length, 1);
     });
 
-    test("all ids that the service lost are replaced within one turn", async () => {
+    test("several ids lost by the service → all replaced within one turn", async () => {
       const history = [user(...[1, 2, 3].map((at) => image(fakePng(2 * MIB, `all lost ${at} ${dialect}`))))];
       await ask(history);
       simulator.files.clear();
@@ -247,7 +247,7 @@ for (const dialect of ["openai", "anthropic"]) {
       assert.equal(simulator.files.all.length, 3);
     });
 
-    test("an id that the service lost is replaced, once, and stays replaced", async () => {
+    test("one id lost by the service → replaced once, and the new one is kept", async () => {
       const history = [user(image(fakePng(2 * MIB, `lost ${dialect}`)), image(fakePng(3 * MIB, `kept ${dialect}`)))];
       await ask(history);
       const [lost, kept] = urls(parts());
@@ -264,21 +264,21 @@ for (const dialect of ["openai", "anthropic"]) {
   });
 }
 
-describe("bad input", () => {
-  test("the bytes decide about the type", async () => {
+describe("unusual media", () => {
+  test("MIME type and bytes disagree → the bytes decide", async () => {
     await turn([user(image(fakePng(2 * MIB, "liar"), "image/jpeg"), image(fakePng(100, "liar2"), "image/svg+xml"))]);
     assert.deepEqual([simulator.files.all[0]?.mime, simulator.files.all[0]?.filename], ["image/png", "upload.png"]);
     assert.equal(urls(parts())[1], "data:image/png");
   });
 
-  test("HEIC and BMP are taken as they are", async () => {
+  test("HEIC and BMP → sent as they are", async () => {
     const heic = Buffer.concat([Buffer.from("000000186674797068656963", "hex"), Buffer.alloc(2 * MIB)]);
     await turn([user(image(heic, "image/heic"), image(Buffer.from("BM\x10\0\0\0\0\0\0\0zz", "latin1"), "image/bmp"))]);
     assert.equal(simulator.files.all[0]?.mime, "image/heic");
     assert.equal(urls(parts())[1], "data:image/bmp");
   });
 
-  test("what cannot be a picture becomes a word about it, in its place", async () => {
+  test("data that is no image → replaced by a note in its place", async () => {
     const data = (text: string, mimeType: string): Part => ({ type: "image", mimeType, data: text });
     const answer = await turn([
       user(
@@ -304,7 +304,7 @@ describe("bad input", () => {
     );
   });
 
-  test("data URLs may have parameters, base64 may have line breaks and lack padding", async () => {
+  test("data URLs with parameters, base64 with line breaks or without padding → read", async () => {
     const base64 = fakePng(2 * MIB, "forms").toString("base64");
     const forms = [
       { type: "image_url", image_url: { url: `data:image/png;charset=utf-8;base64,${base64}` } },
@@ -316,14 +316,14 @@ describe("bad input", () => {
     assert.equal(new Set(urls(parts())).size, 1);
   });
 
-  test("a film of 200 MB becomes a word about it", async () => {
+  test("video of 200 MB → replaced by a note", async () => {
     const answer = await turn([user(image(fakeMp4(200 * MIB), "video/mp4"))]);
     assert.equal(answer.stopReason, "stop", answer.errorMessage);
     assert.match(JSON.stringify(parts()), /image omitted: it has 209\.7 MB, Kimi takes at most 104\.8 MB/);
     assert.equal(uploads().length, 0);
   });
 
-  test("a picture that is exchanged in its object is another picture", async () => {
+  test("image replaced within its object → treated as another image", async () => {
     const part = image(fakePng(2 * MIB, "before"));
     await turn([user(part)]);
     part["data"] = fakePng(2 * MIB, "after").toString("base64");
@@ -333,17 +333,17 @@ describe("bad input", () => {
   });
 });
 
-test("a model that takes no videos reads a word about them", async () => {
+test("video for a model without video input → replaced by a note", async () => {
   const answer = await turn([user(image(fakeMp4(300, "blind"), "video/mp4"))], {}, "k3-256k");
   assert.equal(answer.stopReason, "stop", answer.errorMessage);
   assert.match(JSON.stringify(parts()), /video omitted: model does not support videos/);
   assert.equal(uploads().length, 0);
 });
 
-describe("failure", () => {
+describe("failing uploads", () => {
   const picture = (seed: string, bytes = 2 * MIB): object => user(image(fakePng(bytes, seed)));
 
-  test("a passing failure is tried again with the same bytes", async () => {
+  test("transient failure → retried with the same bytes", async () => {
     simulator.intercept(
       "files",
       { status: 503, headers: { "retry-after-ms": "10" } },
@@ -360,7 +360,7 @@ describe("failure", () => {
   });
 
   for (const status of [413, 404, 400]) {
-    test(`an upload refused with ${status} travels inline`, async () => {
+    test(`${status} → sent inline`, async () => {
       simulator.intercept("files", { status, body: { error: { message: "no" } } });
       const answer = await turn([picture(`refused${status}`)]);
       assert.equal(answer.stopReason, "stop", answer.errorMessage);
@@ -369,7 +369,7 @@ describe("failure", () => {
     });
   }
 
-  test("what is too large to be sent inline is an error that names file, size and reason", async () => {
+  test("too large for inline as well → the error names file, size and reason", async () => {
     simulator.intercept("files", { status: 413, body: { error: { message: "Request exceeds the maximum size" } } });
     const env = { KIMI_CODE_INLINE_LIMIT_BYTES: String(MIB) };
     const answer = await turn([picture("huge", 3 * MIB)], { env });
@@ -381,7 +381,7 @@ describe("failure", () => {
     assert.equal(sent("chat").length, 0);
   });
 
-  test("a refused credential is never hidden by sending the bytes inline", async () => {
+  test("refused credential → an error, never sent inline", async () => {
     const refusal = { status: 401, body: { error: { message: "The API Key appears to be invalid", type: "x" } } };
     simulator.intercept("files", refusal, refusal, refusal);
     const answer = await turn([picture("secret")]);
@@ -390,14 +390,14 @@ describe("failure", () => {
     assert.equal(sent("chat").length, 0);
   });
 
-  test("an answer without a usable id is no answer", async () => {
+  test("answer without a usable id → treated as a failure", async () => {
     const answers = [{ id: "" }, { id: "../../x" }, { object: "file" }].map((body) => ({ status: 200, body }));
     simulator.intercept("files", ...answers);
     await turn([picture("idless")]);
     assert.deepEqual(urls(parts()), ["data:image/png"]);
   });
 
-  test("a silent upload ends by its clock", async () => {
+  test("no answer → ends by its timeout", async () => {
     simulator.intercept("files", { hang: "connect" }, { hang: "connect" });
     const answer = await turn([picture("silent")], { env: { KIMI_CODE_UPLOAD_TIMEOUT_MS: "1000" } });
     assert.equal(answer.stopReason, "stop", answer.errorMessage);
@@ -405,7 +405,7 @@ describe("failure", () => {
     assert.equal(uploads().length, 2);
   });
 
-  test("an abort in mid-upload ends the turn and the connection, and the next turn uploads", async () => {
+  test("abort during an upload → ends turn and connection, and the next turn uploads", async () => {
     simulator.intercept("files", { hang: "connect" });
     const abort = new AbortController();
     const history = [picture("aborted", 3 * MIB)];
@@ -419,7 +419,7 @@ describe("failure", () => {
     assert.equal(uploads().length, 2);
   });
 
-  test("a slow upload is shown while it lasts", async () => {
+  test("slow upload → shown while it lasts", async () => {
     simulator.intercept("files", { delayMs: 1600 });
     const shown: (string | undefined)[] = [];
     const notices = new Notices();
@@ -431,7 +431,7 @@ describe("failure", () => {
     assert.equal(shown.at(-1), undefined);
   });
 
-  test("at most four files travel at once", async () => {
+  test("many files → at most four at a time", async () => {
     const delays = Array.from({ length: 8 }, () => ({ delayMs: 100 })) as { delayMs: number }[];
     simulator.intercept("files", ...delays);
     await turn([user(...delays.map((_, at) => image(fakePng(2 * MIB, `parallel${at}`))))]);
@@ -442,14 +442,14 @@ describe("failure", () => {
   });
 });
 
-describe("the index on disk", () => {
+describe("upload index", () => {
   const root = (): string => join(home.home, ".pi", "pi-provider-kimi-code", "uploads");
   const entries = (): string[] =>
     readdirSync(root(), { recursive: true, encoding: "utf8" })
       .map((name) => join(root(), name))
       .filter((path) => statSync(path).isFile());
 
-  test("holds one private entry per content and nothing that identifies an account", async () => {
+  test("entry → one private file per content, nothing that identifies an account", async () => {
     await turn([user(image(fakePng(2 * MIB, "entry")))], { apiKey: token("person@example.com", 1) });
     const [entry, ...more] = entries();
     assert.deepEqual(more, []);
@@ -457,7 +457,7 @@ describe("the index on disk", () => {
     if (process.platform !== "win32") assert.equal(statSync(entry ?? "").mode & 0o777, 0o600);
   });
 
-  test("a file in the place of the folder keeps nobody from uploading", async () => {
+  test("file in place of the folder → uploads still work", async () => {
     mkdirSync(join(root(), ".."), { recursive: true });
     writeFileSync(root(), "not a folder");
     const history = [user(image(fakePng(2 * MIB, "blocked")))];
@@ -466,7 +466,7 @@ describe("the index on disk", () => {
     assert.equal(uploads().length, 1);
   });
 
-  test("two services never share an id", async () => {
+  test("two services → never share an id", async () => {
     const other = await startSimulator();
     try {
       const history = [user(image(fakePng(2 * MIB, "regions")))];
@@ -482,7 +482,7 @@ describe("the index on disk", () => {
   });
 });
 
-test("a payload hook sees references, and what it returns is sent", async () => {
+test("payload hook → sees references, and what it returns is sent", async () => {
   let seen = "";
   await turn([user(image(fakePng(2 * MIB, "hook")))], {
     onPayload: (payload) => {

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, without a fuzzer: every input that was ever interesting, with every `cargo test`.
+//! Runs every input of the corpora through its fuzz target, without a fuzzer, with every `cargo test`.
 
 #[path = "targets/mod.rs"]
 mod targets;
@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// No input of a few kilobytes may take this long, in a debug build on a busy machine. libFuzzer is stricter.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit for an input of a few kilobytes in a debug build on a busy machine. libFuzzer is stricter.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
-fn every_promise_holds_for_every_input_of_the_corpora() {
+fn fuzz_corpora_pass_their_targets() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     let mut broken = Vec::new();
     for (name, target) in targets::ALL {
@@ -25,7 +25,7 @@ fn every_promise_holds_for_every_input_of_the_corpora() {
             let bytes = fs::read(&input).expect("a readable input");
             let began = Instant::now();
             let held = std::panic::catch_unwind(|| target(&bytes));
-            if held.is_err() || began.elapsed() > PATIENCE {
+            if held.is_err() || began.elapsed() > TIME_LIMIT {
                 broken.push(format!("{} after {:?}", input.display(), began.elapsed()));
             }
         }
@@ -33,9 +33,9 @@ fn every_promise_holds_for_every_input_of_the_corpora() {
     assert!(broken.is_empty(), "promises broken, see above: {broken:#?}");
 }
 
-/// A folder that no target reads would be forgotten.
+/// Fails on a corpus folder without a target.
 #[test]
-fn every_corpus_belongs_to_a_target() {
+fn fuzz_corpora_all_have_a_target() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
     for entry in fs::read_dir(corpora).expect("the corpora") {
         let name = entry.expect("a readable folder").file_name();

@@ -1,4 +1,5 @@
-//! The network environment with real proxies and a real private certificate authority: who is asked, and what a failure says.
+//! The network environment with real proxies and a real private certificate authority: which host is asked, and what a failure
+//! reports.
 
 #[path = "../support/network.rs"]
 mod network;
@@ -13,10 +14,10 @@ use network::{http_proxy, origin, private_ca, refusing_proxy, socks_proxy, tls_o
 
 const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach it
 
-/// Asks `url` in an environment, through the pool that a turn would use.
+/// Requests `url` in an environment, through the pool of a turn.
 async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let config = Config::from_environment(&Environment::new(variables), None)?;
+    let config = Config::from_environment(&Environment::new(variables), &Default::default())?;
     let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
     let failed = |error: reqwest::Error| Error::from_reqwest(error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
@@ -119,7 +120,7 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
 
 #[tokio::test]
 async fn a_refused_connection_names_its_phase_and_cause() {
-    // Bound, so that nobody else gets the port, but nobody listens.
+    // Bound without listening, so that no other process gets the port.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
@@ -129,7 +130,7 @@ async fn a_refused_connection_names_its_phase_and_cause() {
     assert!(error.message.to_lowercase().contains("refused"), "{}", error.message);
 }
 
-/// A proxy that never answers is bounded by the connect clock, tunnel included.
+/// A proxy that never answers is bounded by the connect timeout, including the tunnel.
 #[tokio::test]
 async fn connecting_has_a_limit() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

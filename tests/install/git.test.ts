@@ -1,4 +1,4 @@
-/** Real Pi installs this checkout with Git: it says that it has to be built, works once it is, and says so again after an update. */
+/** Real Pi installs this checkout with Git: it asks for a build, works once built, and asks again after an update. */
 import assert from "node:assert/strict";
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -12,9 +12,9 @@ import { ROOT } from "../support/pi.ts";
 
 const simulator = await startSimulator();
 const machine = new Installation(simulator);
-/** A repository as its author has it: what Git would take of this checkout, committed or not. */
+/** A repository like its author's: the files Git would take from this checkout, committed or not. */
 const author = join(machine.path, "author");
-/** The same as a web server serves it; Git's plain HTTP form needs nothing but files. */
+/** The same as a web server serves it; Git's plain HTTP protocol needs only files. */
 const served = join(machine.path, "served", "team", "kimi");
 const server = createServer((request, response) => {
   const file = join(machine.path, "served", (request.url ?? "").split("?")[0] ?? "");
@@ -54,7 +54,7 @@ after(async () => {
   await simulator.close();
 });
 
-test("install, build, a turn, update, build again, remove", async () => {
+test("pi install git: install, build, a turn, update, build again, remove", async () => {
   const source = `git:http://127.0.0.1:${(server.address() as AddressInfo).port}/team/kimi`;
   const clone = join(machine.agent, "git", "127.0.0.1", "team", "kimi");
   await machine.pi("install", source);
@@ -64,7 +64,7 @@ test("install, build, a turn, update, build again, remove", async () => {
   assert.match(unbuilt, /could not be loaded.*npm run build.*\(needs Rust\).*built-in Kimi provider stays in place/);
   assert.ok(unbuilt.includes(JSON.stringify(clone).slice(1, -1)), "it says where");
 
-  // What `npm run build` leaves there.
+  // The result of `npm run build`.
   const addon = join(clone, "npm", PLATFORM, "kimi-code.node");
   mkdirSync(dirname(addon), { recursive: true });
   copyFileSync(ADDON, addon);

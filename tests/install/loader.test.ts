@@ -1,4 +1,4 @@
-/** Where the addon is found, in every layout that package managers make, and what is said where it is not. */
+/** Finds the addon in every layout that package managers create, and checks the error if it is missing. */
 import assert from "node:assert/strict";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -32,7 +32,7 @@ function unpack(directory: string): string {
   return directory;
 }
 
-/** A platform package in a node_modules directory, with the real addon unless told otherwise. */
+/** Creates a platform package in a node_modules directory, with the real addon by default. */
 function platformPackage(modules: string, fill = (file: string): void => copyFileSync(ADDON, file)): void {
   const directory = join(modules, packageName(PLATFORM));
   mkdirSync(directory, { recursive: true });
@@ -43,7 +43,7 @@ function platformPackage(modules: string, fill = (file: string): void => copyFil
   fill(join(directory, "kimi-code.node"));
 }
 
-/** Loads the package in a new process: "loaded", or what the error says. */
+/** Loads the package in a new process: "loaded", or the error. */
 function load(root: string): string {
   const script = `
     import { Kimi } from ${JSON.stringify(new URL(`file://${join(root, "dist", "index.js")}`).href)};
@@ -51,14 +51,14 @@ function load(root: string): string {
   return run("node", ["--input-type=module", "-e", script], home.cwd, home.env()).trim();
 }
 
-describe("found", () => {
+describe("loader: addon found", () => {
   test("beside the package, as npm hoists it", () => {
     const modules = join(home.path, "a b", "node_modules");
     platformPackage(modules);
     assert.equal(load(unpack(join(modules, NAME))), "loaded");
   });
 
-  test("inside the package, as npm nests it, even where another version lies beside", () => {
+  test("inside the package, as npm nests it, with another version beside the package", () => {
     const modules = join(home.path, "node_modules");
     const root = unpack(join(modules, NAME));
     platformPackage(modules, (file) => writeFileSync(file, "another version"));
@@ -66,7 +66,7 @@ describe("found", () => {
     assert.equal(load(root), "loaded");
   });
 
-  test("beside the wrong version that lies nearer", () => {
+  test("next to a package of another version that is nearer", () => {
     const modules = join(home.path, "node_modules");
     const root = unpack(join(modules, NAME));
     platformPackage(modules);
@@ -85,7 +85,7 @@ describe("found", () => {
     assert.equal(load(link), "loaded");
   });
 
-  test("in npm/, as a checkout and the all-in-one tarball have it", () => {
+  test("in npm/, as in a checkout and the all-in-one tarball", () => {
     const root = unpack(join(home.path, "checkout"));
     mkdirSync(join(root, "npm", PLATFORM), { recursive: true });
     copyFileSync(ADDON, join(root, "npm", PLATFORM, "kimi-code.node"));
@@ -97,7 +97,7 @@ describe("found", () => {
   });
 });
 
-test("loading writes nothing into node_modules, which may be read-only", () => {
+test("read-only node_modules → nothing is written there", () => {
   const modules = join(home.path, "node_modules");
   platformPackage(modules);
   const root = unpack(join(modules, NAME));
@@ -107,9 +107,9 @@ test("loading writes nothing into node_modules, which may be read-only", () => {
   assert.deepEqual(listing(), before);
 });
 
-describe("an update while the program runs", () => {
-  test("is loaded from a copy, because the process keeps the old file of the same path", () => {
-    // The addon's version cannot be changed here, so the old one is a stand-in that was loaded from the same path.
+describe("loader: update of a running program", () => {
+  test("new file under the same path → loaded from a copy", () => {
+    // The addon's version is compiled in, so a stand-in loaded from the same path plays the old one.
     const root = unpack(join(home.path, "node_modules", NAME));
     platformPackage(join(home.path, "node_modules"));
     const path = join(home.path, "node_modules", packageName(PLATFORM), "kimi-code.node");
@@ -125,7 +125,7 @@ describe("an update while the program runs", () => {
     assert.match(readdirSync(copies).join(), new RegExp(`^${VERSION}-[0-9a-f]{16}$`));
   });
 
-  test("a copy of an older version is cleared away", () => {
+  test("copies of older versions → removed", () => {
     const old = join(home.home, ".pi", NAME, "native", "0.0.1-0123456789abcdef");
     mkdirSync(old, { recursive: true });
     const root = unpack(join(home.path, "node_modules", NAME));
@@ -139,8 +139,8 @@ describe("an update while the program runs", () => {
   });
 });
 
-describe("not found", () => {
-  test("names the platform, what was tried and the repair", () => {
+describe("loader: addon not found", () => {
+  test("package missing → the error names the platform, the places and the repair", () => {
     const text = load(unpack(join(home.path, "node_modules", NAME)));
     assert.match(text, /^addon_missing: /);
     assert.match(text, new RegExp(`native part for ${PLATFORM} \\(package ${packageName(PLATFORM)}\\)`));
@@ -148,7 +148,7 @@ describe("not found", () => {
     assert.match(text, new RegExp(`Tried: .*${packageName(PLATFORM)}/kimi-code\\.node: Cannot find module`));
   });
 
-  test("a damaged file is reported with the system's own words", () => {
+  test("damaged file → the error has the system's message", () => {
     const modules = join(home.path, "node_modules");
     platformPackage(modules, (file) => writeFileSync(file, "not a library"));
     assert.match(
@@ -157,7 +157,7 @@ describe("not found", () => {
     );
   });
 
-  test("a platform without a package is told so", () => {
+  test("platform without a package → the error says so", () => {
     const root = unpack(join(home.path, "node_modules", NAME));
     const script = `
       Object.defineProperty(process, "platform", { value: "freebsd" });
@@ -167,7 +167,7 @@ describe("not found", () => {
     assert.match(text, /native part for freebsd-x64.*no prebuilt package for this platform.*npm run build/);
   });
 
-  test("KIMI_CODE_NATIVE comes first, and a wrong one does not hide the right one", () => {
+  test("KIMI_CODE_NATIVE → tried first, falls back to the package", () => {
     const modules = join(home.path, "node_modules");
     platformPackage(modules);
     const root = unpack(join(modules, NAME));

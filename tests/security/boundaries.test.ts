@@ -1,6 +1,6 @@
 /**
- * Borders that nobody crosses: credentials follow no redirect, a project decides nothing about hosts and identity, names that others
- * choose never become paths, and what SECURITY.md lists is what there is.
+ * Boundaries: credentials follow no redirect, a project decides nothing about hosts and identity, foreign names never become
+ * paths, and the lists of SECURITY.md are complete.
  */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
@@ -8,26 +8,26 @@ import { join, relative } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { Kimi, KimiError } from "../../index.ts";
 import { withoutProxies } from "../faults/document.ts";
-import { startThief, type Thief } from "../faults/thief.ts";
+import { startForeignHost, type ForeignHost } from "../faults/foreign-host.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine } from "../support/account.ts";
 import { ROOT } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
 
 let simulator: Simulator;
-let thief: Thief;
+let foreign: ForeignHost;
 let machine: Machine;
 
 before(async () => {
   withoutProxies();
-  thief = await startThief();
+  foreign = await startForeignHost();
   simulator = await startSimulator({ identityGate: "off" });
 });
-after(() => Promise.all([simulator.close(), thief.close()]));
+after(() => Promise.all([simulator.close(), foreign.close()]));
 beforeEach(() => {
   simulator.reset();
-  thief.heard.length = 0;
+  foreign.received.length = 0;
   machine = new Machine(simulator);
 });
 afterEach(() => machine.remove());
@@ -59,7 +59,7 @@ function look(kimi: Kimi, seed: string): Promise<unknown> {
   return kimi.chat([{ role: "user", content: [picture(seed)] as never }]).final();
 }
 
-describe("a redirect is never followed", () => {
+describe("boundaries: redirects", () => {
   const calls: [endpoint: string, call: (code: number) => Promise<unknown>][] = [
     ["chat", () => client(simulator.apiKey).chat("hi").final()],
     ["messages", () => client(simulator.apiKey, { KIMI_CODE_PROTOCOL: "anthropic" }).chat("hi").final()],
@@ -74,10 +74,10 @@ describe("a redirect is never followed", () => {
     ["device", () => client(undefined).login({ onCode: () => {}, signal: AbortSignal.timeout(5000) })],
   ];
   for (const [endpoint, call] of calls) {
-    test(`of ${endpoint}, whatever its number and target`, async () => {
+    test(`${endpoint}, any status and target → not followed`, async () => {
       for (const code of [301, 302, 303, 307, 308]) {
         for (const target of [
-          `${thief.origin}/steal`,
+          `${foreign.origin}/steal`,
           `${simulator.origin}/coding/v1/elsewhere`,
           "/coding/v1/elsewhere",
         ]) {
@@ -87,7 +87,7 @@ describe("a redirect is never followed", () => {
           const answer = { status: code, headers: { location: target }, body: "" };
           simulator.intercept(endpoint, ...Array.from({ length: 4 }, () => answer));
           const outcome: unknown = await call(code).catch((error: unknown) => error);
-          // A picture then travels inside the request; everything else fails.
+          // An image is then sent inline; everything else fails.
           assert.ok(
             endpoint === "files" || outcome instanceof KimiError,
             `${endpoint}, ${code}: ${JSON.stringify(outcome)}`,
@@ -96,13 +96,13 @@ describe("a redirect is never followed", () => {
           assert.equal(simulator.requests.filter(({ path }) => path.endsWith("/elsewhere")).length, 0);
         }
       }
-      assert.deepEqual(thief.heard, []);
+      assert.deepEqual(foreign.received, []);
     });
   }
 });
 
-describe("a project", () => {
-  test("may not say where requests go, nor as whom we ask, nor what connects us", () => {
+describe("boundaries: project settings", () => {
+  test("hosts, identity, network → ignored", () => {
     const keys = JSON.parse(addon().settingKeys()) as { path: string; homeOnly: boolean; expected: string }[];
     const open = keys.filter(({ homeOnly }) => !homeOnly);
     assert.ok(open.length > 5);
@@ -114,18 +114,22 @@ describe("a project", () => {
     for (const path of ["baseUrl", "oauthHost", "region", "identity"]) assert.ok(closed.includes(path), path);
   });
 
-  test("that is trusted and hostile gets no request and no credential", async () => {
+  test("trusted and hostile → no request, no credential", async () => {
     const hostile = {
-      ...{ baseUrl: `${thief.origin}/coding`, oauthHost: thief.origin, region: "global", identity: "kimi-code" },
+      ...{ baseUrl: `${foreign.origin}/coding`, oauthHost: foreign.origin, region: "global", identity: "kimi-code" },
       ...{
-        apiKey: "sk-thief",
-        headers: { "x-thief": "1" },
-        customHeaders: "x-thief: 1",
-        proxy: thief.origin,
-        httpProxy: thief.origin,
+        apiKey: "sk-foreign",
+        headers: { "x-foreign": "1" },
+        customHeaders: "x-foreign: 1",
+        proxy: foreign.origin,
+        httpProxy: foreign.origin,
       },
-      env: { HTTP_PROXY: thief.origin, KIMI_CODE_BASE_URL: thief.origin, KIMI_CODE_HOME: join(machine.cwd, "stolen") },
-      models: { "kimi-for-coding": { baseUrl: thief.origin, topP: 0.95 } },
+      env: {
+        HTTP_PROXY: foreign.origin,
+        KIMI_CODE_BASE_URL: foreign.origin,
+        KIMI_CODE_HOME: join(machine.cwd, "stolen"),
+      },
+      models: { "kimi-for-coding": { baseUrl: foreign.origin, topP: 0.95 } },
     };
     mkdirSync(join(machine.cwd, ".pi"), { recursive: true });
     writeFileSync(join(machine.cwd, ".pi", "pi-provider-kimi-code.json"), JSON.stringify(hostile));
@@ -133,13 +137,13 @@ describe("a project", () => {
     machine.piLogin(login, 900);
     const kimi = client(undefined, { KIMI_CODE_PROJECT: machine.cwd, KIMI_CODE_PROJECT_TRUSTED: "1" });
     await Promise.all([kimi.chat("hi").final(), kimi.models(), kimi.usage(), kimi.account(), kimi.search("x")]);
-    assert.deepEqual(thief.heard, []);
+    assert.deepEqual(foreign.received, []);
     assert.equal(simulator.requests.length, 5);
     for (const { headers, path } of simulator.requests) {
       assert.equal(headers["authorization"], `Bearer ${login.access}`, path);
       assert.match(headers["user-agent"] ?? "", /^pi-provider-kimi-code\//);
       assert.deepEqual(
-        Object.keys(headers).filter((name) => /^x-(msh-(?!tool)|thief)/.test(name)),
+        Object.keys(headers).filter((name) => /^x-(msh-(?!tool)|foreign)/.test(name)),
         [],
       );
     }
@@ -149,7 +153,7 @@ describe("a project", () => {
   });
 });
 
-describe("names that others choose", () => {
+describe("boundaries: names chosen by others", () => {
   const NAMES = [
     "../../../../escaped",
     "/tmp/escaped",
@@ -164,7 +168,7 @@ describe("names that others choose", () => {
     return readdirSync(machine.path, { recursive: true }).map(String);
   }
 
-  test("an upload's id is an id or nothing", async () => {
+  test("upload id → valid or rejected", async () => {
     for (const id of NAMES) {
       simulator.intercept("files", { status: 200, body: { id } });
       await look(client(simulator.apiKey), `name ${id}`);
@@ -177,7 +181,7 @@ describe("names that others choose", () => {
     );
   });
 
-  test("a model's id is an id or no model", async () => {
+  test("model id → valid or the model is skipped", async () => {
     simulator.catalog.models = [...NAMES, "k3"].map((id) => ({ id, context_length: 1000 })) as never;
     const models = await client(simulator.apiKey).models();
     for (const { id } of models) assert.doesNotMatch(id, /[\\\0~]/);
@@ -190,40 +194,44 @@ describe("names that others choose", () => {
   });
 });
 
-describe("links that others left", { skip: process.platform === "win32" && "links need privileges there" }, () => {
-  test("in the place of a lock: what they point to stays, and a person is told", async () => {
-    const victim = join(machine.path, "victim");
-    mkdirSync(victim);
-    writeFileSync(join(victim, "precious"), "kept");
-    const old = new Date(Date.now() - 600_000);
-    utimesSync(victim, old, old);
-    mkdirSync(join(machine.home, ".kimi-code", "oauth"), { recursive: true });
-    symlinkSync(victim, machine.lockPath);
-    symlinkSync(victim, `${machine.authPath}.lock`);
-    machine.piLogin(simulator.oauth.login(), -5);
-    const outcome = await client(undefined)
-      .chat("hi")
-      .text()
-      .catch((error: unknown) => error);
-    assert.equal(readFileSync(join(victim, "precious"), "utf8"), "kept");
-    assert.equal((outcome as KimiError).code, "io", "it is said, and names the lock");
-  });
+describe(
+  "boundaries: symlinks left by others",
+  { skip: process.platform === "win32" && "links need privileges there" },
+  () => {
+    test("in place of a lock → the target stays, and the user is told", async () => {
+      const victim = join(machine.path, "victim");
+      mkdirSync(victim);
+      writeFileSync(join(victim, "precious"), "kept");
+      const old = new Date(Date.now() - 600_000);
+      utimesSync(victim, old, old);
+      mkdirSync(join(machine.home, ".kimi-code", "oauth"), { recursive: true });
+      symlinkSync(victim, machine.lockPath);
+      symlinkSync(victim, `${machine.authPath}.lock`);
+      machine.piLogin(simulator.oauth.login(), -5);
+      const outcome = await client(undefined)
+        .chat("hi")
+        .text()
+        .catch((error: unknown) => error);
+      assert.equal(readFileSync(join(victim, "precious"), "utf8"), "kept");
+      assert.equal((outcome as KimiError).code, "io", "it is said, and names the lock");
+    });
 
-  test("in the index of uploads: nothing outside is read, changed or removed", async () => {
-    const kimi = client(simulator.apiKey);
-    await look(kimi, "first");
-    const uploads = join(machine.home, ".pi", "pi-provider-kimi-code", "uploads");
-    const [scope = ""] = readdirSync(uploads);
-    const outside = join(machine.path, "outside.json");
-    writeFileSync(outside, '{"id":"stolen"}');
-    const old = new Date(Date.now() - 90 * 86_400_000);
-    utimesSync(outside, old, old);
-    const name = `${"0".repeat(64)}-image`;
-    symlinkSync(outside, join(uploads, scope, name));
-    for (let round = 0; round < 3; round += 1) await look(kimi, `round ${round}`);
-    assert.equal(readFileSync(outside, "utf8"), '{"id":"stolen"}');
-  });
-});
+    test("in the upload index → nothing outside is read, changed or removed", async () => {
+      const kimi = client(simulator.apiKey);
+      await look(kimi, "first");
+      const uploads = join(machine.home, ".pi", "pi-provider-kimi-code", "uploads");
+      const [scope = ""] = readdirSync(uploads);
+      const outside = join(machine.path, "outside.json");
+      writeFileSync(outside, '{"id":"stolen"}');
+      const old = new Date(Date.now() - 90 * 86_400_000);
+      utimesSync(outside, old, old);
+      const name = `${"0".repeat(64)}-image`;
+      symlinkSync(outside, join(uploads, scope, name));
+      for (let round = 0; round < 3; round += 1) await look(kimi, `round ${round}`);
+      assert.equal(readFileSync(outside, "utf8"), '{"id":"stolen"}');
+    });
+  },
+);
 
 describe("SECURITY.md", () => {
   const security = readFileSync(join(ROOT, "SECURITY.md"), "utf8");
@@ -235,7 +243,7 @@ describe("SECURITY.md", () => {
     return new Map(cells.map(([, name = "", second = ""]) => [name, second.trim()]));
   }
 
-  test("lists every unsafe line of ours", () => {
+  test("unsafe code → every line of ours is listed", () => {
     const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((name) =>
       name.endsWith(".rs"),
     );
@@ -248,7 +256,7 @@ describe("SECURITY.md", () => {
     assert.deepEqual([...rows("Unsafe code")].toSorted(), [...found].toSorted());
   });
 
-  test("says why each dependency of the addon is there", () => {
+  test("dependencies of the addon → each with its reason", () => {
     const cargo = readFileSync(join(ROOT, "Cargo.toml"), "utf8");
     const section = /^\[dependencies\]\n([\s\S]*?)^\[/m.exec(cargo)?.[1] ?? "";
     const names = [...section.matchAll(/^([\w-]+)\s*=/gm)].map(([, name = ""]) => name);
@@ -256,7 +264,7 @@ describe("SECURITY.md", () => {
     assert.deepEqual([...rows("Dependencies").keys()].toSorted(), names.toSorted());
   });
 
-  test("is right that the npm package has no dependencies", () => {
+  test("npm package → no dependencies", () => {
     const { dependencies = {} } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
       dependencies?: object;
     };

@@ -1,8 +1,8 @@
 /**
- * Secrets are planted wherever one may be configured, everything is made to fail, and then everything is searched for them: what
- * programs print, what they write, what errors hold, what a process shows of itself, and what we keep in this repository.
+ * Plants secrets wherever they can be configured, makes everything fail, and searches for them: in output, files, errors, the
+ * process itself, and this repository.
  *
- * The service plays the worst one can expect of a gateway: it quotes the request it refuses, headers and all.
+ * The service plays the worst gateway: it quotes the request it refuses, including headers.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -16,7 +16,7 @@ import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { text } from "../simulator/scenario.ts";
 import { Machine } from "../support/account.ts";
 import { ROOT, RpcPi, runPi } from "../support/pi.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 const KEY = "corp-PLANTED-static-key-0123456789";
@@ -24,7 +24,7 @@ const HEADER = "PLANTED-custom-header-0123456789";
 const PASSWORD = "PLANTEDproxyPassword0123456789";
 
 /** A service that refuses everything and quotes what it was sent. */
-class Parrot {
+class EchoServer {
   readonly #server: Server;
   status = 400;
   /** Whether it answers 200 and quotes inside the stream. */
@@ -35,7 +35,7 @@ class Parrot {
       let body = "";
       for await (const piece of request.setEncoding("latin1") as AsyncIterable<string>) body += piece;
       const quoted = `refused: ${request.rawHeaders.join(" ")} ${request.url?.startsWith("/api") ? body : ""}`;
-      const error = { error: { message: quoted, type: "parrot_error" } };
+      const error = { error: { message: quoted, type: "echo_error" } };
       if (this.streams) {
         response.writeHead(200, { "content-type": "text/event-stream" });
         return response.end(`event: error\ndata: ${JSON.stringify(error)}\n\n`);
@@ -59,21 +59,21 @@ class Parrot {
 }
 
 let simulator: Simulator;
-let parrot: Parrot;
+let echo: EchoServer;
 let machine: Machine;
 let secrets: string[];
 
 before(async () => {
   simulator = await startSimulator({ identityGate: "off" });
-  parrot = new Parrot();
-  await parrot.listen();
+  echo = new EchoServer();
+  await echo.listen();
 });
-after(() => Promise.all([simulator.close(), parrot.close()]));
+after(() => Promise.all([simulator.close(), echo.close()]));
 beforeEach(() => {
   simulator.reset();
   simulator.credentials.add(KEY);
-  parrot.status = 400;
-  parrot.streams = false;
+  echo.status = 400;
+  echo.streams = false;
   machine = new Machine(simulator);
   machine.settings({ retry: { enabled: false } });
   const login = simulator.oauth.login();
@@ -82,7 +82,7 @@ beforeEach(() => {
 });
 afterEach(() => machine.remove());
 
-/** Variables that plant everything there is to plant; requests go to `origin`. */
+/** Variables that plant every possible secret; requests go to `origin`. */
 function planted(origin: string, more: Record<string, string> = {}): Record<string, string> {
   return {
     KIMI_CODE_BASE_URL: `${origin}/coding`,
@@ -106,7 +106,7 @@ function filesBelow(folder: string): string[] {
   return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** Every file of the throw-away home but those whose purpose is to hold a login. */
+/** Every file of the throw-away home except those that are meant to hold a login. */
 function homeIsClean(): void {
   for (const file of filesBelow(machine.path)) {
     const name = relative(machine.path, file);
@@ -116,20 +116,20 @@ function homeIsClean(): void {
   }
 }
 
-/** Where the service is a parrot and the login is sent, what Pi prints and leaves behind. */
-describe("real Pi", () => {
+/** Runs Pi against a service that quotes everything; returns what Pi prints and leaves behind. */
+describe("secrets: real Pi", () => {
   for (const [name, status, streams] of [
     ["a refusal", 400, false],
     ["a refused login", 401, false],
     ["server trouble", 500, false],
     ["an error inside the stream", 200, true],
   ] as const) {
-    test(`${name} that quotes the request says nothing of it`, async () => {
-      Object.assign(parrot, { status, streams });
+    test(`${name} that quotes the request → the output has no secret`, async () => {
+      Object.assign(echo, { status, streams });
       for (const key of [undefined, KEY]) {
-        const env = planted(parrot.origin, key === undefined ? {} : { KIMI_API_KEY: key });
+        const env = planted(echo.origin, key === undefined ? {} : { KIMI_API_KEY: key });
         const { stdout, stderr } = await runPi(["--mode", "json", ...MODEL, "hi"], { home: machine, env });
-        assert.match(stdout, /parrot|refused|quota|valid/i, stderr);
+        assert.match(stdout, /echo|refused|quota|valid/i, stderr);
         clean(stdout + stderr, "what Pi prints");
       }
       assert.match(readFileSync(join(machine.home, ".pi/pi-provider-kimi-code/debug.log"), "utf8"), /turn failed/);
@@ -137,11 +137,11 @@ describe("real Pi", () => {
     });
   }
 
-  test("commands that tell everything tell no secret", async () => {
+  test("commands that print everything → print no secret", async () => {
     const proxy = { HTTPS_PROXY: `http://me:${PASSWORD}@127.0.0.1:9` };
     for (const [command, origin] of [
       ["/kimi-usage --json", simulator.origin],
-      ["/kimi-usage --json", parrot.origin],
+      ["/kimi-usage --json", echo.origin],
       ["/kimi-settings", simulator.origin],
     ] as const) {
       const env = planted(origin, proxy);
@@ -151,7 +151,7 @@ describe("real Pi", () => {
     homeIsClean();
   });
 
-  test("nothing can be read from the outside of the process", async () => {
+  test("command line and environment of the process → show no secret", async () => {
     simulator.setDefault({ steps: [text("a b c d e f g h", { size: 1, pauseMs: 60 })] });
     const pi = new RpcPi(MODEL, { home: machine, env: planted(simulator.origin) });
     try {
@@ -178,11 +178,11 @@ function commandLine(pid: string): string {
   }
 }
 
-describe("the client's errors", () => {
+describe("secrets: errors of the client", () => {
   /** Everything a program may print of an error. */
   async function said(call: () => Promise<unknown>): Promise<string> {
     const error: unknown = await call().then(
-      // A page or a data source may well be what the parrot says.
+      // The content of a page or data source may be what the service quotes.
       () => undefined,
       (reason: unknown) => reason,
     );
@@ -217,17 +217,17 @@ describe("the client's errors", () => {
     ["a data source", (kimi) => kimi.datasource({ source: "arxiv" }), ""],
   ];
   for (const [name, call, apiKey] of calls) {
-    test(`${name}: hold no secret, whatever fails`, async () => {
+    test(`${name}, every failure → no secret`, async () => {
       for (const status of [400, 401, 403, 500]) {
-        parrot.status = status;
-        const error = await said(() => call(client(parrot.origin, {}, apiKey)));
+        echo.status = status;
+        const error = await said(() => call(client(echo.origin, {}, apiKey)));
         clean(error, `${name}, ${status}`);
-        if (status === 400) assert.match(error, /refused: .*\[redacted\]/, "the parrot did quote");
+        if (status === 400) assert.match(error, /refused: .*\[redacted\]/, "the service quoted the request");
       }
-      parrot.streams = true;
-      clean(await said(() => call(client(parrot.origin, {}, apiKey))), `${name}, an odd success`);
+      echo.streams = true;
+      clean(await said(() => call(client(echo.origin, {}, apiKey))), `${name}, an odd success`);
       const dead = `http://127.0.0.1:${await deadPort()}`;
-      clean(await said(() => call(client(dead, {}, apiKey))), `${name}, nobody there`);
+      clean(await said(() => call(client(dead, {}, apiKey))), `${name}, dead port`);
       const proxy = { HTTPS_PROXY: `${dead.replace("//", `//me:${PASSWORD}@`)}` };
       clean(await said(() => call(client("https://kimi.invalid", proxy, apiKey))), `${name}, broken proxy`);
       const nonsense = { HTTPS_PROXY: `http://me:${PASSWORD}@[` };
@@ -236,7 +236,7 @@ describe("the client's errors", () => {
   }
 });
 
-test("a credential leaves in its header and nowhere else", async () => {
+test("secrets: a credential → leaves in its header only", async () => {
   const env = { ...planted(simulator.origin), HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
   const keyed = new Kimi({ apiKey: KEY, env });
   await Promise.all([keyed.chat("hi").final(), keyed.models(), keyed.usage(), keyed.account()]);
@@ -250,13 +250,13 @@ test("a credential leaves in its header and nowhere else", async () => {
 });
 
 test(
-  "only their owner can read what we write",
+  "secrets: files we write → readable by their owner only",
   { skip: process.platform === "win32" && "modes are Unix" },
   async () => {
     const expired = simulator.oauth.login();
     machine.piLogin(expired, -5);
     machine.kimiLogin(expired, -5);
-    // A careless umask must not matter.
+    // The result must not depend on the umask.
     const env = planted(simulator.origin);
     const code = `process.umask(0); process.argv[1] = ${JSON.stringify("pi")};`;
     const preload = join(machine.path, "umask.cjs");
@@ -279,7 +279,7 @@ test(
   },
 );
 
-test("nothing in this repository looks like a real credential", () => {
+test("secrets: this repository → contains nothing that looks like a real credential", () => {
   const generated = new Set([".cache", ".git", "dist", "node_modules", "target"]);
   const kept = readdirSync(ROOT, { withFileTypes: true }).filter(({ name }) => !generated.has(name));
   const names = kept

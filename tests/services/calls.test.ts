@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { afterEach, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
 import { KimiError } from "../../extension/errors.ts";
 import { KimiServices, type ServiceOptions } from "../../extension/services.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { withSimulator } from "../support/simulator.ts";
 import { addon } from "../support/turn.ts";
 
 let simulator: Simulator;
@@ -15,12 +16,8 @@ const services = new KimiServices(addon(), host("0.87.1"));
 let machine: string;
 let project: string;
 
-before(async () => {
-  simulator = await startSimulator();
-});
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 beforeEach(() => {
-  simulator.reset();
   machine = mkdtempSync(join(tmpdir(), "kimi-tools-"));
   project = join(machine, "project");
   mkdirSync(project);
@@ -55,8 +52,8 @@ async function failure(call: Promise<unknown>): Promise<KimiError> {
   return error;
 }
 
-describe("requests", () => {
-  test("look like those of the official client, apart from who we say we are", async () => {
+describe("tools: requests", () => {
+  test("headers and bodies → those of the official client, except for the identity", async () => {
     const options = { ...loggedIn(), callId: "moonshot_search:0" };
     await services.search("kimi code", options);
     await services.fetch("https://example.com/page", options);
@@ -87,7 +84,7 @@ describe("requests", () => {
     assert.equal(simulator.requests[1]?.headers["accept"], "text/markdown");
   });
 
-  test("without a tool call they carry a fresh UUID each", async () => {
+  test("no tool call id → a new UUID each time", async () => {
     const options = loggedIn();
     const answers = [await services.search("a", options), await services.search("b", options)];
     const ids = simulator.requests.map(({ headers }) => headers["x-msh-tool-call-id"]);
@@ -100,8 +97,8 @@ describe("requests", () => {
   });
 });
 
-describe("answers", () => {
-  test("data sources may live elsewhere than the rest", async () => {
+describe("tools: answers", () => {
+  test("data sources under another base URL → requested there", async () => {
     const { env } = loggedIn();
     const elsewhere = (url: string): ServiceOptions => ({ env: { ...env, KIMI_DATASOURCE_API_URL: url } });
     await services.datasource({ source: "arxiv" }, elsewhere(`${simulator.origin}/elsewhere/tools`)).catch(() => {});
@@ -113,7 +110,7 @@ describe("answers", () => {
     assert.match(refused.message, /KIMI_DATASOURCE_API_URL is no http/);
   });
 
-  test("a search has results and a text for the model", async () => {
+  test("search → results and a text for the model", async () => {
     const answer = await services.search("kimi k3", loggedIn());
     assert.equal(answer.total, 5);
     assert.deepEqual(answer.results[0], {
@@ -130,7 +127,7 @@ describe("answers", () => {
     assert.deepEqual([nothing.text, nothing.results], ["No search results found.", []]);
   });
 
-  test("a page comes as it is", async () => {
+  test("page → returned unchanged", async () => {
     const answer = await services.fetch("https://example.com/页", loggedIn());
     assert.match(answer.text, /^# Simulated page\n\nContent of https:\/\/example\.com\/页\.\n/);
     assert.deepEqual(answer.notes, []);
@@ -138,7 +135,7 @@ describe("answers", () => {
     assert.deepEqual([empty.text, empty.notes], ["", ["[The page has no text.]"]]);
   });
 
-  test("a data source documents itself, answers, and leaves a trace", async () => {
+  test("data source → its documentation, an answer, a trace", async () => {
     const options = { ...loggedIn(), callId: "kimi_datasource:1" };
     const documentation = await services.datasource({ source: "arxiv" }, options);
     assert.match(documentation.text, /^## arxiv\n\n- arxiv_search\(/);
@@ -150,7 +147,7 @@ describe("answers", () => {
     assert.match(empty.text, /^The answer holds no text\. All of it:\n\{/);
   });
 
-  test("all sources of the official plugin are known", () => {
+  test("sources of the official plugin → all known", () => {
     const names = services.sources().map(([name]) => name);
     assert.equal(names.length, 25);
     assert.ok(["stock_finance_data", "arxiv", "caixin", "eurostat"].every((name) => names.includes(name)));
@@ -161,7 +158,7 @@ describe("answers", () => {
     ["fetch", (options: ServiceOptions) => services.fetch("https://example.com/[[huge]]", options)],
     ["datasource", (options: ServiceOptions) => services.datasource({ source: "who", api: "sim_huge" }, options)],
   ] as const) {
-    test(`5 MB of ${name} are cut for a model, and whole in a file and for a program`, async () => {
+    test(`5 MB from ${name} → truncated for the model, complete in a file and for programs`, async () => {
       const limit = { bytes: 50 * 1024, lines: 2000, directory: machine };
       const cut = await call({ ...loggedIn(), limit });
       assert.ok(Buffer.byteLength(cut.text) <= limit.bytes && cut.text.split("\n").length <= limit.lines);
@@ -178,8 +175,8 @@ describe("answers", () => {
   }
 });
 
-describe("the login", () => {
-  test("a 401 is healed once, unseen", async () => {
+describe("tools: login", () => {
+  test("a 401 → refreshed and retried once", async () => {
     const options = loggedIn();
     simulator.oauth.revokeAccess();
     assert.equal((await services.search("kimi", options)).total, 5);
@@ -190,7 +187,7 @@ describe("the login", () => {
     assert.equal(simulator.oauth.refreshes, 1);
   });
 
-  test("a second 401 is the end, with the way out", async () => {
+  test("a second 401 → an error that says what to do", async () => {
     simulator.intercept("fetch", { status: 401, body: "no" }, { status: 401, body: "still no" });
     const error = await failure(services.fetch("https://example.com", loggedIn()));
     assert.deepEqual([error.code, error.status], ["unauthorized", 401]);
@@ -198,7 +195,7 @@ describe("the login", () => {
     assert.equal(simulator.requests.filter(({ endpoint }) => endpoint === "fetch").length, 2);
   });
 
-  test("a static key is not enough, and nothing is sent", async () => {
+  test("static key → an error, nothing is sent", async () => {
     const error = await failure(services.search("kimi", { env: env({ KIMI_API_KEY: simulator.apiKey }) }));
     assert.equal(error.code, "login_required");
     assert.equal(
@@ -207,12 +204,12 @@ describe("the login", () => {
     );
     const passed = await failure(services.search("kimi", { env: env(), credential: simulator.apiKey }));
     assert.equal(passed.message, error.message);
-    const nobody = await failure(services.search("kimi", { env: env() }));
-    assert.match(nobody.message, /needs a Kimi Code login\. Sign in/);
+    const anonymous = await failure(services.search("kimi", { env: env() }));
+    assert.match(anonymous.message, /needs a Kimi Code login\. Sign in/);
     assert.equal(simulator.requests.length, 0);
   });
 
-  test("a login for good refused asks to sign in again", async () => {
+  test("refresh refused → the error asks to sign in again", async () => {
     const options = loggedIn();
     simulator.oauth.revokeAll();
     const error = await failure(services.search("kimi", options));
@@ -220,7 +217,7 @@ describe("the login", () => {
   });
 });
 
-describe("bad input is refused before anything is sent", () => {
+describe("tools: invalid input → rejected before anything is sent", () => {
   const cases: [name: string, call: () => Promise<unknown>, complaint: RegExp][] = [
     ["an empty query", () => services.search(" "), /the query is empty/],
     ["a query of 100 KB", () => services.search("x".repeat(100 * 1024)), /has 102400 characters, at most 4000/],
@@ -243,7 +240,7 @@ describe("bad input is refused before anything is sent", () => {
     });
   }
 
-  test("an address of this machine goes to the service, and nowhere else", async () => {
+  test("fetch: an address of this machine → sent to the service, not fetched here", async () => {
     const other = await startSimulator();
     try {
       const error = await failure(services.fetch(`${other.origin}/secret`, loggedIn()));
@@ -256,8 +253,8 @@ describe("bad input is refused before anything is sent", () => {
   });
 });
 
-describe("failures of the service", () => {
-  test("keep status and text; a plan that lacks the tool is named as such", async () => {
+describe("tools: failures of the service", () => {
+  test("status and text → kept; a plan without the tool → named", async () => {
     const message = "Your current subscription does not have access to web search.";
     simulator.intercept("search", { status: 403, body: { error: { message, type: "access_terminated_error" } } });
     const error = await failure(services.search("kimi", loggedIn()));
@@ -265,7 +262,7 @@ describe("failures of the service", () => {
     assert.ok(error.message.startsWith(`Moonshot search failed: 403 ${message}`), error.message);
   });
 
-  test("a 401 about the plan is no reason to refresh", async () => {
+  test("401 about the plan → no refresh", async () => {
     const message = "Your current subscription does not have access to this tool.";
     simulator.intercept("search", { status: 401, body: { error: { message } } });
     assert.equal((await failure(services.search("kimi", loggedIn()))).code, "entitlement");
@@ -278,24 +275,24 @@ describe("failures of the service", () => {
     ["half of an object", '{"search_results": [', /not JSON/],
     ["a list", "[]", /without search results/],
   ] as const) {
-    test(`a success made of ${name} is an error`, async () => {
+    test(`200 with ${name} → an error`, async () => {
       simulator.intercept("search", { status: 200, body });
       assert.match((await failure(services.search("kimi", loggedIn()))).message, complaint);
     });
   }
 
-  test("a success without content is none", async () => {
+  test("200 without content → an error", async () => {
     simulator.intercept("tools", { status: 204, body: "" });
     assert.equal((await failure(services.datasource({ source: "arxiv" }, loggedIn()))).status, 204);
   });
 
-  test("what a header says of the charset does not spoil text that is UTF-8", async () => {
+  test("wrong charset in the header → read as UTF-8", async () => {
     const headers = { "content-type": "text/markdown; charset=gbk" };
     simulator.intercept("fetch", { status: 200, headers, body: "# 中文" });
     assert.equal((await services.fetch("https://example.com", loggedIn())).text, "# 中文");
   });
 
-  test("a data source's refusal is an error with both ids", async () => {
+  test("refusal of a data source → an error with both ids", async () => {
     const options = { ...loggedIn(), callId: "c:1" };
     for (const [api, reason] of [
       ["sim_error_text", "quota of this source is used up"],
@@ -317,7 +314,7 @@ describe("failures of the service", () => {
     assert.match(error.message, /^kimi_datasource failed: 500 broken.*request-id: late · tool-call-id: c:1$/s);
   });
 
-  test("no service, no answer: said with the cause", async () => {
+  test("no service, no answer → the error has the cause", async () => {
     loggedIn();
     const nowhere = { env: env({ KIMI_CODE_BASE_URL: "http://127.0.0.1:9" }) };
     const error = await failure(services.search("kimi", nowhere));
@@ -326,8 +323,8 @@ describe("failures of the service", () => {
   });
 });
 
-describe("time", () => {
-  test("a slow answer is waited for, up to the limit", async () => {
+describe("tools: time", () => {
+  test("slow answer → waited for, up to the timeout", async () => {
     assert.equal((await services.search("kimi [[slow:300]]", loggedIn())).total, 5);
     const error = await failure(services.search("kimi [[slow:20000]]", { ...loggedIn(), timeoutMs: 1500 }));
     assert.deepEqual(
@@ -337,7 +334,7 @@ describe("time", () => {
     await simulator.waitForRequest(({ aborted }) => aborted);
   });
 
-  test("abort ends a call at once and closes its connection", async () => {
+  test("abort → ends the call at once and closes its connection", async () => {
     const controller = new AbortController();
     const call = failure(
       services.fetch("https://example.com/[[slow:60000]]", { ...loggedIn(), signal: controller.signal }),
@@ -354,11 +351,11 @@ describe("time", () => {
   });
 });
 
-describe("files of a data source", () => {
+describe("data source files", () => {
   const ask = (api: string, params: object): Promise<{ files?: unknown[]; notes: string[]; text: string }> =>
     services.datasource({ source: "arxiv", api, params, project }, loggedIn());
 
-  test("are written where the model asked, inside the project", async () => {
+  test("path inside the project → written there", async () => {
     const { files, notes } = await ask("arxiv_search", { query: "k", file_path: "data/papers.csv" });
     assert.deepEqual(files, [{ name: "data/papers.csv", size: 62, path: "data/papers.csv" }]);
     assert.equal(notes[0], "Files:\n- data/papers.csv (62B) written");
@@ -367,7 +364,7 @@ describe("files of a data source", () => {
     assert.equal(readFileSync(join(project, "p.png")).toString("hex"), "89504e470d0a1a0a");
   });
 
-  test("never leave it, whatever the service calls them or the model asks", async () => {
+  test("names and paths that lead outside → rejected", async () => {
     writeFileSync(join(project, "package.json"), "mine");
     symlinkSync(machine, join(project, "link"));
     const { notes } = await ask("sim_escape", { file_path: "out.csv" });
@@ -381,7 +378,7 @@ describe("files of a data source", () => {
     assert.throws(() => statSync(join(machine, "outside.csv")));
   });
 
-  test("are only listed where there is no project", async () => {
+  test("no project → files are listed, not written", async () => {
     const params = { query: "k", file_path: "out.csv" };
     const { notes } = await services.datasource({ source: "arxiv", api: "arxiv_search", params }, loggedIn());
     assert.equal(notes[0], "Files:\n- out.csv (62B) not written: there is no project folder to write to");

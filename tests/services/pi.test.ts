@@ -1,4 +1,4 @@
-/** Kimi's tools in real Pi: switched on and off, called by the model, what the next request says, what fails how. */
+/** Kimi's tools in real Pi: switched on and off, called by the model, contents of the next request, failures. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -35,7 +35,7 @@ function rpc(extensions = [ROOT]): RpcPi {
   return open(MODEL, { home, env: env(), extensions });
 }
 
-/** Lets the model call a tool once and say something; returns Pi's events. */
+/** Makes the model call a tool once and then answer; returns Pi's events. */
 async function toolTurn(name: string, args: JsonObject, extra: Record<string, string> = {}): Promise<PiEvent[]> {
   simulator.enqueue({ steps: [call(name, args)] }, { steps: [text("Done.")] });
   const result = await runPi(["--mode", "json", ...MODEL, "go"], { home, env: env(extra) });
@@ -75,8 +75,8 @@ function told(): string {
   return parts.join("");
 }
 
-describe("which tools there are", () => {
-  test("none unless somebody wants them", async () => {
+describe("Kimi's tools in Pi: selection", () => {
+  test("default → none", async () => {
     logIn();
     simulator.enqueue({ steps: [text("hi")] });
     await runPi(["-p", ...MODEL, "hi"], { home, env: env() });
@@ -84,7 +84,7 @@ describe("which tools there are", () => {
     assert.ok(!TOOLS.some((name) => JSON.stringify(chats()[0]).includes(name)));
   });
 
-  test("those that the settings name, with their place in the prompt", async () => {
+  test("settings → the named ones, each with its line in the prompt", async () => {
     logIn();
     enable(...TOOLS);
     simulator.enqueue({ steps: [text("hi")] });
@@ -96,7 +96,7 @@ describe("which tools there are", () => {
     assert.match(prompt, /never guess API names/);
   });
 
-  test("/kimi-settings brings and takes them within a session, and a change that is none changes nothing", async () => {
+  test("/kimi-settings → takes effect within the session; an unchanged value → no effect", async () => {
     logIn();
     const pi = rpc();
     const seen: string[][] = [];
@@ -116,7 +116,7 @@ describe("which tools there are", () => {
     }
     const both = ["moonshot_search", "kimi_datasource"];
     assert.deepEqual(seen, [[], ["moonshot_search"], both, both, ["kimi_datasource"], [], ["moonshot_search"]]);
-    // What was left of the session is untouched: the same command works in the next one.
+    // The rest of the session is unchanged: the same command works in the next one.
     await pi.command({ type: "new_session" });
     await pi.command({ type: "prompt", message: "/kimi-settings tools.moonshot_fetch.enabled on" });
     simulator.enqueue({ steps: [text("ok")] });
@@ -125,7 +125,7 @@ describe("which tools there are", () => {
     assert.equal(pi.stderr, "");
   });
 
-  test("a project may want them for itself, if Pi trusts it", async () => {
+  test("project settings → only in a trusted project", async () => {
     logIn();
     mkdirSync(join(home.cwd, ".pi"));
     const file = join(home.cwd, ".pi", "pi-provider-kimi-code.json");
@@ -140,7 +140,7 @@ describe("which tools there are", () => {
     }
   });
 
-  test("a person's own choice of tools stands above the settings", async () => {
+  test("Pi's own tool selection → takes precedence over the settings", async () => {
     logIn();
     enable(...TOOLS);
     simulator.enqueue({ steps: [text("hi")] });
@@ -149,8 +149,8 @@ describe("which tools there are", () => {
   });
 });
 
-describe("a call", () => {
-  test("of the search reaches the service under its id, and its result the model", async () => {
+describe("Kimi's tools in Pi: a call", () => {
+  test("search → sent under its call id, the result goes to the model", async () => {
     logIn();
     enable("moonshot_search");
     const events = await toolTurn("moonshot_search", { query: "kimi k3" });
@@ -165,7 +165,7 @@ describe("a call", () => {
     assert.equal((details["results"] as unknown[]).length, 5);
   });
 
-  test("of the fetch brings the page; a huge one is cut where Pi cuts, with a note", async () => {
+  test("fetch → the page; a huge one → truncated where Pi truncates, with a note", async () => {
     logIn();
     enable("moonshot_fetch");
     await toolTurn("moonshot_fetch", { url: "https://example.com/x" });
@@ -181,7 +181,7 @@ describe("a call", () => {
     assert.ok(readFileSync(String(details["fullOutputPath"]), "utf8").length > 1_000_000);
   });
 
-  test("of a data source writes its file into the project, and only there", async () => {
+  test("data source → its file is written inside the project only", async () => {
     logIn();
     enable("kimi_datasource");
     const params = { query: "kimi", file_path: "out.csv" };
@@ -192,7 +192,7 @@ describe("a call", () => {
     assert.match(told(), /- \.\.\/outside\.csv \(62B\) not written: /);
   });
 
-  test("with params written as text is understood", async () => {
+  test("params as JSON text → accepted", async () => {
     logIn();
     enable("kimi_datasource");
     const params = JSON.stringify({ query: "银行" });
@@ -201,7 +201,7 @@ describe("a call", () => {
     assert.deepEqual(bodyOf<{ params: { params: unknown } }>(request).params.params, { query: "银行" });
   });
 
-  test("is stopped by an abort, and the connection closed", async () => {
+  test("abort → stops the call and closes the connection", async () => {
     logIn();
     enable("moonshot_fetch");
     const pi = rpc();
@@ -215,8 +215,8 @@ describe("a call", () => {
   });
 });
 
-describe("a failing call is marked as one and says why", () => {
-  test("a session with an API key only", async () => {
+describe("Kimi's tools in Pi: failures → marked as errors, with the reason", () => {
+  test("session with an API key only", async () => {
     enable("moonshot_search");
     const { isError, text: said } = answerOf(
       await toolTurn("moonshot_search", { query: "kimi" }, { KIMI_API_KEY: simulator.apiKey }),
@@ -227,7 +227,7 @@ describe("a failing call is marked as one and says why", () => {
     assert.ok(!simulator.requests.some(({ endpoint }) => endpoint === "search"));
   });
 
-  test("every bad input, in one session", async () => {
+  test("every invalid input, in one session", async () => {
     logIn();
     enable(...TOOLS);
     const pi = rpc();
@@ -250,7 +250,7 @@ describe("a failing call is marked as one and says why", () => {
     }
   });
 
-  test("a plan without the tool", async () => {
+  test("plan without the tool", async () => {
     logIn();
     enable("moonshot_search");
     const message = "Your current subscription does not have access to web search.";

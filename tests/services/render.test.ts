@@ -1,4 +1,4 @@
-/** How Kimi's tools look: no row wider than the screen, no control character of the web on it, previews and whole results. */
+/** Rendering of Kimi's tools: no row wider than the screen, no control characters from the web, previews and complete results. */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import type { Theme, ToolDefinition } from "@earendil-works/pi-coding-agent";
@@ -20,14 +20,14 @@ before(async () => {
   initTheme("dark");
   shared = {
     services: new KimiServices(addon(), host(undefined)),
-    // The key bindings exist in an interactive Pi only; tests/services/tui.test.ts looks at one.
+    // The key bindings exist only in an interactive Pi; tests/services/tui.test.ts covers them.
     parts: { ...(await piParts()), keyHint: (_binding, description) => `ctrl+o ${description}` },
     collapsed: () => collapsed,
     session: async () => ({}),
   };
 });
 
-/** Colours as escape sequences, so that a width counted in characters would be wrong. */
+/** Colors as escape sequences, so that a width counted in characters would be wrong. */
 const theme = {
   fg: (_color: string, text: string) => `\u001b[32m${text}\u001b[39m`,
   bold: (text: string) => `\u001b[1m${text}\u001b[22m`,
@@ -75,8 +75,8 @@ function searched(count: number, total = count): { text: string; details: object
   return { text: "…", details: { results, total, notes: [] } };
 }
 
-describe("no row is wider than the screen", () => {
-  test("whatever the web and the model write", () => {
+describe("rendering: no row is wider than the screen", () => {
+  test("any text from the web and the model", () => {
     const tools = [searchTool(shared), fetchTool(shared), datasourceTool(shared)];
     const results = [
       { text: HOSTILE, details: { results: [found(HOSTILE), found("")], total: 99, notes: [] } },
@@ -99,7 +99,7 @@ describe("no row is wider than the screen", () => {
         }
         for (const row of looks.flatMap((component) => component.render(width))) {
           assert.ok(visibleWidth(row) <= width, `${tool.name} ${index} at ${width}: ${JSON.stringify(row)}`);
-          // Colours and links are ours; everything else that steers a terminal came from outside.
+          // Colors and links are ours; every other control sequence came from outside.
           const plain = stripTerminalSequences(row);
           // oxlint-disable-next-line no-control-regex
           assert.doesNotMatch(plain, /[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/);
@@ -109,7 +109,7 @@ describe("no row is wider than the screen", () => {
     }
   });
 
-  test("arguments that are still arriving, or of the wrong kind", () => {
+  test("arguments incomplete or of the wrong type", () => {
     for (const tool of [searchTool(shared), fetchTool(shared), datasourceTool(shared)]) {
       for (const args of [undefined, {}, { query: 7, url: null, data_source_name: 3, params: "x" }]) {
         assert.match(rows(callLook(tool, args))[0] ?? "", new RegExp(`^${tool.name} `));
@@ -118,8 +118,8 @@ describe("no row is wider than the screen", () => {
   });
 });
 
-describe("a search", () => {
-  test("shows titles first and everything when it is expanded", () => {
+describe("rendering: search", () => {
+  test("collapsed → titles; expanded → everything", () => {
     const tool = searchTool(shared);
     assert.deepEqual(rows(look(tool, searched(5))), [
       "1. Page 1 — Site 站 · 2026-05-01",
@@ -137,7 +137,7 @@ describe("a search", () => {
     assert.match(rows(look(tool, searched(20, 5000), { expanded: true })).at(-1) ?? "", /^4980 more results went/);
   });
 
-  test("starts expanded where the setting says so, and says when there is nothing", () => {
+  test("default_collapsed off → expanded; no results → says so", () => {
     const tool = searchTool(shared);
     collapsed = false;
     assert.equal(rows(look(tool, searched(2))).length, 6);
@@ -145,14 +145,14 @@ describe("a search", () => {
     assert.deepEqual(rows(look(tool, searched(0))), ["no results"]);
   });
 
-  test("of another version of ours is shown as text", () => {
+  test("result of another version → shown as text", () => {
     const result = { text: "a\n\nb\nc\nd\ne", details: { something: "else" } };
     assert.deepEqual(rows(look(searchTool(shared), result)), ["a", "b", "c", "2 more lines (ctrl+o to expand)"]);
   });
 });
 
-describe("a page", () => {
-  test("is named by its heading and read as Markdown", () => {
+describe("rendering: page", () => {
+  test("heading as title, body as Markdown", () => {
     const tool = fetchTool(shared);
     const page = { text: "intro\n\n## The **title**\n\n- one\n- two", details: { bytes: 2048, lines: 6, notes: [] } };
     assert.deepEqual(rows(look(tool, page)), ["The **title**", "2.0KB, 6 lines (ctrl+o to expand)"]);
@@ -160,8 +160,8 @@ describe("a page", () => {
   });
 });
 
-describe("a data source", () => {
-  test("says what was asked, and which files were written", () => {
+describe("rendering: data source", () => {
+  test("the query and the files written", () => {
     const tool = datasourceTool(shared);
     const args = { data_source_name: "fred", api_name: "series", params: { id: "GDP", file_path: "gdp.csv" } };
     assert.deepEqual(rows(callLook(tool, args)), ["kimi_datasource fred.series", "  id: GDP · file_path: gdp.csv"]);
@@ -180,7 +180,7 @@ describe("a data source", () => {
   });
 });
 
-test("an unchanged result is not laid out again, and a component is used again", () => {
+test("rendering: unchanged result → component and layout are reused", () => {
   const tool = searchTool(shared);
   const component = look(tool, searched(5));
   assert.equal(component.render(80), component.render(80));

@@ -1,4 +1,4 @@
-/** Kimi's tools as a person sees them: real Pi in terminals of several widths. */
+/** Kimi's tools in real Pi, in terminals of several widths. */
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -50,7 +50,7 @@ function script(): void {
 }
 
 for (const columns of [46, 110]) {
-  test(`at ${columns} columns results are a preview until they are expanded`, async () => {
+  test(`screen of ${columns} columns: results → a preview until expanded`, async () => {
     enable(true);
     script();
     const pi = terminal(columns);
@@ -75,7 +75,7 @@ for (const columns of [46, 110]) {
   });
 }
 
-test("with default_collapsed off results are whole from the start", async () => {
+test("screen with default_collapsed off: results → complete from the start", async () => {
   enable(false);
   script();
   const pi = terminal(100);

@@ -1,4 +1,4 @@
-/** `/kimi-settings` as a person sees it, in real Pi, in narrow and wide terminals, on dark and light. */
+/** `/kimi-settings` in real Pi, in narrow and wide terminals, with dark and light themes. */
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ let simulator: Simulator;
 let home: Home;
 withPi((...given) => ([simulator, home] = given));
 
-/** Set to a directory, the screens are kept there for looking at them. */
+/** Keeps the screens in this directory, if set. */
 const KEEP = process.env["KEEP_SCREENS"];
 
 function keep(name: string, screen: string): void {
@@ -44,12 +44,12 @@ async function within(
 for (const columns of [60, 100, 160]) {
   for (const theme of ["dark", "light"] as const) {
     test(
-      `the screen reads well with ${columns} columns, ${theme}`,
+      `settings screen, ${columns} columns, ${theme} theme → readable`,
       { skip: !Terminal.available && "needs tmux" },
       async () => {
         await within(columns, theme, async (terminal) => {
           await terminal.submit("/kimi-settings");
-          // The footer below is drawn by an answer of its own.
+          // The footer needs an answer of its own.
           const screen = await terminal.waitFor(/Extra usage[^]*Changes go to[^]*Kimi 5h 9% · wk 13%/);
           keep(`settings-${columns}-${theme}`, screen);
           assert.match(screen, /Simulated User · Allegretto \(Lv 20\)/);
@@ -64,7 +64,7 @@ for (const columns of [60, 100, 160]) {
 }
 
 test(
-  "what is changed on the screen counts at once and stands in the file",
+  "settings screen: a change → takes effect at once and is written to the file",
   { skip: !Terminal.available && "needs tmux" },
   async () => {
     await within(100, "dark", async (terminal) => {
@@ -98,7 +98,7 @@ test(
 );
 
 test(
-  "a service that does not answer leaves the screen usable and says so",
+  "settings screen: service does not answer → usable, with a message",
   { skip: !Terminal.available && "needs tmux" },
   async () => {
     simulator.intercept("me", { delayMs: 30_000 });

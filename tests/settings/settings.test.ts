@@ -54,7 +54,7 @@ async function until(check: () => Promise<boolean> | boolean, what: string): Pro
   }
 }
 
-test("the catalog of the service replaces the built-in list, and is known offline from then on", async () => {
+test("models: list of the service → replaces the built-in one, and is used offline afterwards", async () => {
   simulator.catalog.models = catalogs.nextYear();
   const pi = rpc();
   await until(async () => (await listed(pi)).some(({ id }) => id === "k4-preview"), "the new model in Pi's list");
@@ -65,7 +65,7 @@ test("the catalog of the service replaces the built-in list, and is known offlin
   assert.match(offline.stdout, /k4-preview/);
 });
 
-test("a model that the plan no longer has disappears, and another deployment keeps its own list", async () => {
+test("models: removed from the plan → disappears; another deployment → keeps its own list", async () => {
   simulator.catalog.models = catalogs.smallPlan();
   const pi = rpc();
   await until(async () => (await listed(pi)).length === 1, "one model left");
@@ -76,7 +76,7 @@ test("a model that the plan no longer has disappears, and another deployment kee
   assert.match(elsewhere.stdout, /k3-256k/);
 });
 
-test("the selected model takes the window that the service names", async () => {
+test("models: context window of the service → used by the selected model", async () => {
   simulator.catalog.models = catalogs.smallPlan();
   const pi = rpc();
   const selected = async (): Promise<number> => {
@@ -86,7 +86,7 @@ test("the selected model takes the window that the service names", async () => {
   await until(async () => (await selected()) === 262_144, "the plan's window in place of the built-in list's");
 });
 
-test("what one plan lists is not shown to another account of this machine", async () => {
+test("models: list of one account → not shown to another account", async () => {
   simulator.catalog.models = catalogs.smallPlan();
   const pi = rpc();
   await until(async () => (await listed(pi)).length === 1, "one model left");
@@ -96,7 +96,7 @@ test("what one plan lists is not shown to another account of this machine", asyn
   assert.doesNotMatch(same.stdout, /k3-256k/);
 });
 
-test("a login that was refreshed asks for the catalog again", async () => {
+test("models: token refreshed → the list is requested again", async () => {
   const tokens = simulator.oauth.login();
   const expiresIn = (seconds: number): void => {
     const { access, refresh } = tokens;
@@ -112,14 +112,14 @@ test("a login that was refreshed asks for the catalog again", async () => {
   await until(async () => (await listed(pi)).length === 1, "the list of the smaller plan");
 });
 
-test("hostile catalog entries cost only themselves", async () => {
+test("models: hostile entries → only they are skipped", async () => {
   simulator.catalog.models = catalogs.hostile(10_000_000);
   const pi = rpc();
   await until(async () => (await listed(pi)).some(({ id }) => id === "big-name"), "the list");
   assert.deepEqual((await listed(pi)).map(({ id }) => id).sort(), ["big-name", "k3"]);
 });
 
-test("a service that is slow or fails keeps nobody waiting and leaves the last list", async () => {
+test("models: slow or failing service → no delay, the last list stays", async () => {
   simulator.intercept("models", { delayMs: 20_000, status: 200, body: "{}" });
   const pi = rpc();
   const models = await listed(pi);
@@ -128,8 +128,8 @@ test("a service that is slow or fails keeps nobody waiting and leaves the last l
   assert.equal(messages(events).at(-1)?.stopReason, "stop");
 });
 
-test("a session asks for the models once, although Pi's RPC mode announces a new one twice", async () => {
-  // An answer that lasts would serve both.
+test("models: RPC mode announces a session twice → one request", async () => {
+  // A default answer would serve both.
   simulator.intercept("models", ...Array.from({ length: 20 }, () => ({ status: 500 })));
   const pi = rpc();
   for (let sessions = 1; sessions <= 8; sessions += 1) {
@@ -140,13 +140,13 @@ test("a session asks for the models once, although Pi's RPC mode announces a new
   }
 });
 
-test("no request leaves before somebody is there to see its answer", async () => {
+test("startup: --list-models → no request to the service", async () => {
   const result = await runPi(["--list-models", "kimi"], { home, env: env() });
   assert.match(result.stdout, /kimi-for-coding/);
   assert.equal(simulator.requests.length, 0);
 });
 
-test("problems of a settings file are named once and everything else applies", async () => {
+test("settings file: problems → each reported once, the rest applies", async () => {
   write(homeFile(), { statusLine: "yes", retry: { attempts: 3 }, model: { topP: 0.5 }, colour: 1 });
   const pi = rpc();
   const said = await pi.waitFor(ui("notify"));
@@ -158,7 +158,7 @@ test("problems of a settings file are named once and everything else applies", a
   assert.equal(pi.events.filter(ui("notify")).filter((event) => /settings:/.test(String(event["message"]))).length, 1);
 });
 
-test("without a screen problems are told on stderr, and stdout belongs to the answer", async () => {
+test("settings file: problems without a screen → reported on stderr, stdout keeps the answer only", async () => {
   write(homeFile(), { statusLine: "yes" });
   const args = ["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hello"];
   const { stdout, stderr } = await runPi(args, { home, env: env() });
@@ -166,7 +166,7 @@ test("without a screen problems are told on stderr, and stdout belongs to the an
   assert.doesNotMatch(stdout, /settings/);
 });
 
-test("a project counts only if Pi trusts it, and never chooses where requests go", async () => {
+test("project settings: untrusted → ignored; trusted → cannot choose hosts", async () => {
   write(projectFile(), { model: { topP: 0.25 }, baseUrl: "http://127.0.0.1:9/coding", identity: "kimi-code" });
   mkdirSync(join(home.cwd, ".pi", "extensions"), { recursive: true });
   const untrusted = rpc();
@@ -183,7 +183,7 @@ test("a project counts only if Pi trusts it, and never chooses where requests go
   assert.match(bodies.at(-1)?.headers["user-agent"] ?? "", /^pi\//);
 });
 
-test("a setting changed by command counts from the next request on and survives in the file", async () => {
+test("settings command: a change → applies from the next request and is written to the file", async () => {
   write(homeFile(), '{\n  "mine": [1],\n  "retry": { "attempts": 7 }\n}\n');
   const pi = rpc();
   const say = async (command: string): Promise<string> => {
@@ -210,7 +210,7 @@ test("a setting changed by command counts from the next request on and survives 
   });
 });
 
-test("the quota stands in the footer, and one setting takes it away", async () => {
+test("quota: footer → shown, and hidden by its setting", async () => {
   simulator.plan.usage = () => ratioView({ fiveHours: 0.62, week: 0.18 });
   const pi = rpc();
   const status = await pi.waitFor((event) => ui("setStatus")(event) && event["statusText"] !== undefined);
@@ -223,7 +223,7 @@ test("the quota stands in the footer, and one setting takes it away", async () =
   assert.equal(pi.events.findLast(line)?.["statusText"], undefined, "and it stays away");
 });
 
-test("two processes ask for the quota once, and neither asks after each turn", async () => {
+test("quota: two processes → one request, none after each turn", async () => {
   simulator.intercept("usages", { delayMs: 300 });
   const pair = [rpc(), rpc()];
   const shows = (event: PiEvent): boolean => ui("setStatus")(event) && event["statusText"] !== undefined;
@@ -237,7 +237,7 @@ test("two processes ask for the quota once, and neither asks after each turn", a
   assert.ok(!readFileSync(join(state, kept[0] ?? ""), "utf8").includes(simulator.apiKey));
 });
 
-test("a plan without an answer shows no footer and costs nobody anything", async () => {
+test("quota: plan without an answer → no footer, no delay", async () => {
   simulator.intercept("usages", { status: 500 }, { status: 500 });
   const pi = rpc();
   const events = await pi.prompt("hello");
@@ -245,7 +245,7 @@ test("a plan without an answer shows no footer and costs nobody anything", async
   assert.ok(!pi.events.some((event) => ui("setStatus")(event) && event["statusText"] !== undefined));
 });
 
-test("/kimi-usage prints for people and for scripts", async () => {
+test("/kimi-usage → text for users, JSON for scripts", async () => {
   const text = await runPi(["-p", ...MODEL, "/kimi-usage"], { home, env: env() });
   assert.match(text.stdout, /Simulated User · Allegretto \(Lv 20\) · sim@example\.invalid/);
   assert.match(text.stdout, /5-hour window +█+[▏▎▍▌▋▊▉]?░+ +9% used {2}resets .*\(in (3 h|2 h \d\d min)\)/);
@@ -268,7 +268,7 @@ test("/kimi-usage prints for people and for scripts", async () => {
   assert.equal(asked("chat"), 0);
 });
 
-test("every form of the quota is shown or said to be missing, never an exception", async () => {
+test("quota: every known form → shown or reported as missing, never an exception", async () => {
   const pi = rpc();
   await listed(pi);
   for (const [name, shape] of Object.entries(usageShapes)) {
@@ -281,7 +281,7 @@ test("every form of the quota is shown or said to be missing, never an exception
   }
 });
 
-test("headless /kimi-settings tells account, quota and every setting", async () => {
+test("/kimi-settings without a screen → account, quota and every setting", async () => {
   const { stdout } = await runPi(["-p", ...MODEL, "/kimi-settings"], { home, env: env() });
   assert.match(stdout, /Simulated User/);
   assert.match(stdout, /protocol = openai/);
@@ -290,7 +290,7 @@ test("headless /kimi-settings tells account, quota and every setting", async () 
   assert.ok(!existsSync(homeFile()), "looking changes nothing");
 });
 
-test("a quota error names the window and when it opens, and is not repeated", async () => {
+test("quota error → names the window and its reset time, once", async () => {
   simulator.plan.usage = () => ratioView({ fiveHours: 1 });
   const body = {
     error: { message: "You've reached your usage limit for this billing cycle", type: "access_terminated_error" },
@@ -306,7 +306,7 @@ test("a quota error names the window and when it opens, and is not repeated", as
   assert.equal(asked("chat"), 1);
 });
 
-test("the factory's settings outrank files and environment", async () => {
+test("factory settings → take precedence over files and environment", async () => {
   const extension = join(home.path, "extension.ts");
   write(
     extension,

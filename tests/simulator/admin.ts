@@ -1,5 +1,5 @@
-// Remote control for tests that run the simulator as a process of its own: `/__admin/…`, JSON in and out.
-// These requests are not part of the simulated service and do not appear in the log.
+// Remote control for tests that run the simulator as a process: `/__admin/…`, JSON in and out. These requests are not part of the
+// simulated service and do not appear in the log.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { asString, isObject, parseJson, type Json, type JsonObject } from "./json.ts";
@@ -122,7 +122,7 @@ function scenariosIn(body: Json | undefined): Scenario[] {
   return list as unknown as Scenario[];
 }
 
-/** A record as JSON: the body appears parsed, or as text where it is not JSON; what is not known yet is `null`. */
+/** A record as JSON: the body is parsed, or text if it is not JSON; unknown values are `null`. */
 function describe(record: RequestRecord): JsonObject {
   const { rawBody, json, ...rest } = record;
   const described: JsonObject = { json: json ?? null, bodyBytes: rawBody.length };

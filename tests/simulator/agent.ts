@@ -1,6 +1,5 @@
-// What the simulator says when nobody told it what to say: a small agent that calls `bash` once and then quotes
-// the result, thinks when the request asks for it (docs/protocol.md#thinking) and keeps to the output cap
-// (docs/protocol.md#output-cap).
+// The simulator's answer without a scenario: a small agent that calls `bash` once and then quotes the result, thinks when the
+// request asks for it (docs/protocol.md#thinking) and respects the output limit (docs/protocol.md#output-cap).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { lastUserText, thinkingOn, type Prompt } from "./prompt.ts";

@@ -13,7 +13,7 @@ export interface AnswerContext {
   completionTokens: number;
 }
 
-/** Counts after the scenario's own wishes. */
+/** Applies after the scenario's own settings. */
 export function settleUsage(context: AnswerContext, spec: UsageSpec | undefined): Required<Omit<UsageSpec, "raw">> {
   return {
     prompt: spec?.prompt ?? context.promptTokens,

@@ -1,14 +1,15 @@
 /**
- * Requests of real clients, captured against a stand-in and answered with 200 there: our simulator has to take them as well.
+ * Requests of real clients, captured against a stand-in that answered 200: the simulator must accept them as well.
  *
- * `fixtures/requests/captured.jsonl` holds their structure, one request a line: members, kinds of values, tool schemas, headers. What
- * was said in them, and who said it, was replaced by other words; credentials and codes are put in here.
+ * `fixtures/requests/captured.jsonl` holds their structure, one request per line: members, kinds of values, tool schemas,
+ * headers. The texts and identities were replaced; credentials and codes are inserted here.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "./index.ts";
-import { fakePng } from "../support/pictures.ts";
+import { beforeEach, describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
+import { withSimulator } from "../support/simulator.ts";
+import { fakePng } from "../support/sample-media.ts";
 
 interface Captured {
   who: string;
@@ -29,15 +30,9 @@ const captured = readFileSync(new URL("../fixtures/requests/captured.jsonl", imp
   .map((line) => JSON.parse(line) as Captured);
 
 let simulator: Simulator;
-before(async () => {
-  // Their files were uploaded to another stand-in.
-  simulator = await startSimulator({ fileReferences: "any" });
-});
-beforeEach(() => {
-  simulator.reset();
-  simulator.setDefault({ steps: [{ text: "ok" }] });
-});
-after(() => simulator.close());
+// The files of the captured requests were uploaded to another stand-in.
+withSimulator((given) => (simulator = given), { fileReferences: "any" });
+beforeEach(() => simulator.setDefault({ steps: [{ text: "ok" }] }));
 
 function credentials(kind: Captured["credential"]): Record<string, string> {
   const { apiKey } = simulator;
@@ -47,7 +42,7 @@ function credentials(kind: Captured["credential"]): Record<string, string> {
   };
 }
 
-/** A code that somebody has confirmed. */
+/** A code that was confirmed. */
 async function deviceCode(request: Captured): Promise<string> {
   simulator.oauth.scripts.push(["approve"]);
   const body = new URLSearchParams({ client_id: request.form?.["client_id"] ?? "" });
@@ -77,14 +72,14 @@ async function content({
   return data;
 }
 
-test("every kind of endpoint was captured", () => {
+test("captures: every kind of endpoint → present", () => {
   const paths = new Set(captured.map(({ path }) => path.replace(/\?.*/, "").replace(/.*\//, "")));
   const known = ["completions", "messages", "models", "files", "search", "fetch", "tools", "usages", "me", "token"];
   for (const path of [...known, "device_authorization"]) assert.ok(paths.has(path), path);
 });
 
 for (const who of new Set(captured.map((one) => one.who))) {
-  describe(`captured requests of ${who} are taken`, () => {
+  describe(`captured requests of ${who} → accepted`, () => {
     for (const [number, request] of captured.filter((one) => one.who === who).entries()) {
       test(`${number + 1}: ${request.what}`, async () => {
         const body = await content(request);

@@ -1,4 +1,4 @@
-// Catalogues other than today's: other plans, other times, and lists that no client should trust.
+// Other model lists: other plans, other times, and lists that a client must not trust.
 
 import type { Json } from "./json.ts";
 import { defaultModels } from "./catalog.ts";
@@ -16,7 +16,7 @@ export const catalogs = {
       think_efforts: { support: true, valid_efforts: ["low", "high"], default_effort: "high" },
     },
   ],
-  /** A model that nobody knows yet, in the other dialect and blind. */
+  /** An unknown model, in the other dialect and without image input. */
   nextYear: (): Json[] => [
     ...defaultModels(),
     {

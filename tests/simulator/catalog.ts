@@ -1,5 +1,5 @@
-// The model catalogue and `GET /models` (docs/protocol.md#model-list). The default entries are those
-// of the newest captured login; a test may replace them with anything, well-formed or not.
+// The model list and `GET /models` (docs/protocol.md#model-list). The default entries are those of the newest captured login; a
+// test may replace them with anything, well-formed or not.
 
 import type { Json, JsonObject } from "./json.ts";
 import { asArray, asObject, asString, isObject } from "./json.ts";

@@ -4,7 +4,7 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
 
 export interface Certificates {
-  /** PEM of the authority, for whoever shall trust it. */
+  /** PEM of the authority, for clients that trust it. */
   authority: string;
   /** PEM of the server's certificate and its key. */
   certificate: string;
@@ -14,7 +14,7 @@ export interface Certificates {
 const SEQUENCE = 0x30;
 const DAY_MS = 86_400_000;
 
-/** One certificate for all of `names`, issued by an authority that exists nowhere else. */
+/** Issues one certificate for all of `names`, by an authority that exists nowhere else. */
 export function issueCertificates(names: readonly string[]): Certificates {
   const authority = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const server = generateKeyPairSync("ec", { namedCurve: "P-256" });

@@ -19,7 +19,7 @@ export function emptyText(): Error {
   return invalidRequest("text content is empty");
 }
 
-/** Parts of the OpenAI dialect. `false` means that there was nothing at all. */
+/** Parts of the OpenAI dialect. `false` means that there was no content. */
 export function checkOpenAIContent(content: Json | undefined, model: ResolvedModel): boolean {
   if (content === undefined || content === null || content === "") return false;
   if (typeof content === "string") return true;
@@ -52,7 +52,7 @@ function checkUrl(kind: string, url: string | undefined, model: ResolvedModel): 
   if (url === undefined || url === "") throw invalidRequest(`Invalid request: ${kind}_url.url is required`);
   if (kind === "video") checkVideoModel(model);
   if (/^https?:\/\//.test(url)) return;
-  // Which ids exist is the business of files.ts.
+  // Which ids exist is checked in files.ts.
   if (url.startsWith("ms://")) {
     if (/^ms:\/\/[A-Za-z0-9][A-Za-z0-9._-]*$/.test(url)) return;
     throw invalidRequest(`Invalid request: file ${url} is not found`);

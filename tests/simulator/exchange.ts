@@ -12,7 +12,7 @@ export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly record: RequestRecord;
-  /** Fires when the connection is gone, whoever closed it. */
+  /** Fires when the connection is closed by either side. */
   readonly gone: AbortSignal;
 
   constructor(
@@ -63,7 +63,7 @@ export class Exchange {
     this.json(error.status, error.body(this.record.endpoint === "messages" ? "anthropic" : "openai"));
   }
 
-  /** Never answers: with `headers` a response head is begun and left open. Resolves when the connection is gone. */
+  /** Never answers: with `headers` a response head is started and left open. Resolves when the connection is gone. */
   async hang(how: "connect" | "headers"): Promise<void> {
     if (how === "headers") this.response.socket?.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n");
     await this.untilGone();

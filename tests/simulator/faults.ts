@@ -16,7 +16,7 @@ function page(name: string, status: number, title: string): Scenario {
 
 const forbidden = (text: string): ServiceError => new ServiceError(403, "access_terminated_error", text);
 
-/** 429 that passes; `retryAfter` in seconds is left out of the answer when undefined. */
+/** Transient 429; `retryAfter` in seconds is left out of the answer when undefined. */
 export function rateLimit(retryAfter?: number | string): Scenario {
   const error = new ServiceError(
     429,

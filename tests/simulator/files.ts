@@ -16,7 +16,7 @@ const MAX_FILES = 1000;
 
 export interface StoredFile {
   id: string;
-  /** Whose it is: the user of the access token, or the static key. */
+  /** The owner: the user of the access token, or the static key. */
   account: string;
   purpose: "image" | "video";
   filename: string;

@@ -1,4 +1,4 @@
-// Server-sent events as bytes, in every spelling a client must survive (docs/protocol.md#event-stream-format).
+// Server-sent events as bytes, in every form a client must support (docs/protocol.md#event-stream-format).
 
 import type { Framing } from "./types.ts";
 
@@ -15,7 +15,7 @@ export function commentText(text: string, framing: Framing): string {
   return `: ${text}${eol}${eol}`;
 }
 
-/** Bytes given verbatim keep their spelling unless the scenario asks for another one explicitly. */
+/** Raw bytes keep their form unless the scenario requests another one explicitly. */
 export function rawText(raw: string, framing: Framing): string {
   let text = raw;
   if (framing.noSpaceAfterData) text = text.replace(/^(data|event): /gm, "$1:");
@@ -24,7 +24,7 @@ export function rawText(raw: string, framing: Framing): string {
   return text;
 }
 
-/** Takes away what `omitFinalBlankLine` says from the end of the last piece. */
+/** Removes what `omitFinalBlankLine` says from the end of the last chunk. */
 export function trimEnd(text: string, framing: Framing): string {
   if (!framing.omitFinalBlankLine) return text;
   const eol = framing.lineEnding ?? "\n";
@@ -34,12 +34,12 @@ export function trimEnd(text: string, framing: Framing): string {
   return end;
 }
 
-/** Number of events in a piece of stream text, for the request log. */
+/** Number of events in a chunk of stream text, for the request log. */
 export function countEvents(text: string): number {
   return text.match(/^data:/gm)?.length ?? 0;
 }
 
-/** Cuts a byte stream into pieces of a fixed or (reproducibly) random size, across event borders. */
+/** Splits a byte stream into chunks of a fixed or (reproducibly) random size, across event boundaries. */
 export class Splitter {
   readonly #size: number | "random";
   #rest: Buffer = Buffer.alloc(0);

@@ -1,6 +1,5 @@
 // The two generation endpoints, `POST /v1/chat/completions` and `POST /v1/messages` (docs/protocol.md#openai-dialect,
-// docs/protocol.md#anthropic-dialect). They differ in validation and rendering; choosing the answer, counting and playing it is
-// the same.
+// docs/protocol.md#anthropic-dialect). They differ in validation and rendering and share everything else.
 
 import { randomBytes } from "node:crypto";
 import { agentScenario } from "./agent.ts";
@@ -51,7 +50,7 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
     if (state.settings.fileReferences === "known") checkReferences(body, accountOf(state, record.headers), state.files);
   }
   const prompt = dialect === "openai" ? promptFromOpenAI(body) : promptFromAnthropic(body);
-  // The cache does not outlive a switch of models, and ids that run on the same model share it.
+  // A switch of models misses the cache; ids that run on the same model share it.
   const counted = state.promptCache.read({ ...prompt, model: model.id });
   if (state.settings.validation && counted.prompt > model.contextLength) {
     throw contextOverflow(model.contextLength, counted.prompt);

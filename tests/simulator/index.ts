@@ -1,5 +1,5 @@
-// A local Kimi Code service for tests: `startSimulator()` and everything needed to script it. It follows the
-// docs/protocol.md and real captures, never the client under test. See README.md for the tour.
+// A local Kimi Code service for tests: `startSimulator()` and everything needed to script it. It follows docs/protocol.md and
+// real captures, never the client under test. Start with README.md.
 
 import type { AddressInfo, Socket } from "node:net";
 import type { Catalog } from "./catalog.ts";
@@ -32,7 +32,7 @@ export interface Simulator {
   /** May be changed at any time; `reset` restores what `startSimulator` was given. */
   readonly settings: Settings;
   readonly catalog: Catalog;
-  /** What was uploaded. */
+  /** The uploaded files. */
   readonly files: FileStore;
   /** Quota and account: what `/usages` and `/me` say; see usage.ts. */
   readonly plan: Plan;
@@ -47,9 +47,9 @@ export interface Simulator {
   intercept(endpoint: EndpointName, ...answers: Interception[]): void;
   /** The first request, past or future, that satisfies the predicate. Default timeout 30 s. */
   waitForRequest(predicate: (record: RequestRecord) => boolean, timeoutMs?: number): Promise<RequestRecord>;
-  /** Log, queue, default, interceptions, caches, catalogue, files, settings. */
+  /** Clears log, queue, default, interceptions, caches, model list, files, settings. */
   reset(): void;
-  /** Resolves when nobody is connected any more. What a program that has ended had sent is in the log then, and not in the next test. */
+  /** Resolves when all clients are gone, so that requests of a program that has ended are logged in its own test. */
   quiet(): Promise<void>;
   /** Stops listening and destroys open connections. */
   close(): Promise<void>;
@@ -101,7 +101,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 async function allClosed(sockets: ReadonlySet<Socket>): Promise<void> {
   do {
     for (const socket of sockets) await new Promise((closed) => socket.once("close", closed));
-    // A connection that was made but not yet accepted shows in the next turn.
+    // A new connection that is not accepted yet appears in the next event loop turn.
     await turnOfLoop();
   } while (sockets.size > 0);
 }

@@ -1,4 +1,4 @@
-// The request log and those who wait for an entry.
+// The request log and its waiters.
 
 import type { RequestRecord } from "./types.ts";
 
@@ -19,7 +19,7 @@ export class RequestLog {
     return this.#nextId++;
   }
 
-  /** Whether a request began before the last `clear`: nothing that was prepared since is meant for it, and nobody waits for it. */
+  /** Whether a request began before the last `clear`; such requests take no scenarios and wake no waiters. */
   isPast(record: RequestRecord): boolean {
     return record.id < this.#firstId;
   }
@@ -30,7 +30,7 @@ export class RequestLog {
     this.changed(record);
   }
 
-  /** To be called whenever a record gained something a test may be waiting for. */
+  /** Call this whenever a record gained something a test may be waiting for. */
   changed(record: RequestRecord): void {
     if (this.isPast(record)) return;
     for (const waiter of [...this.#waiters]) {
@@ -56,7 +56,7 @@ export class RequestLog {
         const seen = this.records.map((r) => `${r.method} ${r.path} ${r.status ?? "open"} ${r.ended ?? ""}`);
         reject(new Error(`no such request within ${timeoutMs} ms; seen: ${seen.join(", ") || "none"}`));
       }, timeoutMs);
-      // Nobody waits for a request that a finished test no longer wants.
+      // Errors are ignored: a finished test no longer waits for the request.
       timer.unref();
       this.#waiters.add(waiter);
     });

@@ -1,5 +1,5 @@
-// Logins as the service sees them. Refresh tokens work once; using one ends the family's earlier access tokens, whatever
-// their date says; a spent refresh token is refused and counted (docs/protocol.md#refresh-token-rotation).
+// Logins as the service sees them. Refresh tokens work once; using one ends the family's earlier access tokens, whatever their
+// expiry; a used refresh token is refused and counted (docs/protocol.md#refresh-token-rotation).
 
 import { randomBytes } from "node:crypto";
 import type { JsonObject } from "./json.ts";
@@ -28,12 +28,12 @@ interface Access {
 const DEFAULT_SCRIPT: readonly DeviceStep[] = ["authorization_pending", "approve"];
 
 export class OAuthState {
-  /** Life of new access tokens in seconds. */
+  /** Lifetime of new access tokens in seconds. */
   expiresIn = 900;
   /** Seconds between polls, as announced. */
   interval = 1;
   deviceExpiresIn = 1800;
-  /** Tokens are JWTs that say whose they are; otherwise random text. */
+  /** Tokens are JWTs that name their user; otherwise random text. */
   readable = true;
   /** How long the token endpoint takes for a refresh. */
   tokenDelayMs = 0;
@@ -74,13 +74,13 @@ export class OAuthState {
     return step;
   }
 
-  /** A new login, as if a person had confirmed it. */
+  /** Creates a login, as if a user had confirmed it. */
   login(subject = "sim-user"): Grant {
     this.logins += 1;
     return this.#issue(subject, randomBytes(6).toString("hex"));
   }
 
-  /** The successor of a refresh token, or why there is none. */
+  /** Returns the successor of a refresh token, or why there is none. */
   rotate(presented: string): Grant | string {
     if (this.#spent.has(presented)) {
       this.reuses += 1;
@@ -96,19 +96,19 @@ export class OAuthState {
     return this.#issue(subject, id);
   }
 
-  /** Ends access tokens before their time: of one family, or all. Refresh tokens stay good. */
+  /** Revokes access tokens: of one family, or all. Refresh tokens stay valid. */
   revokeAccess(family?: string): void {
     for (const [token, access] of this.#access) {
       if (family === undefined || access.family === family) this.#access.delete(token);
     }
   }
 
-  /** Ends one access token before its time. */
+  /** Revokes one access token. */
   endAccess(token: string): void {
     this.#access.delete(token);
   }
 
-  /** Ends every login for good. */
+  /** Revokes every login for good. */
   revokeAll(): void {
     this.revokeAccess();
     this.#refresh.clear();
@@ -118,7 +118,7 @@ export class OAuthState {
     return (this.#access.get(token)?.expiresAt ?? 0) > Date.now();
   }
 
-  /** Whose access token this is. */
+  /** Returns the owner of an access token. */
   subjectOf(token: string): string | undefined {
     return this.#access.get(token)?.family.split("/")[0];
   }

@@ -1,5 +1,5 @@
-// The OAuth host: device flow and rotating refresh tokens
-// (docs/protocol.md#device-flow, docs/protocol.md#refresh). What it remembers is in `oauth-state.ts`.
+// The OAuth host: device flow and rotating refresh tokens (docs/protocol.md#device-flow, docs/protocol.md#refresh). Its state is
+// in `oauth-state.ts`.
 
 import type { Exchange } from "./exchange.ts";
 import type { JsonObject } from "./json.ts";
@@ -21,7 +21,7 @@ class Refusal extends Error {
   }
 }
 
-/** The form of a request that has everything such a request must have. */
+/** Returns the form of a request that has all required members. */
 function form(exchange: Exchange): URLSearchParams {
   const type = exchange.record.headers["content-type"] ?? "";
   if (!type.startsWith("application/x-www-form-urlencoded")) {
@@ -81,7 +81,7 @@ async function refresh(exchange: Exchange, presented: string): Promise<void> {
   const { oauth } = exchange.state;
   oauth.refreshCalls += 1;
   if (oauth.tokenDelayMs > 0) await sleep(oauth.tokenDelayMs, new AbortController().signal);
-  // The exchange happens whether or not anybody is still listening, as it does in a real service.
+  // The exchange happens whether or not the client is still connected, as in a real service.
   const grant = oauth.rotate(presented);
   if (typeof grant === "string") throw new Refusal("invalid_grant", grant);
   exchange.json(200, tokenAnswer(grant, oauth.tokenAnswer));

@@ -1,5 +1,5 @@
 // The official host names of both regions (docs/protocol.md#hosts-and-regions), mapped to the loopback: a proxy that knows no
-// others, and TLS with an authority of its own behind it. Each region is a simulator of its own, so a token that crosses is
+// other hosts, and TLS with an authority of its own behind it. Each region is a simulator of its own, so a token that crosses is
 // refused and seen.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,9 +20,9 @@ export const OFFICIAL = {
 } as const;
 
 export interface OfficialHosts {
-  /** What a client has to find in its environment. */
+  /** The environment of a client. */
   readonly environment: { HTTPS_PROXY: string; NODE_EXTRA_CA_CERTS: string };
-  /** Hosts that somebody asked the proxy for, in order; also those that it refused. */
+  /** Hosts requested from the proxy, in order, including refused ones. */
   readonly asked: string[];
   close(): Promise<void>;
 }

@@ -1,6 +1,5 @@
-// Bodies of `/v1/chat/completions` that the service refuses with 400
-// (docs/protocol.md#chat-body, docs/protocol.md#messages, docs/protocol.md#tools). Checks run from the cheap and global to the
-// particular; the first refusal is the answer.
+// Bodies of `/v1/chat/completions` that the service refuses with 400 (docs/protocol.md#chat-body, docs/protocol.md#messages,
+// docs/protocol.md#tools). Checks run from cheap and global to specific; the first refusal is the answer.
 
 import type { ResolvedModel } from "./catalog.ts";
 import { checkOpenAIContent, emptyMessage, emptyText } from "./content-validation.ts";
@@ -51,8 +50,8 @@ function checkMessage(message: JsonObject, position: number, model: ResolvedMode
   switch (role) {
     case "system": {
       const filled = checkOpenAIContent(message["content"], model);
-      // Tools that join the conversation later come in a system message of their own (docs/protocol.md#late-tools).
-      // One that repeats a name is ignored rather than refused.
+      // Late tools come in a system message of their own (docs/protocol.md#late-tools). One that repeats a name is ignored rather
+      // than refused.
       if (message["tools"] !== undefined) checkOpenAITools(message["tools"], settings);
       else if (!filled) throw emptyMessage(position, role);
       return;
@@ -87,7 +86,7 @@ function checkAssistant(message: JsonObject, position: number, model: ResolvedMo
     if (detail["index"] !== undefined) throw invalidRequest("Invalid request: reasoning_details.index is not allowed");
   }
   if (calls.length > 0) {
-    // `null` is tolerated, an explicit emptiness of any form is not (docs/protocol.md#empty-content).
+    // `null` is tolerated, explicitly empty content of any form is not (docs/protocol.md#empty-content).
     const blank = typeof content === "string" ? content.trim() === "" : Array.isArray(content) && content.length === 0;
     if (blank) throw emptyText();
     checkOpenAIContent(content, model);

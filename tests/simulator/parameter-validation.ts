@@ -1,5 +1,5 @@
-// Thinking, sampling and tool choice: what a model of the catalogue accepts, in both dialects
-// (docs/protocol.md#chat-body, docs/protocol.md#thinking, docs/protocol.md#messages-body).
+// Thinking, sampling and tool choice: what a listed model accepts, in both dialects (docs/protocol.md#chat-body,
+// docs/protocol.md#thinking, docs/protocol.md#messages-body).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { invalidRequest } from "./errors.ts";
@@ -26,7 +26,7 @@ export function checkCount(body: JsonObject, name: string): void {
   }
 }
 
-/** `types` are the dialect's words; the effort sits in different places and is passed in. */
+/** `types` are the dialect's terms; the effort is passed in because its place differs. */
 export function checkThinking(
   thinking: Json | undefined,
   effort: Json | undefined,

@@ -1,8 +1,7 @@
 /**
- * The clients that others wrote, against the simulator: the SDKs of OpenAI and Anthropic and both of Pi's own implementations.
- *
- * They do not know us, so what they understand of the simulator is what its answers really say. The official client is in
- * interop.test.ts, because it has to be fetched.
+ * Independent clients against the simulator: the SDKs of OpenAI and Anthropic and both of Pi's own implementations. They share no
+ * code with us, so what they read is what the simulator's answers say. The official client is in interop.test.ts, because it has
+ * to be installed.
  */
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
@@ -15,7 +14,7 @@ import OpenAI, * as openai from "openai";
 import { faults } from "./faults.ts";
 import { type Simulator, startSimulator } from "./index.ts";
 import { call, text, think } from "./scenario.ts";
-import { fakePng } from "../support/pictures.ts";
+import { fakePng } from "../support/sample-media.ts";
 import { visible } from "../support/turn.ts";
 
 const AGENT = { "User-Agent": "pi/0.87.1 (linux; node)" };
@@ -29,12 +28,12 @@ before(async () => (simulator = await startSimulator()));
 beforeEach(() => simulator.reset());
 after(() => simulator.close());
 
-describe("the openai SDK", () => {
+describe("peers: the openai SDK", () => {
   const client = (): OpenAI =>
     new OpenAI({ baseURL: `${simulator.baseUrl}/v1`, apiKey: simulator.apiKey, maxRetries: 0, defaultHeaders: AGENT });
   const tools = [{ type: "function", function: { name: "look", description: "Looks.", parameters: LOOK } }] as const;
 
-  test("assembles a streamed answer, and the simulator takes it back with the tool's result", async () => {
+  test("streamed answer → assembled, and accepted back with the tool's result", async () => {
     simulator.enqueue(ANSWER, { steps: [text("Seen.")] });
     const messages: OpenAI.ChatCompletionMessageParam[] = [{ role: "user", content: "look" }];
     const shared = { model: "kimi-for-coding", tools: [...tools] };
@@ -46,7 +45,7 @@ describe("the openai SDK", () => {
     const [made] = choice?.message.tool_calls ?? [];
     assert.ok(made?.type === "function");
     assert.deepEqual(JSON.parse(made.function.arguments), { at: [1, 2] });
-    // The SDK does not know reasoning; whoever thinks has to give it back (docs/protocol.md#reasoning-replay).
+    // The SDK does not know reasoning; a model that thinks must get it back (docs/protocol.md#reasoning-replay).
     const answered = {
       role: "assistant",
       content: choice?.message.content,
@@ -63,7 +62,7 @@ describe("the openai SDK", () => {
     assert.ok((second.usage?.prompt_tokens ?? 0) > (second.usage?.completion_tokens ?? 0));
   });
 
-  test("knows its errors by their class", async () => {
+  test("errors → mapped to the SDK's classes", async () => {
     const ask = (): Promise<unknown> =>
       client().chat.completions.create({ model: "kimi-for-coding", messages: [{ role: "user", content: "hi" }] });
     for (const [name, type] of [
@@ -78,7 +77,7 @@ describe("the openai SDK", () => {
     }
   });
 
-  test("lists models and uploads a file that a chat may refer to", async () => {
+  test("models and files → listed, uploaded and used in a chat", async () => {
     const models = (await client().models.list()).data.map(({ id }) => id);
     assert.ok(models.includes("kimi-for-coding"));
     const file = await openai.toFile(fakePng(3000), "picture.png", { type: "image/png" });
@@ -93,13 +92,13 @@ describe("the openai SDK", () => {
   });
 });
 
-describe("the Anthropic SDK", () => {
+describe("peers: the Anthropic SDK", () => {
   const client = (): Anthropic =>
     new Anthropic({ baseURL: simulator.baseUrl, apiKey: simulator.apiKey, maxRetries: 0, defaultHeaders: AGENT });
   const tools = [{ name: "look", description: "Looks.", input_schema: LOOK }] as unknown as Anthropic.Tool[];
   const shared = { model: "kimi-for-coding", max_tokens: 8000 };
 
-  test("assembles a streamed answer, and the simulator takes it back with the tool's result", async () => {
+  test("streamed answer → assembled, and accepted back with the tool's result", async () => {
     simulator.enqueue(ANSWER, { steps: [text("Seen.")] });
     const thinking = { type: "enabled", budget_tokens: 2000 } as const;
     const messages: Anthropic.MessageParam[] = [{ role: "user", content: "look" }];
@@ -125,7 +124,7 @@ describe("the Anthropic SDK", () => {
     assert.ok(second.usage.input_tokens + (second.usage.cache_read_input_tokens ?? 0) > 0);
   });
 
-  test("knows its errors by their class", async () => {
+  test("errors → mapped to the SDK's classes", async () => {
     const ask = (): Promise<unknown> =>
       client().messages.create({ ...shared, messages: [{ role: "user", content: "hi" }] });
     for (const [name, type] of [
@@ -141,7 +140,7 @@ describe("the Anthropic SDK", () => {
   });
 });
 
-describe("Pi's own implementations", () => {
+describe("peers: Pi's own implementations", () => {
   const entry = kimiCodingProvider()
     .getModels()
     .find(({ id }) => id === "kimi-for-coding") as Model<string>;
@@ -159,7 +158,7 @@ describe("Pi's own implementations", () => {
   };
 
   for (const [name, stream] of Object.entries(ways)) {
-    test(`${name}: a tool's round trip`, async () => {
+    test(`${name}: a tool round trip`, async () => {
       simulator.enqueue(ANSWER, { steps: [think("Now."), text("Seen.")] });
       const tools = [{ name: "look", description: "Looks.", parameters: LOOK }];
       const messages: object[] = [{ role: "user", content: "look", timestamp: 1 }];

@@ -1,6 +1,6 @@
-// The prefix cache of the service as measured (docs/protocol.md#prompt-cache): an identical prompt is read whole, an
-// extended one in chunks of 256 tokens, and any change of system prompt, tools or model starts from nothing.
-// Neither cache keys nor markers nor headers nor the dialect take part.
+// The prefix cache of the service as measured (docs/protocol.md#prompt-cache): an identical prompt is a full hit, an extended one
+// hits in 256-token blocks, and any change of system prompt, tools or model is a full miss. Cache keys, markers, headers and the
+// dialect do not matter.
 
 import { eachToken } from "./tokens.ts";
 import type { Prompt } from "./prompt.ts";
@@ -8,7 +8,7 @@ import type { Prompt } from "./prompt.ts";
 const CHUNK = 256;
 
 export class PromptCache {
-  /** Hash of a prefix that ends at a chunk boundary (or of a whole prompt) → time at which it lapses. */
+  /** Hash of a prefix that ends at a block boundary (or of a whole prompt) → expiry time. */
   readonly #seen = new Map<string, number>();
   readonly #ttl: () => number;
 
@@ -16,7 +16,7 @@ export class PromptCache {
     this.#ttl = ttlMs;
   }
 
-  /** Counts the prompt and how much of it was cached, without remembering it. */
+  /** Counts the prompt and its cached part, without storing it. */
   read(prompt: Prompt, now: number = Date.now()): { prompt: number; cached: number; keys: string[] } {
     const { total, keys } = measure(prompt);
     const live = (key: string | undefined): boolean => key !== undefined && (this.#seen.get(key) ?? 0) > now;
@@ -36,7 +36,7 @@ export class PromptCache {
   }
 }
 
-/** The token count, and one key per full chunk followed by the key of the whole prompt. */
+/** The token count, and one key per full block followed by the key of the whole prompt. */
 function measure(prompt: Prompt): { total: number; keys: string[] } {
   let high = 0x811c9dc5;
   let low = 0x01000193;

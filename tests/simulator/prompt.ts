@@ -1,5 +1,5 @@
-// One view of a request for both dialects: what the built-in agent answers to, what the prompt cache compares
-// (it is shared between the dialects, docs/protocol.md#prompt-cache) and what thinking defaults to (docs/protocol.md#thinking).
+// One view of a request for both dialects: the input of the built-in agent, of the prompt cache (shared between the dialects,
+// docs/protocol.md#prompt-cache) and of the thinking default (docs/protocol.md#thinking).
 
 import { createHash } from "node:crypto";
 import { asArray, asObject, asString, isObject, objectsIn, type Json, type JsonObject } from "./json.ts";
@@ -10,7 +10,7 @@ export interface PromptTool {
   definition: string;
 }
 
-/** A stretch of prompt. Media count by their reference, not by their bytes (docs/protocol.md#prompt-cache). */
+/** A part of the prompt. Media count by their reference, not by their bytes (docs/protocol.md#prompt-cache). */
 export interface Piece {
   text: string;
   media?: { tokens: number };
@@ -19,7 +19,7 @@ export interface Piece {
 export interface Turn {
   role: "system" | "user" | "assistant" | "tool";
   pieces: Piece[];
-  /** Visible text only, without markers of the serialisation. */
+  /** Visible text only, without serialization markers. */
   text: string;
 }
 
@@ -28,7 +28,7 @@ export interface Prompt {
   model: string;
   stream: boolean;
   system: string;
-  /** Tools at the head of the prompt; those that join later are only in `lateTools` and in their turn. */
+  /** Tools at the start of the prompt; late ones are only in `lateTools` and in their turn. */
   tools: PromptTool[];
   lateTools: PromptTool[];
   turns: Turn[];

@@ -1,5 +1,5 @@
-// The route table: one entry per endpoint, contributed by the module of its group. A new group (OAuth, files,
-// services, account) exports `routes` and is listed in `server.ts`; nothing else changes.
+// The route table: one entry per endpoint, contributed by the module of its group. A new group exports `routes` and is listed in
+// `server.ts`.
 
 import type { Exchange } from "./exchange.ts";
 import type { EndpointName } from "./types.ts";

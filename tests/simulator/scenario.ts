@@ -1,5 +1,5 @@
-// Builders for scenarios, the check for those that arrive over the admin endpoint, and the rules both renderers
-// share: what a script without an explicit finish ends with, and how text is cut into deltas.
+// Builders for scenarios, the check for those that arrive over the admin endpoint, and the rules both renderers share: the
+// default finish, and how text is split into deltas.
 
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { countTokens } from "./tokens.ts";
@@ -76,10 +76,7 @@ export function callId(spec: ToolCallSpec, index: number): string {
   return spec.id ?? `${spec.name}:${index}`;
 }
 
-/**
- * The steps to render. A script of its own making ends with a fitting `finish`; one that contains raw bytes, an
- * error frame or a cut says itself how it ends.
- */
+/** Returns the steps to render. A script without raw bytes, an error frame or a cut gets a fitting `finish` if it has none. */
 export function completeSteps(source: Scenario): Step[] {
   const steps = source.steps ?? [{ text: "ok" }];
   const selfEnding = steps.some((step) => "finish" in step || "raw" in step || "errorFrame" in step || "cut" in step);
@@ -103,7 +100,7 @@ export function outputTokens(steps: Step[]): number {
   return tokens;
 }
 
-/** Pieces of `size` characters; a surrogate pair is never torn, the service does not do that either. */
+/** Splits into chunks of `size` characters; a surrogate pair is never split, as in the service. */
 export function pieces(value: string, size: number | undefined): string[] {
   if (size === undefined || size <= 0 || value.length <= size) return [value];
   const result: string[] = [];
@@ -147,7 +144,7 @@ const SCENARIO_KEYS = [
   "model",
 ];
 
-/** A complaint about a scenario that came in as JSON, or `undefined` if it has the right shape. */
+/** Returns an error message for an invalid scenario that came in as JSON, or `undefined` if it is valid. */
 export function scenarioProblem(value: Json | undefined): string | undefined {
   if (!isObject(value)) return "a scenario must be an object";
   const stranger = Object.keys(value).find((key) => !SCENARIO_KEYS.includes(key));

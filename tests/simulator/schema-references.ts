@@ -1,4 +1,4 @@
-// `$ref` in tool schemas: where it points, and whether following it ever ends (docs/protocol.md#tool-schema-subset).
+// `$ref` in tool schemas: its target, and whether resolving it terminates (docs/protocol.md#tool-schema-subset).
 
 import { isObject, type Json, type JsonObject } from "./json.ts";
 
@@ -11,7 +11,7 @@ export function resolveReference(root: JsonObject, reference: string): JsonObjec
   return isObject(target) ? target : undefined;
 }
 
-/** Whether some finite document satisfies the schema: only required parts can make it endless. */
+/** Whether some finite document satisfies the schema: only required parts can make it infinite. */
 export function terminates(root: JsonObject): boolean {
   const proven = new Set<JsonObject>();
   const open = new Set<JsonObject>();

@@ -13,7 +13,7 @@ function nested(levels: number): JsonObject {
   return levels === 0 ? string : object({ deeper: nested(levels - 1) });
 }
 
-describe("refused", () => {
+describe("simulator schemas: refused", () => {
   const cases: [name: string, schema: Json, path: string, message: string][] = [
     ["boolean root", true, "root", "schema must be a dict"],
     ["untyped property", object({ a: { description: "x" } }), "properties.a", "type is not defined"],
@@ -169,18 +169,18 @@ describe("refused", () => {
     test(name, () => assert.deepEqual(schemaProblem(schema, LIMIT), { path, message }));
   }
 
-  test("the newer limits are wider", () => {
+  test("newer limits → wider", () => {
     assert.equal(schemaProblem(nested(11), 120_000), undefined);
     assert.equal(schemaProblem(nested(31), 120_000)?.message, "schema depth exceeds maximum limit of 30");
   });
 
-  test("bytes are counted, not characters", () => {
+  test("size → counted in bytes, not characters", () => {
     const schema = object({ a: { ...string, description: "漢".repeat(5000) } });
     assert.equal(schemaProblem(schema, LIMIT)?.message, "schema exceeds maximum allowed size");
   });
 });
 
-describe("accepted", () => {
+describe("simulator schemas: accepted", () => {
   const cases: [name: string, schema: JsonObject][] = [
     ["no properties", { type: "object" }],
     [
@@ -234,7 +234,7 @@ describe("accepted", () => {
     test(name, () => assert.equal(schemaProblem(schema, LIMIT), undefined));
   }
 
-  test("exactly the limit", () => {
+  test("exactly at the limit", () => {
     const room = LIMIT - Buffer.byteLength(JSON.stringify(object({ a: { ...string, description: "" } })));
     const schema = object({ a: { ...string, description: "x".repeat(room) } });
     assert.equal(schemaProblem(schema, LIMIT), undefined);

@@ -1,5 +1,5 @@
-// HTTP front: reads a request, records it, applies interceptions, credentials and identity, and hands it to its
-// route. Whatever a handler throws becomes an answer; nothing a client sends can end the process.
+// HTTP front: reads a request, records it, applies interceptions, credentials and identity, and passes it to its route. Whatever
+// a handler throws becomes an answer; no request can end the process.
 
 import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -40,7 +40,7 @@ export function createFront(state: State): { server: Server; sockets: Set<Socket
       response.destroy();
     });
   });
-  // A silent phase of minutes is legal here, and a test decides itself how long it waits.
+  // Silent phases of minutes are valid here; each test sets its own timeout.
   server.requestTimeout = 0;
   server.keepAliveTimeout = 60_000;
   server.on("connection", (socket: Socket) => {
@@ -149,7 +149,7 @@ function newRecord(
   };
 }
 
-/** Fills the record's body. False if it was longer than the limit (the rest is read and thrown away). */
+/** Reads the record's body. Returns false if it exceeds the limit (the rest is read and discarded). */
 async function readBody(request: IncomingMessage, record: RequestRecord, limit: number): Promise<boolean> {
   const pieces: Buffer[] = [];
   let size = 0;
@@ -159,7 +159,7 @@ async function readBody(request: IncomingMessage, record: RequestRecord, limit: 
       if (size <= limit) pieces.push(piece);
     }
   } catch {
-    // The client went away in the middle of its body; the close handler says so.
+    // The client left in the middle of its body; the close handler records that.
   }
   if (size > limit) return false;
   record.rawBody = Buffer.concat(pieces);

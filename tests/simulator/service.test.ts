@@ -1,4 +1,4 @@
-// The simulator as a service: who may call, what it remembers, what it says by itself, how it is steered.
+// The simulator as a service: authentication, state, default answers, admin interface.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -6,27 +6,24 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { text as streamText } from "node:stream/consumers";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { faults, rateLimit, startSimulator, text, type Simulator } from "./index.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { chat, clientHeaders, dig, eventsOf, messages, openAIResult, payloads, post } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 const BASH = {
   type: "function",
   function: { name: "bash", parameters: { type: "object", properties: { command: { type: "string" } } } },
 };
 
-describe("who may call", () => {
-  test("missing and unknown credentials get the service's 401", async () => {
+describe("simulator: authentication", () => {
+  test("missing and unknown credentials → the service's 401", async () => {
     for (const authorization of [undefined, "Bearer wrong", "Basic abc"]) {
       const headers = { ...clientHeaders(simulator), ...(authorization ? { authorization } : {}) };
       if (authorization === undefined) delete headers["authorization"];
@@ -43,7 +40,7 @@ describe("who may call", () => {
     }
   });
 
-  test("bearer, x-api-key and both together are accepted", async () => {
+  test("bearer, x-api-key and both → accepted", async () => {
     const { authorization, ...rest } = clientHeaders(simulator);
     const key = { "x-api-key": simulator.apiKey };
     for (const headers of [
@@ -59,7 +56,7 @@ describe("who may call", () => {
     );
   });
 
-  test("a token can be added and taken away", async () => {
+  test("tokens → added and removed at run time", async () => {
     simulator.credentials.add("token-2");
     const headers = { ...clientHeaders(simulator), authorization: "Bearer token-2" };
     assert.equal((await chat(simulator, {}, { headers })).status, 200);
@@ -67,7 +64,7 @@ describe("who may call", () => {
     assert.equal((await chat(simulator, {}, { headers })).status, 401);
   });
 
-  test("the identity gate guards generation, not the catalogue", async () => {
+  test("identity gate → guards generation, not the model list", async () => {
     const stranger = { ...clientHeaders(simulator), "user-agent": "node" };
     const refused = await chat(simulator, {}, { headers: stranger });
     assert.equal(refused.status, 403);
@@ -83,7 +80,7 @@ describe("who may call", () => {
     assert.equal((await chat(simulator, {}, { headers: stranger })).status, 200);
   });
 
-  test("unknown paths, methods and bodies that are not JSON", async () => {
+  test("simulator: unknown paths, methods and bodies that are not JSON → refused", async () => {
     assert.equal((await post(simulator, "/v1/v1/messages", {})).status, 404);
     assert.equal((await fetch(`${simulator.baseUrl}/v1/models`, { method: "POST" })).status, 405);
     assert.equal((await post(simulator, "/v1/chat/completions", "{oops")).status, 400);
@@ -92,8 +89,8 @@ describe("who may call", () => {
   });
 });
 
-describe("the catalogue", () => {
-  test("lists models, and whatever a test puts there", async () => {
+describe("simulator: model list", () => {
+  test("default and replaced models → listed", async () => {
     const list = async (): Promise<Json> =>
       (await (await fetch(`${simulator.baseUrl}/v1/models`, { headers: clientHeaders(simulator) })).json()) as Json;
     assert.equal(dig(await list(), "data", 0, "id"), "kimi-for-coding");
@@ -109,10 +106,10 @@ describe("the catalogue", () => {
   });
 });
 
-describe("the built-in agent", () => {
+describe("simulator: built-in agent", () => {
   const turn = (...list: JsonObject[]): JsonObject => ({ messages: list, tools: [BASH] });
 
-  test("calls bash once, then quotes the output", async () => {
+  test("a prompt → bash is called once, then the output is quoted", async () => {
     const first = payloads(await eventsOf(await chat(simulator, turn({ role: "user", content: "please run: ls -l" }))));
     const parts = first.map((one) => dig(one, "choices", 0, "delta", "tool_calls", 0));
     const args = parts.map((one) => dig(one, "function", "arguments") ?? "").join("");
@@ -138,7 +135,7 @@ describe("the built-in agent", () => {
     assert.equal(answer.finish, "stop");
   });
 
-  test("thinks by default in the OpenAI dialect only", async () => {
+  test("thinking default → on in the OpenAI dialect only", async () => {
     assert.notEqual(openAIResult(await eventsOf(await chat(simulator))).thinking, "");
     assert.doesNotMatch(await (await messages(simulator)).text(), /thinking/);
     assert.match(await (await messages(simulator, { thinking: { type: "enabled" } })).text(), /thinking_delta/);
@@ -147,14 +144,14 @@ describe("the built-in agent", () => {
     assert.equal(openAIResult(await eventsOf(off)).thinking, "");
   });
 
-  test("a small output cap leaves reasoning without an answer", async () => {
+  test("small output limit → reasoning without an answer", async () => {
     const result = openAIResult(await eventsOf(await chat(simulator, { max_completion_tokens: 3 })));
     assert.deepEqual([result.text, result.finish], ["", "length"]);
     assert.notEqual(result.thinking, "");
   });
 });
 
-describe("the prompt cache", () => {
+describe("simulator: prompt cache", () => {
   const long = "The quick brown fox jumps over the lazy dog. ".repeat(200);
   const usage = async (change: JsonObject): Promise<{ prompt: number; cached: number }> => {
     await (await chat(simulator, change)).text();
@@ -163,7 +160,7 @@ describe("the prompt cache", () => {
     return seen;
   };
 
-  test("reads an identical prompt whole and an extended one in chunks of 256", async () => {
+  test("identical prompt → a full hit; extended one → 256-token blocks", async () => {
     const first = [
       { role: "system", content: long },
       { role: "user", content: "one" },
@@ -184,7 +181,7 @@ describe("the prompt cache", () => {
     assert.equal((await usage({ messages: grown })).cached, 0);
   });
 
-  test("starts over when system, tools or model change", async () => {
+  test("system prompt, tools or model changed → a full miss", async () => {
     const list = [
       { role: "system", content: long },
       { role: "user", content: long },
@@ -199,7 +196,7 @@ describe("the prompt cache", () => {
     assert.equal((await usage({ messages: changed })).cached, 0);
   });
 
-  test("is shared between the dialects and lapses", async () => {
+  test("dialects → share it; entries → expire", async () => {
     await usage({
       messages: [
         { role: "system", content: long },
@@ -218,7 +215,7 @@ describe("the prompt cache", () => {
     assert.equal((await usage({ messages: other })).cached, 0);
   });
 
-  test("more than the window is an overflow", async () => {
+  test("simulator: prompt beyond the window → overflow error", async () => {
     simulator.catalog.models = [{ id: "kimi-for-coding", context_length: 100 }];
     const response = await chat(simulator, { messages: [{ role: "user", content: long }] });
     assert.equal(response.status, 400);
@@ -226,8 +223,8 @@ describe("the prompt cache", () => {
   });
 });
 
-describe("steering", () => {
-  test("queue before marker before default before agent; a refused request takes nothing", async () => {
+describe("simulator: choosing the answer", () => {
+  test("queue, marker, default, agent → in this order; a refused request takes none", async () => {
     const marked = { messages: [{ role: "user", content: "[[scenario:A1]] please" }] };
     simulator.setDefault({ name: "fallback", steps: [text("fallback")] });
     simulator.enqueue({ name: "queued", steps: [text("queued")] });
@@ -241,7 +238,7 @@ describe("steering", () => {
     );
   });
 
-  test("a marker counts only while the user has the last word, and must name something", async () => {
+  test("marker → only in the last user message, and must name a scenario", async () => {
     const content = "[[scenario:rate-limit:8]]";
     const limited = await chat(simulator, { messages: [{ role: "user", content }] });
     assert.deepEqual([limited.status, limited.headers.get("retry-after")], [429, "8"]);
@@ -260,7 +257,7 @@ describe("steering", () => {
     assert.equal(unknown.status, 400);
   });
 
-  test("every named fault is an error answer with a message or a page", async () => {
+  test("simulator: every named fault → an error answer with a message or a page", async () => {
     for (const [name, fault] of Object.entries({ ...faults, limited: rateLimit("0") })) {
       simulator.enqueue(fault);
       const response = await chat(simulator);
@@ -269,7 +266,7 @@ describe("steering", () => {
     }
   });
 
-  test("delays and hangs, and how an impatient client looks in the log", async () => {
+  test("simulator: delays and hangs → a client that gives up is logged as aborted", async () => {
     simulator.enqueue({ headersDelayMs: 80, steps: [text("late")] });
     const start = performance.now();
     await (await chat(simulator)).text();
@@ -277,26 +274,26 @@ describe("steering", () => {
 
     for (const hang of ["connect", "headers"] as const) {
       simulator.enqueue({ hang });
-      const patience = new AbortController();
+      const givesUp = new AbortController();
       const last = simulator.requests.at(-1)?.id ?? 0;
-      const asked = chat(simulator, {}, { signal: patience.signal });
+      const asked = chat(simulator, {}, { signal: givesUp.signal });
       const { id } = await simulator.waitForRequest((one) => one.id > last);
-      patience.abort();
+      givesUp.abort();
       await assert.rejects(asked, /abort/i);
       await simulator.waitForRequest((one) => one.id === id && one.aborted);
     }
     simulator.enqueue({ steps: [text("first")], hang: "body" });
-    const patience = new AbortController();
-    const response = await chat(simulator, {}, { signal: patience.signal });
+    const givesUp = new AbortController();
+    const response = await chat(simulator, {}, { signal: givesUp.signal });
     assert.equal(response.status, 200);
-    patience.abort();
+    givesUp.abort();
     await assert.rejects(response.text(), /abort/i);
     const record = await simulator.waitForRequest((one) => one.id === simulator.requests.at(-1)?.id && one.aborted);
     assert.equal(record.ended, "aborted");
     assert.ok(simulator.requests.slice(1).every((one) => one.aborted));
   });
 
-  test("the log has headers as sent, the body, the connection and what was answered", async () => {
+  test("simulator: request log → headers as sent, body, connection and answer", async () => {
     const waiting = simulator.waitForRequest((one) => one.ended !== undefined);
     await (await chat(simulator, {}, { headers: { ...clientHeaders(simulator), "X-Custom-Name": "v" } })).text();
     const record = await waiting;
@@ -324,7 +321,7 @@ describe("steering", () => {
     );
   });
 
-  test("a request from before a reset neither enters the new log nor wakes who waits for a new one", async () => {
+  test("simulator: request from before a reset → neither logged nor reported to waiters", async () => {
     simulator.enqueue({ steps: [text("first")], hang: "body" });
     const stop = new AbortController();
     const before = await chat(simulator, {}, { signal: stop.signal });
@@ -340,9 +337,9 @@ describe("steering", () => {
     assert.equal(simulator.requests.length, 1);
   });
 
-  test("nor does it take what was prepared after the reset", async () => {
+  test("simulator: request from before a reset → does not take a queued scenario", async () => {
     const body = JSON.stringify({ model: "k3", stream: true, messages: [{ role: "user", content: "old" }] });
-    // The service says when it has read the head.
+    // The service confirms that it has read the head.
     const headers = { ...clientHeaders(simulator), expect: "100-continue", "content-length": Buffer.byteLength(body) };
     const slow = request(`${simulator.baseUrl}/v1/chat/completions`, { method: "POST", headers });
     slow.flushHeaders();
@@ -357,7 +354,7 @@ describe("steering", () => {
     assert.equal(openAIResult(await eventsOf(await chat(simulator))).text, "for the new one");
   });
 
-  test("whoever has gone is in the log once nobody is connected", async () => {
+  test("simulator: closed connections → logged once all clients are gone", async () => {
     const own = await startSimulator();
     const { hostname, port } = new URL(own.origin);
     const socket = connect(Number(port), hostname);
@@ -372,7 +369,7 @@ describe("steering", () => {
   });
 });
 
-describe("from another process", () => {
+describe("simulator as a process", () => {
   const start = async (...args: string[]): Promise<{ line: string; child: ReturnType<typeof spawn> }> => {
     const main = fileURLToPath(new URL("./main.ts", import.meta.url));
     const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "inherit"] });
@@ -380,7 +377,7 @@ describe("from another process", () => {
     return { line: line.toString(), child };
   };
 
-  test("prints its environment, obeys the admin endpoint, ends on SIGTERM", async () => {
+  test("start, admin endpoint, SIGTERM → environment printed, obeyed, ends", async () => {
     const { line, child } = await start("--port", "0");
     const env = Object.fromEntries(
       line
@@ -427,14 +424,14 @@ describe("from another process", () => {
     assert.deepEqual(await once(child, "exit"), [0, null]);
   });
 
-  test("listens on loopback only", async () => {
+  test("simulator: listens on loopback only", async () => {
     await assert.rejects(startSimulator({ host: "0.0.0.0" }), /loopback/);
     const main = fileURLToPath(new URL("./main.ts", import.meta.url));
     const child = spawn(process.execPath, [main, "--host", "0.0.0.0"], { stdio: "ignore" });
     assert.deepEqual(await once(child, "exit"), [2, null]);
   });
 
-  test("close destroys what is still open", async () => {
+  test("simulator: close → open connections are destroyed", async () => {
     const own = await startSimulator();
     own.enqueue({ steps: [text("x")], hang: "body" });
     const response = await chat(own);

@@ -1,4 +1,4 @@
-// What the simulated services know: a handful of pages, documentation of sources, prices, files.
+// Content of the simulated services: a handful of pages, documentation of sources, prices, files.
 
 import type { Json, JsonObject } from "./json.ts";
 
@@ -22,7 +22,7 @@ const SITES: readonly [site: string, host: string, date: string, title: string, 
   ["", "example.com", "2025-12-24", "A page without a site name on", ""],
 ];
 
-/** As many results as asked for; `Infinity` stops at `bytes` of snippets. */
+/** As many results as requested; `Infinity` stops at `bytes` of snippets. */
 export function results(query: string, count: number, bytes: number): Json[] {
   const found: Json[] = [];
   for (let size = 0; found.length < count && size < bytes; size += 1000) {

@@ -1,5 +1,5 @@
-// Web search, page fetch and data sources (docs/protocol.md#plan-tools).
-// A word in brackets inside the query or URL picks an unusual answer: see the README.
+// Web search, page fetch and data sources (docs/protocol.md#plan-tools). A marker inside the query or URL picks an unusual
+// answer: see the README.
 
 import { randomBytes } from "node:crypto";
 import { invalidRequest } from "./errors.ts";
@@ -12,7 +12,7 @@ import { sleep } from "./wire.ts";
 const HUGE_BYTES = 5 * 1024 * 1024;
 
 /** `[[empty]]`, `[[huge]]`, `[[slow:3000]]`, also URL-encoded. */
-function wish(text: string): { name: string; value: string } | undefined {
+function marker(text: string): { name: string; value: string } | undefined {
   const found = /\[\[([a-z-]+)(?::([^\]]*))?\]\]/.exec(safeDecode(text));
   return found === null ? undefined : { name: found[1] ?? "", value: found[2] ?? "" };
 }
@@ -25,8 +25,8 @@ function safeDecode(text: string): string {
   }
 }
 
-/** Pauses where asked; false if the client is gone by then. */
-async function paced(exchange: Exchange, asked: ReturnType<typeof wish>): Promise<boolean> {
+/** Waits if requested; false if the client is gone by then. */
+async function paced(exchange: Exchange, asked: ReturnType<typeof marker>): Promise<boolean> {
   if (asked?.name === "slow") await sleep(Number(asked.value) || 3000, exchange.gone);
   return !exchange.gone.aborted;
 }
@@ -38,7 +38,7 @@ function requestId(): Record<string, string> {
 async function search(exchange: Exchange): Promise<void> {
   const query = asString(exchange.jsonBody()["text_query"])?.trim();
   if (!query) throw invalidRequest("Invalid request: text_query is required");
-  const asked = wish(query);
+  const asked = marker(query);
   if (!(await paced(exchange, asked))) return;
   const count = asked?.name === "huge" ? Infinity : asked?.name === "empty" ? 0 : 5;
   exchange.json(200, { search_results: results(query.replace(/\s*\[\[.*?\]\]/g, ""), count, HUGE_BYTES) });
@@ -47,10 +47,10 @@ async function search(exchange: Exchange): Promise<void> {
 async function fetchPage(exchange: Exchange): Promise<void> {
   const url = asString(exchange.jsonBody()["url"]);
   if (!url || !/^https?:\/\//i.test(url)) throw invalidRequest("Invalid request: url must be an http or https URL");
-  const asked = wish(url);
+  const asked = marker(url);
   if (!(await paced(exchange, asked))) return;
   const { hostname } = new URL(url);
-  // [I] What the service says of an address it cannot reach is not known; that it refuses private ones is.
+  // [I] The service's answer to an address it cannot reach is unknown; that it refuses private ones is known.
   if (hostname === "localhost" || /^(127|10|192\.168)\./.test(hostname)) {
     throw invalidRequest(`Failed to fetch ${url}: the address is not public`);
   }
@@ -61,10 +61,10 @@ async function fetchPage(exchange: Exchange): Promise<void> {
 async function tools(exchange: Exchange): Promise<void> {
   const { method, params: raw } = exchange.jsonBody();
   const params = asObject(raw) ?? {};
-  const asked = wish(JSON.stringify(params));
+  const asked = marker(JSON.stringify(params));
   if (!(await paced(exchange, asked))) return;
   if (method === "get_data_source_desc") {
-    // Another key than `name` is no error for the service, it only describes nothing.
+    // For the service another key than `name` is no error, it just describes nothing.
     exchange.json(200, success(describeSource(asString(params["name"]))), requestId());
   } else if (method === "call_data_source_tool") {
     const arguments_ = asObject(params["params"]) ?? {};

@@ -1,7 +1,7 @@
-// The simulator held against docs/protocol.md: what it streams, how it breaks, what it remembers.
+// Compares the simulator with docs/protocol.md: streams, faults, state.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import {
   call,
   calls,
@@ -12,7 +12,6 @@ import {
   finish,
   raw,
   repeat,
-  startSimulator,
   text,
   think,
   transcripts,
@@ -20,13 +19,10 @@ import {
   type Simulator,
 } from "./index.ts";
 import { chat, chatOverSocket, dig, eventsOf, messages, openAIResult, payloads, readEvents } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 const VERBATIM = [
   "A1",
@@ -52,9 +48,9 @@ const VERBATIM = [
   "B9",
 ];
 
-describe("transcripts", () => {
+describe("simulator: transcripts", () => {
   for (const name of VERBATIM) {
-    test(`${name} arrives byte for byte when the prompt asks for it`, async () => {
+    test(`${name} named in the prompt → arrives byte for byte`, async () => {
       const send = name.startsWith("A") ? chat : messages;
       const response = await send(simulator, { messages: [{ role: "user", content: `[[scenario:${name}]]` }] });
       assert.equal(response.status, 200);
@@ -65,18 +61,18 @@ describe("transcripts", () => {
     });
   }
 
-  test("every frame but the deliberately broken one is JSON", () => {
+  test("every frame but the deliberately broken one → JSON", () => {
     for (const name of VERBATIM.filter((one) => one !== "A12b")) {
       assert.doesNotThrow(() => payloads(readEvents(transcriptText(name))), name);
     }
   });
 
-  test("A10b only begins like the placeholder", async () => {
+  test("A10b → only starts like the empty-response text", async () => {
     simulator.enqueue(transcripts.A10b);
     assert.equal(openAIResult(await eventsOf(await chat(simulator))).text, "(Empty list)");
   });
 
-  test("A12c closes the connection after the first frame", async () => {
+  test("A12c → the connection closes after the first frame", async () => {
     simulator.enqueue(transcripts.A12c);
     const { chunks } = await chatOverSocket(simulator);
     assert.equal(readEvents(Buffer.concat(chunks).toString()).length, 1);
@@ -87,7 +83,7 @@ describe("transcripts", () => {
     assert.equal(simulator.requests[1]?.aborted, false);
   });
 
-  test("A13 answers with the recorded statuses, headers and bodies", async () => {
+  test("A13 → the recorded statuses, headers and bodies", async () => {
     const seen: [number, string | null, string][] = [];
     for (const name of ["A13a", "A13b", "A13c", "A13d"] as const) {
       simulator.enqueue(transcripts[name]);
@@ -108,7 +104,7 @@ describe("transcripts", () => {
     assert.match(seen[3]?.[2] ?? "", /<title>500 Internal Server Error<\/title>/);
   });
 
-  test("B3b carries a signature, B6a-c the usage variants", async () => {
+  test("B3b → a signature; B6a-c → the usage variants", async () => {
     const usageOf = async (name: "B6a" | "B6b" | "B6c"): Promise<unknown[]> => {
       simulator.enqueue(transcripts[name]);
       const events = payloads(await eventsOf(await messages(simulator)));
@@ -122,8 +118,8 @@ describe("transcripts", () => {
   });
 });
 
-describe("scenarios in both dialects", () => {
-  test("thinking, text and a call become deltas of the asked size", async () => {
+describe("simulator: scenarios in both dialects", () => {
+  test("thinking, text and a call → deltas of the requested size", async () => {
     const steps = [
       think("abcdef", { size: 2 }),
       text("Grüße 👋🏽", { size: 3 }),
@@ -162,7 +158,7 @@ describe("scenarios in both dialects", () => {
     assert.equal(dig(payloads(events).at(-2), "delta", "stop_reason"), "tool_use");
   });
 
-  test("parallel calls interleave their fragments", async () => {
+  test("parallel calls → fragments alternate", async () => {
     const step = calls(
       [
         { name: "a", arguments: { x: 1 } },
@@ -182,13 +178,13 @@ describe("scenarios in both dialects", () => {
     assert.deepEqual(deltas, [0, 1, 0, 1]);
   });
 
-  test("an explicitly empty thought is sent as such", async () => {
+  test("empty thinking → sent as such", async () => {
     simulator.enqueue({ steps: [think(""), text("ok")] });
     const openai = payloads(await eventsOf(await chat(simulator)));
     assert.equal(dig(openai[1], "choices", 0, "delta", "reasoning_content"), "");
   });
 
-  test("usage goes where the scenario puts it, and by default where the service does", async () => {
+  test("usage → where the scenario puts it, by default where the service does", async () => {
     const usage = { prompt: 12, completion: 6, cached: 2 };
     const wanted = { prompt_tokens: 12, completion_tokens: 6, total_tokens: 18, cached_tokens: 2 };
     for (const [place, path] of [
@@ -210,7 +206,7 @@ describe("scenarios in both dialects", () => {
     assert.equal(dig(delta, "usage", "cache_read_input_tokens"), 2);
   });
 
-  test("comments, own chunks, error frames and other finishes pass through", async () => {
+  test("comments, raw chunks, error frames, other finish reasons → sent", async () => {
     simulator.enqueue({ steps: [comment("keep-alive"), chunk({ odd: true }), text("x"), finish("weird")] });
     const body = await (await chat(simulator)).text();
     assert.match(body, /^: keep-alive\n\ndata: {"odd":true}\n\n/);
@@ -223,7 +219,7 @@ describe("scenarios in both dialects", () => {
     assert.equal(events.at(-1)?.event, "error");
   });
 
-  test("stream: false gives one document in either dialect", async () => {
+  test("stream: false → one document in either dialect", async () => {
     const steps = [think("t"), text("x"), call("read", { path: "a" })];
     simulator.enqueue({ steps }, { steps });
     const openai = (await (await chat(simulator, { stream: false })).json()) as never;
@@ -240,18 +236,18 @@ describe("scenarios in both dialects", () => {
     assert.equal(typeof dig(anthropic, "usage", "prompt_tokens"), "number");
   });
 
-  test("unknown models run on the default alias and say so", async () => {
+  test("unknown models → run on the default alias, and the answer says so", async () => {
     simulator.enqueue({ steps: [text("x")] });
     const first = payloads(await eventsOf(await chat(simulator, { model: "kimi-next" })))[0];
     assert.equal(dig(first, "model"), "kimi-for-coding");
   });
 });
 
-describe("bytes on the wire", () => {
+describe("simulator: bytes on the wire", () => {
   const steps = [text("Grüße 👋 from 北京", { size: 5 })];
 
   for (const chunkBytes of [1, 7, 4096, "random"] as const) {
-    test(`chunkBytes ${chunkBytes} changes the pieces, not the bytes`, async () => {
+    test(`chunkBytes ${chunkBytes} → other chunks, same bytes`, async () => {
       simulator.enqueue({ steps, chunkBytes });
       const { chunks, head } = await chatOverSocket(simulator);
       assert.match(head, /^HTTP\/1\.1 200/);
@@ -266,7 +262,7 @@ describe("bytes on the wire", () => {
     });
   }
 
-  test("without it every event is one piece", async () => {
+  test("no chunkBytes → one chunk per event", async () => {
     simulator.enqueue({ steps });
     const { chunks } = await chatOverSocket(simulator);
     assert.ok(chunks.every((piece) => piece.toString().endsWith("\n\n")));
@@ -274,7 +270,7 @@ describe("bytes on the wire", () => {
   });
 
   for (const lineEnding of ["\n", "\r\n", "\r"] as const) {
-    test(`line ending ${JSON.stringify(lineEnding)} everywhere, in transcripts too`, async () => {
+    test(`line ending ${JSON.stringify(lineEnding)} → used everywhere, in transcripts too`, async () => {
       simulator.enqueue({ steps, lineEnding }, { ...transcripts.A3, lineEnding });
       const own = await (await chat(simulator)).text();
       assert.equal(openAIResult(readEvents(own)).text, "Grüße 👋 from 北京");
@@ -284,7 +280,7 @@ describe("bytes on the wire", () => {
     });
   }
 
-  test("no space, no end marker, no last blank line, a byte order mark", async () => {
+  test("no space, no end marker, no last blank line, a byte order mark → sent like that", async () => {
     simulator.enqueue({ steps, noSpaceAfterData: true });
     assert.doesNotMatch(await (await chat(simulator)).text(), /^data: /m);
     simulator.enqueue({ steps, omitDone: true }, { ...transcripts.A1, omitDone: true });
@@ -298,7 +294,7 @@ describe("bytes on the wire", () => {
     assert.deepEqual([...bytes.subarray(0, 4)], [0xef, 0xbb, 0xbf, 0x64]);
   });
 
-  test("cut: end closes the body, close and reset break the connection", async () => {
+  test("cut → end closes the body, close and reset break the connection", async () => {
     simulator.enqueue({ steps: [text("Half"), cut("end")] });
     const ended = await eventsOf(await chat(simulator));
     assert.deepEqual(openAIResult(ended), { text: "Half", thinking: "", finish: null });
@@ -318,14 +314,14 @@ describe("bytes on the wire", () => {
     assert.ok(simulator.requests.every((one) => !one.aborted));
   });
 
-  test("raw steps leave framing and ending to the script", async () => {
+  test("raw steps → framing and end are the script's", async () => {
     simulator.enqueue({ steps: [raw('data: {"a"'), raw(":1}\n"), text("x")] });
     const body = await (await chat(simulator)).text();
     assert.match(body, /^data: {"a":1}\ndata: /);
     assert.doesNotMatch(body, /finish_reason":"stop"|DONE/);
   });
 
-  test("repeat floods with backpressure, or keeps a pace", async () => {
+  test("repeat → floods with backpressure, or keeps a pace", async () => {
     simulator.enqueue({ steps: [repeat("text", 20_000, "abcd "), finish("stop")] });
     const result = openAIResult(await eventsOf(await chat(simulator)));
     assert.equal(result.text.length, 100_000);

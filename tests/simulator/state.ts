@@ -1,4 +1,4 @@
-// Everything the simulated service remembers between two requests.
+// Everything the simulated service keeps between two requests.
 
 import { Catalog } from "./catalog.ts";
 import { FileStore } from "./files.ts";

@@ -1,5 +1,4 @@
-// Plain clients for the simulator's own tests: fetch for what a well-behaved client sees, a bare socket for what
-// is really on the wire.
+// Plain clients for the simulator's own tests: fetch for a well-behaved client, a bare socket for the exact bytes.
 
 import { connect } from "node:net";
 import type { Json, JsonObject } from "./json.ts";

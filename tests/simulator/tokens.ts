@@ -1,5 +1,5 @@
-// An approximate tokenizer: about four ASCII letters per token, one token per CJK character. Only its
-// consistency matters (equal text, equal count); the service's real one is not known.
+// An approximate tokenizer: about four ASCII letters per token, one token per CJK character. Only consistency matters (equal
+// text, equal count); the service's real one is unknown.
 
 const CJK = "[\\u2e80-\\u9fff\\uac00-\\ud7af\\uf900-\\ufaff]";
 const PATTERN = new RegExp(`${CJK}|\\s?[a-z]{1,6}|\\s?[A-Z][a-z]{0,5}|\\d{1,3}|\\s+|[^\\s\\w]{1,2}|\\S`, "gu");
@@ -16,7 +16,7 @@ export function countTokens(text: string): number {
   return count;
 }
 
-/** The longest beginning of `text` that has at most `limit` tokens. */
+/** Returns the longest prefix of `text` that has at most `limit` tokens. */
 export function firstTokens(text: string, limit: number): string {
   let end = 0;
   let count = 0;

@@ -1,7 +1,6 @@
-// Moonshot's subset of JSON Schema, as the service applies it to `function.parameters` and `input_schema`
-// (docs/protocol.md#tool-schema-subset). Texts are those of the service's error reports.
-// Applied is whatever any source says is refused, even where the newest published validator has
-// become milder: a client that passes here passes there.
+// Moonshot's subset of JSON Schema (MFJS), as the service applies it to `function.parameters` and `input_schema`
+// (docs/protocol.md#tool-schema-subset). Texts are those of the service's error reports. The strictest source wins, even where
+// the newest published validator has become milder: a client that passes here passes there.
 
 import { isObject, type Json, type JsonObject } from "./json.ts";
 import { resolveReference, terminates } from "./schema-references.ts";
@@ -21,7 +20,7 @@ interface Limits {
 }
 
 const TYPES = new Set(["null", "boolean", "object", "array", "number", "integer", "string"]);
-/** With one of these a node says what it is without a `type` (docs/protocol.md#tool-schema-subset). */
+/** With one of these a node needs no `type` (docs/protocol.md#tool-schema-subset). */
 const TYPE_SUBSTITUTES = ["anyOf", "oneOf", "allOf", "not", "if", "then", "else", "$ref"];
 const ANNOTATIONS = new Set(["description", "title"]);
 
@@ -34,7 +33,7 @@ class Refusal extends Error {
   }
 }
 
-/** The first thing the service would object to, or `undefined`. The size limit also picks the other limits. */
+/** Returns the first violation, or `undefined`. The size limit also picks the other limits. */
 export function schemaProblem(schema: Json | undefined, limitBytes: number): SchemaProblem | undefined {
   const limits: Limits =
     limitBytes <= 15_000
@@ -95,7 +94,7 @@ class Walk {
     if (node["anyOf"] !== undefined) this.#branches(node, node["anyOf"], path, depth);
   }
 
-  /** A node in a place where the service wants to know its type. */
+  /** A node in a place where the service requires a type. */
   #typed(node: JsonObject, path: string, depth: number): void {
     if (node["type"] === undefined && !TYPE_SUBSTITUTES.some((key) => node[key] !== undefined)) {
       throw new Refusal(path, "type is not defined");

@@ -1,17 +1,14 @@
 // Search, fetch and data sources of the simulated service, as docs/protocol.md#plan-tools has them.
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { startSimulator, type Simulator } from "./index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
 import type { JsonObject } from "./json.ts";
 import { dig, post } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator();
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given));
 
 async function tools(method: string, params: JsonObject): Promise<JsonObject> {
   const response = await post(simulator, "/v1/tools", { method, params });
@@ -20,9 +17,9 @@ async function tools(method: string, params: JsonObject): Promise<JsonObject> {
   return (await response.json()) as JsonObject;
 }
 
-describe("who may call", () => {
+describe("simulator tools: authentication", () => {
   for (const path of ["/v1/search", "/v1/fetch", "/v1/tools"]) {
-    test(`${path} wants a credential and a POST`, async () => {
+    test(`${path} → needs a credential and a POST`, async () => {
       const headers = { "content-type": "application/json" };
       assert.equal((await post(simulator, path, {}, { headers })).status, 401);
       assert.equal((await fetch(`${simulator.baseUrl}${path}`)).status, 405);
@@ -30,8 +27,8 @@ describe("who may call", () => {
   }
 });
 
-describe("search", () => {
-  test("has the members of the captured answers, and misses some", async () => {
+describe("simulator tools: search", () => {
+  test("answer → has the members of the captured ones, some of them missing", async () => {
     const response = await post(simulator, "/v1/search", { text_query: "kimi" });
     const { search_results: results } = (await response.json()) as { search_results: JsonObject[] };
     assert.equal(results.length, 5);
@@ -40,7 +37,7 @@ describe("search", () => {
     assert.equal(results[4]?.["site_name"], "");
   });
 
-  test("can be empty, huge, slow, and refuses what is no query", async () => {
+  test("empty, huge, slow, invalid query → as requested", async () => {
     const ask = (query: unknown): Promise<Response> => post(simulator, "/v1/search", { text_query: query });
     assert.deepEqual(await (await ask("x [[empty]]")).json(), { search_results: [] });
     assert.ok((await (await ask("x [[huge]]")).text()).length > 5_000_000);
@@ -51,8 +48,8 @@ describe("search", () => {
   });
 });
 
-describe("fetch", () => {
-  test("answers Markdown and reaches no private address", async () => {
+describe("simulator tools: fetch", () => {
+  test("pages → Markdown; private addresses → refused", async () => {
     const page = await post(simulator, "/v1/fetch", { url: "https://example.com/page" });
     assert.match(page.headers.get("content-type") ?? "", /^text\/markdown/);
     assert.ok((await page.text()).startsWith("# Simulated page\n\nContent of https://example.com/page.\n"));
@@ -62,14 +59,14 @@ describe("fetch", () => {
   });
 });
 
-describe("data sources", () => {
-  test("describe themselves under `name`, and nothing under another key", async () => {
+describe("simulator tools: data sources", () => {
+  test("`name` → the documentation; another key → nothing", async () => {
     const text = (body: JsonObject) => dig(body, "result", "assistant", 0, "text");
     assert.match(String(text(await tools("get_data_source_desc", { name: "arxiv" }))), /^## arxiv\n\n- arxiv_search\(/);
     assert.equal(text(await tools("get_data_source_desc", { data_source_name: "arxiv" })), "");
   });
 
-  test("refuse unknown APIs and missing parameters with a 200", async () => {
+  test("unknown API or missing parameter → refused with a 200", async () => {
     const ask = (api_name: string, params: JsonObject = {}): Promise<JsonObject> =>
       tools("call_data_source_tool", { data_source_name: "arxiv", api_name, params });
     assert.match(String((await ask("nope"))["error"]), /^API_NOT_FOUND/);

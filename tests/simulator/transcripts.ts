@@ -61,7 +61,7 @@ export const transcripts = {
   A8: verbatim("A8"),
   A9: verbatim("A9"),
   A10: verbatim("A10"),
-  /** The counter-test of A10: text that only begins like the placeholder. */
+  /** The opposite of A10: text that only starts like the empty-response text. */
   A10b: changed("A10b", "A10", (text) => text.replace(/"content":"response: [^"]*"/, '"content":"list)"')),
   A11: verbatim("A11"),
   A12a: verbatim("A12a"),

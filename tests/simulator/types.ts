@@ -1,5 +1,5 @@
-// The vocabulary of the simulator: what a test may ask for (scenarios) and what it gets to see (records).
-// Everything in a scenario is plain JSON, so that it can cross the admin endpoint.
+// The types of the simulator: what a test may request (scenarios) and what it can read (records). Everything in a scenario is
+// plain JSON, so that it can cross the admin endpoint.
 
 import type { Json, JsonObject } from "./json.ts";
 
@@ -8,9 +8,9 @@ export type Dialect = "openai" | "anthropic";
 /** Names of the endpoints in the request log and in `intercept`. */
 export type EndpointName = "chat" | "messages" | "models" | "files" | "unknown" | (string & {});
 
-/** Token counts of an answer. What is left out is computed from the request and the rendered text. */
+/** Token counts of an answer. Missing ones are computed from the request and the rendered text. */
 export interface UsageSpec {
-  /** All prompt tokens, cached ones included. */
+  /** All prompt tokens, including cached ones. */
   prompt?: number;
   completion?: number;
   cached?: number;
@@ -23,7 +23,7 @@ export interface ToolCallSpec {
   /** Default: `<name>:<index>`, the form Moonshot models produce (docs/protocol.md#tool-call-ids). */
   id?: string;
   name: string;
-  /** A string is sent as it is, valid JSON or not; an object is serialised. */
+  /** A string is sent unchanged, valid JSON or not; an object is serialized. */
   arguments: string | JsonObject;
   index?: number;
 }
@@ -92,7 +92,7 @@ export interface Scenario extends Framing {
   model?: string;
 }
 
-/** How an answer ended. `cut` and `reset` were ordered by the scenario, `aborted` was the client. */
+/** How an answer ended. `cut` and `reset` were requested by the scenario, `aborted` means the client left. */
 export type Ending = "complete" | "cut" | "reset" | "aborted";
 
 export interface RequestRecord {
@@ -137,13 +137,13 @@ export interface RequestRecord {
 /** One overriding answer of an endpoint, taken before authentication. Without a status it only delays. */
 export type Interception = Partial<HttpAnswer> & { hang?: "connect" | "headers" };
 
-/** What may be changed while the simulator runs. */
+/** Settings that may change while the simulator runs. */
 export interface Settings {
   /** Refuse bodies that the service refuses. Default true. */
   validation: boolean;
   /** `agent` refuses unknown clients on the generation endpoints with 403. Default `agent`. */
   identityGate: "off" | "agent";
-  /** `strict` applies every rule a report has shown the service to enforce. Default `strict`. */
+  /** `strict` applies every rule that a report shows the service to enforce. Default `strict`. */
   toolSchema: "strict" | "off";
   /** 15 000 until June 2026, 120 000 since (docs/protocol.md#tool-schema-size). Default 15 000. */
   toolSchemaLimitBytes: number;

@@ -66,7 +66,7 @@ export const usageShapes = {
   both: (): Json => ({ ...ratioView(), ...wallet(), ...countView() }),
   ratiosOnly: (): Json => ratioView(),
   countsOnly: (): Json => countView(),
-  /** A new account: nothing used, nothing said. */
+  /** A new account: no usage, no names. */
   empty: (): Json => ({}),
   textRatios: (): Json => ({ usages: { limit_5h: { used_ratio: "0.62", reset_time: `${Date.now() + HOUR}` } } }),
   unknownWindow: (): Json => ({

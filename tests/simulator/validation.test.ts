@@ -1,18 +1,15 @@
-// What the service refuses and what it lets pass, in both dialects (docs/protocol.md#chat-body, docs/protocol.md#messages-body,
+// What the service refuses and accepts, in both dialects (docs/protocol.md#chat-body, docs/protocol.md#messages-body,
 // docs/protocol.md#error-bodies).
 
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
-import { startSimulator, type Simulator } from "./index.ts";
+import { describe, test } from "node:test";
+import type { Simulator } from "./index.ts";
 import type { JsonObject } from "./json.ts";
 import { chat, messages } from "./testing.ts";
+import { withSimulator } from "../support/simulator.ts";
 
 let simulator: Simulator;
-before(async () => {
-  simulator = await startSimulator({ fileReferences: "any" });
-});
-beforeEach(() => simulator.reset());
-after(() => simulator.close());
+withSimulator((given) => (simulator = given), { fileReferences: "any" });
 
 const user = (content: JsonObject["x"] = "hi"): JsonObject => ({ role: "user", content: content ?? null });
 const called = (change: JsonObject = {}, id = "read:0"): JsonObject => ({
@@ -53,7 +50,7 @@ async function expectAnswer(send: typeof chat, [, change, text]: Case, wrapped: 
   assert.equal(simulator.requests.at(-1)?.error, text);
 }
 
-describe("chat completions: refused", () => {
+describe("simulator validation, chat completions: refused", () => {
   const missing = "thinking is enabled but reasoning_content is missing in assistant";
   const unanswered =
     "an assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. " +
@@ -209,7 +206,7 @@ describe("chat completions: refused", () => {
   for (const one of cases) test(one[0], () => expectAnswer(chat, one, false));
 });
 
-describe("chat completions: accepted", () => {
+describe("simulator validation, chat completions: accepted", () => {
   const cases: Case[] = [
     ["content null beside a call", turn(user(), called({ content: null }), result()), undefined],
     ["no content beside a call", turn(user(), called(), result()), undefined],
@@ -272,19 +269,19 @@ describe("chat completions: accepted", () => {
   ];
   for (const one of cases) test(one[0], () => expectAnswer(chat, one, false));
 
-  test("with thinking off nothing is asked of the history", async () => {
+  test("thinking off → the history needs no reasoning", async () => {
     simulator.catalog.models = [{ id: "kimi-for-coding", context_length: 9000, supports_thinking_type: "both" }];
     const history = turn(user(), called({ reasoning_content: null }), result());
     const off: JsonObject = { ...history, thinking: { type: "disabled" }, tool_choice: "required" };
     await expectAnswer(chat, ["off", off, undefined], false);
   });
 
-  test("anything goes when validation is off", async () => {
+  test("validation off → anything is accepted", async () => {
     simulator.settings.validation = false;
     await expectAnswer(chat, ["off", { reasoning_effort: null, tools: [fn("1", {})] }, undefined], false);
   });
 
-  test("the newer size limit takes larger schemas", async () => {
+  test("newer size limit → larger schemas are accepted", async () => {
     const tools = [fn("a", { type: "object", properties: { p: { ...typed, description: "x".repeat(15_000) } } })];
     simulator.settings.toolSchemaLimitBytes = 120_000;
     await expectAnswer(chat, ["large", { tools }, undefined], false);
@@ -300,7 +297,7 @@ const answered = (change: JsonObject = {}, ...rest: JsonObject[]): JsonObject =>
 });
 const on = { thinking: { type: "enabled" } };
 
-describe("messages: refused", () => {
+describe("simulator validation, messages: refused", () => {
   const cases: Case[] = [
     ["stream_options", { stream_options: { include_usage: true } }, "Invalid request: unknown field stream_options"],
     ["the other cap", { max_completion_tokens: 5 }, "Invalid request: unknown field max_completion_tokens"],
@@ -382,7 +379,7 @@ describe("messages: refused", () => {
   });
 });
 
-describe("messages: accepted", () => {
+describe("simulator validation, messages: accepted", () => {
   const image = { type: "image", source: { type: "base64", media_type: "image/png", data: "iVBORw0KGgo=" } };
   const cases: Case[] = [
     ["unsigned thought", { ...turn(user(), used(thought, use), answered()), ...on }, undefined],

@@ -31,7 +31,7 @@ export const openAIScenarios = {
       { finish: "stop" },
     ],
   },
-  /** A finish the model never reached: the filter stepped in. */
+  /** An answer stopped by the content filter. */
   filtered: { name: "filtered", steps: [{ text: "I can" }, { finish: "content_filter" }] },
   /** `finish_reason` of the unknown kind. */
   "odd-finish": { name: "odd-finish", steps: [{ text: "Done." }, { finish: "network_error" }] },

@@ -1,5 +1,5 @@
-// Plays a rendered answer onto an HTTP response: paced or as fast as the socket takes it, whole or in splinters,
-// to its end or to a cut. Knows nothing of dialects.
+// Plays a rendered answer onto an HTTP response: paced or as fast as the socket takes it, whole or in small chunks, to its end or
+// to a cut. Independent of the dialect.
 
 import type { ServerResponse } from "node:http";
 import { commentText, countEvents, frameText, rawText, Splitter, trimEnd } from "./framing.ts";
@@ -15,7 +15,7 @@ export type WireOp =
 
 const BLOCK_BYTES = 64 * 1024;
 const PACE_MS = 4;
-/** A reset overtakes what the peer has not read yet; give it the time to do so. */
+/** A reset overtakes unread data, so give the peer time to read. */
 const RESET_GRACE_MS = 30;
 
 export class Player {
@@ -135,7 +135,7 @@ export class Player {
     await this.#drainSplitter();
     if (how !== "end") await sleep(RESET_GRACE_MS, this.#gone);
     if (this.#gone.aborted) return "aborted";
-    // Before the close event, so that the log does not take our own doing for the client's.
+    // Set before the close event, so that the log does not record our own close as the client's.
     this.#record.ended = how === "reset" ? "reset" : "cut";
     if (how === "end") await this.#end();
     else if (how === "reset") this.#response.socket?.resetAndDestroy();
@@ -143,7 +143,7 @@ export class Player {
     return this.#record.ended;
   }
 
-  /** Resolves when the answer is handed over to the system, or the connection is gone. */
+  /** Resolves when the answer is passed to the system, or the connection is gone. */
   async #end(): Promise<void> {
     await new Promise<void>((done) => {
       this.#response.once("close", done);

@@ -1,4 +1,6 @@
-/** One load in a process of its own: `child.ts streams 64 600`; prints a line of JSON. The service comes from the environment. */
+/**
+ * Runs one load in a process of its own: `child.ts streams 64 600` prints a line of JSON. The service comes from the environment.
+ */
 import { aborts, streams, turns, workers } from "./loads.ts";
 
 const LOADS = { streams, turns, aborts, workers };

@@ -1,4 +1,4 @@
-/** A process that ends in the middle of an answer, in the way it is told: `ending.ts exit 20`. */
+/** A process that ends during an answer in the given way: `ending.ts exit 20`. */
 import { Kimi } from "../../index.ts";
 
 const [way = "", delay = "0"] = process.argv.slice(2);
@@ -12,5 +12,5 @@ function end(): void {
 
 setTimeout(end, Number(delay));
 const answers = await Promise.allSettled(["one", "two", "three"].map((question) => kimi.chat(question).text()));
-// Only `return` gets here: the process then ends by itself, because nothing of ours keeps it.
+// Only `return` gets here: the process must end by itself, because nothing of ours keeps it alive.
 process.stdout.write(answers.map(({ status }) => status).join(" "));

@@ -1,4 +1,4 @@
-/** The loads themselves; each leaves the process as it found it, and says what it saw. */
+/** The loads. Each leaves the process as it found it and returns its observations. */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -9,7 +9,7 @@ export interface Report {
   before: Vitals;
   after: Vitals;
   turns: number;
-  /** Answers that were not what they should have been. */
+  /** Answers that differ from the expected ones. */
   wrong: string[];
   /** RSS in megabytes, from the second quarter of the run to the last. */
   growth: number;
@@ -21,7 +21,7 @@ const TOOLS = [
   { name: "look", description: "Looks.", parameters: { type: "object", properties: { at: { type: "string" } } } },
 ];
 
-/** A conversation of about `kilobytes`, as an agent has it after a while. */
+/** Builds a conversation of about `kilobytes`, as an agent has it after a while. */
 function history(kilobytes: number): ChatMessage[] {
   const words = "The quick brown fox jumps over the lazy dog. ".repeat(22);
   const rounds = Array.from({ length: kilobytes }, (_, round): ChatMessage =>
@@ -44,7 +44,7 @@ async function measured(turns: (growth: Growth, wrong: string[]) => Promise<numb
   return { before, after: await settled(1500), turns: count, wrong, growth: growth.megabytes, delay: delay(), seconds };
 }
 
-/** `streams` answers at a time for `seconds`; each is a turn with 40 KB of history, and another one follows it. */
+/** Keeps `streams` concurrent answers running for `seconds`; each is a turn with 40 KB of history. */
 export function streams(streams: number, seconds: number): Promise<Report> {
   return measured(async (growth, wrong) => {
     const messages = history(40);
@@ -52,7 +52,7 @@ export function streams(streams: number, seconds: number): Promise<Report> {
     let turns = 0;
     const stream = async (number: number): Promise<void> => {
       const kimi = new Kimi({ env: { KIMI_CODE_PROTOCOL: number % 2 === 0 ? "openai" : "anthropic" } });
-      // Sessions do not begin at the same moment.
+      // Sessions start at different moments.
       await sleep(number * 20);
       while (performance.now() < end) {
         let length = 0;
@@ -78,7 +78,7 @@ function textLength(content: { type: string }[]): number {
   return content.reduce((sum, part) => sum + ("text" in part ? String(part.text).length : 0), 0);
 }
 
-/** `count` short turns, eight at a time, in both dialects. */
+/** Runs `count` short turns, eight at a time, in both dialects. */
 export function turns(count: number): Promise<Report> {
   return measured(async (growth, wrong) => {
     const messages = history(4);
@@ -102,7 +102,7 @@ export function turns(count: number): Promise<Report> {
   });
 }
 
-/** `count` turns that are aborted within their first `within` milliseconds, 32 at a time. */
+/** Runs `count` turns that are aborted within their first `within` milliseconds, 32 at a time. */
 export function aborts(count: number, within = 60): Promise<Report> {
   return measured(async (growth, wrong) => {
     const kimi = new Kimi();
@@ -126,7 +126,7 @@ export function aborts(count: number, within = 60): Promise<Report> {
   });
 }
 
-/** `count` worker threads, four at a time, that end in every way a thread can end. */
+/** Runs `count` worker threads, four at a time, that end in every way a thread can end. */
 export function workers(count: number): Promise<Report> {
   return measured(async (growth, wrong) => {
     const ways = ["answer", "exit", "throw", "terminate"] as const;

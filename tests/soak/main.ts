@@ -1,9 +1,9 @@
 /**
  * `npm run soak [-- --minutes 10 --streams 64 --turns 10000 --only turns]`
  *
- * What a long life costs: streams side by side, turns one after another, storms of aborts, threads and processes that end at any
- * moment. Prints a table and writes `.cache/soak.json`; ends with 1 where a goal is missed. Use `npm run build` before: a debug
- * addon has other numbers.
+ * Measures long lifetimes: concurrent streams, consecutive turns, many aborts, threads and processes that end at any moment.
+ * Prints a table and writes `.cache/soak.json`; exits with 1 if a goal is missed. Run `npm run build` before: a debug addon has
+ * other numbers.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -24,10 +24,10 @@ const { values: flags } = parseArgs({
 const wanted = (name: string): boolean => flags.only === "" || flags.only.split(",").includes(name);
 const streams = Number(flags.streams);
 
-/** Growth of RSS between the second and the last quarter that is noise of allocators, in megabytes. */
+/** Growth of RSS between the second and the last quarter that counts as allocator noise, in megabytes. */
 const FLAT = 10;
 
-/** Goal for the event loop, in milliseconds. */
+/** Goal for the event loop delay, in milliseconds. */
 const DELAY = 15;
 
 const ground = await Ground.make();

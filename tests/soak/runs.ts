@@ -1,6 +1,4 @@
-/**
- * Loads against a simulator in a process of its own, every load in a fresh process, and what each must keep to.
- */
+/** Runs loads against a simulator in a process of its own, every load in a fresh process, and checks their limits. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -16,7 +14,7 @@ export function paced(count: number, perSecond: number): Scenario {
   return { steps: [{ repeat: { kind: "text", count, text: "word ", perSecond } }] };
 }
 
-/** What the service plays. */
+/** The service's answer. */
 const SCENARIOS: Record<Load | "endings", Scenario> = {
   // Twelve seconds, forty pieces a second.
   streams: paced(480, 40),
@@ -42,7 +40,7 @@ export class Ground {
   }
 
   static async make(): Promise<Ground> {
-    // Plain Node programs are no agent that the service's gate knows.
+    // The service's identity gate does not know plain Node programs.
     return new Ground(await startService(["--identity-gate", "off"]));
   }
 
@@ -78,7 +76,7 @@ export class Ground {
     return this.#child([program("ending.ts"), way, String(delay)]);
   }
 
-  /** Ends a Pi that prints an answer, once the first words of it are there. */
+  /** Ends a Pi that prints an answer, once its first words have arrived. */
   async endPi(signal: NodeJS.Signals): Promise<Ended> {
     await this.service.setDefault(SCENARIOS.endings);
     const args = [
@@ -120,7 +118,7 @@ export interface Ended {
   stderr: string;
 }
 
-/** What is wrong with how a process ended; nothing, if all is well. */
+/** Describes what is wrong with how a process ended; empty means success. */
 export function complaint(way: Ending, { code, signal, stdout, stderr }: Ended): string | undefined {
   const right = {
     return: code === 0 && stdout === "fulfilled fulfilled fulfilled",
@@ -140,7 +138,7 @@ function program(name: string): string {
 /** Threads that blocking work leaves behind for some seconds. */
 const IDLE_THREADS = 6;
 
-/** What a load has left behind or got wrong. `connections` is how many may stay open for the next turn. */
+/** Describes what a load has left behind or got wrong. `connections` is how many may stay open for the next turn. */
 export function complaints({ before, after, wrong, growth }: Report, connections: number, megabytes: number): string[] {
   return [
     ...wrong.slice(0, 5),

@@ -1,4 +1,4 @@
-/** What a long life must not change: memory, threads, descriptors, handles, and how soon the event loop comes round. */
+/** What a long lifetime must not change: memory, threads, descriptors, handles, event loop delay. */
 import { readdirSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,7 +11,7 @@ export interface Vitals {
   threads: number;
   /** Open files and sockets. */
   files: number;
-  /** Whatever keeps the process alive. */
+  /** Handles that keep the process alive. */
   handles: number;
 }
 
@@ -32,7 +32,7 @@ export function vitals(): Vitals {
   return { rss: rss / 1e6, heap: heapUsed / 1e6, threads: own("task"), files: own("fd"), handles };
 }
 
-/** Vitals once everything that was under way had the time to end. */
+/** Vitals after everything under way had time to end. */
 export async function settled(ms = 500): Promise<Vitals> {
   await sleep(ms);
   return vitals();
@@ -44,13 +44,13 @@ export interface Delay {
   worst: number;
 }
 
-/** Measures the delay of the event loop in milliseconds until it is asked for. */
+/** Measures the event loop delay in milliseconds until it is stopped. */
 export function watchLoop(): () => Delay {
   const loop = monitorEventLoopDelay({ resolution: 1 });
   loop.enable();
   return () => {
     loop.disable();
-    // The monitor counts from one tick of its own to the next; the tick itself is no delay.
+    // The monitor's own interval is not a delay.
     const delay = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e6 - 1);
     return { p50: delay(loop.percentile(50)), p99: delay(loop.percentile(99)), worst: delay(loop.max) };
   };
@@ -64,7 +64,7 @@ export class Growth {
     this.samples.push(vitals().rss);
   }
 
-  /** Median of the last quarter minus that of the second: the first one is warming up. */
+  /** Median of the last quarter minus that of the second; the first one warms up. */
   get megabytes(): number {
     const quarter = Math.floor(this.samples.length / 4);
     if (quarter === 0) return 0;

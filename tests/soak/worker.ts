@@ -1,4 +1,4 @@
-/** A worker thread that asks something and ends, or is ended, in the way it is told. */
+/** A worker thread that runs a turn and ends in the given way. */
 import { parentPort, workerData } from "node:worker_threads";
 import { Kimi } from "../../index.ts";
 

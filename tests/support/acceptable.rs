@@ -1,4 +1,4 @@
-//! What the service refuses in a body (docs/protocol.md#messages, docs/protocol.md#tool-schema-subset,
+//! Checks a body for what the service rejects (docs/protocol.md#messages, docs/protocol.md#tool-schema-subset,
 //! docs/protocol.md#messages-body), as far as it does not depend on the model.
 
 use std::collections::HashSet;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 type Verdict = Result<(), String>;
 
-/// Why a body of a model that thinks and keeps its reasoning would be refused.
+/// Why the service would reject a body of a model that thinks and keeps its reasoning.
 pub fn refusal(body: &str, dialect: Dialect) -> Option<String> {
     let body: Value = match serde_json::from_str(body) {
         Ok(body) => body,
@@ -62,7 +62,7 @@ fn openai_tools(value: &Value) -> Verdict {
     Ok(())
 }
 
-/// An id as the service takes it back, never seen before in this body.
+/// An id as the service accepts it, unique within this body.
 fn fresh(id: &Value, seen: &mut HashSet<String>) -> Result<String, String> {
     let id = id.as_str().unwrap_or_default();
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -120,7 +120,7 @@ fn openai(body: &Value) -> Verdict {
     ensure(open.is_empty(), || "a call without result at the end".to_owned())
 }
 
-/// Whatever its depth.
+/// At any depth.
 fn is_object(json: &str) -> bool {
     json.trim_start().starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(json).is_ok()
 }

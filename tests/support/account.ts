@@ -3,9 +3,10 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, beforeEach } from "node:test";
-import { type Simulator, type SimulatorOptions, startSimulator } from "../simulator/index.ts";
+import { afterEach, beforeEach } from "node:test";
+import { type Simulator, type SimulatorOptions } from "../simulator/index.ts";
 import { Home } from "./pi.ts";
+import { withSimulator } from "./simulator.ts";
 
 export interface Tokens {
   access: string;
@@ -28,19 +29,15 @@ export interface KimiFile {
   [member: string]: unknown;
 }
 
-/** One simulator for all tests of a file, forgetful between them, and a new machine for each. */
+/** One simulator for all tests of a file, reset between them, and a new machine for each. */
 export function withMachine(
   use: (simulator: Simulator, machine: Machine) => void,
   options: SimulatorOptions = {},
 ): void {
   let simulator: Simulator;
   let machine: Machine;
-  before(async () => {
-    simulator = await startSimulator(options);
-  });
-  after(() => simulator.close());
+  withSimulator((given) => (simulator = given), options);
   beforeEach(() => {
-    simulator.reset();
     simulator.setDefault({ steps: [{ text: "ok" }] });
     machine = new Machine(simulator);
     use(simulator, machine);
@@ -56,7 +53,7 @@ export class Machine extends Home {
     this.simulator = simulator;
   }
 
-  /** Where everything points for both programs. */
+  /** The environment that points both programs at this machine. */
   variables(extra: Record<string, string | undefined> = {}): Record<string, string | undefined> {
     return {
       KIMI_CODE_BASE_URL: `${this.simulator.baseUrl}/v1`,
@@ -66,8 +63,8 @@ export class Machine extends Home {
   }
 
   /**
-   * The slot's name by the rule of the official client (docs/protocol.md#credential-scopes), computed independently of the code
-   * under test.
+   * The credential's name by the rule of the official client (docs/protocol.md#credential-scopes), computed independently of the
+   * code under test.
    */
   get slot(): string {
     const scope = JSON.stringify({ oauthHost: this.simulator.oauthHost, baseUrl: `${this.simulator.baseUrl}/v1` });
@@ -124,7 +121,7 @@ export class Machine extends Home {
     return JSON.stringify({ environment, host: {}, ...more });
   }
 
-  /** One turn of a plain Node program without Pi, in a process of its own. Resolves to its report. */
+  /** Runs one turn of a plain Node program without Pi, in a process of its own. Resolves to its report. */
   async nodeTurn(options: NodeTurnOptions = {}): Promise<NodeTurn> {
     const script = join(import.meta.dirname, "node-turn.ts");
     const node = `exec "${process.execPath}" "${script}"`;
@@ -153,7 +150,7 @@ export class Machine extends Home {
 export interface NodeTurnOptions {
   env?: Record<string, string | undefined>;
   key?: string;
-  /** Runs as this user, who has to own the machine's files. */
+  /** Runs as this user, who must own the machine's files. */
   user?: number;
   /** No file may grow. */
   withoutSpace?: boolean;

@@ -1,4 +1,4 @@
-/** A terminal's screen as a picture: text with colour sequences becomes SVG, one cell of the screen at a time. */
+/** Renders a terminal's screen as SVG: text with color sequences, one cell at a time. */
 
 export interface Palette {
   background: string;
@@ -20,7 +20,7 @@ interface Style {
   reverse: boolean;
 }
 
-/** `screen` is what `Terminal.screen(true)` returns. Only what Pi uses of SGR is understood: true colours, bold, italic, reverse. */
+/** `screen` is what `Terminal.screen(true)` returns. Supports the SGR that Pi uses: true colors, bold, italic, reverse. */
 export function svg(screen: string, columns: number, { background, text }: Palette): string {
   const lines = screen.replace(/\s+$/, "").split("\n");
   const [width, height] = [columns * WIDTH + 2 * MARGIN, lines.length * HEIGHT + 2 * MARGIN];

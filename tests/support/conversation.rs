@@ -1,4 +1,4 @@
-//! Contexts, and what becomes of them, for tests of whole conversations.
+//! Contexts and what they are encoded to, for tests of whole conversations.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use kimi_code::config::Dialect;
 use kimi_code::files::{BodyTemplate, MediaKind, MediaPayload};
 use serde_json::Value;
 
-/// A model of this dialect that takes everything.
+/// A model of this dialect that accepts every input.
 pub fn capable(dialect: Dialect) -> Target {
     let anthropic = dialect == Dialect::Anthropic;
     Target { images: true, videos: true, late_tools: !anthropic, anthropic }
@@ -30,10 +30,8 @@ pub fn options() -> BodyOptions {
 /// The body with all media inline.
 pub fn body(conversation: &mut Conversation<'_>, dialect: Dialect, options: &BodyOptions) -> String {
     let insets = BodyTemplate::number(conversation.media_refs_mut());
-    let inline: Vec<MediaPayload> = insets
-        .iter()
-        .map(|inset| MediaPayload::Inline(inset.media_item.content().expect("the media is still there")))
-        .collect();
+    let inline: Vec<MediaPayload> =
+        insets.iter().map(|inset| MediaPayload::Inline(inset.media_item.content().expect("not released"))).collect();
     let encoded = dialect.encode(conversation, options).expect("a repaired conversation can be encoded");
     String::from_utf8(BodyTemplate::new(encoded, insets, dialect.shape()).fill(&inline)).expect("JSON is text")
 }
@@ -107,7 +105,7 @@ fn parts(parts: &[Part<'_>]) -> String {
         .map(|part| match part {
             Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, quoted(text)),
             Part::MediaRef(inset) => {
-                let data = STANDARD.encode(inset.media_item.content().expect("the media is still there"));
+                let data = STANDARD.encode(inset.media_item.content().expect("not released"));
                 format!(
                     r#"{{"type":"{}","mimeType":"{}","data":{}}}"#,
                     inset.media_type.kind.word(),

@@ -32,7 +32,7 @@ export class Installation extends Home {
   readonly registry = new Registry();
   readonly simulator: Simulator;
 
-  /** `simulator` answers the turns; it is the caller's. */
+  /** `simulator` answers the turns; the caller owns it. */
   constructor(simulator: Simulator) {
     super();
     this.simulator = simulator;
@@ -62,7 +62,7 @@ export class Installation extends Home {
     };
   }
 
-  /** Runs Pi with whatever is installed; `pi` insists on success. */
+  /** Runs Pi with whatever is installed; `pi` requires success. */
   run(...args: string[]): Promise<PiResult> {
     return runPi(args, { home: this, env: this.variables(), extensions: "installed", timeoutMs: 120_000 });
   }
@@ -77,7 +77,7 @@ export class Installation extends Home {
     return new RpcPi(["--no-session", ...args], { home: this, env: this.variables(), extensions: "installed" });
   }
 
-  /** A turn of the installed extension. Our agent name tells it from Pi's own provider. */
+  /** Runs a turn of the installed extension. Our agent name tells it from Pi's own provider. */
   async answers(): Promise<void> {
     this.simulator.enqueue({ steps: [{ text: "Installed and well." }] });
     const result = await this.pi("-p", "--no-session", ...MODEL, "hi");
@@ -85,7 +85,7 @@ export class Installation extends Home {
     assert.match(this.agentName(), /pi-provider-kimi-code\//);
   }
 
-  /** Who asked last. */
+  /** The agent of the last request. */
   agentName(): string {
     return this.simulator.requests.at(-1)?.headers["user-agent"] ?? "";
   }
@@ -101,7 +101,7 @@ export class Installation extends Home {
     }
   }
 
-  /** What Pi's settings say is installed. */
+  /** The packages in Pi's settings. */
   packages(): string[] {
     const text = readFileSync(join(this.agent, "settings.json"), "utf8");
     return (JSON.parse(text) as { packages?: string[] }).packages ?? [];

@@ -1,5 +1,5 @@
-/** A process of its own that shows the same picture in two turns: `media-child.ts <seed>`, prints one line of JSON. */
-import { fakePng } from "./pictures.ts";
+/** Shows the same image in two turns of a process of its own: `media-child.ts <seed>` prints one line of JSON. */
+import { fakePng } from "./sample-media.ts";
 import { addon, runOne } from "./turn.ts";
 
 const { TEST_URL: baseUrl = "", TEST_KEY: apiKey = "" } = process.env;

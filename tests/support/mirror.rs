@@ -1,4 +1,4 @@
-//! What JavaScript makes of the changes that argument text brings (extension/turn/tool-arguments.ts), on a serde_json value.
+//! Applies the changes of argument text like JavaScript does (extension/turn/tool-arguments.ts), on a serde_json value.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -12,7 +12,7 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Applies the changes of one piece.
+    /// Applies the changes of one chunk.
     pub fn apply(&mut self, changes: &str) {
         let list = format!("[{changes}]");
         let list: Vec<Vec<&RawValue>> = serde_json::from_str(&list).expect("changes are JSON");
@@ -33,7 +33,7 @@ impl Mirror {
         }
     }
 
-    /// The object as it stands.
+    /// The current object.
     pub fn value(&self) -> Value {
         self.root.get("root").cloned().unwrap_or_else(|| json!({}))
     }
@@ -72,7 +72,7 @@ impl Mirror {
     }
 }
 
-/// JavaScript reads numbers of any size; serde_json refuses those that no double can hold.
+/// JavaScript reads numbers of any size; serde_json rejects those that do not fit a double.
 fn value(raw: &RawValue) -> Value {
     serde_json::from_str(raw.get()).unwrap_or(Value::Null)
 }

@@ -1,5 +1,4 @@
-//! Small real servers for the tests of the network environment: an HTTP origin, with and without TLS, and the two kinds of
-//! proxy, each written down as plainly as its protocol.
+//! Small real servers for tests of the network environment: an HTTP origin, with and without TLS, and the two kinds of proxy.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirec
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What a server was asked for, in order.
+/// The requests that a server received, in order.
 pub type Seen = Arc<Mutex<Vec<String>>>;
 
 /// A server on the loopback that lives as long as the test's runtime.
@@ -84,7 +83,7 @@ pub async fn tls_origin(config: ServerConfig, body: &'static [u8]) -> Server {
     .await
 }
 
-/// An HTTP proxy: tunnels CONNECT, passes plain requests on; whatever the target is called, it is `origin`.
+/// An HTTP proxy: tunnels CONNECT, forwards plain requests; every target is mapped to `origin`.
 pub async fn http_proxy(origin: SocketAddr) -> Server {
     serve(move |mut socket, seen| async move {
         let line = head(&mut socket).await?;
@@ -100,7 +99,7 @@ pub async fn http_proxy(origin: SocketAddr) -> Server {
     .await
 }
 
-/// A proxy that asks for a password.
+/// A proxy that requires a password.
 pub async fn refusing_proxy() -> Server {
     serve(|mut socket, seen| async move {
         let line = head(&mut socket).await?;
@@ -110,7 +109,7 @@ pub async fn refusing_proxy() -> Server {
     .await
 }
 
-/// A SOCKS5 proxy without authentication (RFC 1928); whatever the target is called, it is `origin`.
+/// A SOCKS5 proxy without authentication (RFC 1928); every target is mapped to `origin`.
 pub async fn socks_proxy(origin: SocketAddr) -> Server {
     serve(move |mut socket, seen| async move {
         let _version = socket.read_u8().await?;
@@ -118,7 +117,7 @@ pub async fn socks_proxy(origin: SocketAddr) -> Server {
         let mut skipped = vec![0; usize::from(methods)];
         socket.read_exact(&mut skipped).await?;
         socket.write_all(&[5, 0]).await?;
-        let mut request = [0; 4]; // version, command, reserved, kind of address
+        let mut request = [0; 4]; // version, command, reserved, address type
         socket.read_exact(&mut request).await?;
         let target = match request[3] {
             1 => {
@@ -142,7 +141,7 @@ pub async fn socks_proxy(origin: SocketAddr) -> Server {
     .await
 }
 
-/// A private certificate authority and a server certificate of it; returns the authority as PEM.
+/// Creates a private certificate authority and a server certificate; returns the authority as PEM.
 pub fn private_ca(host: &str) -> (String, ServerConfig) {
     let mut params = CertificateParams::new(Vec::new()).expect("an authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

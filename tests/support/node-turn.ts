@@ -1,4 +1,4 @@
-/** A plain Node program without Pi: one turn with whatever credential it finds; prints one line of JSON. */
+/** A plain Node program without Pi: runs one turn with whatever credential it finds and prints one line of JSON. */
 import { environment, host } from "../../extension/environment.ts";
 import { OpCode } from "../../extension/native/addon.ts";
 import { loadAddon } from "../../extension/native/loader.ts";
@@ -7,13 +7,13 @@ const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));
 process.once("exit", () => addon.shutdown());
 
-// A person quits in the middle of it.
+// The user quits in the middle of it.
 process.once("SIGTERM", () => process.exit(0));
 
 const key = process.env["TEST_KEY"];
 const request = {
   environment: environment(),
-  // The simulated service lets unknown agents through no more than the real one.
+  // The simulated service rejects unknown agents, like the real one.
   host: host("0.0.0"),
   model: { id: "kimi-for-coding", reasoning: true, input: ["text"] },
   options: { reasoning: "high", ...(key === undefined ? {} : { apiKey: key }) },

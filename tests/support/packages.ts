@@ -1,4 +1,4 @@
-/** The packages as they are published, packed from this checkout. */
+/** The packages as published, packed from this checkout. */
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { ROOT } from "./pi.ts";
 export const PLATFORM = platformName();
 export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
 
-/** Tarball of this platform's package; packed anew only if the addon changed, because compressing it takes seconds. */
+/** Tarball of this platform's package; packed again only if the addon changed, because compressing it takes seconds. */
 export function platformTarball(): string {
   const cache = join(ROOT, ".cache", "packages");
   mkdirSync(cache, { recursive: true });
@@ -24,7 +24,7 @@ export function manifest(): { name: string; version: string; [member: string]: u
   return JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { name: string; version: string };
 }
 
-/** Runs a program to its end and returns what it printed; a failure throws with everything it said. */
+/** Runs a program to its end and returns its output; a failure throws with everything it printed. */
 export function run(command: string, args: string[], cwd: string, env?: NodeJS.ProcessEnv): string {
   const program = command === "node" ? process.execPath : command;
   const { status, stdout, stderr, error } = spawnSync(program, args, {
@@ -38,7 +38,7 @@ export function run(command: string, args: string[], cwd: string, env?: NodeJS.P
   return stdout;
 }
 
-/** The same beside us, for programs that talk to a server of this process. */
+/** The same asynchronously, for programs that talk to a server of this process. */
 export async function runAside(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
   const program = command === "node" ? process.execPath : command;
   const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });

@@ -1,4 +1,4 @@
-/** Bodies as they would leave, caught in the payload hook; nothing is sent. */
+/** Bodies as they would be sent, captured in the payload hook; nothing is sent. */
 import { createAssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { host } from "../../extension/environment.ts";
 import type { Addon } from "../../extension/native/addon.ts";

@@ -1,4 +1,4 @@
-/** An npm registry on the loopback that knows our packages and nothing else. */
+/** An npm registry on the loopback that knows only our packages. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -28,7 +28,7 @@ export class Registry {
     return response.writeHead(404, { "content-type": "application/json" }).end('{"error":"Not found"}');
   });
 
-  /** Address; nobody answers there after `close`. */
+  /** Base URL; nothing answers there after `close`. */
   url = "";
 
   async listen(): Promise<void> {
@@ -44,7 +44,7 @@ export class Registry {
     this.#list(held);
   }
 
-  /** Lists the platform packages of this version that cannot be built here, as npm will see and skip them. */
+  /** Lists the platform packages of this version that cannot be built here, as npm sees and skips them. */
   listOtherPlatforms(): void {
     for (const platform of Object.keys(PLATFORMS)) {
       const other = platformManifest(platform, manifest()) as Manifest;

@@ -9,12 +9,12 @@ export interface Service {
   pid: number;
   enqueue(...scenarios: Scenario[]): Promise<void>;
   setDefault(scenario: Scenario | null): Promise<void>;
-  /** Forgets everything, the log of requests included. */
+  /** Resets everything, including the request log. */
   reset(): Promise<void>;
   stop(): void;
 }
 
-/** `flags` as the simulator's own program takes them. */
+/** `flags` as the simulator's program takes them. */
 export async function startService(flags: string[] = []): Promise<Service> {
   const program = join(import.meta.dirname, "..", "simulator", "main.ts");
   const child = spawn(process.execPath, [program, "--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });

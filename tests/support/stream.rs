@@ -1,23 +1,23 @@
-//! Bytes of a stream → what a person gets to see, for the integration tests. No network, no clock: the stations from the
-//! event decoder to the queue that JavaScript drains, as a turn uses them.
+//! Bytes of a stream → what the user sees, for the integration tests. No network, no clock: every step from the event decoder to
+//! the queue that JavaScript drains.
 
 use std::sync::Arc;
 
 use kimi_code::chat::stream::event::StopReason;
 use kimi_code::chat::stream::message::Blocks;
-use kimi_code::chat::stream::op_queue::{FrameQueue, Frames, Op};
+use kimi_code::chat::stream::op_queue::{Op, OpQueue, OpWriter};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
 use kimi_code::config::Dialect;
 use kimi_code::error::Result;
 use kimi_code::models::Prices;
 
-/// The outcome as lines: one per block event, neighbouring pieces joined, then how it ended and what it cost.
+/// Returns the outcome as lines: one per block event, neighboring chunks joined, then how it ended and its usage.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
-    let ended = read(dialect, chunks, &mut blocks, &mut frames);
-    blocks.close_all(&mut frames);
+    let ended = read(dialect, chunks, &mut blocks, &mut ops);
+    blocks.close_all(&mut ops);
     let mut lines: Vec<String> = queue.take().into_iter().map(line).collect();
     let reason = ended.as_ref().ok().map(|(reason, _)| *reason);
     let usage = blocks.summary(reason, "", "")["usage"].clone();
@@ -30,12 +30,12 @@ pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
     lines
 }
 
-/// Reads one answer into `blocks`: why it ended, in our words and in the service's.
+/// Reads one answer into `blocks`; returns why it ended, in our terms and in the service's.
 pub fn read(
     dialect: Dialect,
     chunks: &[&[u8]],
     blocks: &mut Blocks,
-    frames: &mut Frames,
+    ops: &mut OpWriter,
 ) -> Result<(StopReason, String)> {
     let mut sse = SseDecoder::default();
     let mut decoder = dialect.decoder();
@@ -45,7 +45,7 @@ pub fn read(
             if let Event::Data { name, data } = event
                 && !over
             {
-                over = decoder.event(name, data, &mut |delta| blocks.apply(delta, frames))?;
+                over = decoder.event(name, data, &mut |delta| blocks.apply(delta, ops))?;
             }
             Ok(())
         };
@@ -54,7 +54,7 @@ pub fn read(
         }
         sse.finish(&mut on_event)?;
     }
-    decoder.finish(&mut |delta| blocks.apply(delta, frames))
+    decoder.finish(&mut |delta| blocks.apply(delta, ops))
 }
 
 fn line(op: Op) -> String {
@@ -70,7 +70,7 @@ fn line(op: Op) -> String {
     }
 }
 
-/// Ids that we make are random.
+/// Generated ids are random.
 fn without_made_id(head: &str) -> String {
     match head.find("\"call_").filter(|at| head[at + 6..].bytes().take(16).all(|byte| byte.is_ascii_hexdigit())) {
         Some(at) => format!("{}\"call_*{}", &head[..at], &head[at + 22..]),

@@ -1,10 +1,13 @@
-/** Programs that only some tests need, fetched through npm the first time and kept in .cache/. */
+/** Programs that only some tests need, fetched by npm the first time and kept in .cache/. */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "./packages.ts";
 import { ROOT } from "./pi.ts";
 
-/** Path of `path` inside node_modules after installing the package `spec`. Each has a folder of its own, as npm removes what it did not save. */
+/**
+ * Installs the package `spec` and returns `path` inside its node_modules. Each has a folder of its own, as npm removes what it
+ * did not save.
+ */
 export function fetchedTool(spec: string, path: string): string {
   const folder = join(ROOT, ".cache", "tools", spec.replaceAll("/", "+"));
   const tool = join(folder, "node_modules", path);

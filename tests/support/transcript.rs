@@ -1,9 +1,9 @@
-//! A transcript of a given size, as a long session leaves it: a system prompt, tools, and turns with reasoning, calls and
+//! Builds a transcript of a given size, as a long session leaves it: a system prompt, tools, and turns with reasoning, calls and
 //! results.
 
 use serde_json::{Value, json};
 
-/// Pi's context as JSON text: about `bytes` long, `messages` messages, `tools` tools.
+/// Returns Pi's context as JSON text: about `bytes` long, `messages` messages, `tools` tools.
 pub fn context(bytes: usize, messages: usize, tools: usize) -> String {
     let rounds = messages / 4;
     let filler = "fn main() { println!(\"grüße, 世界\"); }\n\t// and so on, line by line\n".repeat(1 + bytes / 60);
@@ -11,7 +11,7 @@ pub fn context(bytes: usize, messages: usize, tools: usize) -> String {
         let end = (0..=share.min(filler.len())).rev().find(|at| filler.is_char_boundary(*at)).unwrap_or(0);
         &filler[..end]
     };
-    // Escapes make the JSON text about a tenth longer than the pieces.
+    // Escapes make the JSON text about a tenth longer.
     let per_round = bytes * 9 / 10 / rounds.max(1);
     let mut list: Vec<Value> = Vec::with_capacity(messages);
     for round in 0..rounds {
@@ -34,7 +34,7 @@ pub fn context(bytes: usize, messages: usize, tools: usize) -> String {
     json!({ "systemPrompt": piece(8000), "tools": tools, "messages": list }).to_string()
 }
 
-/// Every third tool needs to be rewritten.
+/// Every third tool needs to be normalized.
 fn tool(number: usize) -> Value {
     let option = match number % 3 {
         0 => json!({ "enum": ["a", "b"], "title": "Option" }),

@@ -1,4 +1,4 @@
-/** One turn through the addon and our stream, against the simulator, without Pi around it. */
+/** Runs one turn through the addon and our stream, against the simulator, without Pi. */
 import {
   type AssistantMessage,
   type AssistantMessageEvent,
@@ -34,7 +34,7 @@ export interface TurnSetup {
   /** Id of the model, `kimi-for-coding` if not given. */
   id?: string;
   notices?: Notices;
-  /** Called with every event as it arrives. */
+  /** Called with every event. */
   onEvent?: (event: AssistantMessageEvent) => void;
 }
 
@@ -69,7 +69,7 @@ export async function runOne(native: Addon, setup: TurnSetup): Promise<Outcome> 
   return { events, message: await stream.result(), kinds: events.map(({ type }) => type), took };
 }
 
-/** The text that a message shows. */
+/** The visible text of a message. */
 export function visible(message: AssistantMessage): string {
   return message.content.map((block) => (block.type === "text" ? block.text : "")).join("");
 }

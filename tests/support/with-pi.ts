@@ -1,24 +1,19 @@
-/**
- * Shares one simulator per test file, and gives each test a new home. Every Pi of a test ends with it.
- */
-import { after, afterEach, before, beforeEach } from "node:test";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
+/** Set-up shared by tests of real Pi: one simulator per file, and per test a fresh home whose Pi processes end with it. */
+import { afterEach, beforeEach } from "node:test";
+import type { Simulator } from "../simulator/index.ts";
 import { Home, type PiOptions, RpcPi } from "./pi.ts";
+import { withSimulator } from "./simulator.ts";
 
 /** Starts a Pi in RPC mode that ends with the test. */
 export type Opener = (args: string[], options: PiOptions) => RpcPi;
 
-/** Passes simulator and home to each test; returns the function that opens a Pi. */
+/** Gives each test its simulator and home; returns a function that starts a Pi. */
 export function withPi(use: (simulator: Simulator, home: Home) => void): Opener {
   let simulator: Simulator;
   let home: Home;
   const open: RpcPi[] = [];
-  before(async () => {
-    simulator = await startSimulator();
-  });
-  after(() => simulator.close());
+  withSimulator((given) => (simulator = given));
   beforeEach(() => {
-    simulator.reset();
     home = new Home();
     use(simulator, home);
   });

@@ -1,31 +1,30 @@
-//! Events of the Anthropic dialect → deltas (docs/protocol.md#messages-events).
+//! Decodes events of the Anthropic dialect (docs/protocol.md#messages-events).
 //!
-//! Blocks are routed by `index` and may be open side by side. Kimi's compatible endpoint leaves out much of what Anthropic's own
-//! always sends: initial fields, signatures, `content_block_stop`, `stop_reason` (docs/protocol.md#messages-events).
+//! Blocks are routed by `index` and may be open side by side. Kimi leaves out much of what Anthropic always sends: initial members,
+//! signatures, `content_block_stop`, `stop_reason`.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::chat::stream::decoder::{Emit, made_id};
-use crate::chat::stream::event::{BlockId, Delta, StopReason};
+use crate::chat::stream::decoder::{DialectDecoder, event_error};
+use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
 use crate::chat::stream::usage::{Convention, usage};
-use crate::error::{Error, ErrorKind, Result, from_stream, reported};
-use crate::json::lenient::{Count, Text};
-use crate::json::shape::{JsonText, Object};
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::lenient::{Count, JsonText, Object, Text};
 
 #[derive(Deserialize)]
-struct Event<'a> {
+struct MessagesEvent<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Text<'a>,
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    message: Object<Message<'a>>,
+    message: Object<MessageHead<'a>>,
     #[serde(default, borrow)]
-    content_block: Object<Block<'a>>,
+    content_block: Object<BlockHead<'a>>,
     #[serde(default, borrow)]
-    delta: Object<RawDelta<'a>>,
+    delta: Object<BlockDelta<'a>>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -33,7 +32,7 @@ struct Event<'a> {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct MessageHead<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
@@ -43,7 +42,7 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
-struct Block<'a> {
+struct BlockHead<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -63,7 +62,7 @@ struct Block<'a> {
 }
 
 #[derive(Deserialize)]
-struct RawDelta<'a> {
+struct BlockDelta<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -77,53 +76,54 @@ struct RawDelta<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RawBlockKind {
+enum OpenKind {
     Text,
     Thinking,
     Tool,
-    /// A block of a kind that we do not know: its pieces are nobody's.
-    Foreign,
+    /// A kind that we do not know; its deltas are ignored.
+    Unknown,
 }
 
 /// A block between its start and its end.
 #[derive(Debug)]
-struct Open {
+struct OpenBlock {
     index: Option<u64>,
-    kind: RawBlockKind,
-    slot: BlockId,
+    kind: OpenKind,
+    block: BlockId,
     /// Signature so far.
     signature: String,
-    /// Arguments that came whole with the start; used if no piece follows.
+    /// Arguments that came whole with the start; used if no delta follows.
     input: String,
 }
 
 /// Decoder of one stream.
 #[derive(Debug, Default)]
 pub struct AnthropicDecoder {
-    next_slot: BlockId,
-    open: Vec<Open>,
+    next_block: BlockId,
+    open: Vec<OpenBlock>,
     has_calls: bool,
     stop_reason: String,
     stopped: bool,
 }
 
-impl AnthropicDecoder {
-    /// Decodes one event: its name and its JSON. The inner value is true when the stream says that it is over.
-    pub fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Object::<Event<'_>>(Some(event)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
-        if event.kind.as_str() == "error" && reported(event.error.as_ref()).is_none() {
-            return Ok(Err(from_stream(&serde_json::from_str(json)?)));
+impl DialectDecoder for AnthropicDecoder {
+    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
+        let Object::<MessagesEvent<'_>>(Some(event)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
+        if let Some(error) = event_error(event.kind.as_str(), event.error.as_ref(), json)? {
+            return Ok(Err(error));
         }
-        Ok(self.read(&event, name, emit))
+        Ok(Ok(self.read(&event, name, emit)))
     }
 
-    /// Whether the service has said why it stopped; what follows is bookkeeping.
-    pub fn finished(&self) -> bool {
+    fn carries_answer(&self, event_name: &str) -> bool {
+        event_name.is_empty() || event_name.starts_with("message") || event_name.starts_with("content_block")
+    }
+
+    fn finished(&self) -> bool {
         self.stopped || !self.stop_reason.is_empty()
     }
 
-    /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
-    pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
         if !self.finished() {
             return Err(Error::new(ErrorKind::Truncated, "Stream ended before message_stop"));
         }
@@ -143,17 +143,17 @@ impl AnthropicDecoder {
         };
         Ok((reason, std::mem::take(&mut self.stop_reason)))
     }
+}
 
-    fn read(&mut self, event: &Event<'_>, name: &str, emit: &mut Emit<'_>) -> Result<bool> {
+impl AnthropicDecoder {
+    /// Handles one event; true if it ends the stream.
+    fn read(&mut self, event: &MessagesEvent<'_>, name: &str, emit: &mut Emit<'_>) -> bool {
         let kind = if event.kind.as_str().is_empty() { name } else { event.kind.as_str() };
-        if let Some(error) = reported(event.error.as_ref()) {
-            return Err(from_stream(error));
-        }
         match kind {
             "message_start" => {
                 if let Some(message) = &event.message.0 {
                     emit(Delta::Meta { id: message.id.as_str(), model: message.model.as_str() });
-                    report(message.usage.as_ref(), emit);
+                    emit_usage(message.usage.as_ref(), emit);
                 }
             }
             "content_block_start" => {
@@ -162,8 +162,8 @@ impl AnthropicDecoder {
                 }
             }
             "content_block_delta" => {
-                if let Some(piece) = &event.delta.0 {
-                    self.piece(event.index.0, piece, emit);
+                if let Some(delta) = &event.delta.0 {
+                    self.delta(event.index.0, delta, emit);
                 }
             }
             "content_block_stop" => {
@@ -172,7 +172,7 @@ impl AnthropicDecoder {
                 }
             }
             "message_delta" => {
-                report(event.usage.as_ref(), emit);
+                emit_usage(event.usage.as_ref(), emit);
                 let reason = event.delta.0.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default();
                 if !reason.is_empty() {
                     reason.clone_into(&mut self.stop_reason);
@@ -181,113 +181,113 @@ impl AnthropicDecoder {
             }
             "message_stop" => {
                 self.stopped = true;
-                return Ok(true);
+                return true;
             }
-            // `ping`, and whatever the service may add one day.
+            // `ping`, and events that are not known yet.
             _ => {}
         }
-        Ok(false)
+        false
     }
 
-    fn start(&mut self, index: Option<u64>, block: &Block<'_>, emit: &mut Emit<'_>) {
-        match block.kind.as_str() {
+    fn start(&mut self, index: Option<u64>, head: &BlockHead<'_>, emit: &mut Emit<'_>) {
+        match head.kind.as_str() {
             "text" => {
-                let slot = self.open(index, RawBlockKind::Text, emit);
-                text(slot, block.text.as_str(), emit);
+                let block = self.open_text(index, emit);
+                text(block, head.text.as_str(), emit);
             }
             "thinking" => {
-                let slot = self.open_thinking(index, block.signature.as_str(), false, emit);
-                emit(Delta::Thinking(slot, block.thinking.as_str()));
+                let block = self.open_thinking(index, head.signature.as_str(), false, emit);
+                emit(Delta::Thinking(block, head.thinking.as_str()));
             }
             "redacted_thinking" => {
-                let slot = self.open_thinking(index, block.data.as_str(), true, emit);
-                emit(Delta::Thinking(slot, ""));
+                let block = self.open_thinking(index, head.data.as_str(), true, emit);
+                emit(Delta::Thinking(block, ""));
             }
-            // A call without a name cannot be run, and none ever follows.
-            "tool_use" if !block.name.as_str().is_empty() => {
+            // A call without a name cannot be run, and this dialect has no way to send the name later.
+            "tool_use" if !head.name.as_str().is_empty() => {
                 self.has_calls = true;
-                let slot = self.claim(index, RawBlockKind::Tool);
-                let id = block.id.as_str();
-                let id = if id.is_empty() { made_id() } else { id.to_owned() };
-                emit(Delta::ToolStart { slot, id, name: block.name.as_str() });
-                if let (Some(input), Some(open)) = (block.input, self.open.last_mut()) {
+                let block = self.claim(index, OpenKind::Tool);
+                let id = head.id.as_str();
+                let id = if id.is_empty() { new_call_id() } else { id.to_owned() };
+                emit(Delta::ToolStart { block, id, name: head.name.as_str() });
+                if let (Some(input), Some(open)) = (head.input, self.open.last_mut()) {
                     open.input = whole_input(input);
                 }
             }
-            // Kimi leaves out much, so pieces may still say what a block without a kind is.
+            // The deltas of a block without a kind show what it is.
             "" => {}
             _ => {
-                self.claim(index, RawBlockKind::Foreign);
+                self.claim(index, OpenKind::Unknown);
             }
         }
     }
 
-    /// A piece goes to its block. One whose block was never started starts it.
-    fn piece(&mut self, index: Option<u64>, piece: &RawDelta<'_>, emit: &mut Emit<'_>) {
+    /// Handles a delta of a block, and starts the block if that was left out.
+    fn delta(&mut self, index: Option<u64>, delta: &BlockDelta<'_>, emit: &mut Emit<'_>) {
         let known = self.find(index);
-        if known.is_some_and(|at| self.open[at].kind == RawBlockKind::Foreign) {
+        if known.is_some_and(|at| self.open[at].kind == OpenKind::Unknown) {
             return;
         }
-        if let Some(json) = &piece.partial_json.0 {
-            if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == RawBlockKind::Tool)
+        if let Some(json) = &delta.partial_json.0 {
+            if let Some(open) = known.map(|at| &mut self.open[at]).filter(|open| open.kind == OpenKind::Tool)
                 && !json.is_empty()
             {
-                block.input.clear();
-                emit(Delta::ToolArguments(block.slot, json));
+                open.input.clear();
+                emit(Delta::ToolArguments(open.block, json));
             }
             return;
         }
-        if let Some(piece) = &piece.text.0 {
-            let slot = match self.slot(known, RawBlockKind::Text) {
-                Some(slot) => slot,
-                None if piece.is_empty() => return,
-                None => self.open(index, RawBlockKind::Text, emit),
+        if let Some(more) = &delta.text.0 {
+            let block = match self.block_of_kind(known, OpenKind::Text) {
+                Some(block) => block,
+                None if more.is_empty() => return,
+                None => self.open_text(index, emit),
             };
-            return text(slot, piece, emit);
+            return text(block, more, emit);
         }
-        if let Some(text) = &piece.thinking.0 {
-            let slot = match self.slot(known, RawBlockKind::Thinking) {
-                Some(slot) => slot,
+        if let Some(text) = &delta.thinking.0 {
+            let block = match self.block_of_kind(known, OpenKind::Thinking) {
+                Some(block) => block,
                 None if text.is_empty() => return,
                 None => self.open_thinking(index, "", false, emit),
             };
             if !text.is_empty() {
-                emit(Delta::Thinking(slot, text));
+                emit(Delta::Thinking(block, text));
             }
             return;
         }
-        let signature = piece.signature.as_str();
-        if let Some(block) = known.map(|at| &mut self.open[at]).filter(|block| block.kind == RawBlockKind::Thinking)
+        let signature = delta.signature.as_str();
+        if let Some(open) = known.map(|at| &mut self.open[at]).filter(|open| open.kind == OpenKind::Thinking)
             && !signature.is_empty()
         {
-            block.signature.push_str(signature);
-            emit(Delta::Signature(block.slot, &block.signature));
+            open.signature.push_str(signature);
+            emit(Delta::Signature(open.block, &open.signature));
         }
     }
 
-    fn open(&mut self, index: Option<u64>, kind: RawBlockKind, emit: &mut Emit<'_>) -> BlockId {
-        let slot = self.claim(index, kind);
-        emit(Delta::TextStart(slot));
-        slot
+    fn open_text(&mut self, index: Option<u64>, emit: &mut Emit<'_>) -> BlockId {
+        let block = self.claim(index, OpenKind::Text);
+        emit(Delta::TextStart(block));
+        block
     }
 
     fn open_thinking(&mut self, index: Option<u64>, signature: &str, redacted: bool, emit: &mut Emit<'_>) -> BlockId {
-        let slot = self.claim(index, RawBlockKind::Thinking);
-        if let Some(block) = self.open.last_mut() {
-            signature.clone_into(&mut block.signature);
+        let block = self.claim(index, OpenKind::Thinking);
+        if let Some(open) = self.open.last_mut() {
+            signature.clone_into(&mut open.signature);
         }
-        emit(Delta::ThinkingStart { slot, signature: signature.to_owned(), redacted });
-        slot
+        emit(Delta::ThinkingStart { block, signature: signature.to_owned(), redacted });
+        block
     }
 
-    fn claim(&mut self, index: Option<u64>, kind: RawBlockKind) -> BlockId {
-        let slot = self.next_slot;
-        self.next_slot += 1;
-        self.open.push(Open { index, kind, slot, signature: String::new(), input: String::new() });
-        slot
+    fn claim(&mut self, index: Option<u64>, kind: OpenKind) -> BlockId {
+        let block = self.next_block;
+        self.next_block += 1;
+        self.open.push(OpenBlock { index, kind, block, signature: String::new(), input: String::new() });
+        block
     }
 
-    /// The open block with this index; without one, the block that was opened last.
+    /// Returns the open block with this index; without an index, the block that was opened last.
     fn find(&self, index: Option<u64>) -> Option<usize> {
         match index {
             Some(_) => self.open.iter().rposition(|block| block.index == index),
@@ -295,32 +295,32 @@ impl AnthropicDecoder {
         }
     }
 
-    fn slot(&self, at: Option<usize>, kind: RawBlockKind) -> Option<BlockId> {
-        at.map(|at| &self.open[at]).filter(|block| block.kind == kind).map(|block| block.slot)
+    fn block_of_kind(&self, at: Option<usize>, kind: OpenKind) -> Option<BlockId> {
+        at.map(|at| &self.open[at]).filter(|open| open.kind == kind).map(|open| open.block)
     }
 }
 
-fn text(slot: BlockId, text: &str, emit: &mut Emit<'_>) {
+fn text(block: BlockId, text: &str, emit: &mut Emit<'_>) {
     if !text.is_empty() {
-        emit(Delta::Text(slot, text));
+        emit(Delta::Text(block, text));
     }
 }
 
-/// Arguments that came with the start of their call: JSON, or a text that holds it. `{}` merely announces that pieces follow.
+/// Reads arguments that came with the start of their call: JSON, or a string that holds it. `{}` only announces deltas.
 fn whole_input(input: &RawValue) -> String {
     let text = serde_json::from_str::<String>(input.get());
     let text = text.as_deref().unwrap_or(input.get());
     if matches!(text, "{}" | "null") { String::new() } else { text.to_owned() }
 }
 
-fn close(block: Open, emit: &mut Emit<'_>) {
-    if !block.input.is_empty() {
-        emit(Delta::ToolArguments(block.slot, &block.input));
+fn close(open: OpenBlock, emit: &mut Emit<'_>) {
+    if !open.input.is_empty() {
+        emit(Delta::ToolArguments(open.block, &open.input));
     }
-    emit(Delta::End(block.slot));
+    emit(Delta::End(open.block));
 }
 
-fn report(value: Option<&Value>, emit: &mut Emit<'_>) {
+fn emit_usage(value: Option<&Value>, emit: &mut Emit<'_>) {
     if let Some(value) = value {
         emit(Delta::Usage(usage(value, Convention::UncachedInput)));
     }

@@ -1,19 +1,18 @@
-//! Events of the OpenAI dialect → deltas (docs/protocol.md#chat-events).
+//! Decodes events of the OpenAI dialect (docs/protocol.md#chat-events).
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::chat::stream::decoder::{Emit, made_id};
-use crate::chat::stream::event::{BlockId, Delta, StopReason};
+use crate::chat::stream::decoder::{DialectDecoder, event_error};
+use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
 use crate::chat::stream::usage::{Convention, usage};
-use crate::error::{Error, ErrorKind, Result, from_stream, reported};
-use crate::json::lenient::{Count, Text};
-use crate::json::shape::{JsonText, List, Object};
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::lenient::{Count, JsonText, List, Object, Text};
 
 #[derive(Deserialize)]
-struct Chunk<'a> {
+struct ChatChunk<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
@@ -51,42 +50,42 @@ struct ChoiceDelta<'a> {
     #[serde(default)]
     reasoning_details: Option<Value>,
     #[serde(default, borrow)]
-    tool_calls: List<CallPiece<'a>>,
+    tool_calls: List<CallFragment<'a>>,
 }
 
 #[derive(Deserialize)]
-struct CallPiece<'a> {
+struct CallFragment<'a> {
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
-    function: Object<FunctionPiece<'a>>,
+    function: Object<FunctionFragment<'a>>,
 }
 
 #[derive(Deserialize)]
-struct FunctionPiece<'a> {
+struct FunctionFragment<'a> {
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
     arguments: JsonText<'a>,
 }
 
-/// A tool call while its pieces arrive.
+/// A tool call while its fragments arrive.
 #[derive(Debug, Default)]
-struct Call {
+struct PendingCall {
     index: Option<u64>,
-    /// As the service says it, which may be never.
+    /// Empty as long as the service has sent none.
     id: String,
-    /// RequestContext once the name is.
-    slot: Option<BlockId>,
+    /// Absent until the name is known.
+    block: Option<BlockId>,
     /// Argument text that arrived before the name.
     early: String,
 }
 
-/// A reasoning entry while its pieces arrive.
+/// A reasoning entry while its fragments arrive.
 #[derive(Debug)]
-struct Detail {
+struct ReasoningDetail {
     index: Option<u64>,
     kind: String,
     text: String,
@@ -95,41 +94,43 @@ struct Detail {
 /// Decoder of one stream.
 #[derive(Debug, Default)]
 pub struct OpenAiDecoder {
-    next_slot: BlockId,
+    next_block: BlockId,
     text: Option<BlockId>,
     thinking: Option<BlockId>,
-    /// The first thinking block of the answer: reasoning entries are kept with it.
+    /// The first thinking block of the answer, which keeps the reasoning entries.
     first_thinking: Option<BlockId>,
-    /// Field names through which reasoning came.
+    /// Reasoning has come as `reasoning_content`, so summaries repeat it.
     saw_reasoning_content: bool,
-    calls: Vec<Call>,
-    details: Vec<Detail>,
+    calls: Vec<PendingCall>,
+    details: Vec<ReasoningDetail>,
     finish: String,
 }
 
-impl OpenAiDecoder {
-    /// Decodes the JSON of one event.
-    pub fn event(&mut self, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<()>> {
-        let Object::<Chunk<'_>>(Some(chunk)) = serde_json::from_str(json)? else { return Ok(Ok(())) };
-        // Some servers report an error without wrapping it.
-        if chunk.object.as_str() == "error" && reported(chunk.error.as_ref()).is_none() {
-            return Ok(Err(from_stream(&serde_json::from_str(json)?)));
+impl DialectDecoder for OpenAiDecoder {
+    fn event(&mut self, _: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
+        let Object::<ChatChunk<'_>>(Some(chunk)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
+        if let Some(error) = event_error(chunk.object.as_str(), chunk.error.as_ref(), json)? {
+            return Ok(Err(error));
         }
-        Ok(self.chunk(&chunk, emit))
+        self.chunk(&chunk, emit);
+        // Only `[DONE]` ends a stream of this dialect.
+        Ok(Ok(false))
     }
 
-    /// Whether the service has said why it stopped; what follows is bookkeeping.
-    pub fn finished(&self) -> bool {
+    fn carries_answer(&self, event_name: &str) -> bool {
+        matches!(event_name, "" | "message" | "chat.completion.chunk")
+    }
+
+    fn finished(&self) -> bool {
         !self.finish.is_empty()
     }
 
-    /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
-    pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
         self.emit_details(emit);
-        for slot in 0..self.next_slot {
-            emit(Delta::End(slot));
+        for block in 0..self.next_block {
+            emit(Delta::End(block));
         }
-        let has_calls = self.calls.iter().any(|call| call.slot.is_some());
+        let has_calls = self.calls.iter().any(|call| call.block.is_some());
         let reason = match self.finish.as_str() {
             "stop" | "end" | "tool_calls" | "function_call" if has_calls => StopReason::ToolUse,
             "stop" | "end" | "tool_calls" | "function_call" => StopReason::Stop,
@@ -148,27 +149,26 @@ impl OpenAiDecoder {
         };
         Ok((reason, std::mem::take(&mut self.finish)))
     }
+}
 
-    fn chunk(&mut self, chunk: &Chunk<'_>, emit: &mut Emit<'_>) -> Result<()> {
-        if let Some(error) = reported(chunk.error.as_ref()) {
-            return Err(from_stream(error));
-        }
+impl OpenAiDecoder {
+    fn chunk(&mut self, chunk: &ChatChunk<'_>, emit: &mut Emit<'_>) {
         emit(Delta::Meta { id: chunk.id.as_str(), model: chunk.model.as_str() });
         let choice = chunk.choices.0.iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
         // The top level is preferred, so it comes last.
         for value in [choice.and_then(|choice| choice.usage.as_ref()), chunk.usage.as_ref()].into_iter().flatten() {
             emit(Delta::Usage(usage(value, Convention::TotalPrompt)));
         }
-        let Some(choice) = choice else { return Ok(()) };
+        let Some(choice) = choice else { return };
         if let Some(delta) = &choice.delta.0 {
             self.reasoning(delta, emit);
             let content = delta.content.as_str();
             if !content.is_empty() {
-                let slot = self.open_text(emit);
-                emit(Delta::Text(slot, content));
+                let block = self.open_text(emit);
+                emit(Delta::Text(block, content));
             }
-            for piece in &delta.tool_calls.0 {
-                self.call(piece, emit);
+            for fragment in &delta.tool_calls.0 {
+                self.call(fragment, emit);
             }
         }
         let finish = choice.finish_reason.as_str();
@@ -176,13 +176,12 @@ impl OpenAiDecoder {
             finish.clone_into(&mut self.finish);
             emit(Delta::Finish(finish));
         }
-        Ok(())
     }
 
     fn reasoning(&mut self, delta: &ChoiceDelta<'_>, emit: &mut Emit<'_>) {
         self.saw_reasoning_content |= delta.reasoning_content.0.is_some();
         match (&delta.reasoning_content.0, &delta.reasoning.0) {
-            // An empty field says less than a full one.
+            // An empty member does not hide a full one.
             (Some(empty), Some(text)) if empty.is_empty() => self.think("reasoning", text, emit),
             (Some(text), _) => self.think("reasoning_content", text, emit),
             (None, Some(text)) => self.think("reasoning", text, emit),
@@ -195,54 +194,54 @@ impl OpenAiDecoder {
         }
     }
 
-    /// Reasoning text. An empty piece opens a block only if the answer has none yet: it says "reasoned, but empty".
-    fn think(&mut self, field: &str, text: &str, emit: &mut Emit<'_>) {
+    /// Emits reasoning. An empty text opens a block only if the answer has none yet: it means "reasoned, but empty".
+    fn think(&mut self, member: &str, text: &str, emit: &mut Emit<'_>) {
         if text.is_empty() && self.first_thinking.is_some() {
             return;
         }
-        let slot = self.open_thinking(field, emit);
-        emit(Delta::Thinking(slot, text));
+        let block = self.open_thinking(member, emit);
+        emit(Delta::Thinking(block, text));
     }
 
-    fn open_thinking(&mut self, field: &str, emit: &mut Emit<'_>) -> BlockId {
-        if let Some(slot) = self.thinking {
-            return slot;
+    fn open_thinking(&mut self, member: &str, emit: &mut Emit<'_>) -> BlockId {
+        if let Some(block) = self.thinking {
+            return block;
         }
         self.close_running(emit);
-        let slot = self.claim();
-        self.thinking = Some(slot);
-        self.first_thinking.get_or_insert(slot);
-        emit(Delta::ThinkingStart { slot, signature: field.to_owned(), redacted: false });
-        slot
+        let block = self.claim();
+        self.thinking = Some(block);
+        self.first_thinking.get_or_insert(block);
+        emit(Delta::ThinkingStart { block, signature: member.to_owned(), redacted: false });
+        block
     }
 
     fn open_text(&mut self, emit: &mut Emit<'_>) -> BlockId {
-        if let Some(slot) = self.text {
-            return slot;
+        if let Some(block) = self.text {
+            return block;
         }
         self.close_running(emit);
-        let slot = self.claim();
-        self.text = Some(slot);
-        emit(Delta::TextStart(slot));
-        slot
+        let block = self.claim();
+        self.text = Some(block);
+        emit(Delta::TextStart(block));
+        block
     }
 
-    /// Text and thinking alternate: the one under way ends where the other begins.
+    /// Ends the open text or thinking block, because another block begins.
     fn close_running(&mut self, emit: &mut Emit<'_>) {
-        for slot in [self.text.take(), self.thinking.take()].into_iter().flatten() {
-            emit(Delta::End(slot));
+        for block in [self.text.take(), self.thinking.take()].into_iter().flatten() {
+            emit(Delta::End(block));
         }
     }
 
-    /// Entries of `reasoning_details` come in pieces with an index; the summary is shown unless the same text also
-    /// comes as `reasoning_content`.
+    /// Collects an entry of `reasoning_details`, which comes in fragments with an index. Summaries are shown unless the same text
+    /// also comes as `reasoning_content`.
     fn detail(&mut self, entry: &Value, emit: &mut Emit<'_>) {
         let Some(kind) = entry.get("type").and_then(Value::as_str) else { return };
         let Some(text) = entry.get(kind).and_then(Value::as_str) else { return };
         let index = entry.get("index").and_then(Value::as_u64);
         match self.details.iter_mut().find(|known| index.is_some() && known.index == index && known.kind == kind) {
             Some(known) => known.text.push_str(text),
-            None => self.details.push(Detail { index, kind: kind.to_owned(), text: text.to_owned() }),
+            None => self.details.push(ReasoningDetail { index, kind: kind.to_owned(), text: text.to_owned() }),
         }
         if kind == "summary" && !self.saw_reasoning_content {
             self.think("reasoning_content", text, emit);
@@ -253,13 +252,13 @@ impl OpenAiDecoder {
         if self.details.is_empty() {
             return;
         }
-        let slot = match self.first_thinking {
-            Some(slot) => slot,
+        let block = match self.first_thinking {
+            Some(block) => block,
             None => self.open_thinking("reasoning_content", emit),
         };
         let mut details = std::mem::take(&mut self.details);
         details.sort_by_key(|detail| detail.index);
-        // The index must not come back: the service answers it with a 400 (docs/protocol.md#reasoning-details).
+        // The service refuses entries that are replayed with their index (docs/protocol.md#reasoning-details).
         let list = details
             .into_iter()
             .map(|detail| {
@@ -269,27 +268,27 @@ impl OpenAiDecoder {
                 Value::Object(entry)
             })
             .collect();
-        emit(Delta::ThinkingDetails(slot, list));
+        emit(Delta::ThinkingDetails(block, list));
     }
 
-    /// One piece of a tool call; the rules are those of docs/protocol.md#tool-call-fragments.
-    fn call(&mut self, piece: &CallPiece<'_>, emit: &mut Emit<'_>) {
-        let function = piece.function.0.as_ref();
+    /// Handles a fragment of a tool call by the rules of docs/protocol.md#tool-call-fragments.
+    fn call(&mut self, fragment: &CallFragment<'_>, emit: &mut Emit<'_>) {
+        let function = fragment.function.0.as_ref();
         let name = function.map_or("", |function| function.name.as_str());
         let arguments = function.map_or("", |function| function.arguments.as_str());
-        let id = piece.id.as_str();
-        let at = match self.call_of(piece.index.0, id, name) {
+        let id = fragment.id.as_str();
+        let at = match self.call_of(fragment.index.0, id, name) {
             Some(at) => at,
-            None if piece.index.0.is_some() || !name.is_empty() => self.add_call(piece.index.0),
+            None if fragment.index.0.is_some() || !name.is_empty() => self.add_call(fragment.index.0),
             None => return,
         };
-        if self.calls[at].slot.is_none() && !id.is_empty() {
+        if self.calls[at].block.is_none() && !id.is_empty() {
             id.clone_into(&mut self.calls[at].id);
         }
-        match self.calls[at].slot {
-            Some(slot) => {
+        match self.calls[at].block {
+            Some(block) => {
                 if !arguments.is_empty() {
-                    emit(Delta::ToolArguments(slot, arguments));
+                    emit(Delta::ToolArguments(block, arguments));
                 }
             }
             None if name.is_empty() => self.calls[at].early.push_str(arguments),
@@ -297,7 +296,7 @@ impl OpenAiDecoder {
         }
     }
 
-    /// The call that a piece goes on with; `None` for the first piece of another one.
+    /// Returns the call that a fragment continues; `None` for the first fragment of another one.
     fn call_of(&mut self, index: Option<u64>, id: &str, name: &str) -> Option<usize> {
         let last = self.calls.len().checked_sub(1);
         let Some(index) = index else {
@@ -306,11 +305,11 @@ impl OpenAiDecoder {
         };
         if let Some(at) = self.calls.iter().rposition(|call| call.index == Some(index)) {
             let call = &self.calls[at];
-            // Some gateways count every call as the first one.
+            // Some gateways number every call 0.
             let another = !name.is_empty() && !id.is_empty() && !call.id.is_empty() && call.id != id;
-            return if another && call.slot.is_some() { None } else { Some(at) };
+            return if another && call.block.is_some() { None } else { Some(at) };
         }
-        // A call that began without an index is numbered by its later pieces.
+        // A call that began without an index may get one with its later fragments.
         let at = last.filter(|_| name.is_empty())?;
         let call = &mut self.calls[at];
         let same = call.index.is_none() && (id.is_empty() || call.id == id);
@@ -321,31 +320,31 @@ impl OpenAiDecoder {
     }
 
     fn add_call(&mut self, index: Option<u64>) -> usize {
-        self.calls.push(Call { index, ..Call::default() });
+        self.calls.push(PendingCall { index, ..PendingCall::default() });
         self.calls.len() - 1
     }
 
     fn start_call(&mut self, at: usize, name: &str, arguments: &str, emit: &mut Emit<'_>) {
         self.close_running(emit);
-        let slot = self.claim();
+        let block = self.claim();
         let id = match self.calls[at].id.as_str() {
-            "" => made_id(),
+            "" => new_call_id(),
             id => id.to_owned(),
         };
-        self.calls[at].slot = Some(slot);
-        emit(Delta::ToolStart { slot, id, name });
+        self.calls[at].block = Some(block);
+        emit(Delta::ToolStart { block, id, name });
         let mut text: Cow<'_, str> = Cow::Borrowed(arguments);
         if !self.calls[at].early.is_empty() {
             text = Cow::Owned(std::mem::take(&mut self.calls[at].early) + arguments);
         }
         if !text.is_empty() {
-            emit(Delta::ToolArguments(slot, &text));
+            emit(Delta::ToolArguments(block, &text));
         }
     }
 
     fn claim(&mut self) -> BlockId {
-        let slot = self.next_slot;
-        self.next_slot += 1;
-        slot
+        let block = self.next_block;
+        self.next_block += 1;
+        block
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::thinking::Thinking;
 
 /// Everything in a body but the conversation.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct BodyOptions {
     /// Wire id of the model.
     pub model: String,

@@ -1,40 +1,41 @@
-//! Reading a stream, whichever dialect it speaks.
+//! Decodes the events of a stream, whichever dialect it speaks.
+
+use std::fmt;
 
 use serde_json::Value;
 
-use super::event::{Delta, StopReason};
+use super::event::{Emit, StopReason};
 use super::surrogate_joiner::{SurrogateJoiner, marked};
-use crate::chat::anthropic::AnthropicDecoder;
-use crate::chat::openai::OpenAiDecoder;
 use crate::error::{Error, Result, from_stream, reported};
 
-/// Where deltas go.
-pub type Emit<'e> = dyn FnMut(Delta<'_>) + 'e;
+/// What a dialect knows about its events.
+pub trait DialectDecoder: fmt::Debug + Send {
+    /// Decodes the JSON of one event; true when the stream says that it is over. The outer error means that the event is not JSON
+    /// of the dialect, and that nothing was emitted.
+    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>>;
+
+    /// Whether parts of the answer may come in events of this name. Gateways send other events, keep-alives for example, under
+    /// names of their own.
+    fn carries_answer(&self, event_name: &str) -> bool;
+
+    /// Whether the service has said why it stopped. The answer is then complete, whatever becomes of the connection.
+    fn finished(&self) -> bool;
+
+    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word.
+    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)>;
+}
 
 /// Decoder of one stream.
 #[derive(Debug)]
 pub struct Decoder {
-    dialect: Reading,
-    surrogate_joiner: SurrogateJoiner,
-}
-
-#[derive(Debug)]
-enum Reading {
-    /// `chat.completion.chunk` events.
-    OpenAi(OpenAiDecoder),
-    /// `message_start` … `message_stop`.
-    Anthropic(AnthropicDecoder),
+    dialect: Box<dyn DialectDecoder>,
+    surrogates: SurrogateJoiner,
 }
 
 impl Decoder {
-    /// For an answer of the OpenAI dialect.
-    pub fn openai() -> Self {
-        Self { dialect: Reading::OpenAi(OpenAiDecoder::default()), surrogate_joiner: SurrogateJoiner::default() }
-    }
-
-    /// For an answer of the Anthropic dialect.
-    pub fn anthropic() -> Self {
-        Self { dialect: Reading::Anthropic(AnthropicDecoder::default()), surrogate_joiner: SurrogateJoiner::default() }
+    /// Makes a decoder for one answer.
+    pub fn new(dialect: impl DialectDecoder + 'static) -> Self {
+        Self { dialect: Box::new(dialect), surrogates: SurrogateJoiner::default() }
     }
 
     /// Decodes one event: its name, which may be empty, and its data. True when the stream says that it is over.
@@ -49,81 +50,65 @@ impl Decoder {
         }
         match self.read(name, data, false, emit) {
             Ok(understood) => understood,
-            Err(refusal) => self.read_odd(name, data, &refusal, emit),
+            Err(reason) => self.read_repaired(name, data, &reason, emit),
         }
     }
 
-    /// What a strict reader refuses although others take it: halves of characters, members given twice, events that only
-    /// somebody else understands.
-    fn read_odd(&mut self, name: &str, data: &str, refusal: &serde_json::Error, emit: &mut Emit<'_>) -> Result<bool> {
+    /// Decodes what a strict reader refuses and JavaScript accepts: lone surrogates, and members given twice.
+    fn read_repaired(
+        &mut self,
+        name: &str,
+        data: &str,
+        reason: &serde_json::Error,
+        emit: &mut Emit<'_>,
+    ) -> Result<bool> {
         let marked = marked(data);
         if let Some(marked) = &marked
             && let Ok(understood) = self.read(name, marked, true, emit)
         {
             return understood;
         }
-        // The last of two members of one name counts, as it does in JavaScript.
+        // A `Value` keeps the last of two members of one name, as JavaScript does.
         let text = marked.as_deref().unwrap_or(data);
         if let Ok(value) = serde_json::from_str::<Value>(text)
             && let Ok(understood) = self.read(name, &value.to_string(), marked.is_some(), emit)
         {
             return understood;
         }
-        if self.carries_answers(name) {
-            return Err(Error::protocol(&format!("the stream contains an unreadable frame ({refusal})"), data));
+        if self.dialect.carries_answer(name) {
+            return Err(Error::protocol(&format!("the stream contains an unreadable frame ({reason})"), data));
         }
         Ok(false)
     }
 
-    /// The outer error means that the event is not JSON of the dialect, and that nothing was emitted.
     fn read(&mut self, name: &str, json: &str, marked: bool, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Self { dialect, surrogate_joiner } = self;
-        let mut mending = |delta: Delta<'_>| surrogate_joiner.pass(delta, marked, emit);
-        let emit: &mut Emit<'_> = &mut mending;
-        match dialect {
-            // A stream of this dialect ends with `[DONE]` and nothing else.
-            Reading::OpenAi(decoder) => Ok(decoder.event(json, emit)?.map(|()| false)),
-            Reading::Anthropic(decoder) => decoder.event(name, json, emit),
-        }
+        let Self { dialect, surrogates } = self;
+        dialect.event(name, json, &mut |delta| surrogates.pass(delta, marked, emit))
     }
 
-    /// Whether the answer may come in events of this name: whatever a gateway sends under others, a pulse for example, is its own
-    /// affair.
-    fn carries_answers(&self, name: &str) -> bool {
-        match self.dialect {
-            Reading::OpenAi(_) => matches!(name, "" | "message" | "chat.completion.chunk"),
-            Reading::Anthropic(_) => {
-                name.is_empty() || name.starts_with("message") || name.starts_with("content_block")
-            }
-        }
-    }
-
-    /// Whether the service has said why it stopped: the answer is complete, whatever becomes of the connection.
+    /// Whether the service has said why it stopped. The answer is then complete, whatever becomes of the connection.
     pub fn finished(&self) -> bool {
-        match &self.dialect {
-            Reading::OpenAi(decoder) => decoder.finished(),
-            Reading::Anthropic(decoder) => decoder.finished(),
-        }
+        self.dialect.finished()
     }
 
-    /// The stream is over: closes what is open and judges how it ended. Returns our reason and the service's own.
+    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word.
     pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
-        let Self { dialect, surrogate_joiner } = self;
-        let mut mending = |delta: Delta<'_>| surrogate_joiner.pass(delta, false, emit);
-        match dialect {
-            Reading::OpenAi(decoder) => decoder.finish(&mut mending),
-            Reading::Anthropic(decoder) => decoder.finish(&mut mending),
-        }
+        let Self { dialect, surrogates } = self;
+        dialect.finish(&mut |delta| surrogates.pass(delta, false, emit))
     }
 }
 
-/// The error of an `event: error`, whatever its data look like.
+/// Returns the error of an `event: error`, whatever its data look like.
 fn error_event(data: &str) -> Error {
     let body = serde_json::from_str(data).unwrap_or_else(|_| Value::from(data));
     from_stream(reported(body.get("error")).unwrap_or(&body))
 }
 
-/// An id for a call that came without one; unique in the session, because Pi keys its rows on it.
-pub(in crate::chat) fn made_id() -> String {
-    format!("call_{:016x}", rand::random::<u64>())
+/// Returns the error that an event reports: in its member `error`, or, where its kind is "error", as a whole.
+pub fn event_error(kind: &str, error: Option<&Value>, json: &str) -> serde_json::Result<Option<Error>> {
+    match reported(error) {
+        Some(error) => Ok(Some(from_stream(error))),
+        None if kind == "error" => Ok(Some(from_stream(&serde_json::from_str(json)?))),
+        None => Ok(None),
+    }
 }

@@ -1,18 +1,21 @@
-//! The neutral vocabulary of a stream: what both dialect decoders produce.
+//! What both dialect decoders produce, in one vocabulary.
 //!
-//! A *slot* names one block of the answer from its start to its end; decoders hand them out in order of appearance and may
+//! A [`BlockId`] names one block of the answer from its start to its end. Decoders number blocks in order of appearance and may
 //! keep several open at once (parallel tool calls).
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Name of a block within one answer.
+/// Number of a block within one answer.
 pub type BlockId = usize;
 
-/// The smallest piece of meaning.
+/// Receives deltas.
+pub type Emit<'e> = dyn FnMut(Delta<'_>) + 'e;
+
+/// The smallest change of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta<'a> {
-    /// Identity of the answer; empty strings say nothing.
+    /// Identity of the answer; an empty string leaves what is known.
     Meta {
         /// `chatcmpl-…` or `msg_…`
         id: &'a str,
@@ -23,28 +26,28 @@ pub enum Delta<'a> {
     TextStart(BlockId),
     /// More text.
     Text(BlockId, &'a str),
-    /// A thinking block begins. `signature` is what Pi stores as `thinkingSignature`.
+    /// A thinking block begins.
     ThinkingStart {
-        /// Its slot.
-        slot: BlockId,
-        /// Name of the field the reasoning came in, or a signature of the service.
+        /// Its number.
+        block: BlockId,
+        /// Stored as Pi's `thinkingSignature`: the name of the member that held the reasoning, or a signature of the service.
         signature: String,
         /// The service hides the text and sent an opaque payload as signature.
         redacted: bool,
     },
-    /// More reasoning. An empty piece is meaningful: "reasoned, but empty" (docs/protocol.md#chat-events).
+    /// More reasoning. An empty text is meaningful: "reasoned, but empty" (docs/protocol.md#chat-events).
     Thinking(BlockId, &'a str),
-    /// Opaque reasoning entries that have to be replayed, all of them (docs/protocol.md#reasoning-details).
+    /// All opaque reasoning entries, which have to be replayed (docs/protocol.md#reasoning-details).
     ThinkingDetails(BlockId, Vec<Value>),
     /// A signature that arrived after the thinking text.
     Signature(BlockId, &'a str),
-    /// A tool call begins; id and name are final.
+    /// A tool call begins; id and name are final and never empty.
     ToolStart {
-        /// Its slot.
-        slot: BlockId,
-        /// Never empty.
+        /// Its number.
+        block: BlockId,
+        /// Given by the service, or generated.
         id: String,
-        /// Never empty.
+        /// Name of the tool as the service knows it.
         name: &'a str,
     },
     /// More argument text.
@@ -58,7 +61,7 @@ pub enum Delta<'a> {
 }
 
 impl Delta<'_> {
-    /// Whether this proves that the model is at work, as opposed to the socket being alive.
+    /// Whether this proves that the model is at work, and not only that the connection is alive.
     pub fn is_content(&self) -> bool {
         !matches!(self, Self::Meta { .. } | Self::Usage(_))
     }
@@ -82,7 +85,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Takes over every member that `newer` knows.
+    /// Replaces every member that `newer` knows.
     pub fn update(&mut self, newer: Self) {
         if newer.input.or(newer.prompt).is_some() {
             (self.input, self.prompt) = (newer.input, newer.prompt);
@@ -93,7 +96,7 @@ impl Usage {
         self.reasoning = newer.reasoning.or(self.reasoning);
     }
 
-    /// Prompt tokens that were not read from the cache.
+    /// Returns the prompt tokens that were not read from the cache.
     pub fn uncached(&self) -> Option<u64> {
         let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
         self.input.or_else(|| self.prompt.map(|prompt| prompt.saturating_sub(cached)))
@@ -110,4 +113,9 @@ pub enum StopReason {
     Length,
     /// Tools are to be run.
     ToolUse,
+}
+
+/// Generates an id for a call that came without one; unique in the session, because Pi keys its rows on it.
+pub fn new_call_id() -> String {
+    format!("call_{:016x}", rand::random::<u64>())
 }

@@ -1,4 +1,6 @@
-//! Reads a response stream into the operations that JavaScript applies.
+//! Reads a response stream and turns it into the operations that JavaScript applies.
+//!
+//! Bytes → [`sse`] events → [`decoder`] → [`event::Delta`] → [`message`] → [`op_queue`].
 
 pub mod decoder;
 pub mod empty_response;

@@ -1,10 +1,9 @@
-//! Deltas → frames at display rate.
+//! Collects the operations for JavaScript and hands them over at display rate.
 //!
-//! A screen shows at most sixty pictures a second and Pi lays its Markdown out anew for each event
-//! (docs/pi-contract.md#cost-per-event), so one crossing per token would be waste. The first meaning is handed over at once;
-//! after that what arrives is merged and handed over once per [`INTERVAL`]. Merging also happens while JavaScript is busy, so a
-//! slow consumer costs memory for text, never for events; beyond [`HIGH_WATER`] the socket is not read until JavaScript has
-//! caught up.
+//! A terminal shows at most sixty frames a second, and Pi lays its Markdown out anew for each event
+//! (docs/pi-contract.md#cost-per-event), so one crossing per token would be waste. The first content is handed over at once; after
+//! that, what arrives is merged and handed over once per [`INTERVAL`]. Merging goes on while JavaScript is busy, so a slow consumer
+//! costs memory for text only; beyond [`HIGH_WATER`] the socket is not read until JavaScript has caught up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,14 +15,17 @@ use tokio::time::Instant;
 use super::tool_args::{Changes, ToolArgs};
 use crate::error::Error;
 
-/// Shortest time between two frames of one stream.
+/// Shortest time between two frames of one stream: 30 frames per second look fluent.
 pub const INTERVAL: Duration = Duration::from_millis(33);
 
 /// Bytes that may wait for JavaScript before reading stops.
 const HIGH_WATER: usize = 1 << 20;
 
-/// Bytes of arguments that are read in one go.
+/// Bytes of arguments that are read while the queue is locked, because JavaScript waits for that lock.
 const LONGEST_READ: usize = 64 << 10;
+
+/// Size that an op without text counts with, in bytes.
+const OP_SIZE: usize = 64;
 
 /// Kind of a content block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +41,15 @@ pub enum BlockKind {
 /// One instruction to JavaScript. `index` is the position in the message's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// The finished body as JSON text: show it to the payload hook and answer.
+    /// The finished body as JSON text, for the payload hook; the turn waits for the body to send.
     Body(String),
     /// The response head: `{status, headers}`.
     Response(String),
-    /// Something a person may want to know while waiting.
+    /// Progress to show while the user waits.
     Notice(String),
-    /// The content of the medium at this position is needed.
+    /// The content of the media item at this position is needed.
     Media {
-        /// Position among the media of the turn.
+        /// Position among the media items of the turn.
         index: usize,
         /// First character that is needed.
         from: usize,
@@ -60,9 +62,9 @@ pub enum Op {
     Start {
         /// Position in the content.
         index: usize,
-        /// What kind of block.
+        /// Kind of the block.
         kind: BlockKind,
-        /// `{}` | `{signature, redacted?}` | `{id, name}`
+        /// Empty for text, `{signature, redacted?}` or `{id, name}`.
         head: String,
     },
     /// Text or reasoning to append.
@@ -94,7 +96,7 @@ pub enum Op {
     End {
         /// Position in the content.
         index: usize,
-        /// What kind of block.
+        /// Kind of the block.
         kind: BlockKind,
         /// Tools only: `""` if the argument text is valid as received, else JSON `{text}` or `{error}`.
         verdict: String,
@@ -110,14 +112,75 @@ pub enum Op {
     },
 }
 
-impl Op {
-    fn size(&self) -> usize {
-        match self {
-            Self::Body(text) | Self::Response(text) | Self::Notice(text) | Self::Raw(text) => text.len(),
-            Self::Delta { text, .. } => text.len(),
-            Self::ToolDelta { text, changes, .. } => text.len() + changes.len(),
-            _ => 64,
+macro_rules! op_codes {
+    ($($name:ident = $code:literal,)+) => {
+        /// Code of an op at the boundary.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the names are those of the ops")]
+        #[repr(u32)]
+        pub enum OpCode { $($name = $code,)+ }
+
+        impl OpCode {
+            /// All codes by name. JavaScript keeps the same table, and a test compares the two.
+            pub const ALL: &[(&str, u32)] = &[$((stringify!($name), $code),)+];
         }
+    };
+}
+
+op_codes! {
+    Body = 0,
+    Response = 1,
+    Notice = 2,
+    Raw = 3,
+    Media = 4,
+    TextStart = 10,
+    ThinkingStart = 11,
+    ToolStart = 12,
+    TextDelta = 20,
+    ThinkingDelta = 21,
+    ToolDelta = 22,
+    TextEnd = 30,
+    ThinkingEnd = 31,
+    ToolEnd = 32,
+    Amend = 40,
+    Done = 100,
+    Failed = 101,
+}
+
+impl Op {
+    /// Returns the code that JavaScript knows this op by.
+    pub fn code(&self) -> OpCode {
+        use BlockKind::{Text, Thinking, Tool};
+        match self {
+            Self::Body(_) => OpCode::Body,
+            Self::Response(_) => OpCode::Response,
+            Self::Notice(_) => OpCode::Notice,
+            Self::Raw(_) => OpCode::Raw,
+            Self::Media { .. } => OpCode::Media,
+            Self::Start { kind: Text, .. } => OpCode::TextStart,
+            Self::Start { kind: Thinking, .. } => OpCode::ThinkingStart,
+            Self::Start { kind: Tool, .. } => OpCode::ToolStart,
+            Self::Delta { kind: Thinking, .. } => OpCode::ThinkingDelta,
+            Self::Delta { .. } => OpCode::TextDelta,
+            Self::ToolDelta { .. } => OpCode::ToolDelta,
+            Self::End { kind: Text, .. } => OpCode::TextEnd,
+            Self::End { kind: Thinking, .. } => OpCode::ThinkingEnd,
+            Self::End { kind: Tool, .. } => OpCode::ToolEnd,
+            Self::Amend { .. } => OpCode::Amend,
+            Self::Done(_) => OpCode::Done,
+            Self::Failed { .. } => OpCode::Failed,
+        }
+    }
+
+    fn size(&self) -> usize {
+        OP_SIZE
+            + match self {
+                Self::Body(text) | Self::Response(text) | Self::Notice(text) | Self::Raw(text) => text.len(),
+                Self::Start { head: text, .. } | Self::Amend { members: text, .. } => text.len(),
+                Self::Delta { text, .. } | Self::End { verdict: text, .. } => text.len(),
+                Self::ToolDelta { text, changes, .. } => text.len() + changes.len(),
+                Self::Media { .. } | Self::Done(_) | Self::Failed { .. } => 0,
+            }
     }
 }
 
@@ -127,15 +190,15 @@ struct Waiting {
     bytes: usize,
 }
 
-/// What waits for JavaScript; shared between the turn's task and the JavaScript thread.
+/// Ops that wait for JavaScript; shared between the turn's task and the JavaScript thread.
 #[derive(Debug, Default)]
-pub struct FrameQueue {
+pub struct OpQueue {
     waiting: Mutex<Waiting>,
     drained: Notify,
 }
 
-impl FrameQueue {
-    /// Everything that waits. Called on the JavaScript thread.
+impl OpQueue {
+    /// Takes all waiting ops. Called on the JavaScript thread.
     pub fn take(&self) -> Vec<Op> {
         let ops = {
             let mut waiting = self.lock();
@@ -152,19 +215,23 @@ impl FrameQueue {
         waiting.ops.push(op);
     }
 
-    /// Joins onto the op before where that is of the same block, so that a slow consumer costs memory for text only.
-    fn append(&self, at: usize, of: BlockKind, more: &str) {
+    /// Appends to the last op where that is of the same block, so that a slow consumer costs memory for text only.
+    fn append(&self, at: usize, kind: BlockKind, more: &str) {
         let mut waiting = self.lock();
         waiting.bytes += more.len();
         match waiting.ops.last_mut() {
             Some(Op::Delta { index, text, .. }) if *index == at => text.push_str(more),
-            _ => waiting.ops.push(Op::Delta { index: at, kind: of, text: more.to_owned() }),
+            _ => {
+                waiting.bytes += OP_SIZE;
+                waiting.ops.push(Op::Delta { index: at, kind, text: more.to_owned() });
+            }
         }
     }
 
     fn append_arguments(&self, at: usize, reader: &mut ToolArgs, more: &str) {
         let mut waiting = self.lock();
         if !matches!(waiting.ops.last(), Some(Op::ToolDelta { index, .. }) if *index == at) {
+            waiting.bytes += OP_SIZE;
             waiting.ops.push(Op::ToolDelta { index: at, text: String::new(), changes: Changes::default() });
         }
         let Some(Op::ToolDelta { text, changes, .. }) = waiting.ops.last_mut() else { return };
@@ -179,13 +246,13 @@ impl FrameQueue {
         self.lock().bytes
     }
 
-    /// The queue holds plain data and every update leaves it whole, so a panic elsewhere does not spoil it.
+    /// Locks the queue. It holds plain data and every update leaves it whole, so a poisoned lock is still usable.
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells JavaScript that there is something to take; false once nobody listens any more.
+/// Tells JavaScript that ops are waiting; false once the consumer is gone.
 pub type WakeFn = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// How JavaScript keeps up.
@@ -193,85 +260,84 @@ pub type WakeFn = Arc<dyn Fn() -> bool + Send + Sync>;
 pub enum Readiness {
     /// It does.
     Ready,
-    /// It had fallen behind, and reading had to wait for it.
+    /// It had fallen behind, and reading waited for it.
     CaughtUp,
-    /// Nobody listens any more.
+    /// The consumer is gone.
     Gone,
 }
 
-/// The writing end: collects ops and decides when the bell is rung.
-pub struct Frames {
-    queue: Arc<FrameQueue>,
-    bell: WakeFn,
-    last: Option<Instant>,
+/// Writing end of a queue: collects ops and decides when JavaScript is woken.
+pub struct OpWriter {
+    queue: Arc<OpQueue>,
+    wake: WakeFn,
+    last_frame: Option<Instant>,
     dirty: bool,
     alive: bool,
 }
 
-impl Frames {
-    /// A writing end for `queue`.
-    pub fn new(queue: Arc<FrameQueue>, bell: WakeFn) -> Self {
-        Self { queue, bell, last: None, dirty: false, alive: true }
+impl OpWriter {
+    /// Makes a writing end for `queue`.
+    pub fn new(queue: Arc<OpQueue>, wake: WakeFn) -> Self {
+        Self { queue, wake, last_frame: None, dirty: false, alive: true }
     }
 
-    /// A second writing end for the same queue, for the terminal op of a turn that panicked.
+    /// Makes a second writing end for the same queue, for the terminal op of a turn that panicked.
     pub fn spare(&self) -> Self {
-        Self::new(Arc::clone(&self.queue), Arc::clone(&self.bell))
+        Self::new(Arc::clone(&self.queue), Arc::clone(&self.wake))
     }
 
-    /// Adds an op to the frame under way.
+    /// Adds an op to the current frame.
     pub fn push(&mut self, op: Op) {
         self.queue.push(op);
         self.dirty = true;
     }
 
-    /// Adds text or reasoning to the frame under way.
+    /// Adds text or reasoning to the current frame.
     pub fn append(&mut self, index: usize, kind: BlockKind, text: &str) {
         self.queue.append(index, kind, text);
         self.dirty = true;
     }
 
-    /// Adds argument text, and what `reader` makes of it, to the frame under way.
+    /// Adds argument text, and what it changes in the value, to the current frame.
     pub fn append_arguments(&mut self, index: usize, reader: &mut ToolArgs, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            // JavaScript waits for the lock that is held while reading, so it is never held for long.
             let mut end = rest.len().min(LONGEST_READ);
             while !rest.is_char_boundary(end) {
                 end -= 1;
             }
-            let (piece, more) = rest.split_at(end);
-            self.queue.append_arguments(index, reader, piece);
+            let (part, more) = rest.split_at(end);
+            self.queue.append_arguments(index, reader, part);
             rest = more;
         }
         self.dirty = true;
     }
 
-    /// Call after each batch of pushes: hands over at once if nothing was handed over during the last interval.
+    /// Hands the frame over unless one was handed over during the last interval. To be called after each batch of pushes.
     pub fn flush_if_due(&mut self) {
-        if self.dirty && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
+        if self.dirty && self.last_frame.is_none_or(|last| last.elapsed() >= INTERVAL) {
             self.flush();
         }
     }
 
-    /// When the frame under way is due, if there is one.
+    /// Returns when the current frame is due; `None` if it is empty.
     pub fn due(&self) -> Option<Instant> {
-        self.last.filter(|_| self.dirty).map(|last| last + INTERVAL)
+        self.last_frame.filter(|_| self.dirty).map(|last| last + INTERVAL)
     }
 
     /// Hands the frame over now.
     pub fn flush(&mut self) {
         if std::mem::take(&mut self.dirty) {
-            self.last = Some(Instant::now());
-            self.alive = (self.bell)();
+            self.last_frame = Some(Instant::now());
+            self.alive = (self.wake)();
         }
     }
 
-    /// Adds an op that JavaScript has to see at once. It is no picture on a screen, so it delays none.
+    /// Adds an op and hands it over now. Does not affect frame pacing.
     pub fn send(&mut self, op: Op) {
         self.queue.push(op);
         self.dirty = false;
-        self.alive = (self.bell)();
+        self.alive = (self.wake)();
     }
 
     /// Waits while JavaScript is far behind.
@@ -280,9 +346,9 @@ impl Frames {
         while self.alive && self.queue.bytes() > HIGH_WATER {
             waited = true;
             self.flush();
-            // The limit covers a listener that went away with a frame still waiting.
+            // The limit covers a consumer that went away with a frame still waiting.
             let _ = tokio::time::timeout(Duration::from_secs(1), self.queue.drained.notified()).await;
-            self.alive = (self.bell)();
+            self.alive = (self.wake)();
         }
         match (self.alive, waited) {
             (false, _) => Readiness::Gone,
@@ -302,47 +368,47 @@ mod tests {
         Op::Delta { index: 0, kind: BlockKind::Text, text: text.to_owned() }
     }
 
-    fn frames() -> (Frames, Arc<FrameQueue>, Arc<AtomicUsize>) {
-        let queue = Arc::new(FrameQueue::default());
-        let rings = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&rings);
-        let bell = Arc::new(move || {
+    fn writer() -> (OpWriter, Arc<OpQueue>, Arc<AtomicUsize>) {
+        let queue = Arc::new(OpQueue::default());
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&wakes);
+        let wake = Arc::new(move || {
             counter.fetch_add(1, Ordering::Relaxed);
             true
         });
-        (Frames::new(Arc::clone(&queue), bell), queue, rings)
+        (OpWriter::new(Arc::clone(&queue), wake), queue, wakes)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_meaning_goes_at_once_and_then_one_frame_per_interval() {
-        let (mut frames, queue, rings) = frames();
-        frames.append(0, BlockKind::Text, "a");
-        frames.flush_if_due();
-        assert_eq!(rings.load(Ordering::Relaxed), 1);
+    async fn op_queue_first_content_goes_at_once_then_one_frame_per_interval() {
+        let (mut writer, queue, wakes) = writer();
+        writer.append(0, BlockKind::Text, "a");
+        writer.flush_if_due();
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
         for _ in 0..100 {
-            frames.append(0, BlockKind::Text, "b");
-            frames.flush_if_due();
+            writer.append(0, BlockKind::Text, "b");
+            writer.flush_if_due();
         }
-        assert_eq!(rings.load(Ordering::Relaxed), 1, "merged until the interval is over");
-        let due = frames.due().unwrap();
+        assert_eq!(wakes.load(Ordering::Relaxed), 1, "merged until the interval is over");
+        let due = writer.due().unwrap();
         tokio::time::sleep_until(due).await;
-        frames.flush_if_due();
-        assert_eq!(rings.load(Ordering::Relaxed), 2);
+        writer.flush_if_due();
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
         assert_eq!(queue.take(), [text(&format!("a{}", "b".repeat(100)))]);
-        assert!(frames.due().is_none());
+        assert!(writer.due().is_none());
     }
 
     #[test]
-    fn only_neighbours_of_the_same_block_are_merged() {
-        let (mut frames, queue, _) = frames();
+    fn op_queue_only_neighbours_of_the_same_block_are_merged() {
+        let (mut writer, queue, _) = writer();
         let (mut first, mut second) = (ToolArgs::default(), ToolArgs::default());
         for piece in ["{", "\"a\":", "1,", "\"b\":2}"] {
-            frames.append_arguments(1, &mut first, piece);
+            writer.append_arguments(1, &mut first, piece);
         }
-        frames.append_arguments(2, &mut second, "{");
-        frames.append(0, BlockKind::Text, "x");
-        frames.append(0, BlockKind::Text, "y");
-        frames.append(3, BlockKind::Thinking, "z");
+        writer.append_arguments(2, &mut second, "{");
+        writer.append(0, BlockKind::Text, "x");
+        writer.append(0, BlockKind::Text, "y");
+        writer.append(3, BlockKind::Thinking, "z");
         let seen: Vec<String> = queue
             .take()
             .into_iter()
@@ -356,19 +422,19 @@ mod tests {
     }
 
     #[test]
-    fn the_response_head_does_not_delay_the_first_words() {
-        let (mut frames, _, rings) = frames();
-        frames.send(Op::Response("{}".to_owned()));
-        frames.append(0, BlockKind::Text, "a");
-        frames.flush_if_due();
-        assert_eq!(rings.load(Ordering::Relaxed), 2);
+    fn op_queue_response_head_does_not_delay_the_first_content() {
+        let (mut writer, _, wakes) = writer();
+        writer.send(Op::Response("{}".to_owned()));
+        writer.append(0, BlockKind::Text, "a");
+        writer.flush_if_due();
+        assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reading_stops_while_javascript_is_far_behind() {
-        let (mut frames, queue, _) = frames();
-        frames.push(text(&"x".repeat(HIGH_WATER + 1)));
-        let waiting = tokio::spawn(async move { frames.ready().await });
+    async fn op_queue_reading_stops_while_javascript_is_far_behind() {
+        let (mut writer, queue, _) = writer();
+        writer.push(text(&"x".repeat(HIGH_WATER + 1)));
+        let waiting = tokio::spawn(async move { writer.ready().await });
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(!waiting.is_finished());
         queue.take();

@@ -1,18 +1,17 @@
-//! Bytes → server-sent events, incremental and without copying what is already contiguous.
+//! Splits bytes into server-sent events, incrementally, and copies only what spans two chunks.
 //!
-//! Follows the WHATWG rules (LF, CRLF and CR line ends, BOM, comments, several `data:` lines) with two deliberate
-//! tolerances of the service's clients: an event that lacks its final blank line or newline still counts
-//! (docs/protocol.md#event-stream-format). Works on bytes, so a UTF-8 sequence may be split anywhere; an event over
-//! [`MAX_EVENT_BYTES`] is an error instead of an allocation.
+//! Follows the WHATWG rules (LF, CRLF and CR line ends, BOM, comments, several `data:` lines) and, like the service's clients, accepts
+//! a last event without its blank line or newline (docs/protocol.md#event-stream-format). Works on bytes, so a UTF-8 sequence may
+//! be split anywhere.
 
 use memchr::{memchr, memchr2};
 
 use crate::error::{Error, Result};
 
-/// Upper bound for one event, in bytes.
+/// Longest event that is accepted, in bytes, so that a stream without line ends cannot fill the memory.
 pub const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// RejectionCache that stays for the next event, in bytes: one huge event must not pin its own for the rest of the stream.
+/// Capacity that a buffer keeps for the next event, in bytes: one huge event must not pin its memory for the rest of the stream.
 const KEPT: usize = 64 << 10;
 
 /// One event of the stream.
@@ -25,11 +24,11 @@ pub enum Event<'a> {
         /// Joined with `\n`, still raw bytes.
         data: &'a [u8],
     },
-    /// A comment line: proves that the socket lives, not that the model does.
+    /// A comment line. It proves that the connection is alive, not that the model is at work.
     Comment,
 }
 
-/// Where the data of the event under way lies.
+/// Where the data of the current event lies.
 #[derive(Debug, Clone, Copy)]
 enum Pending {
     None,
@@ -44,13 +43,13 @@ enum Pending {
 pub struct SseDecoder {
     /// A line whose end has not arrived yet.
     line: Vec<u8>,
-    /// Data lines of the event under way, where they are no longer in one piece.
+    /// Data lines of the current event, where they do not lie in one chunk.
     data: Vec<u8>,
     has_data: bool,
     name: String,
     /// The last chunk ended in CR: a following LF belongs to it.
     skip_lf: bool,
-    /// Bytes of a possible BOM seen so far; 3 and above means "past the start".
+    /// Bytes of a possible BOM seen so far; 3 means "past the start".
     start: u8,
 }
 
@@ -103,7 +102,7 @@ impl SseDecoder {
         let mut at = 0;
         while self.start < 3 && at < chunk.len() {
             if chunk[at] != BOM[usize::from(self.start)] {
-                // Not a BOM after all: what was held back are ordinary bytes of the first line.
+                // Not a BOM: the bytes held back belong to the first line.
                 self.line.extend_from_slice(&BOM[..usize::from(self.start)]);
                 self.start = 3;
                 return at;
@@ -114,7 +113,7 @@ impl SseDecoder {
         at
     }
 
-    /// A line that lies in `chunk[start..end]`.
+    /// Handles the line in `chunk[start..end]`.
     fn accept(
         &mut self,
         chunk: &[u8],
@@ -150,7 +149,7 @@ impl SseDecoder {
         }
     }
 
-    /// A line that had to be put together from several chunks.
+    /// Handles a line that was put together from several chunks.
     fn accept_copied(
         &mut self,
         line: &[u8],
@@ -168,7 +167,7 @@ impl SseDecoder {
                 self.has_data = true;
                 self.check_size().map(|()| Pending::Copied)
             }
-            // Other fields never refer back into the chunk.
+            // Other fields never point into the chunk.
             _ => self.accept(line, 0, line.len(), pending, on_event),
         }
     }
@@ -242,7 +241,7 @@ mod tests {
         seen
     }
 
-    /// The rules written down as plainly as possible: split into lines, then group.
+    /// Reads events as plainly as possible: split into lines, then group.
     fn naive(bytes: &[u8]) -> Seen {
         let bytes = bytes.strip_prefix(&BOM).unwrap_or(bytes);
         let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_ending_and_spacing_is_understood() {
+    fn sse_every_line_ending_and_spacing_is_understood() {
         assert_eq!(decode(&[b"data: a\n\n"]), one("a"));
         assert_eq!(decode(&[b"data:a\r\n\r\n"]), one("a"));
         assert_eq!(decode(&[b"data: a\r\r"]), one("a"));
@@ -310,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_final_newline_or_blank_line_loses_nothing() {
+    fn sse_missing_final_newline_or_blank_line_loses_nothing() {
         assert_eq!(decode(&[b"data: a\n"]), one("a"));
         assert_eq!(decode(&[b"data: a"]), one("a"));
         assert_eq!(decode(&[b"data"]), one(""));
     }
 
     #[test]
-    fn an_event_that_never_ends_is_an_error_and_not_an_allocation() {
+    fn sse_event_that_never_ends_is_an_error() {
         let mut decoder = SseDecoder::default();
         let block = vec![b'x'; 1 << 20];
         let mut ignore = |_: Event<'_>| Ok(());
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ten_megabyte_event_arrives_whole() {
+    fn sse_ten_megabyte_event_arrives_whole() {
         let mut bytes = b"data: ".to_vec();
         bytes.extend(std::iter::repeat_n(b'y', 10 << 20));
         bytes.extend(b"\n\n");
@@ -338,19 +337,18 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Any chunking of any bytes gives what the naive implementation gives.
         #[test]
-        fn chunking_never_matters(
-            pieces in prop::collection::vec(prop::sample::select(vec![
+        fn sse_any_chunking_gives_what_the_naive_reader_gives(
+            parts in prop::collection::vec(prop::sample::select(vec![
                 "data:", "data: ", "data", "event: e", ": c", "id: 1", "\n", "\r", "\r\n", "\n\n", "{\"a\":1}", "é", "x", ":", "\u{feff}",
             ]), 0..24),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
-            let bytes = pieces.concat().into_bytes();
-            let mut paths: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            paths.extend([0, bytes.len()]);
-            paths.sort_unstable();
-            let chunks: Vec<&[u8]> = paths.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
+            let bytes = parts.concat().into_bytes();
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            ends.extend([0, bytes.len()]);
+            ends.sort_unstable();
+            let chunks: Vec<&[u8]> = ends.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect();
             prop_assert_eq!(decode(&chunks), naive(&bytes));
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
             prop_assert_eq!(decode(&single), naive(&bytes));

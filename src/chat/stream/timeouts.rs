@@ -1,20 +1,19 @@
-//! Three clocks that tell a healthy long think from a dead stream.
+//! Time limits that tell a healthy long think from a dead stream.
 //!
-//! They run in the reader task, where a busy JavaScript thread cannot distort them. Only *meaning* resets them: a comment line
-//! or a ping proves that the socket lives, not that the model does (docs/protocol.md#stream-errors: streams hung silently for
-//! hours behind keep-alives, and short watchdogs killed healthy requests at every attempt).
+//! They run in the task that reads, where a busy JavaScript thread cannot distort them, and are reset by content, not by keep-alive
+//! bytes: streams hung silently for hours behind keep-alives (docs/protocol.md#stream-errors).
 
-use crate::config::TimeoutLimits;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::TimeoutLimits;
 use crate::error::{Error, ErrorKind, Phase};
 
-/// Once the service has said why it stopped, only usage and the end mark are due; they come within milliseconds or never.
-const CLOSING: Duration = Duration::from_secs(5);
+/// Limit for what follows the service's reason for stopping, in which only usage and the end mark are due.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The clock that runs now.
+/// The limit that counts now.
 #[derive(Debug)]
 pub struct Timeouts {
     limits: TimeoutLimits,
@@ -31,37 +30,37 @@ impl Timeouts {
         timeouts
     }
 
-    /// The head is here: wait for the first meaning.
+    /// Starts the wait for the first content, after the response head.
     pub fn first(&mut self, limit: Option<Duration>) {
         self.start(Phase::FirstToken, limit);
     }
 
-    /// Meaning arrived; `thinking` tells which gap is allowed now.
+    /// Starts the idle limit again, because content arrived; reasoning may pause longer.
     pub fn content(&mut self, thinking: bool) {
         self.start(Phase::Gap, if thinking { self.limits.idle_thinking } else { self.limits.idle_text });
     }
 
-    /// The answer is complete; only the end of the stream is missing.
+    /// Starts the wait for the end of a stream whose answer is complete.
     pub fn closing(&mut self) {
-        self.start(Phase::Gap, Some(CLOSING));
+        self.start(Phase::Gap, Some(CLOSING_TIMEOUT));
     }
 
-    /// Time that JavaScript needed to catch up is not the service's silence.
+    /// Starts the current limit again.
     pub fn reset(&mut self) {
         self.start(self.phase, self.limit);
     }
 
-    /// When the clock runs out.
+    /// Returns when the current limit is reached.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// How long the clock that runs now may run.
+    /// Returns the current limit.
     pub fn limit(&self) -> Option<Duration> {
         self.limit
     }
 
-    /// The error for a clock that ran out.
+    /// Makes the error for a limit that was reached.
     pub fn expired(&self) -> Error {
         let seconds = self.limit.unwrap_or_default().as_secs_f64();
         Error::new(

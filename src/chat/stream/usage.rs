@@ -1,13 +1,13 @@
-//! Token counts as the service reports them.
+//! Reads token counts.
 //!
-//! Gateways answer in both conventions at once, with numbers as strings and details missing; nothing of that may end a turn
+//! Gateways report both conventions at once, numbers as strings, and leave members out; none of that may end a turn
 //! (docs/protocol.md#chat-usage, docs/protocol.md#messages-usage).
 
 use serde_json::Value;
 
 use super::event::Usage;
 
-/// What the prompt count of a dialect means, where both are given.
+/// Which prompt count of a dialect wins where both are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Convention {
     /// OpenAI: `prompt_tokens` includes what came from the cache.
@@ -16,7 +16,7 @@ pub enum Convention {
     UncachedInput,
 }
 
-/// Reads a usage object; whatever else it may be says nothing.
+/// Reads a usage object; any other value reads as no counts.
 pub fn usage(value: &Value, convention: Convention) -> Usage {
     let nested = &value["prompt_tokens_details"];
     let first = |counts: &[&Value]| counts.iter().find_map(|value| count(value));
@@ -33,9 +33,8 @@ pub fn usage(value: &Value, convention: Convention) -> Usage {
         Convention::UncachedInput if input.is_some() => (input, None),
         _ => (input, prompt),
     };
-    // In the OpenAI dialect a report is a whole: one that counts a prompt and nothing cached says that nothing was.
-    let whole = convention == Convention::TotalPrompt && prompt.is_some();
-    let unsaid = if whole { Some(0) } else { None };
+    // A report of the OpenAI dialect counts as a whole, so a prompt without cached tokens means that none were cached.
+    let unsaid = (convention == Convention::TotalPrompt && prompt.is_some()).then_some(0);
     Usage {
         input,
         prompt,
@@ -46,10 +45,10 @@ pub fn usage(value: &Value, convention: Convention) -> Usage {
     }
 }
 
-/// A count from a number or a numeric string.
+/// Reads a count from a number or a numeric string.
 fn count(value: &Value) -> Option<u64> {
     match value {
-        // A fraction of a token is none; `as` saturates where a float does not fit.
+        // The cast drops fractions and saturates.
         Value::Number(number) => {
             number.as_u64().or_else(|| number.as_f64().filter(|float| *float >= 0.0).map(|float| float as u64))
         }
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cached_tokens_are_found_in_every_place() {
+    fn usage_cached_tokens_are_found_in_every_place() {
         let read = |value: Value| {
             let usage = usage(&value, Convention::TotalPrompt);
             (usage.uncached(), usage.cache_read)
@@ -79,9 +78,8 @@ mod tests {
         assert_eq!(read(json!("none")), (None, None));
     }
 
-    /// The endpoint reports both conventions at once (docs/protocol.md#messages-usage).
     #[test]
-    fn both_conventions_at_once_agree() {
+    fn usage_both_conventions_in_one_report_agree() {
         let both = json!({"prompt_tokens": 11272, "input_tokens": 264, "output_tokens": 5,
             "cache_read_input_tokens": 11008, "cache_creation_input_tokens": 0, "cached_tokens": 11008});
         for convention in [Convention::TotalPrompt, Convention::UncachedInput] {

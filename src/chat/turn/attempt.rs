@@ -1,97 +1,96 @@
-//! One request and the reading of its answer, under the clocks.
+//! Sends one request and reads its answer, within the time limits.
 
-use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::prepare::Prepared;
+use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
-use super::response_kind::ResponseKind;
+use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
 use crate::chat::stream::decoder::Decoder;
 use crate::chat::stream::event::{Delta, StopReason};
 use crate::chat::stream::message::Blocks;
-use crate::chat::stream::op_queue::{Frames, Op, Readiness};
+use crate::chat::stream::op_queue::{Op, OpWriter, Readiness};
 use crate::chat::stream::sse::{Event, SseDecoder};
 use crate::chat::stream::timeouts::Timeouts;
 use crate::client::ExtraHeaders;
+use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
 use crate::http::body::drain;
 
-/// How long the rest of a body may take of which nothing more is needed.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// Silence after which the user is told that the service is idle.
+const IDLE_NOTICE: Duration = Duration::from_secs(20);
 
-/// Silence that a person begins to wonder about.
-const NOTICEABLE: Duration = Duration::from_secs(20);
-
-/// How an attempt ended well.
+/// How a complete answer ended.
 pub(super) struct Finished {
     pub reason: StopReason,
-    /// The service's own word.
+    /// The service's own word for it.
     pub raw_reason: String,
 }
 
 /// Sends the request and applies its answer to `blocks`.
 pub(super) async fn attempt(
-    prepared: &Prepared,
+    prepared: &PreparedRequest,
     request: &TurnRequest,
     blocks: &mut Blocks,
-    frames: &mut Frames,
+    ops: &mut OpWriter,
 ) -> Result<Finished> {
     let mut timeouts = Timeouts::headers(prepared.limits);
-    let url = prepared.dialect.url(&prepared.kimi.config.endpoint);
-    let headers = headers(prepared, request);
-    let sending = prepared.kimi.post_json(&url, &prepared.credential, prepared.body.clone(), &headers);
+    let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, .. } = prepared;
+    let url = dialect.url(&kimi.config.endpoint);
+    let headers = headers(*dialect, request);
+    let sending = kimi.post_json(&url, credential, body.clone(), &headers);
     let response = tokio::select! {
         response = sending => response?,
         () = until(timeouts.deadline()) => return Err(timeouts.expired()),
     };
     tracing::debug!(status = response.status().as_u16(), "response");
-    if let Some(encoding) = foreign_compression(response.headers()) {
+    if let Some(encoding) = unreadable_compression(response.headers()) {
         return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
     }
-    frames.send(Op::Response(response_head(&response)));
-    timeouts.first(prepared.first);
+    ops.send(Op::Response(response_head(&response)));
+    timeouts.first(prepared.first_content);
     let mut reader = ResponseReader {
-        opening: ResponseKind::new(response.headers()),
+        kind: ResponseKind::new(response.headers()),
         sse: SseDecoder::default(),
-        decoder: prepared.dialect.decoder(),
+        decoder: dialect.decoder(),
         raw: request.raw_events,
     };
-    read(response, &mut reader, &mut timeouts, blocks, frames).await?;
-    let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, frames))?;
+    read(response, &mut reader, &mut timeouts, blocks, ops).await?;
+    let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, ops))?;
     Ok(Finished { reason, raw_reason })
 }
 
-/// Reads until the stream is over, one way or the other. An answer that is complete stays so, whatever becomes of its connection.
+/// Reads until the stream is over. An answer that is complete stays so, whatever becomes of its connection.
 async fn read(
     mut response: Response,
     reader: &mut ResponseReader,
     timeouts: &mut Timeouts,
     blocks: &mut Blocks,
-    frames: &mut Frames,
+    ops: &mut OpWriter,
 ) -> Result<()> {
     let mut idle_notice = IdleNotice::default();
     loop {
-        match frames.ready().await {
+        match ops.ready().await {
             Readiness::Ready => {}
-            // What JavaScript needed to catch up was not the service's silence.
+            // The service was not idle while JavaScript caught up.
             Readiness::CaughtUp => timeouts.reset(),
             Readiness::Gone => return Err(Error::cancelled()),
         }
-        let due = frames.due();
+        let due = ops.due();
         let chunk = tokio::select! {
             biased;
             () = until(due), if due.is_some() => {
-                frames.flush();
+                ops.flush();
                 continue;
             }
             chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
             () = until(timeouts.deadline()) => Err(timeouts.expired()),
             () = until(idle_notice.due()) => {
-                frames.send(idle_notice.notice(timeouts));
+                ops.send(idle_notice.notice(timeouts));
                 continue;
             }
         };
@@ -103,19 +102,19 @@ async fn read(
             chunk => chunk?,
         };
         let Some(chunk) = chunk else {
-            if let Some(document) = reader.opening.document_at_end() {
+            if let Some(document) = reader.kind.document_at_end() {
                 return Err(document);
             }
-            reader.end(blocks, frames)?;
+            reader.end(blocks, ops)?;
             return Ok(());
         };
-        if reader.opening.is_document(&chunk) {
-            return Err(reader.opening.document(&chunk, &mut response).await);
+        if reader.kind.is_document(&chunk) {
+            return Err(reader.kind.document(&chunk, &mut response).await);
         }
-        let progress = reader.feed(&chunk, blocks, frames)?;
-        frames.flush_if_due();
+        let progress = reader.feed(&chunk, blocks, ops)?;
+        ops.flush_if_due();
         if progress.over {
-            drain(response, DRAIN_TIME);
+            drain(response, DRAIN_TIMEOUT);
             return Ok(());
         }
         if progress.content.is_some() {
@@ -129,38 +128,38 @@ async fn read(
     }
 }
 
-/// Says once per silence that the service says nothing, long before a clock runs out.
+/// Reports once per silence that the service is idle, long before a time limit is reached.
 struct IdleNotice {
     since: Instant,
-    said: bool,
+    sent: bool,
 }
 
 impl Default for IdleNotice {
     fn default() -> Self {
-        Self { since: Instant::now(), said: false }
+        Self { since: Instant::now(), sent: false }
     }
 }
 
 impl IdleNotice {
     fn due(&self) -> Option<Instant> {
-        (!self.said).then(|| self.since + NOTICEABLE)
+        (!self.sent).then(|| self.since + IDLE_NOTICE)
     }
 
     fn notice(&mut self, timeouts: &Timeouts) -> Op {
-        self.said = true;
+        self.sent = true;
         let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
-        Op::Notice(json!({ "kind": "quiet", "sinceMs": NOTICEABLE.as_millis() as u64, "limitMs": limit }).to_string())
+        Op::Notice(json!({ "kind": "quiet", "sinceMs": IDLE_NOTICE.as_millis() as u64, "limitMs": limit }).to_string())
     }
 }
 
-/// Ours first: what the caller passes wins.
-fn headers(prepared: &Prepared, request: &TurnRequest) -> ExtraHeaders {
-    let ours = prepared.dialect.headers().iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+/// Returns the headers of the dialect, then the caller's, which win.
+fn headers(dialect: Dialect, request: &TurnRequest) -> ExtraHeaders {
+    let ours = dialect.headers().iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
     ours.chain(request.extra_headers()).collect()
 }
 
-/// A compression that we cannot undo. gzip has been undone already, and other words in its place (`none`, `utf-8`) mean nothing.
-fn foreign_compression(headers: &HeaderMap) -> Option<String> {
+/// Returns the compression of a body if we cannot undo it. gzip was undone already, and words such as `none` mean nothing.
+fn unreadable_compression(headers: &HeaderMap) -> Option<String> {
     let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
     let foreign = |name: &str| matches!(name.trim(), "br" | "deflate" | "zstd" | "compress" | "x-compress");
     encoding.split(',').any(foreign).then_some(encoding)
@@ -182,34 +181,34 @@ fn response_head(response: &Response) -> String {
     json!({ "status": response.status().as_u16(), "headers": headers }).to_string()
 }
 
-/// Bytes → blocks, for one response.
+/// Turns the bytes of one response into blocks.
 struct ResponseReader {
-    opening: ResponseKind,
+    kind: ResponseKind,
     sse: SseDecoder,
     decoder: Decoder,
     raw: bool,
 }
 
-/// What a chunk brought.
+/// What a chunk of the body brought.
 #[derive(Default)]
 struct Progress {
-    /// Meaning arrived; true if the last of it was reasoning.
+    /// Content arrived; true if the last of it was reasoning.
     content: Option<bool>,
     over: bool,
 }
 
 impl ResponseReader {
-    fn feed(&mut self, chunk: &[u8], blocks: &mut Blocks, frames: &mut Frames) -> Result<Progress> {
+    fn feed(&mut self, chunk: &[u8], blocks: &mut Blocks, ops: &mut OpWriter) -> Result<Progress> {
         let mut progress = Progress::default();
         let (decoder, raw) = (&mut self.decoder, self.raw);
-        self.sse.feed(chunk, &mut |event| decode(event, decoder, raw, blocks, frames, &mut progress))?;
+        self.sse.feed(chunk, &mut |event| decode(event, decoder, raw, blocks, ops, &mut progress))?;
         Ok(progress)
     }
 
-    fn end(&mut self, blocks: &mut Blocks, frames: &mut Frames) -> Result<()> {
+    fn end(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
         let mut progress = Progress::default();
         let (decoder, raw) = (&mut self.decoder, self.raw);
-        self.sse.finish(&mut |event| decode(event, decoder, raw, blocks, frames, &mut progress))
+        self.sse.finish(&mut |event| decode(event, decoder, raw, blocks, ops, &mut progress))
     }
 }
 
@@ -218,7 +217,7 @@ fn decode(
     decoder: &mut Decoder,
     raw: bool,
     blocks: &mut Blocks,
-    frames: &mut Frames,
+    ops: &mut OpWriter,
     progress: &mut Progress,
 ) -> Result<()> {
     let Event::Data { name, data } = event else { return Ok(()) };
@@ -226,13 +225,13 @@ fn decode(
         return Ok(());
     }
     if raw && data != b"[DONE]" {
-        frames.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
+        ops.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
     }
     progress.over = decoder.event(name, data, &mut |delta| {
         if delta.is_content() {
             progress.content = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
         }
-        blocks.apply(delta, frames);
+        blocks.apply(delta, ops);
     })?;
     Ok(())
 }
@@ -242,13 +241,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_be_undone_is_a_foreign_compression() {
+    fn response_only_a_compression_that_cannot_be_undone_is_refused() {
         for (encoding, expected) in
             [("br", true), ("gzip, ZSTD", true), ("identity", false), ("none", false), ("utf-8", false)]
         {
             let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]);
-            assert_eq!(foreign_compression(&headers).is_some(), expected, "{encoding}");
+            assert_eq!(unreadable_compression(&headers).is_some(), expected, "{encoding}");
         }
-        assert_eq!(foreign_compression(&HeaderMap::new()), None);
+        assert_eq!(unreadable_compression(&HeaderMap::new()), None);
     }
 }

@@ -1,7 +1,7 @@
-//! What media need of a turn: contents from JavaScript, and a word to the person.
+//! Fetches the content of media items from JavaScript, and sends notices while they are uploaded.
 //!
-//! A text of megabytes comes in pieces. JavaScript copies each into memory that exists already, because copying into fresh memory
-//! takes it five times as long, and is free in between; meanwhile the piece before is decoded and hashed.
+//! A text of megabytes crosses in chunks. JavaScript copies each chunk into memory that exists already, because copying into fresh
+//! memory takes five times as long, and is free in between, while the chunk before is decoded and hashed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,21 +11,21 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::blocking::in_background;
 use crate::chat::request::transcript::Media;
-use crate::chat::stream::op_queue::{Frames, Op};
+use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Base64Stream, MediaItem, MediaSource};
 
-/// Characters of a piece: a quarter of a millisecond for the JavaScript thread. A multiple of four, so that pieces end with
+/// Characters of a chunk: a quarter of a millisecond for the JavaScript thread. A multiple of four, so that chunks end with
 /// whole bytes.
 const CHUNK_CHARS: usize = 1 << 20;
 
-/// Pieces asked for at once: one is read, one is copied, one waits.
+/// Chunks asked for at once: one is read, one is copied, one waits.
 const AHEAD: usize = 3;
 
-/// A piece of a media_item's text.
+/// A part of a media item's base64 text.
 #[derive(Debug)]
-pub struct Chunk {
-    /// Position among the media of the turn.
+pub struct MediaChunk {
+    /// Position among the media items of the turn.
     pub media_item: usize,
     /// Where in the text it begins.
     pub from: usize,
@@ -33,31 +33,31 @@ pub struct Chunk {
     pub text: Vec<u8>,
 }
 
-/// Pieces that JavaScript passes.
-pub type ChunkReceiver = UnboundedReceiver<Chunk>;
+/// Chunks that JavaScript sends.
+pub type ChunkReceiver = UnboundedReceiver<MediaChunk>;
 
-/// RejectionCache that waits for pieces; each one byte longer than a piece.
+/// Memory for chunks; each buffer is one byte longer than a chunk.
 #[derive(Debug, Clone, Default)]
 pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    fn put(&self, memory: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    fn put(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
-    /// RejectionCache for a piece, if there is some.
+    /// Takes memory for a chunk, if there is some.
     pub fn take(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
-/// The desk of one turn.
-pub(super) struct TurnMediaSource<'l> {
-    pub frames: &'l mut Frames,
-    pub chunks: &'l mut ChunkReceiver,
-    pub buffer_pool: &'l BufferPool,
-    /// As JavaScript passed them.
-    pub media: &'l [Media],
+/// The media items of one turn, whose content JavaScript holds.
+pub(super) struct TurnMediaSource<'c> {
+    pub ops: &'c mut OpWriter,
+    pub chunks: &'c mut ChunkReceiver,
+    pub buffer_pool: &'c BufferPool,
+    /// In the order in which JavaScript passed them.
+    pub media: &'c [Media],
 }
 
 impl TurnMediaSource<'_> {
@@ -65,7 +65,7 @@ impl TurnMediaSource<'_> {
         self.media.iter().position(|known| Arc::ptr_eq(known, media_item))
     }
 
-    /// Fetches all contents that were only announced.
+    /// Fetches all content that was only announced.
     pub async fn collect(&mut self) -> Result<()> {
         let first = |(position, media_item): &(usize, &Media)| self.position(media_item) == Some(*position);
         let awaited: Vec<usize> = self
@@ -81,59 +81,59 @@ impl TurnMediaSource<'_> {
 
     async fn fetch(&mut self, positions: &[usize]) -> Result<()> {
         let length = |position: usize| self.media[position].length();
-        // An empty text has one piece as well.
-        let pieces =
+        // An empty text has one chunk as well.
+        let chunks =
             |position: usize| (0..length(position).max(1)).step_by(CHUNK_CHARS).map(move |from| (position, from));
-        let pieces: Vec<(usize, usize)> = positions.iter().flat_map(|position| pieces(*position)).collect();
+        let chunks: Vec<(usize, usize)> = positions.iter().flat_map(|position| chunks(*position)).collect();
         let longest = positions.iter().map(|position| length(*position).min(CHUNK_CHARS)).max().unwrap_or_default();
-        let count = pieces.len().min(AHEAD);
-        // Anything but zeros: zeroed memory is only promised by the system until somebody writes to it.
-        let memory = in_background(move || Ok(vec![vec![1_u8; longest + 1]; count])).await?;
-        let mut ahead = pieces.iter();
-        for memory in memory {
-            self.ask(memory, ahead.next());
+        let count = chunks.len().min(AHEAD);
+        // Not zeros, because the system provides zeroed memory only when it is first written to.
+        let buffers = in_background(move || Ok(vec![vec![1_u8; longest + 1]; count])).await?;
+        let mut ahead = chunks.iter();
+        for buffer in buffers {
+            self.ask(buffer, ahead.next());
         }
         let mut reader = None;
-        for (position, from) in &pieces {
-            let piece = loop {
-                let piece = self.chunks.recv().await.ok_or_else(lost)?;
-                if (piece.media_item, piece.from) == (*position, *from) {
-                    break piece.text;
+        for (position, from) in &chunks {
+            let chunk = loop {
+                let chunk = self.chunks.recv().await.ok_or_else(lost)?;
+                if (chunk.media_item, chunk.from) == (*position, *from) {
+                    break chunk.text;
                 }
             };
             let mut text = reader.take().unwrap_or_else(|| Base64Stream::new(length(*position)));
-            let (text, memory) = in_background(move || {
-                text.feed(&piece);
-                Ok((text, piece))
+            let (text, buffer) = in_background(move || {
+                text.feed(&chunk);
+                Ok((text, chunk))
             })
             .await?;
-            self.ask(memory, ahead.next());
+            self.ask(buffer, ahead.next());
             if from + CHUNK_CHARS < length(*position) {
                 reader = Some(text);
                 continue;
             }
             let media_item = Arc::clone(&self.media[*position]);
-            if !in_background(move || Ok(media_item.take(text))).await? {
+            if !in_background(move || Ok(media_item.accept(text))).await? {
                 return Err(Error::new(ErrorKind::Internal, "an image changed while it was being sent"));
             }
         }
         Ok(())
     }
 
-    /// Asks JavaScript for a piece.
-    fn ask(&mut self, memory: Vec<u8>, piece: Option<&(usize, usize)>) {
-        if let Some((media_item, from)) = piece {
-            self.buffer_pool.put(memory);
+    /// Asks JavaScript for a chunk.
+    fn ask(&mut self, buffer: Vec<u8>, chunk: Option<&(usize, usize)>) {
+        if let Some((media_item, from)) = chunk {
+            self.buffer_pool.put(buffer);
             let to = (from + CHUNK_CHARS).min(self.media[*media_item].length());
-            self.frames.push(Op::Media { index: *media_item, from: *from, to });
-            self.frames.flush();
+            self.ops.push(Op::Media { index: *media_item, from: *from, to });
+            self.ops.flush();
         }
     }
 }
 
 impl MediaSource for TurnMediaSource<'_> {
     fn notice(&mut self, notice: Value) {
-        self.frames.send(Op::Notice(notice.to_string()));
+        self.ops.send(Op::Notice(notice.to_string()));
     }
 
     fn holds(&self, media_item: &Arc<MediaItem>) -> bool {
@@ -148,5 +148,5 @@ impl MediaSource for TurnMediaSource<'_> {
 }
 
 fn lost() -> Error {
-    Error::new(ErrorKind::Internal, "an image got lost on its way")
+    Error::new(ErrorKind::Internal, "an image was lost on its way")
 }

@@ -1,9 +1,10 @@
-//! One turn from Pi's context to the terminal op.
+//! Runs one turn, from Pi's context to the terminal op.
 //!
-//! transcript → repair → encode → upload → (payload hook) → send → decode → blocks → frames, with retries as long as nothing visible has
-//! come through. Whatever happens, exactly one terminal op leaves: `Done` or `Failed`.
+//! Prepares the request ([`prepare`]), sends it and reads the answer ([`attempt`]), and repeats that as long as the user has seen
+//! nothing of the answer. Exactly one terminal op leaves, whatever happens: `Done` or `Failed`.
 
 mod attempt;
+mod channels;
 mod media_transfer;
 mod prepare;
 mod request;
@@ -11,211 +12,211 @@ mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use self::attempt::{Finished, attempt};
-use self::prepare::{Prepared, Source, hook, prepare};
+use self::prepare::{ConversationSource, PreparedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
-use super::stream::op_queue::{Frames, Op};
+use super::stream::op_queue::Op;
 use crate::blocking::in_background;
-use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
-use crate::http::retry::{RetryDecision, RetryState};
+use crate::http::retry::{Attempt, GaveUp, Operation, Retry, run_with_retry};
+use crate::process_state::ProcessState;
 use crate::services::quota_message::explain;
 
-pub use self::media_transfer::{BufferPool, Chunk, ChunkReceiver};
+pub use self::channels::TurnChannels;
+pub use self::media_transfer::{BufferPool, MediaChunk};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
-/// A turn's connection to JavaScript.
-pub struct TurnChannels {
-    /// Where ops go.
-    pub frames: Frames,
-    /// Aborts the turn.
-    pub cancel: CancellationToken,
-    /// Bodies as the payload hook wants them, one for each `Body` op.
-    pub hooked_bodies: mpsc::UnboundedReceiver<String>,
-    /// Contents that were asked for with a `Media` op.
-    pub chunks: ChunkReceiver,
-    /// RejectionCache for them.
-    pub buffer_pool: BufferPool,
-}
-
-/// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the images taken out of it.
-pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut line: TurnChannels) {
-    let mut turn = Turn {
-        blocks: Blocks::new(request.model.cost),
-        retries: RetryState::default(),
-        retry_outcome: RetryOutcome::Open,
-    };
-    let cancel = line.cancel.clone();
+/// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the media items taken out of it.
+pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut channels: TurnChannels) {
+    let mut blocks = Blocks::new(request.model.cost);
+    let cancel = channels.cancel.clone();
     let result = tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(Error::cancelled()),
-        result = turn.run(&request, context, media, &mut line) => result,
+        () = cancel.cancelled() => Err(Error::cancelled().into()),
+        result = answer(&request, context, media, &mut blocks, &mut channels) => result,
     };
-    turn.conclude(result, &request, &mut line.frames);
+    blocks.close_all(&mut channels.ops);
+    channels.ops.send(terminal_op(result, &blocks, &request.model.id));
 }
 
-/// The terminal op for a turn that never got to run, or whose task panicked.
+/// Makes the terminal op of a turn that never started, or whose task panicked.
 pub fn failure(error: Error) -> Op {
     failed(error, RetryOutcome::Open, json!({}))
+}
+
+/// Prepares the request and sends it until there is an answer, or nothing is left to try.
+async fn answer(
+    request: &TurnRequest,
+    context: String,
+    media: Vec<Media>,
+    blocks: &mut Blocks,
+    channels: &mut TurnChannels,
+) -> Result<Finished, GaveUp> {
+    let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
+    let prepared = ready(request, &source, blocks, channels).await?;
+    let policy = prepared.resolved.kimi.config.retry;
+    let mut turn = Turn { request, source, prepared, blocks, channels };
+    let result = run_with_retry(&mut turn, &policy).await;
+    let resolved = &turn.prepared.resolved;
+    match result {
+        Ok(finished) => Ok(finished),
+        Err(GaveUp { error, outcome }) => {
+            Err(GaveUp { error: explain(&resolved.kimi, &resolved.credential, error).await, outcome })
+        }
+    }
+}
+
+/// Prepares the request, sends its notes and applies the payload hook.
+async fn ready(
+    request: &TurnRequest,
+    source: &ConversationSource,
+    blocks: &mut Blocks,
+    channels: &mut TurnChannels,
+) -> Result<PreparedRequest> {
+    let mut prepared = prepare(request, source, channels).await?;
+    for note in &prepared.notes {
+        if source.rejected_item.is_some() || ToldNotes::is_news(&prepared.resolved.kimi.process, note) {
+            channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
+        }
+    }
+    if request.payload_hook {
+        prepared.apply_payload_hook(channels).await?;
+    }
+    blocks.set_request(std::mem::take(&mut prepared.context));
+    Ok(prepared)
+}
+
+/// A turn whose request is prepared.
+struct Turn<'t> {
+    request: &'t TurnRequest,
+    source: ConversationSource,
+    prepared: PreparedRequest,
+    blocks: &'t mut Blocks,
+    channels: &'t mut TurnChannels,
+}
+
+impl Operation for Turn<'_> {
+    type Output = Finished;
+
+    async fn attempt(&mut self) -> Attempt<Finished> {
+        let outcome = attempt(&self.prepared, self.request, self.blocks, &mut self.channels.ops).await;
+        match outcome {
+            Ok(finished) if self.is_complete(&finished) => {
+                self.learn_rejections(true);
+                Attempt::Success(finished)
+            }
+            // If a second request brings no more, reasoning that the user has seen is worth more than an error.
+            Ok(finished) => {
+                let only_reasoning = self.blocks.content_state() == ContentState::ReasoningOnly;
+                let error = Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content");
+                Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
+            }
+            Err(error) => {
+                let resolved = &self.prepared.resolved;
+                let token = resolved.credential.token();
+                let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
+                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
+            }
+        }
+    }
+
+    async fn before_retry(&mut self, retry: Retry<'_>) {
+        let Retry { attempt, attempts, delay, error } = retry;
+        tracing::debug!(attempt, ?delay, %error, "trying again");
+        let notice = json!({
+            "kind": "retry", "attempt": attempt, "attempts": attempts, "delayMs": delay.as_millis() as u64,
+            "code": error.kind.code(), "message": error.message,
+        });
+        self.channels.ops.send(Op::Notice(notice.to_string()));
+    }
+
+    async fn reset(&mut self, error: &Error) -> Result<()> {
+        self.blocks.restart();
+        // A connection that stalled must not be used again.
+        if matches!(error.kind, ErrorKind::Timeout(_) | ErrorKind::Network(Phase::Headers | Phase::Body)) {
+            let kimi = self.prepared.resolved.kimi.clone();
+            self.prepared.resolved.kimi = in_background(move || kimi.on_fresh_connection()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Turn<'_> {
+    /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
+    fn is_complete(&self, finished: &Finished) -> bool {
+        self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
+    }
+
+    /// Keeps which images the service has refused, and which it has accepted with an answer.
+    fn learn_rejections(&self, accepted: bool) {
+        let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
+        let rejections = resolved.kimi.process.get::<SessionRejections>();
+        rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
+    }
+
+    /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
+    async fn repair(&mut self, error: Error) -> Attempt<Finished> {
+        match self.prepared.reupload(&error, &self.source, self.channels).await {
+            Ok(true) => return Attempt::Changed { counts: false },
+            Ok(false) => {}
+            Err(error) => return Attempt::Fatal(error),
+        }
+        match (RejectedItem::of(&error), &self.source.rejected_item) {
+            (Some(item), None) => {
+                self.source.rejected_item = Some(item);
+                match ready(self.request, &self.source, self.blocks, self.channels).await {
+                    Ok(prepared) => {
+                        self.prepared = prepared;
+                        Attempt::Changed { counts: true }
+                    }
+                    // The item is not in the conversation, so the refusal itself is what there is to report.
+                    Err(_) => Attempt::Fatal(error),
+                }
+            }
+            (second, first) => {
+                if let (Some(second), Some(first)) = (second, first)
+                    && first.is_resolved_by(&second)
+                {
+                    // This turn fails. The next one leaves the first item out from the beginning and can replace the second.
+                    self.learn_rejections(false);
+                }
+                Attempt::Failed { error, fallback: None }
+            }
+        }
+    }
+}
+
+fn terminal_op(result: Result<Finished, GaveUp>, blocks: &Blocks, model: &str) -> Op {
+    match result {
+        Ok(finished) => Op::Done(blocks.summary(Some(finished.reason), &finished.raw_reason, model).to_string()),
+        Err(GaveUp { error, outcome }) => {
+            tracing::debug!(code = error.kind.code(), %error, "turn failed");
+            failed(error, outcome, blocks.summary(None, "", model))
+        }
+    }
 }
 
 fn failed(error: Error, outcome: RetryOutcome, summary: Value) -> Op {
     Op::Failed { error: Box::new(Error { message: error.message_for_pi(outcome), ..error }), summary }
 }
 
-struct Turn {
-    blocks: Blocks,
-    retries: RetryState,
-    /// What is left to try if the turn fails.
-    retry_outcome: RetryOutcome,
-}
+/// Notes that this process has already shown, because a tool that loses something loses it in every request.
+#[derive(Default)]
+struct ToldNotes(Mutex<BTreeSet<String>>);
 
-impl Turn {
-    async fn run(
-        &mut self,
-        request: &TurnRequest,
-        context: String,
-        media: Vec<Media>,
-        line: &mut TurnChannels,
-    ) -> Result<Finished> {
-        let mut source = Source { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
-        let mut prepared = self.ready(request, &source, line).await?;
-        let policy = prepared.kimi.config.retry;
-        loop {
-            self.retries.attempts += 1;
-            let outcome = attempt(&prepared, request, &mut self.blocks, &mut line.frames).await.map_err(|error| {
-                // Errors inside the stream; those of its head are redact_error already.
-                prepared.kimi.redact_error(error, &prepared.credential.token(), &request.extra_headers())
-            });
-            if let Err(error) = &outcome
-                && !self.blocks.visible()
-                && prepared.renew_files(error, &source, line).await?
-            {
-                // Nothing is wrong with the service; its budget of attempts stays whole.
-                self.retries.attempts -= 1;
-                continue;
-            }
-            let (error, second_best) = match outcome {
-                Ok(finished) if self.complete(&finished) => {
-                    prepared.kimi.process.get::<SessionRejections>().learn(
-                        prepared.session.as_deref(),
-                        &prepared.pictures,
-                        &prepared.refused,
-                    );
-                    return Ok(finished);
-                }
-                // Reasoning that was seen is worth more than an error, once a second request has brought nothing else.
-                Ok(finished) => {
-                    (empty_answer(), Some(finished).filter(|_| self.blocks.substance() == ContentState::ReasoningOnly))
-                }
-                Err(error) if self.blocks.visible() => {
-                    return Err(explain(&prepared.kimi, &prepared.credential, error).await);
-                }
-                Err(error) => match (RejectedItem::of(&error), &source.rejected_item) {
-                    (Some(rejected_item), None) => {
-                        source.rejected_item = Some(rejected_item);
-                        // If the item cannot be found, the refusal itself is what there is to say.
-                        prepared = self.ready(request, &source, line).await.map_err(|_| error)?;
-                        continue;
-                    }
-                    (Some(second), Some(first)) if first.is_resolved_by(&second) => {
-                        // This turn fails; the next one leaves the first item out from the beginning and can heal the second.
-                        prepared.kimi.process.get::<SessionRejections>().learn(
-                            prepared.session.as_deref(),
-                            &[],
-                            &prepared.refused,
-                        );
-                        (error, None)
-                    }
-                    _ => (error, None),
-                },
-            };
-            let delay = match (self.retries.decide(&error, &policy), second_best) {
-                (RetryDecision::Again(delay), _) => delay,
-                (RetryDecision::Final(_), Some(finished)) => return Ok(finished),
-                (RetryDecision::Final(retry_outcome), None) => {
-                    self.retry_outcome = retry_outcome;
-                    return Err(explain(&prepared.kimi, &prepared.credential, error).await);
-                }
-            };
-            self.pause(&error, delay, &policy, line).await;
-            self.blocks.restart();
-            if stalled(&error.kind) {
-                let kimi = prepared.kimi.clone();
-                prepared.kimi = in_background(move || kimi.on_fresh_connection()).await?;
-            }
-        }
+impl ToldNotes {
+    /// Number of notes that are kept; further ones are not shown.
+    const MAX: usize = 1000;
+
+    fn is_news(process: &ProcessState, note: &str) -> bool {
+        let told = process.get::<Self>();
+        let mut told = told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < Self::MAX && told.insert(note.to_owned())
     }
-
-    /// The request, its notes told and the payload hook asked.
-    async fn ready(&mut self, request: &TurnRequest, source: &Source, line: &mut TurnChannels) -> Result<Prepared> {
-        let mut prepared = prepare(request, source, line).await?;
-        for note in prepared.notes.iter().filter(|note| source.rejected_item.is_some() || is_news(note)) {
-            line.frames.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
-        }
-        if request.payload_hook {
-            prepared.body = hook(prepared.body, line).await?;
-        }
-        self.blocks.know(std::mem::take(&mut prepared.known));
-        Ok(prepared)
-    }
-
-    /// Whether this is an answer that Pi can go on with. A budget that ran out while thinking is one of its own kind: Pi reacts
-    /// to "length".
-    fn complete(&self, finished: &Finished) -> bool {
-        self.blocks.substance() == ContentState::Answer || finished.reason == StopReason::Length
-    }
-
-    /// Waits before the next attempt, and says so.
-    async fn pause(&self, error: &Error, delay: Duration, policy: &RetryPolicy, line: &mut TurnChannels) {
-        let attempts = self.retries.attempts;
-        tracing::debug!(attempts, ?delay, %error, "trying again");
-        let notice = json!({
-            "kind": "retry", "attempt": attempts + 1, "attempts": policy.attempts, "delayMs": delay.as_millis() as u64,
-            "code": error.kind.code(), "message": error.message,
-        });
-        line.frames.send(Op::Notice(notice.to_string()));
-        tokio::time::sleep(delay).await;
-    }
-
-    /// Closes what is open and emits the terminal op.
-    fn conclude(&mut self, result: Result<Finished>, request: &TurnRequest, frames: &mut Frames) {
-        self.blocks.close_all(frames);
-        let op = match result {
-            Ok(finished) => Op::Done(
-                self.blocks.summary(Some(finished.reason), &finished.raw_reason, &request.model.id).to_string(),
-            ),
-            Err(error) => {
-                tracing::debug!(code = error.kind.code(), %error, "turn failed");
-                failed(error, self.retry_outcome, self.blocks.summary(None, "", &request.model.id))
-            }
-        };
-        frames.send(op);
-    }
-}
-
-/// Whether a note is said for the first time in this process: a tool that lost something loses it in every request.
-fn is_news(note: &str) -> bool {
-    const REMEMBERED: usize = 1000;
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    told.len() < REMEMBERED && told.insert(note.to_owned())
-}
-
-/// Whether the connection itself may be to blame, so that the next attempt must not meet it again.
-fn stalled(kind: &ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Timeout(_) | ErrorKind::Network(Phase::Headers | Phase::Body))
-}
-
-fn empty_answer() -> Error {
-    Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content")
 }

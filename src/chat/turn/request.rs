@@ -1,4 +1,4 @@
-//! What JavaScript asks for.
+//! The request for a turn, as JavaScript passes it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::config::RetryPolicy;
+use crate::config::{RequestAddresses, RetryPolicy};
 use crate::http::user_agent::Host;
 use crate::models::{Compat, Prices};
 
-/// One turn. The context travels as JSON text of its own beside it.
+/// One turn. Its context crosses separately, as JSON text.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TurnRequest {
     /// Environment variables as JavaScript sees them now.
     #[serde(default)]
     pub environment: HashMap<String, String>,
-    /// The program around us.
+    /// The program that loaded the addon.
     #[serde(default)]
     pub host: Host,
     /// Pi's model entry.
@@ -27,16 +27,16 @@ pub struct TurnRequest {
     /// Pi's stream options.
     #[serde(default)]
     pub options: TurnOptions,
-    /// JavaScript wants to see the body before it leaves.
+    /// JavaScript wants to see the body before it is sent.
     #[serde(default)]
     pub payload_hook: bool,
-    /// JavaScript wants every event of the service as well.
+    /// JavaScript wants the raw events of the service as well.
     #[serde(default)]
     pub raw_events: bool,
 }
 
 impl TurnRequest {
-    /// Headers that the caller adds to every request of the turn.
+    /// Returns the headers that the caller adds to every request of the turn.
     pub fn extra_headers(&self) -> ExtraHeaders {
         self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
@@ -48,19 +48,19 @@ impl TurnRequest {
 pub struct TurnModel {
     /// Pi's id, and the wire id.
     pub id: String,
-    /// The catalog's dialect for this model.
+    /// Dialect of the model according to the model list.
     #[serde(default)]
     pub protocol: Option<String>,
-    /// Base URL, where the environment names none.
-    #[serde(default)]
-    pub base_url: Option<String>,
-    /// It can think.
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    pub addresses: RequestAddresses,
+    /// Whether it can think.
     #[serde(default)]
     pub reasoning: bool,
-    /// Level → effort.
+    /// Effort of each thinking level.
     #[serde(default)]
     pub thinking_level_map: Option<LevelMap>,
-    /// `text`, `image`.
+    /// `text`, `image`, `video`.
     #[serde(default)]
     pub input: Vec<String>,
     /// Tokens of prompt and answer together.
@@ -69,7 +69,7 @@ pub struct TurnModel {
     /// USD per million tokens.
     #[serde(default)]
     pub cost: Prices,
-    /// What it takes beyond the ordinary.
+    /// Optional features of the service that it supports.
     #[serde(default)]
     pub compat: Option<Compat>,
     /// Members of the body that were configured for this model.
@@ -78,7 +78,7 @@ pub struct TurnModel {
 }
 
 impl TurnModel {
-    /// For a model that the catalog does not list. Pi's entries have no word for videos; nearly all models that take images
+    /// Whether a model that the list does not have takes videos. Pi's entries cannot say so, and nearly all models that take images
     /// take videos as well (docs/protocol.md#media-types).
     pub fn takes_videos(&self) -> bool {
         self.input.iter().any(|input| matches!(input.as_str(), "image" | "video"))
@@ -86,7 +86,7 @@ impl TurnModel {
 }
 
 impl TurnOptions {
-    /// `policy` as far as this request does not say otherwise. Pi passes `maxRetries` only where its setting
+    /// Applies this request's own limits to `policy`. Pi passes `maxRetries` only where its setting
     /// `retry.provider.maxRetries` is set (docs/pi-contract.md#stream-options).
     pub fn retry(&self, policy: RetryPolicy) -> RetryPolicy {
         RetryPolicy {
@@ -105,9 +105,9 @@ pub struct TurnOptions {
     pub api_key: Option<String>,
     /// Header → value; null suppresses.
     pub headers: Option<HashMap<String, Option<String>>>,
-    /// Thinking level; absent means off.
+    /// Thinking level; absent turns thinking off.
     pub reasoning: Option<String>,
-    /// TokenRequirement for the output cap.
+    /// Output cap in tokens.
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,
@@ -115,11 +115,11 @@ pub struct TurnOptions {
     pub session_id: Option<String>,
     /// `none` suppresses the key.
     pub cache_retention: Option<String>,
-    /// Pi's idle limit.
+    /// Pi's idle limit in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// Requests after the first one; absent unless a person or caller says so.
+    /// Requests after the first one; absent unless configured.
     pub max_retries: Option<f64>,
-    /// Longest wait that the service may ask for.
+    /// Longest wait that the service may ask for, in milliseconds.
     pub max_retry_delay_ms: Option<u64>,
     /// `auto` or `none`.
     pub tool_choice: Option<Value>,

@@ -1,4 +1,4 @@
-//! What the index promises: never a wrong id, whatever lies on the disk.
+//! The index never returns a wrong id, whatever is on disk.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use crate::files::media::MediaItem;
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());
-    let digest = MediaItem::new(Bytes::from(text)).facts().digest.unwrap();
+    let digest = MediaItem::new(Bytes::from(text)).info().digest.unwrap();
     Key { digest, media_type: MediaType::named("image/png").unwrap() }
 }
 
@@ -19,60 +19,57 @@ fn token(user: &str, serial: u32) -> String {
     format!("eyJhbGciOiJub25lIn0.{payload}.signature")
 }
 
-/// What another process sees of a content. The other tests of this process keep what they remember.
-fn restart(key: &Key) {
-    remembered().retain(|(_, known), _| known != key);
+/// An index as another process opens it.
+fn open(home: Option<&Path>, account: &str) -> Index {
+    Index::new(home, AccountId::new("r", account, None), Arc::default())
 }
 
 #[test]
-fn the_account_survives_its_tokens_and_never_meets_another() {
+fn account_survives_its_tokens_and_never_equals_another() {
     let root = "https://api.kimi.com/coding";
-    assert_eq!(Account::new(root, &token("u1", 1), None), Account::new(root, &token("u1", 2), None));
-    assert_ne!(Account::new(root, &token("u1", 1), None), Account::new(root, &token("u2", 1), None));
+    assert_eq!(AccountId::new(root, &token("u1", 1), None), AccountId::new(root, &token("u1", 2), None));
+    assert_ne!(AccountId::new(root, &token("u1", 1), None), AccountId::new(root, &token("u2", 1), None));
     assert_ne!(
-        Account::new(root, &token("u1", 1), None),
-        Account::new("https://api.kimi.ai/coding", &token("u1", 1), None)
+        AccountId::new(root, &token("u1", 1), None),
+        AccountId::new("https://api.kimi.ai/coding", &token("u1", 1), None)
     );
-    assert_ne!(Account::new(root, "sk-1", None), Account::new(root, "sk-2", None));
-    let name = format!("{:?}", Account::new(root, "sk-kimi-secret", None));
+    assert_ne!(AccountId::new(root, "sk-1", None), AccountId::new(root, "sk-2", None));
+    let name = format!("{:?}", AccountId::new(root, "sk-kimi-secret", None));
     assert!(!name.contains("secret"));
 }
 
 #[test]
-fn an_id_outlives_the_process() {
+fn id_outlives_the_process() {
     let home = tempdir().unwrap();
-    let (key, account) = (key(), Account::new("r", "k", None));
-    let index = Index::new(Some(home.path()), account.clone());
-    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
-    restart(&key);
-    assert_eq!(index.find(&key).as_deref(), Some("file-1"));
-    assert_eq!(Index::new(Some(home.path()), Account::new("r", "other", None)).find(&key), None);
+    let key = key();
+    assert_eq!(open(Some(home.path()), "k").record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(open(Some(home.path()), "k").find(&key).as_deref(), Some("file-1"));
+    assert_eq!(open(Some(home.path()), "other").find(&key), None);
 }
 
 #[test]
-fn who_records_first_counts_until_the_id_is_stale() {
+fn first_recorded_id_counts_until_it_is_stale() {
     let home = tempdir().unwrap();
-    let (key, account) = (key(), Account::new("r", "k", None));
-    let index = Index::new(Some(home.path()), account);
-    index.record(&key, "file-1", 10, None);
-    restart(&key);
+    let key = key();
+    open(Some(home.path()), "k").record(&key, "file-1", 10, None);
+    let index = open(Some(home.path()), "k");
     assert_eq!(index.record(&key, "file-2", 10, None), "file-1");
     assert_eq!(index.remove(&key, "file-1"), None);
     assert_eq!(index.record(&key, "file-3", 10, Some("file-1")), "file-3");
-    restart(&key);
+    let index = open(Some(home.path()), "k");
     assert_eq!(index.remove(&key, "file-1").as_deref(), Some("file-3"), "another process has replaced it");
 }
 
 #[test]
-fn a_damaged_copied_or_foreign_entry_is_not_believed() {
+fn damaged_copied_or_foreign_entry_is_ignored() {
     let home = tempdir().unwrap();
-    let (ours, theirs, account) = (key(), key(), Account::new("r", "k", None));
-    let index = Index::new(Some(home.path()), account);
-    index.record(&ours, "file-1", 10, None);
-    let (path, other) = (index.path(&ours).unwrap(), index.path(&theirs).unwrap());
+    let (key, other_key) = (key(), key());
+    let restarted = || open(Some(home.path()), "k");
+    let index = restarted();
+    index.record(&key, "file-1", 10, None);
+    let (path, other) = (index.path(&key).unwrap(), index.path(&other_key).unwrap());
     fs::copy(&path, &other).unwrap();
-    restart(&theirs);
-    assert_eq!(index.find(&theirs), None, "the entry of another content");
+    assert_eq!(restarted().find(&other_key), None, "the entry of another content");
     let text = fs::read_to_string(&path).unwrap();
     let mut entry: Entry = serde_json::from_str(&text).unwrap();
     entry.created = u64::MAX;
@@ -81,27 +78,26 @@ fn a_damaged_copied_or_foreign_entry_is_not_believed() {
         ["", "{", &text[..text.len() / 2], &text.replace("file-1", "../x"), "\u{0}\u{0}", "[]", "\"file-1\"", &eternal]
     {
         fs::write(&path, damaged).unwrap();
-        restart(&ours);
-        assert_eq!(index.find(&ours), None, "{damaged:?}");
+        assert_eq!(restarted().find(&key), None, "{damaged:?}");
     }
-    assert_eq!(index.record(&ours, "file-2", 10, None), "file-2", "and is replaced");
-    restart(&ours);
-    assert_eq!(index.find(&ours).as_deref(), Some("file-2"));
+    assert_eq!(restarted().record(&key, "file-2", 10, None), "file-2", "and is replaced");
+    assert_eq!(restarted().find(&key).as_deref(), Some("file-2"));
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_costs_only_memory() {
+fn directory_that_cannot_be_written_the_process_remembers() {
     let home = tempdir().unwrap();
     fs::write(home.path().join("uploads"), "a file where the directory should be").unwrap();
-    let index = Index::new(Some(home.path()), Account::new("r", "k", None));
+    let index = open(Some(home.path()), "k");
     let key = key();
     assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
-    assert_eq!(Index::new(None, Account::new("r", "k", None)).find(&key).as_deref(), Some("file-1"));
+    let without_home = Index::new(None, AccountId::new("r", "k", None), Arc::clone(&index.known));
+    assert_eq!(without_home.find(&key).as_deref(), Some("file-1"));
 }
 
 #[test]
-fn the_directory_is_bounded_in_number_and_age() {
+fn directory_is_bounded_in_number_and_age() {
     let home = tempdir().unwrap();
     let aged = |name: &str, age: Duration| {
         let path = home.path().join(name);
@@ -123,7 +119,7 @@ fn the_directory_is_bounded_in_number_and_age() {
 }
 
 #[test]
-fn an_id_is_something_that_needs_no_escaping() {
+fn file_id_needs_no_escaping() {
     assert!(is_file_id("d0abc123") && is_file_id("a.b_c-D"));
     assert!(!is_file_id("") && !is_file_id("../a") && !is_file_id("a\"b") && !is_file_id("-a"));
 }

@@ -6,8 +6,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::members::text;
 use super::money::{Wallet, wallet};
-use super::{integer, plain, text};
+use crate::display_text::one_line;
+use crate::json::lenient::integer;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -208,7 +210,7 @@ fn plan_name(level: &str) -> String {
         "LEVEL_INTERMEDIATE" => "Allegretto".to_owned(),
         "LEVEL_ADVANCED" => "Allegro".to_owned(),
         "LEVEL_PREMIUM" => "Vivace".to_owned(),
-        other => plain(other.strip_prefix("LEVEL_").unwrap_or(other), 40),
+        other => one_line(other.strip_prefix("LEVEL_").unwrap_or(other), 40),
     }
 }
 
@@ -264,8 +266,8 @@ impl Span {
 
     /// Under a name of the service's own.
     fn free(name: &str) -> Self {
-        let label = plain(name, 40);
-        Self { id: label.to_lowercase(), short: plain(name, 10), label }
+        let label = one_line(name, 40);
+        Self { id: label.to_lowercase(), short: one_line(name, 10), label }
     }
 }
 

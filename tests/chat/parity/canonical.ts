@@ -1,13 +1,13 @@
 /**
- * Bodies in a form that leaves out where we differ from Pi on purpose (docs/architecture.md, "Requests"). Everything that is not
- * named here has to be equal.
+ * Bodies in a form that leaves out where we intentionally differ from Pi (docs/architecture.md#requests). Everything else must be
+ * equal.
  */
 
 export type Json = null | boolean | number | string | Json[] | { [member: string]: Json };
 export type Members = { [member: string]: Json };
 
 const list = (value: Json | undefined): Members[] => (Array.isArray(value) ? (value as Members[]) : []);
-/** Blank text, or the words that stand for it where the service demands a message. */
+/** Blank text, or the text that replaces it where the service requires a message. */
 const isBlank = (part: Members): boolean =>
   part["type"] === "text" && ["", "(no content)"].includes(String(part["text"]).trim());
 const texts = (parts: Members[]): string =>
@@ -37,7 +37,7 @@ class Calls {
   }
 }
 
-/** Pi leaves lone surrogates in arguments and tools, where no service can read them; we leave them out everywhere. */
+/** Pi leaves lone surrogates in arguments and tools, where no service can read them; we remove them everywhere. */
 export function withoutLoneSurrogates(value: Json): Json {
   if (typeof value === "string") {
     const text = value.replaceAll(/\\u[dD][89a-fA-F][0-9a-fA-F]{2}/g, "");
@@ -98,7 +98,7 @@ export function openai(body: Members): Members {
   return { model: body["model"] ?? null, stream: body["stream"] ?? null, tools: list(body["tools"]), messages };
 }
 
-/** With the tools that join later at the top level, as Pi 0.87 sends them once a tool was removed or declared again. */
+/** Tools that join later, at the top level: Pi 0.87 sends them there once a tool was removed or declared again. */
 export function withoutLateTools(body: Members): Members {
   const late = list(body["messages"]).filter((message) => message["tools"] !== undefined);
   return {

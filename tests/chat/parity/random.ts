@@ -1,4 +1,4 @@
-/** Conversations made from a seed: every kind of message that Pi records, in orders that occur. */
+/** Conversations generated from a seed: every kind of message that Pi records, in orders that occur. */
 import type { Context, Message, Tool } from "@earendil-works/pi-ai";
 
 export type Shape = "prompt and tools" | "system messages";
@@ -65,7 +65,7 @@ interface Recorded {
   model: string;
 }
 
-/** One conversation. `own` is what the model under test records; `signature` what its reasoning is signed with. */
+/** Generates one conversation. `own` is what the model under test records; `signature` what its reasoning is signed with. */
 export function conversation(seed: number, shape: Shape, own: Recorded, signature: string): Context {
   const dice = new Dice(seed);
   const messages: unknown[] = [];
@@ -104,7 +104,7 @@ export function conversation(seed: number, shape: Shape, own: Recorded, signatur
     const ending = dice.below(12);
     const calls = Array.from({ length: dice.chance(0.6) ? 1 + dice.below(3) : 0 }, (_, index) => ({
       type: "toolCall",
-      // Moonshot counts anew in every answer; other services send long ids with bars.
+      // Moonshot restarts its call ids in every answer; other services send long ids with bars.
       id: mine ? `${dice.pick(names)}:${index}` : `call_${serial}_${index}|fc_${"x".repeat(dice.below(90))}+/=`,
       name: dice.pick(names),
       arguments: dice.chance(0.1) ? {} : { path: dice.text(), nested: { list: [1, null, "x"] } },

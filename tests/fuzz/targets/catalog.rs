@@ -1,4 +1,4 @@
-//! The model list, as the service sends it and as it is stored.
+//! The list of models, from the service and from disk.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,7 @@ use kimi_code::models::{Model, fallback};
 const ROOT: &str = "https://api.kimi.com/coding";
 const KEY: &str = "sk-kimi-fuzz";
 
-/// Every offered model is consistent, and a stored list is read back unchanged.
+/// Every listed model is valid, and the written list is read back unchanged.
 pub fn catalog(data: &[u8]) {
     let unsaved = UnsavedLists::default();
     let scratch = tempfile::tempdir().expect("a folder");

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::pieces::parts;
 
-/// Input: a credential file, Pi's `auth.json`, what a writer that died has left beside the credential file.
+/// Input: a credential file, Pi's `auth.json`, and what a crashed writer left beside the credential file.
 ///
-/// Nothing that lies there stops a login from being written, and what is not ours survives it.
+/// No content prevents writing a login, and content that is not ours is kept.
 pub fn credentials(data: &[u8]) {
     let [file, auth, leftover] = parts(data);
     if let Ok(answer) = serde_json::from_slice(file) {
@@ -23,7 +23,7 @@ pub fn credentials(data: &[u8]) {
     pi(home.path(), auth);
 }
 
-/// Every question that is asked about a login has an answer.
+/// Every query about a login has an answer.
 fn judge(tokens: &Tokens) {
     assert!(!(tokens.access.is_empty() && tokens.is_valid()));
     let _ = (tokens.is_due(), tokens.remaining());
@@ -49,7 +49,7 @@ fn kimi_code(home: &Path, content: &[u8], leftover: &[u8]) {
     fs::write(file.path(), content).expect("a file");
     let beside = folder.join("kimi-code.json.tmp.1.00000000");
     fs::write(&beside, leftover).expect("a file");
-    // Its writer has been dead for a while.
+    // Its writer has crashed a while ago.
     let left = fs::File::options().write(true).open(&beside).expect("a file");
     left.set_modified(std::time::UNIX_EPOCH).expect("a date");
 
@@ -88,7 +88,7 @@ fn pi(agent: &Path, content: &[u8]) {
             let provider = ["kimi-coding"];
             assert_eq!(without(known, &provider), without(object(auth.path()), &provider), "what is not ours stays");
         }
-        // No login of ours: nothing to replace.
+        // No login of ours, so nothing to replace.
         _ => assert_eq!(after, content),
     }
 }

@@ -1,18 +1,21 @@
 //! Entries of the upload index.
 
 use std::fs;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use kimi_code::files::index::{Account, Index, Key, is_file_id};
+use kimi_code::auth::AccountId;
+use kimi_code::files::index::{Index, Key, is_file_id};
 use kimi_code::files::{Digest, MediaItem};
 
-/// Whatever lies in the place of an entry: an id that is believed is one, and a new one takes its place.
+/// Whatever is in place of an entry, only a well-formed id is returned, and a new id replaces it.
 pub fn index(data: &[u8]) {
     let state = tempfile::tempdir().expect("a folder");
-    let index = Index::new(Some(state.path()), Account::new("https://api.kimi.com/coding", "a key", None));
+    let index =
+        Index::new(Some(state.path()), AccountId::new("https://api.kimi.com/coding", "a key", None), Arc::default());
     let key = key();
     index.prepare().expect("a folder");
-    let entry = index.claim_path(&key).expect("a place").with_extension("");
+    let entry = index.claim_path(&key).expect("a path").with_extension("");
     fs::write(&entry, data).expect("a file");
 
     let found = index.find(&key);
@@ -25,10 +28,10 @@ pub fn index(data: &[u8]) {
     assert_eq!(index.remove(&key, "new-id"), None);
 }
 
-/// A small picture.
+/// The key of a small image.
 fn key() -> Key {
-    let medium = MediaItem::new(Bytes::from_static(b"iVBORw0KGgo"));
-    let facts = medium.facts();
-    let digest: Digest = facts.digest.expect("base64");
-    Key { digest, media_type: facts.media_type("image/png").expect("a picture") }
+    let item = MediaItem::new(Bytes::from_static(b"iVBORw0KGgo"));
+    let info = item.info();
+    let digest: Digest = info.digest.expect("base64");
+    Key { digest, media_type: info.media_type("image/png").expect("an image") }
 }

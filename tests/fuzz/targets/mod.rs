@@ -1,5 +1,5 @@
-//! What is fuzzed, and what has to hold for every input. Each target is a function of bytes that panics where a promise is
-//! broken; libFuzzer looks for such bytes (`npm run fuzz`), and `tests/fuzz/corpus.rs` runs the corpus with every `cargo test`.
+//! The fuzz targets and their properties. Each target is a function of bytes that panics when a property is violated; libFuzzer
+//! searches for such bytes (`npm run fuzz`), and `tests/fuzz/corpus.rs` runs the corpus with every `cargo test`.
 
 mod catalog;
 mod config;
@@ -35,10 +35,10 @@ pub use tool_args::tool_args;
 pub use transcript::transcript;
 pub use usage::usage;
 
-/// A target: what it is called, and what it does with an input.
+/// A target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them, named like the folder of their corpus.
+/// All targets, named like the folders of their corpora.
 pub const ALL: &[Target] = &[
     ("sse", sse),
     ("openai", openai),

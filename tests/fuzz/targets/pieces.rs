@@ -1,6 +1,6 @@
-//! Cutting an input into pieces. Where to cut follows from the input itself, so that a finding repeats.
+//! Splits an input into chunks. The positions follow from the input, so that a finding is reproducible.
 
-/// The input byte by byte, in small pieces of one size, and in pieces of many sizes.
+/// Returns the input byte by byte, in small chunks of one size, and in chunks of many sizes.
 pub fn chunkings(data: &[u8]) -> Vec<Vec<&[u8]>> {
     let mut mixed = Vec::new();
     let mut rest = data;
@@ -15,7 +15,7 @@ pub fn chunkings(data: &[u8]) -> Vec<Vec<&[u8]>> {
     vec![data.chunks(1).collect(), data.chunks(7).collect(), mixed]
 }
 
-/// The same for text: no piece ends within a character.
+/// The same for text: no chunk ends within a character.
 pub fn text_pieces(text: &str) -> Vec<Vec<&str>> {
     chunkings(text.as_bytes())
         .into_iter()
@@ -33,7 +33,7 @@ pub fn text_pieces(text: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// Parts of an input that is made of several texts, separated by a line of three dashes.
+/// Splits an input of several texts at lines of three dashes.
 pub fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
     const SEPARATOR: &[u8] = b"\n---\n";
     let mut rest = data;
@@ -45,9 +45,9 @@ pub fn parts<const N: usize>(data: &[u8]) -> [&[u8]; N] {
     })
 }
 
-/// Numbers from 1 to 64, without end.
+/// Endless numbers from 1 to 64.
 fn lengths(data: &[u8]) -> impl Iterator<Item = usize> {
-    // FNV-1a for the seed, xorshift from there on.
+    // FNV-1a for the seed, then xorshift.
     let mut state = data
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))

@@ -5,7 +5,7 @@ use kimi_code::chat::request::transcript::Tool;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What comes out passes our own check of the service's rules, and is left alone from then on.
+/// The result passes our own check of the service's rules, and normalizing it again changes nothing.
 pub fn tool_schema(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(parameters) = serde_json::from_str::<&RawValue>(text) else { return };

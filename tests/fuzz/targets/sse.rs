@@ -4,7 +4,7 @@ use kimi_code::chat::stream::sse::{Event, SseDecoder};
 
 use super::pieces::chunkings;
 
-/// Any chunking gives the same events; nothing panics.
+/// Any chunking gives the same events without a panic.
 pub fn sse(data: &[u8]) {
     let whole = events(&[data]);
     for chunks in chunkings(data) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kimi_code::chat::stream::message::Blocks;
-use kimi_code::chat::stream::op_queue::{BlockKind, FrameQueue, Frames, Op};
+use kimi_code::chat::stream::op_queue::{BlockKind, Op, OpQueue, OpWriter};
 use kimi_code::chat::stream::tool_args::{FinalArguments, finalize};
 use kimi_code::config::Dialect;
 use kimi_code::models::Prices;
@@ -32,15 +32,15 @@ fn stream(dialect: Dialect, data: &[u8]) {
     twice(dialect, data);
 }
 
-/// An answer and a second attempt at it: what JavaScript is told makes sense, and the totals can be told as JSON.
+/// An answer and a second attempt: the operations sent to JavaScript are consistent, and the totals serialize as JSON.
 fn twice(dialect: Dialect, data: &[u8]) {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0 });
     let mut answer = Answer::default();
     for attempt in 0..2 {
-        let ended = read(dialect, &[data], &mut blocks, &mut frames);
-        blocks.close_all(&mut frames);
+        let ended = read(dialect, &[data], &mut blocks, &mut ops);
+        blocks.close_all(&mut ops);
         queue.take().into_iter().for_each(|op| answer.apply(op));
         assert!(answer.blocks.iter().all(|block| !block.open), "attempt {attempt} leaves a block open");
         let summary = blocks.summary(ended.as_ref().ok().map(|(reason, _)| *reason), "", "");
@@ -104,7 +104,7 @@ impl Answer {
     }
 }
 
-/// What JavaScript is told about a call's arguments is true, and the preview showed what came out.
+/// The operations for a call's arguments are correct, and the preview matches the result.
 fn judge(block: &Block, verdict: &str) {
     if verdict.is_empty() {
         assert!(serde_json::from_str::<&RawValue>(&block.text).is_ok_and(|json| json.get().starts_with('{')));

@@ -1,4 +1,4 @@
-//! Argument text in pieces → changes → value.
+//! Argument text in chunks → changes → value.
 
 use kimi_code::chat::stream::tool_args::{Changes, FinalArguments, ToolArgs, finalize};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::mirror::Mirror;
 use super::pieces::text_pieces;
 
-/// Pieces of any size show the same, valid JSON shows what a strict parser reads, and the verdict can be relied on.
+/// Chunks of any size give the same result, valid JSON gives what a strict parser reads, and the verdict is correct.
 pub fn tool_args(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let shown = preview(&[text]);

@@ -1,16 +1,16 @@
-//! Pi's context as JSON text → a body that the service takes.
+//! Pi's context as JSON text → a body that the service accepts.
 
 use kimi_code::chat::request::normalize::{Conversation, Item, Target, normalize};
 use kimi_code::chat::request::transcript::{Part, Transcript};
 use kimi_code::config::Dialect;
-use kimi_code::json::lenient::without_lone_surrogates;
+use kimi_code::json::surrogates::without_lone_surrogates;
 use serde_json::Value;
 
 use super::acceptable::refusal;
 use super::conversation::{body, capable, options, recorded, until_boundary};
 
-/// What can be read can be sent, normalizing twice changes nothing more, and a longer conversation begins with the bytes of
-/// the shorter one.
+/// Every readable context can be sent, normalizing twice equals normalizing once, and a longer conversation starts with the bytes
+/// of the shorter one.
 pub fn transcript(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let clean = without_lone_surrogates(text);
@@ -35,18 +35,18 @@ pub fn transcript(data: &[u8]) {
     }
 }
 
-/// A member that a caller adds changes nothing about whether the rest can be sent.
+/// A member added by the caller does not change whether the rest can be sent.
 fn with_extra_members(json: &str, dialect: Dialect) {
     let mut options = options();
     options.extra.insert("top_k".to_owned(), 1.into());
     body(&mut normalized(json, capable(dialect)), dialect, &options);
 }
 
-/// Cut after every message at which Pi could have sent a request.
+/// Splits after every message at which Pi could have sent a request.
 fn append_only(json: &str, dialect: Dialect) {
     let Ok(mut context) = serde_json::from_str::<Value>(json) else { return };
     let Some(Value::Array(mut messages)) = context.get_mut("messages").map(Value::take) else { return };
-    // Tools that come and go change the head of the request, which is what they are for.
+    // Late tools change the start of the request, which is their purpose.
     for message in messages.iter_mut().filter_map(Value::as_object_mut) {
         message.retain(|name, _| !matches!(name.as_str(), "toolsAdded" | "toolsRemoved"));
     }
@@ -69,7 +69,7 @@ fn append_only(json: &str, dialect: Dialect) {
     }
 }
 
-/// Whether there is a message, and every call is answered.
+/// There is a user message, and every call has its result.
 fn is_complete(conversation: &Conversation<'_>) -> bool {
     let made_up = |parts: &[Part<'_>], words: &str| matches!(parts, [Part::Text(text)] if text == words);
     let mut said = false;

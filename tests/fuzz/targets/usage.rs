@@ -3,7 +3,7 @@
 use kimi_code::services::{account, usage};
 use serde_json::Value;
 
-/// Whatever comes, what is shown are numbers that are numbers and texts of one line.
+/// Whatever the answer holds, what is shown is finite numbers and texts of one line.
 pub fn usage(data: &[u8]) {
     let Ok(answer) = serde_json::from_slice::<Value>(data) else { return };
     if let Some(profile) = account::parse(&answer) {

@@ -9,8 +9,8 @@ use crate::files::{MediaKind, MediaRef, omitted};
 
 /// Returns the item in the form in which it can be sent, or a note in its place.
 pub fn usable(kind: MediaKind, mime: &str, media_item: Media) -> Part<'static> {
-    match media_item.facts().media_type(mime) {
-        Ok(media_type) => Part::MediaRef(MediaRef { media_item, media_type, gap: 0 }),
+    match media_item.info().media_type(mime) {
+        Ok(media_type) => Part::MediaRef(MediaRef::new(media_item, media_type)),
         Err(why) => Part::Text(omitted(kind, &why).into()),
     }
 }

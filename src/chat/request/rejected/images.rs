@@ -20,7 +20,7 @@ impl ImageKey {
     /// Returns the key of an image part.
     pub fn of(part: &Part<'_>) -> Option<Self> {
         match part {
-            Part::MediaRef(media) => media.media_item.facts().digest.map(Self::File),
+            Part::MediaRef(media) => media.media_item.info().digest.map(Self::File),
             Part::Link { url, .. } => Some(Self::Link(url.clone().into_owned())),
             _ => None,
         }

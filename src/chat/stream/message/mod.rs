@@ -1,8 +1,8 @@
-//! Deltas → the content blocks of one answer.
+//! Builds the content blocks of one answer from deltas.
 //!
-//! Turns slots into positions of Pi's content array, filters the service's placeholder, follows tool arguments, adds up usage,
-//! and keeps what the final op has to say. It survives a retry: the blocks that a person has already seen stay, positions go
-//! on counting.
+//! Maps blocks to positions of Pi's content array, filters the service's "(Empty response: …)" text, follows tool arguments, adds
+//! up usage, and keeps what the final op reports. It survives a retry: blocks that the user has already seen stay, and positions go on
+//! counting.
 
 mod summary;
 #[cfg(test)]
@@ -12,19 +12,19 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::empty_response::Placeholder;
+use super::empty_response::EmptyResponseFilter;
 use super::event::{BlockId, Delta, Usage};
-use super::op_queue::{BlockKind, Frames, Op};
+use super::op_queue::{BlockKind, Op, OpWriter};
 use super::tool_args::{FinalArguments, ToolArgs, finalize};
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::models::Prices;
 
 /// One block while it grows. A block without a position has shown nothing yet.
 #[derive(Debug)]
-enum Open {
+enum GrowingBlock {
     Text {
         index: Option<usize>,
-        placeholder: Placeholder,
+        filter: EmptyResponseFilter,
     },
     Thinking {
         index: Option<usize>,
@@ -42,10 +42,10 @@ enum Open {
     },
 }
 
-/// What an answer amounts to.
+/// How much of an answer has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentState {
-    /// Nothing at all.
+    /// Nothing.
     Nothing,
     /// Reasoning, but neither text nor a call.
     ReasoningOnly,
@@ -53,7 +53,7 @@ pub enum ContentState {
     Answer,
 }
 
-/// What the request says about tools that an answer to it may call.
+/// What the request contained that matters for reading its answer.
 #[derive(Debug, Default)]
 pub struct RequestContext {
     /// Ids of calls that the conversation already holds.
@@ -65,226 +65,228 @@ pub struct RequestContext {
 /// The blocks of one answer, over all attempts at it.
 #[derive(Debug)]
 pub struct Blocks {
-    slots: Vec<Open>,
+    blocks: Vec<GrowingBlock>,
     next_index: usize,
     usage: Usage,
     prices: Prices,
     id: String,
     model: String,
-    /// Of the attempt under way.
-    substance: ContentState,
-    /// Somebody has seen something of the attempt under way.
+    /// Of the current attempt.
+    state: ContentState,
+    /// The user has seen something of the current attempt.
     visible: bool,
-    /// An attempt before this one ended after reasoning: the reasoning is not shown a second time.
+    /// An earlier attempt showed reasoning, which is not shown a second time.
     hide_thinking: bool,
-    known: RequestContext,
+    request: RequestContext,
 }
 
 impl Blocks {
-    /// An empty answer of a model with these prices.
+    /// Makes an empty answer of a model with these prices.
     pub fn new(prices: Prices) -> Self {
         Self {
-            slots: Vec::new(),
+            blocks: Vec::new(),
             next_index: 0,
             usage: Usage::default(),
             prices,
             id: String::new(),
             model: String::new(),
-            substance: ContentState::Nothing,
+            state: ContentState::Nothing,
             visible: false,
             hide_thinking: false,
-            known: RequestContext::default(),
+            request: RequestContext::default(),
         }
     }
 
-    /// Says what the request contained.
-    pub fn know(&mut self, known: RequestContext) {
-        self.known = known;
+    /// Sets what the request contained.
+    pub fn set_request(&mut self, request: RequestContext) {
+        self.request = request;
     }
 
-    /// What the attempt under way has brought.
-    pub fn substance(&self) -> ContentState {
-        self.substance
+    /// Returns how much the current attempt has brought.
+    pub fn content_state(&self) -> ContentState {
+        self.state
     }
 
-    /// Whether somebody has seen something of the attempt under way; if not, it may be repeated.
+    /// Whether the user has seen something of the current attempt; if not, it may be repeated.
     pub fn visible(&self) -> bool {
         self.visible
     }
 
-    /// Prepares for another attempt at the same answer. What has been seen stays, and positions go on counting.
+    /// Prepares for another attempt at the same answer. What the user has seen stays, and positions go on counting.
     pub fn restart(&mut self) {
-        self.slots.clear();
+        self.blocks.clear();
         self.usage = Usage::default();
         self.id.clear();
         self.model.clear();
         self.hide_thinking |= self.visible;
-        self.substance = ContentState::Nothing;
+        self.state = ContentState::Nothing;
         self.visible = false;
     }
 
     /// Applies one delta.
-    pub fn apply(&mut self, delta: Delta<'_>, frames: &mut Frames) {
+    pub fn apply(&mut self, delta: Delta<'_>, ops: &mut OpWriter) {
         match delta {
             Delta::Meta { id, model } => {
-                set(&mut self.id, id);
-                set(&mut self.model, model);
+                set_if_present(&mut self.id, id);
+                set_if_present(&mut self.model, model);
             }
             Delta::Usage(usage) => self.usage.update(usage),
             Delta::Finish(_) => {}
-            Delta::TextStart(slot) => self.put(slot, Open::Text { index: None, placeholder: Placeholder::default() }),
-            Delta::Text(slot, text) => self.text(slot, text, frames),
-            Delta::ThinkingStart { slot, signature, redacted } => {
+            Delta::TextStart(block) => {
+                self.put(block, GrowingBlock::Text { index: None, filter: EmptyResponseFilter::default() })
+            }
+            Delta::Text(block, text) => self.text(block, text, ops),
+            Delta::ThinkingStart { block, signature, redacted } => {
                 let mut head = json!({ "signature": signature });
                 if redacted {
                     head["redacted"] = true.into();
                 }
-                self.put(slot, Open::Thinking { index: None, head: head.to_string() });
+                self.put(block, GrowingBlock::Thinking { index: None, head: head.to_string() });
             }
-            Delta::Thinking(slot, text) => self.think(slot, text, frames),
-            Delta::ThinkingDetails(slot, details) => self.amend(slot, &json!({ "reasoningDetails": details }), frames),
-            Delta::Signature(slot, signature) => self.amend(slot, &json!({ "thinkingSignature": signature }), frames),
-            Delta::ToolStart { slot, id, name } => {
-                let index = self.claim(slot, frames);
-                self.substance = ContentState::Answer;
+            Delta::Thinking(block, text) => self.think(block, text, ops),
+            Delta::ThinkingDetails(block, details) => self.amend(block, &json!({ "reasoningDetails": details }), ops),
+            Delta::Signature(block, signature) => self.amend(block, &json!({ "thinkingSignature": signature }), ops),
+            Delta::ToolStart { block, id, name } => {
+                let index = self.claim(block, ops);
+                self.state = ContentState::Answer;
                 self.visible = true;
-                self.put(slot, Open::Tool { index, reader: ToolArgs::default(), text: String::new() });
-                let id = self.known.calls.fresh(&id);
-                let name = self.known.names.get(name).map_or(name, String::as_str);
+                self.put(block, GrowingBlock::Tool { index, reader: ToolArgs::default(), text: String::new() });
+                let id = self.request.calls.fresh(&id);
+                let name = self.request.names.get(name).map_or(name, String::as_str);
                 let head = json!({ "id": id, "name": name }).to_string();
-                frames.push(Op::Start { index, kind: BlockKind::Tool, head });
+                ops.push(Op::Start { index, kind: BlockKind::Tool, head });
             }
-            Delta::ToolArguments(slot, piece) => {
-                if let Some(Open::Tool { index, reader, text }) = self.slots.get_mut(slot) {
-                    text.push_str(piece);
-                    frames.append_arguments(*index, reader, piece);
+            Delta::ToolArguments(block, more) => {
+                if let Some(GrowingBlock::Tool { index, reader, text }) = self.blocks.get_mut(block) {
+                    text.push_str(more);
+                    ops.append_arguments(*index, reader, more);
                 }
             }
-            Delta::End(slot) => self.end(slot, frames),
+            Delta::End(block) => self.end(block, ops),
         }
     }
 
-    /// The attempt failed for good: closes every block that somebody has seen, in order of position.
-    pub fn close_all(&mut self, frames: &mut Frames) {
-        for slot in 0..self.slots.len() {
-            if !matches!(self.slots[slot], Open::Thinking { index: None, .. }) {
-                self.end(slot, frames);
+    /// Closes every block that the user has seen, in order of position, after the last attempt.
+    pub fn close_all(&mut self, ops: &mut OpWriter) {
+        for id in 0..self.blocks.len() {
+            if !matches!(self.blocks[id], GrowingBlock::Thinking { index: None, .. }) {
+                self.end(id, ops);
             }
         }
     }
 
-    fn put(&mut self, slot: BlockId, block: Open) {
-        while self.slots.len() <= slot {
-            self.slots.push(Open::Closed { index: None });
+    fn put(&mut self, id: BlockId, block: GrowingBlock) {
+        while self.blocks.len() <= id {
+            self.blocks.push(GrowingBlock::Closed { index: None });
         }
-        self.slots[slot] = block;
+        self.blocks[id] = block;
     }
 
-    /// The next position. Reasoning blocks before `slot` that have nothing to show come first: an empty one means "reasoned,
-    /// but empty", and its place among the others is part of what is replayed.
-    fn claim(&mut self, slot: BlockId, frames: &mut Frames) -> usize {
-        for earlier in 0..slot.min(self.slots.len()) {
-            self.show_thinking(earlier, frames);
+    /// Returns the next position. Empty reasoning blocks before `block` are opened first: they mean "reasoned, but empty", and their
+    /// place among the others is part of what is replayed.
+    fn claim(&mut self, block: BlockId, ops: &mut OpWriter) -> usize {
+        for earlier in 0..block.min(self.blocks.len()) {
+            self.show_thinking(earlier, ops);
         }
         let index = self.next_index;
         self.next_index += 1;
         index
     }
 
-    /// The position of a reasoning block, which is opened if it was not yet; `None` if the block stays hidden.
-    fn show_thinking(&mut self, slot: BlockId, frames: &mut Frames) -> Option<usize> {
-        let Some(Open::Thinking { index, head }) = self.slots.get_mut(slot) else { return None };
+    /// Returns the position of a reasoning block, and opens it if necessary; `None` if the block stays hidden.
+    fn show_thinking(&mut self, block: BlockId, ops: &mut OpWriter) -> Option<usize> {
+        let Some(GrowingBlock::Thinking { index, head }) = self.blocks.get_mut(block) else { return None };
         if index.is_none() && !self.hide_thinking {
             let at = self.next_index;
             self.next_index += 1;
             *index = Some(at);
-            frames.push(Op::Start { index: at, kind: BlockKind::Thinking, head: std::mem::take(head) });
+            ops.push(Op::Start { index: at, kind: BlockKind::Thinking, head: std::mem::take(head) });
         }
         *index
     }
 
-    fn think(&mut self, slot: BlockId, text: &str, frames: &mut Frames) {
-        if !matches!(self.slots.get(slot), Some(Open::Thinking { .. })) {
+    fn think(&mut self, block: BlockId, text: &str, ops: &mut OpWriter) {
+        if !matches!(self.blocks.get(block), Some(GrowingBlock::Thinking { .. })) {
             return;
         }
-        if self.substance == ContentState::Nothing {
-            self.substance = ContentState::ReasoningOnly;
+        if self.state == ContentState::Nothing {
+            self.state = ContentState::ReasoningOnly;
         }
         if text.is_empty() {
             return;
         }
-        if let Some(index) = self.show_thinking(slot, frames) {
+        if let Some(index) = self.show_thinking(block, ops) {
             self.visible = true;
-            frames.append(index, BlockKind::Thinking, text);
+            ops.append(index, BlockKind::Thinking, text);
         }
     }
 
-    fn text(&mut self, slot: BlockId, piece: &str, frames: &mut Frames) {
-        let Some(Open::Text { placeholder, .. }) = self.slots.get_mut(slot) else { return };
-        let [held, passed] = placeholder.push(piece);
-        self.show(slot, held, frames);
-        self.show(slot, passed, frames);
+    fn text(&mut self, block: BlockId, text: &str, ops: &mut OpWriter) {
+        let Some(GrowingBlock::Text { filter, .. }) = self.blocks.get_mut(block) else { return };
+        let [held, passed] = filter.push(text);
+        self.show(block, held, ops);
+        self.show(block, passed, ops);
     }
 
-    /// Shows text, opening its block first if this is the first piece that may be seen.
-    fn show(&mut self, slot: BlockId, text: &str, frames: &mut Frames) {
-        let Some(Open::Text { index, .. }) = self.slots.get(slot) else { return };
+    /// Shows text, and opens its block first if necessary.
+    fn show(&mut self, block: BlockId, text: &str, ops: &mut OpWriter) {
+        let Some(GrowingBlock::Text { index, .. }) = self.blocks.get(block) else { return };
         if text.is_empty() {
             return;
         }
         let at = match *index {
             Some(at) => at,
             None => {
-                let at = self.claim(slot, frames);
-                if let Some(Open::Text { index, .. }) = self.slots.get_mut(slot) {
+                let at = self.claim(block, ops);
+                if let Some(GrowingBlock::Text { index, .. }) = self.blocks.get_mut(block) {
                     *index = Some(at);
                 }
-                frames.push(Op::Start { index: at, kind: BlockKind::Text, head: String::new() });
+                ops.push(Op::Start { index: at, kind: BlockKind::Text, head: String::new() });
                 at
             }
         };
-        self.substance = ContentState::Answer;
+        self.state = ContentState::Answer;
         self.visible = true;
-        frames.append(at, BlockKind::Text, text);
+        ops.append(at, BlockKind::Text, text);
     }
 
-    fn amend(&mut self, slot: BlockId, members: &Value, frames: &mut Frames) {
-        let shown = self.show_thinking(slot, frames);
-        let closed = match self.slots.get(slot) {
-            Some(Open::Closed { index }) => *index,
+    fn amend(&mut self, block: BlockId, members: &Value, ops: &mut OpWriter) {
+        let shown = self.show_thinking(block, ops);
+        let closed = match self.blocks.get(block) {
+            Some(GrowingBlock::Closed { index }) => *index,
             _ => None,
         };
         if let Some(index) = shown.or(closed) {
-            frames.push(Op::Amend { index, members: members.to_string() });
+            ops.push(Op::Amend { index, members: members.to_string() });
         }
     }
 
-    fn end(&mut self, slot: BlockId, frames: &mut Frames) {
-        match self.slots.get_mut(slot) {
-            Some(Open::Text { placeholder, .. }) => {
-                let held = placeholder.finish();
-                self.show(slot, held, frames);
+    fn end(&mut self, id: BlockId, ops: &mut OpWriter) {
+        match self.blocks.get_mut(id) {
+            Some(GrowingBlock::Text { filter, .. }) => {
+                let held = filter.finish();
+                self.show(id, held, ops);
             }
-            Some(Open::Thinking { .. }) => {
-                self.show_thinking(slot, frames);
+            Some(GrowingBlock::Thinking { .. }) => {
+                self.show_thinking(id, ops);
             }
             _ => {}
         }
-        let Some(block) = self.slots.get_mut(slot) else { return };
+        let Some(block) = self.blocks.get_mut(id) else { return };
         let (index, kind, verdict) = match block {
-            Open::Closed { .. } => return,
-            Open::Text { index, .. } => (*index, BlockKind::Text, String::new()),
-            Open::Thinking { index, .. } => (*index, BlockKind::Thinking, String::new()),
-            Open::Tool { index, text, .. } => (Some(*index), BlockKind::Tool, verdict(text)),
+            GrowingBlock::Closed { .. } => return,
+            GrowingBlock::Text { index, .. } => (*index, BlockKind::Text, String::new()),
+            GrowingBlock::Thinking { index, .. } => (*index, BlockKind::Thinking, String::new()),
+            GrowingBlock::Tool { index, text, .. } => (Some(*index), BlockKind::Tool, verdict(text)),
         };
-        *block = Open::Closed { index };
+        *block = GrowingBlock::Closed { index };
         if let Some(index) = index {
-            frames.push(Op::End { index, kind, verdict });
+            ops.push(Op::End { index, kind, verdict });
         }
     }
 }
 
-/// What JavaScript has to know about the complete argument text.
+/// Returns what JavaScript has to know about the complete argument text.
 fn verdict(text: &str) -> String {
     match finalize(text) {
         FinalArguments::AsIs => String::new(),
@@ -293,7 +295,7 @@ fn verdict(text: &str) -> String {
     }
 }
 
-fn set(field: &mut String, value: &str) {
+fn set_if_present(field: &mut String, value: &str) {
     if !value.is_empty() && field != value {
         value.clone_into(field);
     }

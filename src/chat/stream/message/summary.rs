@@ -1,4 +1,4 @@
-//! How an answer ended and what it cost, in Pi's shape.
+//! Reports how an answer ended and what it cost, in Pi's form.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::Blocks;
 use crate::chat::stream::event::{StopReason, Usage};
 use crate::models::Prices;
 
-/// Terminal data in Pi's shape.
+/// The terminal op in Pi's form.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary<'a> {
@@ -23,22 +23,22 @@ struct Summary<'a> {
 }
 
 impl Blocks {
-    /// JSON of the final op. `reason` is absent for a failure.
+    /// Returns the JSON of the terminal op. `reason` is absent for a failure.
     pub fn summary(&self, reason: Option<StopReason>, raw_stop_reason: &str, requested_model: &str) -> Value {
         let response_model = if self.model == requested_model { "" } else { self.model.as_str() };
         let summary =
             Summary { reason, usage: self.usage_for_pi(), response_id: &self.id, response_model, raw_stop_reason };
-        // A struct of strings and numbers always serialises.
+        // A struct of strings and numbers always serializes.
         serde_json::to_value(summary).unwrap_or_default()
     }
 
-    /// Pi's usage: `input` without cached tokens, `output` with reasoning, total as the sum
+    /// Returns the usage as Pi counts it: `input` without cached tokens, `output` with reasoning, the total as the sum
     /// (docs/pi-contract.md#messages-and-usage).
     fn usage_for_pi(&self) -> Value {
         let count = |value: Option<u64>| value.unwrap_or(0);
         let Usage { output, cache_read, cache_write, reasoning, .. } = self.usage;
         let input = self.usage.uncached();
-        // The service may say any number.
+        // The service may report any number.
         let total = [input, output, cache_read, cache_write].into_iter().map(count).fold(0, u64::saturating_add);
         let mut usage = json!({
             "input": count(input),
@@ -55,7 +55,7 @@ impl Blocks {
     }
 }
 
-/// USD of an answer, in Pi's shape.
+/// Returns the price of an answer in USD, in Pi's form.
 pub(super) fn cost(prices: &Prices, usage: &Usage) -> Value {
     let part = |tokens: Option<u64>, price: f64| tokens.unwrap_or(0) as f64 * price / 1_000_000.0;
     let input = part(usage.uncached(), prices.input);

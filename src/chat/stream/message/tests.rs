@@ -1,24 +1,24 @@
-//! What a person gets to see, and what the final op says.
+//! Which ops an answer leads to, and what the terminal op reports.
 
 use std::sync::Arc;
 
 use super::summary::cost;
 use super::*;
-use crate::chat::stream::op_queue::FrameQueue;
+use crate::chat::stream::op_queue::OpQueue;
 
 fn ops(deltas: Vec<Delta<'_>>) -> (Vec<Op>, Blocks) {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+    let queue = Arc::new(OpQueue::default());
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
     for delta in deltas {
-        blocks.apply(delta, &mut frames);
+        blocks.apply(delta, &mut writer);
     }
-    blocks.close_all(&mut frames);
+    blocks.close_all(&mut writer);
     (queue.take(), blocks)
 }
 
 #[test]
-fn a_suppressed_placeholder_leaves_no_gap_in_the_positions() {
+fn answer_dropped_empty_response_text_leaves_no_gap_in_the_positions() {
     let (ops, blocks) = ops(vec![
         Delta::TextStart(0),
         Delta::Text(0, "(Empty response: {})"),
@@ -28,37 +28,37 @@ fn a_suppressed_placeholder_leaves_no_gap_in_the_positions() {
     ]);
     assert_eq!(ops[0], Op::Start { index: 0, kind: BlockKind::Text, head: String::new() });
     assert_eq!(ops.len(), 3);
-    assert_eq!(blocks.substance(), ContentState::Answer);
+    assert_eq!(blocks.content_state(), ContentState::Answer);
 }
 
 #[test]
-fn a_second_attempt_does_not_show_its_reasoning_again() {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+fn answer_second_attempt_does_not_show_its_reasoning_again() {
+    let queue = Arc::new(OpQueue::default());
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
-    let think = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
-    blocks.apply(think(), &mut frames);
-    blocks.apply(Delta::Thinking(0, "Hmm."), &mut frames);
-    blocks.apply(Delta::End(0), &mut frames);
-    assert_eq!(blocks.substance(), ContentState::ReasoningOnly);
+    let think = || Delta::ThinkingStart { block: 0, signature: "reasoning_content".into(), redacted: false };
+    blocks.apply(think(), &mut writer);
+    blocks.apply(Delta::Thinking(0, "Hmm."), &mut writer);
+    blocks.apply(Delta::End(0), &mut writer);
+    assert_eq!(blocks.content_state(), ContentState::ReasoningOnly);
     assert!(blocks.visible());
     queue.take();
     blocks.restart();
-    blocks.apply(think(), &mut frames);
-    blocks.apply(Delta::Thinking(0, "Hmm again."), &mut frames);
-    assert_eq!((blocks.substance(), blocks.visible()), (ContentState::ReasoningOnly, false));
-    blocks.apply(Delta::TextStart(1), &mut frames);
-    blocks.apply(Delta::Text(1, "4"), &mut frames);
-    blocks.close_all(&mut frames);
+    blocks.apply(think(), &mut writer);
+    blocks.apply(Delta::Thinking(0, "Hmm again."), &mut writer);
+    assert_eq!((blocks.content_state(), blocks.visible()), (ContentState::ReasoningOnly, false));
+    blocks.apply(Delta::TextStart(1), &mut writer);
+    blocks.apply(Delta::Text(1, "4"), &mut writer);
+    blocks.close_all(&mut writer);
     let ops = queue.take();
     assert_eq!(ops[0], Op::Start { index: 1, kind: BlockKind::Text, head: String::new() });
     assert_eq!(ops.len(), 3);
 }
 
-/// Nothing that a person could see, so a failure right after it may still be retried (docs/protocol.md#chat-events).
+/// A failure right after empty reasoning may still be retried (docs/protocol.md#chat-events).
 #[test]
-fn empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
-    let empty = || Delta::ThinkingStart { slot: 0, signature: "reasoning_content".into(), redacted: false };
+fn answer_empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
+    let empty = || Delta::ThinkingStart { block: 0, signature: "reasoning_content".into(), redacted: false };
     let (seen, blocks) = ops(vec![empty(), Delta::Thinking(0, "")]);
     assert_eq!((seen.len(), blocks.visible()), (0, false));
     let (seen, _) = ops(vec![empty(), Delta::Thinking(0, ""), Delta::TextStart(1), Delta::Text(1, "ok")]);
@@ -67,16 +67,16 @@ fn empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
 }
 
 #[test]
-fn calls_are_announced_under_an_id_that_is_new_and_a_name_that_pi_knows() {
-    let queue = Arc::new(FrameQueue::default());
-    let mut frames = Frames::new(Arc::clone(&queue), Arc::new(|| true));
+fn answer_calls_get_a_new_id_and_the_name_that_pi_knows() {
+    let queue = Arc::new(OpQueue::default());
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
     let mut blocks = Blocks::new(Prices::default());
-    let mut known = RequestContext::default();
-    known.calls.reserve("bash:0");
-    known.names.insert("bash".to_owned(), "my bash".to_owned());
-    blocks.know(known);
-    for slot in 0..2 {
-        blocks.apply(Delta::ToolStart { slot, id: "bash:0".into(), name: "bash" }, &mut frames);
+    let mut request = RequestContext::default();
+    request.calls.reserve("bash:0");
+    request.names.insert("bash".to_owned(), "my bash".to_owned());
+    blocks.set_request(request);
+    for block in 0..2 {
+        blocks.apply(Delta::ToolStart { block, id: "bash:0".into(), name: "bash" }, &mut writer);
     }
     let heads: Vec<String> = queue
         .take()
@@ -88,7 +88,7 @@ fn calls_are_announced_under_an_id_that_is_new_and_a_name_that_pi_knows() {
 }
 
 #[test]
-fn cost_is_tokens_times_price() {
+fn answer_cost_is_tokens_times_price() {
     let prices = Prices { input: 1.0, output: 10.0, cache_read: 0.1, cache_write: 0.0 };
     let usage =
         Usage { input: Some(1_000_000), output: Some(100_000), cache_read: Some(2_000_000), ..Usage::default() };
@@ -96,8 +96,8 @@ fn cost_is_tokens_times_price() {
 }
 
 #[test]
-fn usable_arguments_are_told_from_unusable_ones() {
-    let call = |slot, id: &str| Delta::ToolStart { slot, id: id.to_owned(), name: "t" };
+fn answer_unusable_arguments_end_with_an_error() {
+    let call = |block, id: &str| Delta::ToolStart { block, id: id.to_owned(), name: "t" };
     let (ops, _) =
         ops(vec![call(0, "a"), Delta::ToolArguments(0, "{\"x\":1}"), call(1, "b"), Delta::ToolArguments(1, "{\"x\":")]);
     let verdicts: Vec<&str> = ops

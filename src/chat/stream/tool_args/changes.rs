@@ -1,7 +1,7 @@
-//! What a piece of argument text changed in the value, as text for JavaScript.
+//! Writes down what argument text changed in the value, as text for JavaScript.
 //!
-//! Kept open at its end: as long as nobody has taken the text, a string that goes on growing extends the change that began it, so a
-//! thousand deltas between two frames cost JavaScript one change and not a thousand.
+//! The text stays open at its end until JavaScript takes it: a string that goes on growing extends the change that began it, so a
+//! thousand deltas between two frames cost JavaScript one change.
 
 use std::fmt::Write as _;
 
@@ -20,13 +20,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The changes as text, empty if there are none.
+    /// Returns the changes as text, empty if there are none.
     pub fn into_text(mut self) -> String {
         self.seal();
         self.text
     }
 
-    /// Size in bytes, roughly.
+    /// Returns the size in bytes, without the end of an open string.
     pub fn len(&self) -> usize {
         self.text.len()
     }

@@ -1,4 +1,4 @@
-//! The end of a call's arguments: is the whole text usable, and as what?
+//! Decides whether the complete arguments of a call are usable.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,13 +13,13 @@ use super::MAX_DEPTH;
 pub enum FinalArguments {
     /// The text is valid JSON as it stands.
     AsIs,
-    /// This text is valid and says the same; the received one was not valid (raw control characters, lone backslashes).
+    /// The received text was not valid (raw control characters, lone backslashes); this one is, and means the same.
     Repaired(String),
-    /// Not usable; the text says why.
+    /// Not usable; the text gives the reason.
     Unusable(String),
 }
 
-/// Judges the whole text of a call's arguments: strictly first, then after the repairs that Pi makes
+/// Checks the whole text of a call's arguments: as received, then after the repairs that Pi makes
 /// (docs/pi-contract.md#tool-arguments). Empty text means no arguments.
 pub fn finalize(text: &str) -> FinalArguments {
     if text.trim().is_empty() {
@@ -37,7 +37,7 @@ pub fn finalize(text: &str) -> FinalArguments {
 }
 
 fn object(text: &str) -> std::result::Result<(), String> {
-    // Skipping a value is not recursive, so its depth has to be bounded here: whoever clones or prints the value later on is.
+    // Skipping a value is not recursive, but Pi clones and prints it recursively, so its depth is bounded here.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string())?;
     if !text.trim_start().starts_with('{') {
         return Err("it is another kind of value".to_owned());
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_repaired_as_pi_repairs_them() {
+    fn final_arguments_are_repaired_as_pi_repairs_them() {
         assert_eq!(finalize("{\"a\":1}"), FinalArguments::AsIs);
         assert_eq!(finalize(""), FinalArguments::Repaired("{}".into()));
         assert_eq!(finalize("{\"a\":\"x\ny\"}"), FinalArguments::Repaired("{\"a\":\"x\\ny\"}".into()));
@@ -138,9 +138,8 @@ mod tests {
         assert_eq!(finalize("{\"a\":\"\\u0000\"}"), FinalArguments::AsIs);
     }
 
-    /// Pi clones and prints the value recursively; valid JSON of this kind would end the process.
     #[test]
-    fn a_value_nested_too_deeply_is_refused_even_if_it_is_complete() {
+    fn final_arguments_nested_too_deeply_are_refused_even_if_valid() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(finalize(&nested(MAX_DEPTH - 1)), FinalArguments::AsIs);
         assert!(matches!(finalize(&nested(MAX_DEPTH)), FinalArguments::Unusable(_)));

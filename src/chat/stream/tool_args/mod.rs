@@ -1,9 +1,9 @@
-//! Tool arguments that arrive in pieces: text appended → what changed in the value.
+//! Reads tool arguments while their text arrives, and tells what each fragment changes in the value.
 //!
-//! Pi (until 1.4) parses the whole text again for every piece, which freezes the terminal for seconds when a model writes a file
-//! (docs/pi-contract.md#tool-arguments). This reader costs time proportional to the piece and remembers only where it stands. Its
-//! changes are a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict
-//! parse of the whole text ([`finalize`]).
+//! Pi (until 1.4) parses the whole text again for every fragment, which freezes the terminal for seconds when a model writes a file
+//! (docs/pi-contract.md#tool-arguments). This reader takes time proportional to the fragment and keeps only its position. Its changes
+//! are a preview that JavaScript applies to the one live `arguments` object; the final value always comes from a strict parse of the
+//! whole text ([`finalize`]).
 
 mod changes;
 mod finalize;
@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 pub use changes::Changes;
 pub use finalize::{FinalArguments, finalize};
 
-/// Deepest nesting that is followed, the same bound that serde_json keeps for the final parse.
+/// Deepest nesting that is followed, in levels: serde_json's own limit, so that the final parse agrees.
 const MAX_DEPTH: usize = 127;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +44,11 @@ enum Expect {
     InLiteral,
     /// The root is closed; only white space may follow.
     Finished,
-    /// Not JSON any more: the preview stays as it is.
+    /// No longer JSON: the preview stays as it is.
     Broken,
 }
 
-/// An escape sequence under way inside a string.
+/// Position inside an escape sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Escape {
     #[default]
@@ -66,11 +66,11 @@ pub struct ToolArgs {
     expect: Expect,
     stack: Vec<Container>,
     escape: Escape,
-    /// First half of a surrogate pair whose second half has not come yet.
+    /// High surrogate whose low half has not arrived yet.
     high_surrogate: Option<u16>,
-    /// The key of the value that comes next; unused in arrays.
+    /// Key of the next value; unused in arrays.
     key: String,
-    /// Literal (number, true, false, null) collected so far.
+    /// The literal (number, true, false, null) so far.
     literal: String,
 }
 
@@ -88,20 +88,20 @@ impl Default for ToolArgs {
 }
 
 impl ToolArgs {
-    /// Reads the next piece of the text and adds what it changes to `changes`.
-    pub fn append(&mut self, piece: &str, changes: &mut Changes) {
-        let bytes = piece.as_bytes();
+    /// Reads the next fragment of the text and adds what it changes to `changes`.
+    pub fn append(&mut self, fragment: &str, changes: &mut Changes) {
+        let bytes = fragment.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
             at = match self.expect {
-                Expect::InString | Expect::InKey => self.string(piece, at, changes),
+                Expect::InString | Expect::InKey => self.string(fragment, at, changes),
                 Expect::Broken => return,
                 _ => self.structure(bytes[at], at, changes),
             };
         }
     }
 
-    /// Handles one byte outside of strings; returns the next position (the same one if the byte is still to be judged).
+    /// Handles one byte outside of strings; returns the next position (the same one if the byte is not consumed yet).
     fn structure(&mut self, byte: u8, at: usize, changes: &mut Changes) -> usize {
         if self.expect == Expect::InLiteral {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.') {
@@ -172,7 +172,7 @@ impl ToolArgs {
     }
 
     fn end_literal(&mut self, changes: &mut Changes) {
-        // serde_json decides what a literal is; a wrong one breaks the preview exactly where the final parse will fail.
+        // serde_json decides what a literal is, so the preview breaks exactly where the final parse will fail.
         if serde_json::from_str::<IgnoredAny>(&self.literal).is_ok() {
             let literal = std::mem::take(&mut self.literal);
             changes.scalar(self.current_key(), &literal);
@@ -189,9 +189,9 @@ impl ToolArgs {
         }
     }
 
-    /// Consumes as much of a string as the piece holds; returns the position after it.
-    fn string(&mut self, piece: &str, at: usize, changes: &mut Changes) -> usize {
-        let rest = &piece[at..];
+    /// Consumes as much of a string as the fragment holds; returns the position after it.
+    fn string(&mut self, fragment: &str, at: usize, changes: &mut Changes) -> usize {
+        let rest = &fragment[at..];
         match self.escape {
             Escape::None => {
                 let plain = memchr2(b'"', b'\\', rest.as_bytes()).unwrap_or(rest.len());
@@ -205,7 +205,7 @@ impl ToolArgs {
                         self.expect = if self.expect == Expect::InKey { Expect::Colon } else { Expect::CommaOrEnd };
                     }
                     Some(_) => self.escape = Escape::Backslash,
-                    None => return piece.len(),
+                    None => return fragment.len(),
                 }
                 at + plain + 1
             }
@@ -227,7 +227,7 @@ impl ToolArgs {
                     }
                     _ => {
                         self.expect = Expect::Broken;
-                        return piece.len();
+                        return fragment.len();
                     }
                 };
                 self.flush_surrogate(changes);
@@ -237,7 +237,7 @@ impl ToolArgs {
             Escape::Unicode { digits, value } => {
                 let Some(digit) = (rest.as_bytes()[0] as char).to_digit(16) else {
                     self.expect = Expect::Broken;
-                    return piece.len();
+                    return fragment.len();
                 };
                 let value = value << 4 | digit as u16;
                 if digits == 3 {
@@ -251,7 +251,7 @@ impl ToolArgs {
         }
     }
 
-    /// A UTF-16 unit from a `\u` escape.
+    /// Handles a UTF-16 unit from a `\u` escape.
     fn unit(&mut self, unit: u16, changes: &mut Changes) {
         if let Some(high) = self.high_surrogate.take() {
             if let Some(Ok(joined)) = char::decode_utf16([high, unit]).next() {

@@ -1,4 +1,4 @@
-//! The preview against the slow way, and what it costs.
+//! Compares the preview with a slow, simple reader.
 
 #[path = "../../../../tests/support/mirror.rs"]
 mod mirror;
@@ -20,7 +20,7 @@ fn preview(pieces: &[&str]) -> Value {
     mirror.value()
 }
 
-/// The value that a prefix of valid JSON stands for, found the slow way: cut back until closing everything parses.
+/// Returns the value of a prefix of valid JSON the slow way: cut back until closing everything parses.
 fn closed(prefix: &str) -> Value {
     for cut in (0..=prefix.len()).rev().filter(|cut| prefix.is_char_boundary(*cut)) {
         let head = &prefix[..cut];
@@ -75,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_prefix_shows_what_it_says(value in arguments(), pretty in any::<bool>()) {
+    fn preview_every_prefix_shows_its_value(value in arguments(), pretty in any::<bool>()) {
         let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
         let mut reader = ToolArgs::default();
         let mut mirror = Mirror::default();
@@ -84,7 +84,7 @@ proptest! {
             reader.append(c.encode_utf8(&mut [0; 4]), &mut changes);
             mirror.apply(&changes.into_text());
             let prefix = &text[..at + c.len_utf8()];
-            // The naive closer cannot see through half an escape; the reader must still agree afterwards.
+            // The slow reader cannot handle half an escape; the two must agree afterwards.
             if !prefix.ends_with('\\') {
                 prop_assert_eq!(mirror.value(), closed(prefix), "after {}", prefix);
             }
@@ -93,10 +93,10 @@ proptest! {
     }
 
     #[test]
-    fn pieces_of_any_size_give_the_same_value(value in arguments(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
+    fn preview_fragments_of_any_size_give_the_same_value(value in arguments(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
         let text = value.to_string();
-        let paths: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-        let mut ends: Vec<usize> = cuts.iter().map(|cut| paths[cut.index(paths.len())]).collect();
+        let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| boundaries[cut.index(boundaries.len())]).collect();
         ends.extend([0, text.len()]);
         ends.sort_unstable();
         let pieces: Vec<&str> = ends.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(pieces in prop::collection::vec("[\\[\\]{}\",:\\\\u0-9a-f \n-]{0,8}", 0..12)) {
+    fn preview_garbage_never_panics(pieces in prop::collection::vec("[\\[\\]{}\",:\\\\u0-9a-f \n-]{0,8}", 0..12)) {
         let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
         let _ = preview(&pieces);
         let _ = finalize(&pieces.concat());
@@ -112,13 +112,13 @@ proptest! {
 }
 
 #[test]
-fn escapes_may_be_split_anywhere() {
+fn preview_escapes_may_be_split_anywhere() {
     let pieces = ["{\"a", "\":\"\\", "u00e", "9\\ud83d", "\\ude", "00\\n\"}"];
     assert_eq!(preview(&pieces), json!({"a": "é😀\n"}));
 }
 
 #[test]
-fn a_million_brackets_are_refused_without_a_panic() {
+fn preview_a_million_brackets_are_refused_without_a_panic() {
     let text = format!("{{\"a\":{}", "[".repeat(1_000_000));
     let mut reader = ToolArgs::default();
     let mut changes = Changes::default();
@@ -127,9 +127,8 @@ fn a_million_brackets_are_refused_without_a_panic() {
     assert!(matches!(finalize(&text), FinalArguments::Unusable(_)));
 }
 
-/// Pieces that meet in one frame cost JavaScript one change.
 #[test]
-fn a_growing_string_extends_the_change_that_began_it() {
+fn preview_growing_string_extends_the_change_that_began_it() {
     let mut reader = ToolArgs::default();
     let mut changes = Changes::default();
     for piece in ["{\"a\":\"x", "y", "z\n", "w"] {

@@ -1,11 +1,11 @@
-/** Which failure a person in Pi reads about: Pi has no codes, and the words must tell one kind from the others. */
+/** Derives the kind of a failure from what Pi shows: Pi has no codes, so the text must tell the kinds apart. */
 import type { KimiErrorCode } from "../../index.ts";
 
-/** What stands before the reason. */
+/** Text in front of the reason. */
 const BEFOREHAND =
   /^((Moonshot (search|fetch)|kimi_datasource) failed|Gave up after \d+ attempts, retries are out of budget|Kimi asks to wait .* is out of budget|quota exceeded|request_too_large): /;
 
-/** The first one that fits counts. */
+/** The first match counts. */
 const REASONS: [code: KimiErrorCode, words: RegExp][] = [
   ["cancelled", /^Request was aborted/],
   ["tls", /^connection error \(TLS\)/],
@@ -23,7 +23,7 @@ const REASONS: [code: KimiErrorCode, words: RegExp][] = [
   ["protocol", /unreadable frame|instead of a stream|is not JSON|is no object|is not one/],
 ];
 
-/** The code behind these words; the words themselves where they fit none. */
+/** Returns the code of this text, or the text itself if none matches. */
 export function codeIn(text: string): string {
   const reason = text.replace(BEFOREHAND, "");
   return REASONS.find(([, words]) => words.test(reason))?.[0] ?? `“${text}”`;

@@ -1,4 +1,4 @@
-/** Pictures and films for tests: real enough for whoever looks at their bytes, different for every seed. */
+/** Images and videos for tests: valid as far as their bytes are inspected, different for every seed. */
 import { createHash } from "node:crypto";
 import { crc32, deflateSync } from "node:zlib";
 
@@ -14,13 +14,13 @@ export function fakePng(bytes: number, seed = ""): Buffer {
   return withHead(Buffer.from("89504e470d0a1a0a0000000d49484452", "hex"), bytes, seed);
 }
 
-/** A file of exactly `bytes` bytes that begins like an MP4 film. */
+/** A file of exactly `bytes` bytes that starts like an MP4 video. */
 export function fakeMp4(bytes: number, seed = ""): Buffer {
   return withHead(Buffer.from("00000018667479706d70343200000000", "hex"), bytes, seed);
 }
 
 function withHead(head: Buffer, bytes: number, seed: string): Buffer {
-  // One block of noise, repeated: hashing megabytes of it would be the slowest part of a test.
+  // One repeated block of noise: hashing megabytes of it would be the slowest part of a test.
   const file = Buffer.alloc(bytes, noise(4096, seed));
   head.copy(file);
   return file;

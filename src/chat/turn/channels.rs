@@ -1,0 +1,21 @@
+//! What connects a turn to JavaScript.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::media_transfer::{BufferPool, ChunkReceiver};
+use crate::chat::stream::op_queue::OpWriter;
+
+/// A turn's connection to JavaScript.
+pub struct TurnChannels {
+    /// Takes the ops.
+    pub ops: OpWriter,
+    /// Aborts the turn.
+    pub cancel: CancellationToken,
+    /// Bodies from the payload hook, one for each `Body` op.
+    pub hooked_bodies: mpsc::UnboundedReceiver<String>,
+    /// Content that was asked for with a `Media` op.
+    pub chunks: ChunkReceiver,
+    /// Memory for that content.
+    pub buffer_pool: BufferPool,
+}

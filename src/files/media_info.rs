@@ -1,0 +1,81 @@
+//! What is known about the content of an image or video: its identity, size and type.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::media_type::{MAX_FILE, MediaType, Sniffed, sniff};
+use crate::display_text::size;
+
+/// SHA-256 of the bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl From<Sha256> for Digest {
+    fn from(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Describes one content; it never changes.
+#[derive(Debug, Clone)]
+pub struct MediaInfo {
+    /// Identity of the content; `None` if the text is not base64, or far too long to look at.
+    pub digest: Option<Digest>,
+    /// Size.
+    pub bytes: u64,
+    pub(super) sniffed: Sniffed,
+    /// Type named by a data URL.
+    pub(super) declared: Option<MediaType>,
+}
+
+impl MediaInfo {
+    /// Describes a whole file.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = Digest::from(Sha256::new().chain_update(bytes));
+        Self { digest: Some(digest), bytes: bytes.len() as u64, sniffed: sniff(bytes), declared: None }
+    }
+
+    /// Describes a text that is not base64.
+    pub(super) fn unreadable() -> Self {
+        Self { digest: None, bytes: 0, sniffed: Sniffed::Unknown, declared: None }
+    }
+
+    /// Returns the length of the base64 text as it is sent inline.
+    pub fn inline_length(&self) -> u64 {
+        self.bytes.div_ceil(3) * 4
+    }
+
+    /// Returns the type to send it as, or why it cannot be sent. `declared` is the MIME type that Pi names.
+    pub fn media_type(&self, declared: &str) -> Result<MediaType, String> {
+        if self.bytes > MAX_FILE {
+            return Err(format!("it has {}, Kimi takes at most {}", size(self.bytes), size(MAX_FILE)));
+        }
+        if self.digest.is_none() {
+            return Err("its data is not base64".to_owned());
+        }
+        if self.bytes == 0 {
+            return Err("it has no data".to_owned());
+        }
+        match self.sniffed {
+            Sniffed::Accepted(known) => Ok(known),
+            Sniffed::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
+            Sniffed::Unknown => MediaType::named(declared).or(self.declared).ok_or_else(|| match declared.trim() {
+                "" => "nothing tells its type".to_owned(),
+                named => format!("Kimi does not take {:?}", named.to_ascii_lowercase()),
+            }),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Runs one call of one of Kimi's own tools: checks, login, time limit, request, result (docs/protocol.md#plan-tools).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use super::call::Service;
+use super::truncate::{Limit, Outcome};
+use super::{datasource, fetch, search};
+use crate::auth::Credential;
+use crate::blocking::in_background;
+use crate::client::Kimi;
+use crate::config::{Config, Environment, RequestAddresses, ascii};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::http::user_agent::Host;
+
+/// Limit for a whole tool call: connection, answer, and the repetition after a 401 (docs/protocol.md#plan-tools).
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A tool call as JavaScript requests it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRequest {
+    /// Environment variables as JavaScript sees them now.
+    #[serde(default)]
+    pub environment: HashMap<String, String>,
+    /// The program that we run in.
+    #[serde(default)]
+    pub host: Host,
+    /// Where the service is, unless the user names another address.
+    #[serde(flatten)]
+    pub addresses: RequestAddresses,
+    /// Access token that Pi resolved; without one, the login of this machine is used.
+    #[serde(default)]
+    pub credential: Option<String>,
+    /// Id of the model's tool call; a fresh one is made where there is none.
+    #[serde(default)]
+    pub call_id: Option<String>,
+    /// Limit for the whole call instead of 180 s.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// Limits of the text; a longer one goes to a file.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+    /// The tool and its arguments.
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+/// The tools and their arguments.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "service", rename_all = "camelCase")]
+pub enum Task {
+    /// Web search.
+    Search(search::Search),
+    /// Web page as Markdown.
+    Fetch(fetch::Fetch),
+    /// Data source: stocks, statistics, papers, law, filings.
+    Datasource(datasource::Datasource),
+}
+
+impl Task {
+    /// Returns the beginning of error messages.
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Search(_) => "Moonshot search failed",
+            Self::Fetch(_) => "Moonshot fetch failed",
+            Self::Datasource(_) => "kimi_datasource failed",
+        }
+    }
+}
+
+/// Runs one call. Dropping the future or cancelling closes the connection.
+pub async fn run(request: ServiceRequest, cancel: CancellationToken) -> Result<Outcome> {
+    let timeout = request.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
+    let title = request.task.title();
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(Error::cancelled()),
+        outcome = tokio::time::timeout(timeout, call(request)) => outcome,
+    };
+    let outcome = outcome.unwrap_or_else(|_| {
+        let message = format!("no complete answer within {} s", timeout.as_secs_f64());
+        Err(Error::new(ErrorKind::Timeout(Phase::Body), message))
+    });
+    outcome.map_err(|error| Error { message: format!("{title}: {}", error.message), ..error })
+}
+
+async fn call(request: ServiceRequest) -> Result<Outcome> {
+    let ServiceRequest { environment, host, addresses, credential, call_id, limit, task, .. } = request;
+    // Arguments are checked before a credential is looked for: they are wrong with any credential.
+    match &task {
+        Task::Search(search) => search.check()?,
+        Task::Fetch(fetch) => fetch.check()?,
+        Task::Datasource(datasource) => datasource.check()?,
+    }
+    let mut kimi = in_background(move || {
+        let environment = Environment::new(environment);
+        Kimi::new(Config::from_environment(&environment, &addresses)?, host)
+    })
+    .await?;
+    let credential = login(&mut kimi, credential.as_deref()).await?;
+    let call_id = call_id.map(|id| ascii(&id)).filter(|id| !id.is_empty()).unwrap_or_else(fresh_id);
+    let service = Service { kimi, credential, call_id };
+    let outcome = match task {
+        Task::Search(search) => search.run(&service, limit).await,
+        Task::Fetch(fetch) => fetch.run(&service, limit).await,
+        Task::Datasource(datasource) => datasource.run(&service, limit).await,
+    };
+    let redact_error = |error| service.kimi.redact_error(error, &service.credential.token(), &Vec::new());
+    let mut outcome = outcome.map_err(redact_error)?;
+    outcome.set("callId", service.call_id);
+    let notes = std::mem::take(&mut outcome.notes);
+    outcome.set("notes", notes);
+    Ok(outcome)
+}
+
+/// Returns the credential of a login. The service takes no static key for tools (docs/protocol.md#plan-tools), so one is
+/// refused with an explanation.
+async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
+    let refused = |why: &str| {
+        let message = format!("{why} Sign in with /login kimi-coding.");
+        Err(Error::new(ErrorKind::LoginRequired, message))
+    };
+    match kimi.authorize(passed).await {
+        Ok(credential) if credential.is_login() => Ok(credential),
+        Ok(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
+        Err(error) if error == Error::login_required() => refused("this tool needs a Kimi Code login."),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns a random UUID, which the official clients send where no tool call has an id.
+fn fresh_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
