@@ -19,12 +19,20 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "auth/pi.test.ts", versions: "one", reason: "refresh and locks are ours; rows.test.ts signs in everywhere" },
   { file: "auth/regions.test.ts", versions: "one", reason: "regions are chosen by the addon" },
   { file: "auth/interop.test.ts", versions: "one", reason: "is about the official client" },
-  { file: "chat/stream-pi.test.ts", versions: "one", reason: "compares events with Pi's own types; headless covers the rest" },
+  {
+    file: "chat/stream-pi.test.ts",
+    versions: "one",
+    reason: "compares events with Pi's own types; headless covers the rest",
+  },
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },
   { file: "security/secrets.test.ts", versions: "one", reason: "looks for credentials in what we write" },
   { file: "services/pi.test.ts", versions: "one", reason: "answers are ours; rows.test.ts calls the tools everywhere" },
-  { file: "services/tui.test.ts", versions: "one", reason: "rendering is ours; rows.test.ts shows the tools everywhere" },
+  {
+    file: "services/tui.test.ts",
+    versions: "one",
+    reason: "rendering is ours; rows.test.ts shows the tools everywhere",
+  },
   { file: "settings/screen.test.ts", versions: "one", reason: "the screen is ours; rows.test.ts opens it everywhere" },
   { file: "settings/settings.test.ts", versions: "one", reason: "settings are read by the addon" },
 ];
