@@ -60,7 +60,7 @@ pub(super) async fn attempt(
         raw: request.raw_events,
     };
     read(response, &mut reader, &mut timeouts, blocks, ops).await?;
-    let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, ops))?;
+    let (reason, raw_reason) = reader.decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, ops))?;
     Ok(Finished { reason, raw_reason })
 }
 
