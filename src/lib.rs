@@ -48,6 +48,8 @@ pub mod logging;
 #[forbid(unsafe_code)]
 pub mod models;
 #[forbid(unsafe_code)]
+pub mod plan;
+#[forbid(unsafe_code)]
 pub mod process_state;
 #[forbid(unsafe_code)]
 pub mod runtime;

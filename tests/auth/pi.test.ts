@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Simulator } from "../simulator/index.ts";
 import { type Machine, type NodeTurn, withMachine } from "../support/account.ts";
 import { messages, RpcPi, runPi, textOf } from "../support/pi.ts";
-import { Terminal } from "../support/tmux.ts";
+import { Terminal } from "../support/terminal.ts";
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 /** Half are plain Node programs, half are Pi. The whole crowd of 32 takes a minute on two cores. */
@@ -164,7 +164,7 @@ describe("neighbours", () => {
   });
 });
 
-describe("/login in a terminal", { skip: !Terminal.available && "needs tmux" }, () => {
+describe("/login in a terminal", () => {
   function terminal(env: Record<string, string | undefined> = {}): Terminal {
     const opened = new Terminal(MODEL, { home: machine, env: machine.variables(env) });
     open.push(opened);

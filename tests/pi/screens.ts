@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { call, ratioView, type Scenario, startSimulator, text, think } from "../simulator/index.ts";
 import { PALETTES, svg } from "../support/ansi-svg.ts";
 import { Home, ROOT } from "../support/pi.ts";
-import { Terminal } from "../support/tmux.ts";
+import { Terminal } from "../support/terminal.ts";
 
 const all = process.argv.includes("--all");
 const named = process.argv.slice(2).find((word) => !word.startsWith("--"));

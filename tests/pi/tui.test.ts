@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Simulator } from "../simulator/index.ts";
 import type { Home } from "../support/pi.ts";
-import { Terminal } from "../support/tmux.ts";
+import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
 
 let simulator: Simulator;

@@ -124,8 +124,9 @@ const RUST_ORDER = [
   ["client"],
   ["services"],
   ["files", "models"],
+  ["plan"],
   ["chat"],
-  ["plan", "doctor", "recording"],
+  ["doctor", "recording"],
   ["bindings"],
 ];
 

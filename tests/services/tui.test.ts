@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { call, type Simulator, text } from "../simulator/index.ts";
 import type { Home } from "../support/pi.ts";
-import { Terminal } from "../support/tmux.ts";
+import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
 
 let simulator: Simulator;

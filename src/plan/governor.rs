@@ -1,0 +1,341 @@
+//! Admits requests of all processes of one account, up to its parallel limit.
+//!
+//! A permit belongs to one request, from sending to the end of its stream, never to a whole run: an agent that waits for its own
+//! sub-agents holds nothing. Whatever goes wrong with files or locks, the request leaves as it would without a governor.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::limits::{Concurrency, Limits, MAX_SLOTS, Refusal, now};
+use super::slots::{Kind, Priority, Slot, Slots, Ticket};
+use super::watch::Watch;
+use crate::blocking::in_background;
+use crate::error::{Error, ErrorKind, Result};
+use crate::process_state::ProcessState;
+use std::sync::Arc;
+
+/// A waiting request looks this often even if no event came: the limit grows, and events can be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// After an event the lock may still be closing; one more look after this time finds it free.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// The right to have one request under way; given back when dropped.
+#[derive(Debug, Default)]
+pub struct Permit {
+    _slot: Option<Slot>,
+}
+
+/// What happens while a request waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It waits behind this many others.
+    Waiting {
+        /// Requests that go first.
+        ahead: usize,
+    },
+}
+
+/// How busy the account is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Requests that may be under way at once; `None` if no limit is known.
+    pub limit: Option<u64>,
+    /// Requests under way, of all processes.
+    #[serde(rename = "inUse")]
+    pub in_use: usize,
+    /// Requests that wait for a slot.
+    pub waiting: usize,
+}
+
+/// The governor of one account.
+#[derive(Debug, Clone)]
+pub struct Governor {
+    slots: Option<Slots>,
+    concurrency: Concurrency,
+    process: Arc<ProcessState>,
+}
+
+/// What one look at the folder found.
+enum Look {
+    Admitted(Slot),
+    /// No slot is needed or can be had.
+    Unlimited,
+    Queued(Ticket, usize),
+}
+
+impl Governor {
+    /// The governor of `account` (a name fit for a file) in our state folder. Without a usable folder it admits everything.
+    pub async fn open(
+        state: Option<&Path>,
+        account: &str,
+        concurrency: Concurrency,
+        process: Arc<ProcessState>,
+    ) -> Self {
+        let folder = state.map(|state| state.join("slots").join(account));
+        let slots = in_background(move || {
+            Ok(folder.and_then(|folder| {
+                Slots::open(&folder)
+                    .inspect_err(|error| tracing::debug!(%error, "requests are not counted across processes"))
+                    .ok()
+            }))
+        });
+        Self { slots: slots.await.ok().flatten(), concurrency, process }
+    }
+
+    /// Waits for a slot. `tell` hears how many requests go first, each time that changes. Dropping the future leaves the queue.
+    pub async fn admit(&self, priority: Priority, tell: impl FnMut(Admission)) -> Permit {
+        self.take(Kind::Request, priority, tell).await
+    }
+
+    /// Waits until few enough requests are repeated at once after an overload. Hold the permit until the response begins.
+    pub async fn admit_retry(&self, priority: Priority) -> Permit {
+        self.take(Kind::Retry, priority, |_| ()).await
+    }
+
+    async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(Admission)) -> Permit {
+        let Some(slots) = &self.slots else { return Permit::default() };
+        match self.try_take(slots, kind, priority, &mut tell).await {
+            Ok(slot) => Permit { _slot: slot },
+            Err(error) => {
+                tracing::debug!(%error, "the request is not counted across processes");
+                Permit::default()
+            }
+        }
+    }
+
+    async fn try_take(
+        &self,
+        slots: &Slots,
+        kind: Kind,
+        priority: Priority,
+        tell: &mut impl FnMut(Admission),
+    ) -> Result<Option<Slot>> {
+        let mut ticket = match self.look(slots, kind, priority, None).await? {
+            Look::Admitted(slot) => return Ok(Some(slot)),
+            Look::Unlimited => return Ok(None),
+            Look::Queued(ticket, ahead) => {
+                tell(Admission::Waiting { ahead });
+                (ticket, ahead)
+            }
+        };
+        let watch = Watch::of(slots, &self.process).map_err(io_error)?;
+        let mut changes = watch.subscribe();
+        let mut settle = false;
+        loop {
+            // Subscribed before looking, so that no change between the two is missed.
+            let (own, told) = ticket;
+            match self.look(slots, kind, priority, Some(own)).await? {
+                Look::Admitted(slot) => return Ok(Some(slot)),
+                Look::Unlimited => return Ok(None),
+                Look::Queued(own, ahead) => {
+                    if ahead != told {
+                        tell(Admission::Waiting { ahead });
+                    }
+                    ticket = (own, ahead);
+                }
+            }
+            let pause = if settle { SETTLE } else { LOOK_AGAIN.min(ticket.0.next_promotion(SystemTime::now())) };
+            settle = tokio::select! {
+                changed = changes.changed() => changed.is_ok() && ticket.1 == 0,
+                () = tokio::time::sleep(pause) => false,
+            };
+        }
+    }
+
+    async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, ticket: Option<Ticket>) -> Result<Look> {
+        let (slots, concurrency) = (slots.clone(), self.concurrency);
+        in_background(move || look(&slots, kind, &concurrency, priority, ticket).map_err(io_error)).await
+    }
+
+    /// Learns from a refusal of a request that holds a permit.
+    pub async fn refused(&self, refusal: Refusal) {
+        let Some(slots) = self.slots.clone() else { return };
+        let concurrency = self.concurrency;
+        let learned = in_background(move || {
+            let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
+            let mut limits = Limits::read(slots.folder());
+            if limits.refuse(under_way, &concurrency, now()) {
+                tracing::debug!(?refusal, under_way, "fewer requests at once");
+                limits.write(slots.folder()).map_err(io_error)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = learned.await {
+            tracing::debug!(%error, "what a refusal taught could not be kept");
+        }
+    }
+
+    /// Whether the service's own limit should be asked for again.
+    pub async fn wants_limit(&self) -> bool {
+        let Some(slots) = self.slots.clone() else { return false };
+        in_background(move || Ok(Limits::read(slots.folder()).is_due(now()))).await.unwrap_or_default()
+    }
+
+    /// Notes the service's own limit, or that it names none.
+    pub async fn tell_limit(&self, limit: Option<u64>) {
+        let Some(slots) = self.slots.clone() else { return };
+        let told = in_background(move || {
+            let mut limits = Limits::read(slots.folder());
+            limits.tell(limit, now());
+            limits.write(slots.folder()).map_err(io_error)
+        });
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "the service's parallel limit could not be kept");
+        }
+    }
+
+    /// How busy the account is now.
+    pub async fn load(&self) -> Load {
+        let Some(slots) = self.slots.clone() else { return Load::default() };
+        let concurrency = self.concurrency;
+        let load = in_background(move || {
+            let limits = Limits::read(slots.folder());
+            let limit =
+                concurrency.max.or(limits.told()).or(limits.slots(&concurrency, now()).map(|slots| slots as u64));
+            let in_use = slots.held(Kind::Request, 0).map_err(io_error)?;
+            Ok(Load { limit, in_use, waiting: slots.ahead(None).map_err(io_error)? })
+        });
+        load.await.unwrap_or_default()
+    }
+}
+
+fn look(
+    slots: &Slots,
+    kind: Kind,
+    concurrency: &Concurrency,
+    priority: Priority,
+    ticket: Option<Ticket>,
+) -> io::Result<Look> {
+    let limits = Limits::read(slots.folder());
+    let known = limits.slots(concurrency, now());
+    let count = match kind {
+        Kind::Request => known.unwrap_or(MAX_SLOTS),
+        Kind::Retry => limits.retries(concurrency, now()),
+    };
+    let ahead = if kind == Kind::Request { slots.ahead(ticket.as_ref())? } else { 0 };
+    if ahead == 0
+        && let Some(slot) = slots.take(kind, count)?
+    {
+        return Ok(Look::Admitted(slot));
+    }
+    if known.is_none() && kind == Kind::Request {
+        return Ok(Look::Unlimited);
+    }
+    let ticket = ticket.map_or_else(|| slots.join(priority), Ok)?;
+    let ahead = slots.ahead(Some(&ticket))?;
+    Ok(Look::Queued(ticket, ahead))
+}
+
+fn io_error(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("slots: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    async fn governor(folder: &tempfile::TempDir, max: Option<u64>) -> Governor {
+        let concurrency = Concurrency { max, reserve: 2 };
+        Governor::open(Some(folder.path()), "account", concurrency, Arc::default()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn governor_many_requests_never_more_than_the_limit_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut tasks = Vec::new();
+        for _ in 0..6 {
+            let governor = governor(&folder, Some(4)).await;
+            for _ in 0..5 {
+                let (governor, running, most) = (governor.clone(), Arc::clone(&running), Arc::clone(&most));
+                tasks.push(tokio::spawn(async move {
+                    let permit = governor.admit(Priority::Batch, |_| ()).await;
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    drop(permit);
+                }));
+            }
+        }
+        for task in tasks {
+            tokio::time::timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 4);
+        assert_eq!(governor(&folder, Some(4)).await.load().await, Load { limit: Some(4), in_use: 0, waiting: 0 });
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn governor_a_freed_slot_goes_to_the_interactive_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, Some(1)).await;
+        let held = governor.admit(Priority::Batch, |_| ()).await;
+        let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for priority in [Priority::Batch, Priority::Batch, Priority::Agent, Priority::Interactive] {
+            let (governor, done) = (governor.clone(), done.clone());
+            let (queued, mut is_queued) = tokio::sync::mpsc::unbounded_channel();
+            tokio::spawn(async move {
+                let permit = governor.admit(priority, |_| queued.send(()).unwrap_or_default()).await;
+                done.send(priority).unwrap();
+                drop(permit);
+            });
+            is_queued.recv().await.unwrap();
+        }
+        assert_eq!(governor.load().await.waiting, 4);
+        drop(held);
+        for expected in [Priority::Interactive, Priority::Agent, Priority::Batch, Priority::Batch] {
+            assert_eq!(order.recv().await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn governor_nothing_known_admits_all_and_a_refusal_teaches_every_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (governor(&folder, None).await, governor(&folder, None).await);
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(one.admit(Priority::Batch, |_| panic!("nothing to wait for")).await);
+        }
+        one.refused(Refusal::TooMany).await;
+        assert_eq!(other.load().await, Load { limit: Some(4), in_use: 8, waiting: 0 });
+        let waits = tokio::time::timeout(Duration::from_millis(50), other.admit(Priority::Interactive, |_| ())).await;
+        assert!(waits.is_err());
+        assert_eq!(other.load().await.waiting, 0, "an abandoned wait leaves the queue");
+    }
+
+    #[tokio::test]
+    async fn governor_unusable_folder_admits_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("slots"), "a file").unwrap();
+        let governor = governor(&folder, Some(1)).await;
+        let _first = governor.admit(Priority::Batch, |_| ()).await;
+        let _second = governor.admit(Priority::Batch, |_| panic!("nothing to wait for")).await;
+        assert_eq!(governor.load().await, Load::default());
+    }
+
+    #[tokio::test]
+    async fn governor_a_freed_slot_is_noticed_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, Some(1)).await;
+        let held = governor.admit(Priority::Batch, |_| ()).await;
+        let waiting = {
+            let governor = governor.clone();
+            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
+        };
+        while governor.load().await.waiting == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let freed = Instant::now();
+        drop(held);
+        waiting.await.unwrap();
+        // Far below the second after which a request looks without having been told.
+        #[cfg(target_os = "linux")]
+        assert!(freed.elapsed() < Duration::from_millis(500), "{:?}", freed.elapsed());
+    }
+}

@@ -1,0 +1,177 @@
+//! How many requests of one account may be under way: told by the service, set by the user, or learned from refusals.
+//!
+//! What was told and learned lies in one small file beside the slots, so that it binds every process with its next request.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::storage::private_file::replace;
+
+/// Most slots of an account. Beyond that many requests the governor steps aside.
+pub const MAX_SLOTS: usize = 512;
+
+/// A refused burst is one event: further refusals within this time do not lower the limit again.
+const SAME_BURST_MS: u64 = 2_000;
+
+/// The learned limit grows by one for each of these without a refusal.
+const CLEAN_MS: u64 = 60_000;
+
+/// A limit that the service told counts this long, then it is asked again.
+const TOLD_MS: u64 = 3_600_000;
+
+/// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
+const RETRY_SHARE: usize = 4;
+
+/// What the user set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Requests at once, instead of what the service says.
+    pub max: Option<u64>,
+    /// Requests that are left to other programs.
+    pub reserve: u64,
+}
+
+/// Why a request was refused for being one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The account has too many requests under way.
+    TooMany,
+    /// The service is overloaded.
+    Overload,
+}
+
+/// The file. Times are milliseconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// `parallel.limit` of the quota record.
+    told: Option<u64>,
+    told_at: u64,
+    /// Half of what was under way when a refusal came.
+    learned: Option<u64>,
+    refused_at: u64,
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time: Duration| time.as_millis() as u64)
+}
+
+impl Limits {
+    /// Reads the file of this folder; one that is missing or cannot be understood says nothing.
+    pub fn read(folder: &Path) -> Self {
+        let text = fs::read(folder.join("limits.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Writes the file of this folder.
+    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
+        replace(&folder.join("limits.json"), &serde_json::to_vec(self)?)
+    }
+
+    /// Whether the service should be asked for its limit again.
+    pub fn is_due(&self, now: u64) -> bool {
+        now.abs_diff(self.told_at) >= TOLD_MS
+    }
+
+    /// Notes what the service says; `None` if it names no limit.
+    pub fn tell(&mut self, limit: Option<u64>, now: u64) {
+        (self.told, self.told_at) = (limit, now);
+    }
+
+    /// Lowers the limit after a refusal with `under_way` requests, this one included. Returns whether that changed anything.
+    pub fn refuse(&mut self, under_way: usize, concurrency: &Concurrency, now: u64) -> bool {
+        if self.learned.is_some() && now.abs_diff(self.refused_at) < SAME_BURST_MS {
+            return false;
+        }
+        let under_way = under_way.max(1);
+        let known = self.slots(concurrency, now).map_or(under_way, |slots| slots.min(under_way));
+        (self.learned, self.refused_at) = (Some((known / 2).max(1) as u64), now);
+        true
+    }
+
+    /// How many requests may be under way; `None` where no limit is known.
+    pub fn slots(&self, concurrency: &Concurrency, now: u64) -> Option<usize> {
+        let told = self.told.map(|limit| limit.saturating_sub(concurrency.reserve));
+        // A clock that was set back counts as no clean time.
+        let clean = now.saturating_sub(self.refused_at) / CLEAN_MS;
+        let learned = self.learned.map(|slots| slots.saturating_add(clean));
+        let slots = match (concurrency.max.or(told), learned) {
+            (None, None) => return None,
+            // Without another limit the learned one has nothing to grow back to, and ends when it has grown beyond use.
+            (None, Some(learned)) if learned as usize >= MAX_SLOTS => return None,
+            (limit, learned) => limit.unwrap_or(u64::MAX).min(learned.unwrap_or(u64::MAX)),
+        };
+        Some(slots.clamp(1, MAX_SLOTS as u64) as usize)
+    }
+
+    /// How many requests may be repeated at once after an overload.
+    pub fn retries(&self, concurrency: &Concurrency, now: u64) -> usize {
+        (self.slots(concurrency, now).unwrap_or(RETRY_SHARE) / RETRY_SHARE).max(1)
+    }
+
+    /// The limit as the service tells it.
+    pub fn told(&self) -> Option<u64> {
+        self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+    const PLAIN: Concurrency = Concurrency { max: None, reserve: 2 };
+
+    #[test]
+    fn limit_told_by_the_service_keeps_the_reserve_but_at_least_one() {
+        let mut limits = Limits::default();
+        assert_eq!(limits.slots(&PLAIN, 0), None);
+        for (told, expected) in [(30, 28), (0, 1), (1, 1), (3, 1), (1_000_000_000, MAX_SLOTS)] {
+            limits.tell(Some(told), 0);
+            assert_eq!(limits.slots(&PLAIN, 0), Some(expected), "{told}");
+        }
+        assert_eq!(limits.slots(&Concurrency { max: Some(5), reserve: 2 }, 0), Some(5));
+        limits.tell(None, 0);
+        assert_eq!(limits.slots(&PLAIN, 0), None);
+    }
+
+    #[test]
+    fn limit_learned_from_a_refusal_halves_once_per_burst_and_grows_by_the_minute() {
+        let mut limits = Limits::default();
+        limits.tell(Some(30), 0);
+        let start = 10 * MINUTE;
+        assert!(limits.refuse(28, &PLAIN, start));
+        assert_eq!(limits.slots(&PLAIN, start), Some(14));
+        assert!(!limits.refuse(27, &PLAIN, start + 500));
+        assert_eq!(limits.slots(&PLAIN, start + 3 * MINUTE), Some(17));
+        assert_eq!(limits.slots(&PLAIN, start + 60 * MINUTE), Some(28));
+        assert!(limits.refuse(2, &PLAIN, start + 60 * MINUTE));
+        assert!(limits.refuse(1, &PLAIN, start + 61 * MINUTE));
+        assert_eq!(limits.slots(&PLAIN, start + 61 * MINUTE), Some(1));
+    }
+
+    #[test]
+    fn limit_learned_where_none_was_known_is_half_of_what_was_under_way() {
+        let mut limits = Limits::default();
+        limits.refuse(40, &PLAIN, MINUTE);
+        assert_eq!(limits.slots(&PLAIN, MINUTE), Some(20));
+        assert_eq!(limits.retries(&PLAIN, MINUTE), 5);
+        assert_eq!(limits.slots(&PLAIN, 600 * MINUTE), None);
+    }
+
+    #[test]
+    fn limits_file_broken_or_missing_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Limits::read(folder.path()), Limits::default());
+        fs::write(folder.path().join("limits.json"), "{\"told\":\"x\"").unwrap();
+        assert_eq!(Limits::read(folder.path()), Limits::default());
+        let mut limits = Limits::default();
+        limits.tell(Some(3), 5);
+        limits.write(folder.path()).unwrap();
+        assert_eq!(Limits::read(folder.path()), limits);
+    }
+}
