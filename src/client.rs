@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
 use crate::http::body::{read_available, read_whole};
 use crate::http::retry::retry_after;
+use crate::http::timeout::within;
 use crate::http::user_agent::{Host, device_id};
 use crate::process_state::ProcessState;
 
@@ -181,11 +182,10 @@ impl Kimi {
     /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
         let work = credential.send_with_reauth(|token| async move { self.get_once(url, &token, max).await });
-        let late = |_| {
+        within(Some(patience), work).await.unwrap_or_else(|| {
             let seconds = patience.as_secs();
-            Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
-        };
-        tokio::time::timeout(patience, work).await.map_err(late)?
+            Err(Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s")))
+        })
     }
 
     async fn get_once(&self, url: &str, token: &str, max: usize) -> Result<Vec<u8>> {

@@ -94,6 +94,15 @@ impl Credential {
         result.map_err(|error| self.explain(error))
     }
 
+    /// Renews the login after the service refused `rejected` inside a stream, where no status says so. `Ok` means that the request is
+    /// worth sending once more; else the refusal comes back with advice.
+    pub async fn renew_refused(&self, rejected: &str, refusal: Error) -> Result<()> {
+        match self.reauthenticate(rejected).await? {
+            Some(_) => Ok(()),
+            None => Err(self.explain(refusal)),
+        }
+    }
+
     /// The service refused `rejected` with 401. `Some` is another token, worth one more request; `None` means that this
     /// is a static key, or that there is nothing newer.
     async fn reauthenticate(&self, rejected: &str) -> Result<Option<String>> {

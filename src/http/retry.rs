@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Result, RetryOutcome};
 
@@ -78,6 +80,7 @@ impl From<Error> for GaveUp {
 /// Runs `operation` until it succeeds or `policy` ends it.
 pub async fn run_with_retry<O: Operation>(operation: &mut O, policy: &RetryPolicy) -> Result<O::Output, GaveUp> {
     let mut state = RetryState::default();
+    let start = Instant::now();
     loop {
         state.attempts += 1;
         let (error, fallback) = match operation.attempt().await {
@@ -89,7 +92,13 @@ pub async fn run_with_retry<O: Operation>(operation: &mut O, policy: &RetryPolic
                 continue;
             }
         };
-        match (state.decide(&error, policy), fallback) {
+        let decision = match (state.decide(&error, policy), policy.max_total) {
+            (RetryDecision::Again(delay), Some(allowed)) if start.elapsed() + delay > allowed => {
+                RetryDecision::Final(RetryOutcome::OutOfTime { attempts: state.attempts, allowed })
+            }
+            (decision, _) => decision,
+        };
+        match (decision, fallback) {
             (RetryDecision::Again(delay), _) => {
                 let (attempt, attempts) = (state.attempts + 1, policy.attempts);
                 operation.before_retry(Retry { attempt, attempts, delay, error: &error }).await;

@@ -32,6 +32,11 @@ impl Deadline {
         Self { limit, at, fired: None }
     }
 
+    /// Returns the limit.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Returns when [`Self::expired`] has to be asked.
     pub fn at(&self) -> Instant {
         self.at

@@ -13,9 +13,10 @@ mod response_kind;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use self::attempt::{Finished, attempt};
+use self::attempt::{AnswerStream, Finished};
 use self::prepare::{ConversationSource, PreparedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
@@ -61,7 +62,7 @@ async fn answer(
     let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
-    let mut turn = Turn { request, source, prepared, blocks, channels };
+    let mut turn = Turn { request, source, prepared, blocks, channels, token_renewed: false };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
     match result {
@@ -99,14 +100,16 @@ struct Turn<'t> {
     prepared: PreparedRequest,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
+    /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
+    token_renewed: bool,
 }
 
 impl Operation for Turn<'_> {
     type Output = Finished;
 
     async fn attempt(&mut self) -> Attempt<Finished> {
-        let outcome = attempt(&self.prepared, self.request, self.blocks, &mut self.channels.ops).await;
-        match outcome {
+        let mut token = None;
+        match self.send(&mut token).await {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -119,9 +122,9 @@ impl Operation for Turn<'_> {
             }
             Err(error) => {
                 let resolved = &self.prepared.resolved;
-                let token = resolved.credential.token();
+                let token = token.unwrap_or_else(|| resolved.credential.token());
                 let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
-                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
+                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error, &token).await }
             }
         }
     }
@@ -148,6 +151,20 @@ impl Operation for Turn<'_> {
 }
 
 impl Turn<'_> {
+    /// Sends the request and reads its answer. `token` becomes the one that the request carried.
+    async fn send(&mut self, token: &mut Option<String>) -> Result<Finished> {
+        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops).await?;
+        *token = Some(stream.token.clone());
+        stream.read_until_visible(self.blocks, &mut self.channels.ops).await?;
+        if self.blocks.visible() {
+            // Nothing will be sent again, so the memory of the request is free.
+            self.prepared.body = Bytes::new();
+            self.source.context = Arc::default();
+            self.source.media = Arc::default();
+        }
+        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+    }
+
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
     fn is_complete(&self, finished: &Finished) -> bool {
         self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
@@ -160,8 +177,18 @@ impl Turn<'_> {
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
     }
 
-    /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
-    async fn repair(&mut self, error: Error) -> Attempt<Finished> {
+    /// Changes what the service refuses in the request: a token that it refuses inside a stream, files that it no longer knows, a
+    /// message or image that it names.
+    async fn repair(&mut self, error: Error, token: &str) -> Attempt<Finished> {
+        // A refusal with a status was answered by a new token already.
+        let inside_stream = error.kind == ErrorKind::Unauthorized && error.status.is_none();
+        if inside_stream && !self.token_renewed && !self.request.has_own_authorization() {
+            self.token_renewed = true;
+            return match self.prepared.resolved.credential.renew_refused(token, error).await {
+                Ok(()) => Attempt::Changed { counts: false },
+                Err(error) => Attempt::Fatal(error),
+            };
+        }
         match self.prepared.reupload(&error, &self.source, self.channels).await {
             Ok(true) => return Attempt::Changed { counts: false },
             Ok(false) => {}
