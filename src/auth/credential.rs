@@ -120,7 +120,8 @@ impl Credential {
         Ok(None)
     }
 
-    fn explain(&self, error: Error) -> Error {
+    /// Adds to a refusal what the user can do about it.
+    pub fn explain(&self, error: Error) -> Error {
         if error.kind != ErrorKind::Unauthorized {
             return error;
         }

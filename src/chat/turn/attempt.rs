@@ -13,7 +13,7 @@ use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
 use crate::chat::stream::answer_size::AnswerSize;
 use crate::chat::stream::decoder::Decoder;
 use crate::chat::stream::event::{Delta, StopReason};
-use crate::chat::stream::message::Blocks;
+use crate::chat::stream::message::{Blocks, ContentState};
 use crate::chat::stream::op_queue::{Op, OpWriter, Readiness};
 use crate::chat::stream::sse::{Event, SseDecoder};
 use crate::chat::stream::timeouts::{Timeouts, silence};
@@ -78,9 +78,9 @@ impl AnswerStream {
         })
     }
 
-    /// Reads until the user can see a part of the answer, or until it ends.
-    pub async fn read_until_visible(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
-        while !self.over && !blocks.visible() {
+    /// Reads until there is more than reasoning, or until the answer ends.
+    pub async fn read_until_answer(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+        while !self.over && blocks.content_state() != ContentState::Answer {
             self.step(blocks, ops).await?;
         }
         Ok(())

@@ -124,7 +124,12 @@ impl Operation for Turn<'_> {
                 let resolved = &self.prepared.resolved;
                 let token = token.unwrap_or_else(|| resolved.credential.token());
                 let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
-                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error, &token).await }
+                // A refusal with a status was answered by a new token already.
+                let in_stream = error.kind == ErrorKind::Unauthorized && error.status.is_none();
+                if in_stream && !self.request.has_own_authorization() {
+                    return self.renew_token(&token, error).await;
+                }
+                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
             }
         }
     }
@@ -155,8 +160,8 @@ impl Turn<'_> {
     async fn send(&mut self, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops).await?;
         *token = Some(stream.token.clone());
-        stream.read_until_visible(self.blocks, &mut self.channels.ops).await?;
-        if self.blocks.visible() {
+        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        if self.blocks.content_state() == ContentState::Answer {
             // Nothing will be sent again, so the memory of the request is free.
             self.prepared.body = Bytes::new();
             self.source.context = Arc::default();
@@ -177,18 +182,20 @@ impl Turn<'_> {
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
     }
 
-    /// Changes what the service refuses in the request: a token that it refuses inside a stream, files that it no longer knows, a
-    /// message or image that it names.
-    async fn repair(&mut self, error: Error, token: &str) -> Attempt<Finished> {
-        // A refusal with a status was answered by a new token already.
-        let inside_stream = error.kind == ErrorKind::Unauthorized && error.status.is_none();
-        if inside_stream && !self.token_renewed && !self.request.has_own_authorization() {
-            self.token_renewed = true;
-            return match self.prepared.resolved.credential.renew_refused(token, error).await {
-                Ok(()) => Attempt::Changed { counts: false },
-                Err(error) => Attempt::Fatal(error),
-            };
+    /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.
+    async fn renew_token(&mut self, refused: &str, error: Error) -> Attempt<Finished> {
+        let credential = &self.prepared.resolved.credential;
+        if self.blocks.visible() || std::mem::replace(&mut self.token_renewed, true) {
+            return Attempt::Fatal(credential.explain(error));
         }
+        match credential.renew_refused(refused, error).await {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
+    async fn repair(&mut self, error: Error) -> Attempt<Finished> {
         match self.prepared.reupload(&error, &self.source, self.channels).await {
             Ok(true) => return Attempt::Changed { counts: false },
             Ok(false) => {}
