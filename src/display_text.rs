@@ -54,9 +54,7 @@ pub fn clip(text: &str, max: usize) -> String {
 /// Replaces what could steer a terminal with visible signs: control characters with their symbols (`␛`), C1 controls and
 /// bidirectional controls with their code (`<U+202E>`). Line breaks and tabs stay.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.char_indices().find_map(|(at, c)| hidden_at(text, at, c).then_some(at)) else {
-        return Cow::Borrowed(text);
-    };
+    let Some(first) = first_hidden(text) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len() + 16);
     out.push_str(&text[..first]);
     for (at, c) in text[first..].char_indices() {
@@ -93,6 +91,20 @@ pub fn visible_json(value: &mut serde_json::Value) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Finds the first character that [`visible`] replaces. Bytes are looked at first, because a page may have megabytes of text.
+fn first_hidden(text: &str) -> Option<usize> {
+    // The lead bytes of C1 controls and of the directional characters, and ASCII controls.
+    let suspicious = |byte: &u8| matches!(byte, 0..=8 | 0x0b..=0x1f | 0x7f | 0xc2 | 0xe2);
+    let mut from = 0;
+    while let Some(at) = text.as_bytes()[from..].iter().position(suspicious).map(|at| from + at) {
+        if text[at..].chars().next().is_some_and(|c| hidden_at(text, at, c)) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
 }
 
 /// A carriage return is part of a line break before a line feed; alone it would overwrite the line that it ends.

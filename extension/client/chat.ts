@@ -11,7 +11,7 @@ import type {
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { host } from "../environment.ts";
-import { type Failure, kimiError } from "../errors.ts";
+import { type Failure, KimiError, kimiError } from "../errors.ts";
 import { type Addon, type Op, OpCode } from "../native/addon.ts";
 import type { TurnOptions } from "../turn/request.ts";
 import { runTurn } from "../turn/turn.ts";
@@ -88,7 +88,8 @@ export class Chat implements AsyncIterable<ChatEvent> {
         const message = partial.errorMessage ?? "the turn failed";
         if (event.reason === "aborted") {
           reject(kimiError({ code: "cancelled", message }, { partial, cause: signal?.reason }));
-        } else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial, ...thrown }));
+        } else if (thrown.cause instanceof KimiError) reject(thrown.cause);
+        else reject(kimiError({ ...(failure ?? { code: "internal" }), message }, { partial, ...thrown }));
       };
       const end = (): void => {
         this.#over = true;

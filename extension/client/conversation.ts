@@ -1,9 +1,8 @@
 /**
  * Translates OpenAI-style messages to the transcript that the addon reads.
  *
- * Only forms are translated. Whatever the service would refuse is normalized by the addon.
+ * Only forms are translated, of messages that input.ts has checked. Whatever the service would refuse is normalized by the addon.
  */
-import { kimiError } from "../errors.ts";
 import type { ChatMessage, OpenAiAssistantMessage, OpenAiTool, Tool } from "../messages.ts";
 
 /** A conversation in the form that the addon reads (Pi's `Context`). */
@@ -15,7 +14,7 @@ export interface Transcript {
 
 const PROVIDER = "kimi-coding";
 
-/** Translates a conversation for `model`. Throws a `bad_request` or `bad_media` error that names the message. */
+/** Translates a conversation for `model`. */
 export function transcript(
   messages: readonly ChatMessage[],
   model: string,
@@ -25,7 +24,7 @@ export function transcript(
   return {
     ...(system === undefined ? {} : { systemPrompt: system }),
     ...(tools === undefined ? {} : { tools: tools.map(plainTool) }),
-    messages: messages.map((message, position) => translated(message, position, model)),
+    messages: messages.map((message) => translated(message, model)),
   };
 }
 
@@ -38,25 +37,22 @@ function plainTool(tool: Tool | OpenAiTool): Tool {
   return { name, description, parameters };
 }
 
-function translated(message: ChatMessage, position: number, model: string): object {
+function translated(message: ChatMessage, model: string): object {
   switch (message.role) {
-    case "developer":
-      return { ...message, role: "system" };
-    case "user":
-      return { ...message, content: parts(message.content, position) };
     case "tool":
-      return { role: "toolResult", toolCallId: message.tool_call_id, content: parts(message.content, position) };
+      return { role: "toolResult", toolCallId: message.tool_call_id, content: message.content };
     case "assistant":
-      return Array.isArray(message.content) && !("tool_calls" in message) && !("reasoning_content" in message)
-        ? { provider: PROVIDER, model, ...message }
-        : answer(message as OpenAiAssistantMessage, position, model);
+      return "tool_calls" in message || "reasoning_content" in message || !Array.isArray(message.content)
+        ? answer(message as OpenAiAssistantMessage, model)
+        : { provider: PROVIDER, model, ...message };
     default:
       return message;
   }
 }
 
-function answer(message: OpenAiAssistantMessage, position: number, model: string): object {
-  const { content, reasoning_content: reasoning, tool_calls: calls = [] } = message;
+function answer(message: OpenAiAssistantMessage, model: string): object {
+  const { content, reasoning_content: reasoning, tool_calls } = message;
+  const calls = tool_calls ?? [];
   const text = typeof content === "string" ? [{ type: "text", text: content }] : (content ?? []);
   const thinking = { type: "thinking", thinking: reasoning, thinkingSignature: "reasoning_content" };
   return {
@@ -71,42 +67,8 @@ function answer(message: OpenAiAssistantMessage, position: number, model: string
         type: "toolCall",
         id,
         name,
-        arguments: callArguments(json, `message ${position}: the arguments of tool call ${id}`),
+        arguments: JSON.parse(json === "" ? "{}" : json) as unknown,
       })),
     ],
   };
-}
-
-function callArguments(json: string, what: string): unknown {
-  try {
-    return JSON.parse(json === "" ? "{}" : json);
-  } catch (cause) {
-    throw kimiError({ code: "bad_request", message: `${what} are not JSON` }, { cause });
-  }
-}
-
-function parts(content: unknown, position: number): object[] {
-  if (!Array.isArray(content)) return [{ type: "text", text: String(content ?? "") }];
-  return (content as object[]).map((part) => {
-    const { type } = part as { type?: unknown };
-    return type === "image_url" || type === "video_url" ? linked(part, type, position) : part;
-  });
-}
-
-/** Base64, an uploaded file, or a web address. Matches the beginning only, because the rest may be megabytes. */
-const ADDRESS = /^(?:(data:)[^,]{0,1000};base64,|ms:\/\/|https?:\/\/)/i;
-
-function linked(part: object, type: "image_url" | "video_url", position: number): object {
-  const source = (part as Record<string, unknown>)[type];
-  const url = typeof source === "object" && source !== null ? (source as { url?: unknown }).url : source;
-  const match = typeof url === "string" ? ADDRESS.exec(url) : null;
-  if (match === null) {
-    const what = type === "image_url" ? "an image" : "a video";
-    const message = `message ${position}: ${what} must be a base64 data: URL, an uploaded file or a web address`;
-    throw kimiError({ code: "bad_media", message });
-  }
-  // The addon expects the scheme in lower case.
-  return match[1] === undefined || match[1] === "data:"
-    ? part
-    : { ...part, [type]: `data:${(url as string).slice(5)}` };
 }

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { cancelledError } from "../errors.ts";
 import type { Addon, FileUpload } from "../native/addon.ts";
 import { parseAnswer, withAbort } from "../native/call.ts";
+import { checkUpload } from "./input.ts";
 import type { Cancellable } from "./options.ts";
 
 /** A path, a `file:` URL, or the bytes. */
@@ -59,6 +60,7 @@ export class KimiFiles {
    * of uploaded files. Rejects with a `KimiError`.
    */
   async upload(file: FileSource, options: UploadOptions = {}): Promise<UploadedFile> {
+    checkUpload(file, options);
     const { signal, purpose, again, onProgress } = options;
     const isPath = typeof file === "string" || file instanceof URL;
     const mimeType = options.mimeType ?? (file instanceof Blob ? file.type : "");

@@ -20,6 +20,15 @@ import {
 import { Chat } from "./chat.ts";
 import { transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
+import {
+  checkCancellable,
+  checkChat,
+  checkClientOptions,
+  checkDatasource,
+  checkFetch,
+  checkLogin,
+  checkSearch,
+} from "./input.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "../messages.ts";
 import type { Cancellable, ChatOptions, ChatRequest, KimiModel, KimiOptions, ServiceCallOptions } from "./options.ts";
@@ -39,6 +48,7 @@ export class Kimi {
     const loaded = loadAddon();
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
+    checkClientOptions(options, this.#addon);
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
     const uploadContext = (): object => ({
@@ -56,6 +66,7 @@ export class Kimi {
    * once; iterate over the result for events, or await `final()` or `text()`.
    */
   chat(input: string | readonly ChatMessage[] | ChatRequest, options: ChatOptions = {}): Chat {
+    checkChat(input, options);
     const request = { ...asRequest(input), ...options };
     const { messages, system, tools, thinking, signal, onPayload, onResponse, ...rest } = request;
     const { apiKey, headers } = this.#options;
@@ -73,33 +84,39 @@ export class Kimi {
   }
 
   /** Asks the service for the models of this account. Later chats use the answer. */
-  async models({ signal }: Cancellable = {}): Promise<KimiModel[]> {
-    await awaitAnswer(this.#addon.refreshModels(this.#queryRequest()), signal);
+  async models(options: Cancellable = {}): Promise<KimiModel[]> {
+    checkCancellable(options);
+    await awaitAnswer(this.#addon.refreshModels(this.#queryRequest()), options.signal);
     return this.#knownModels();
   }
 
   /** Returns how much of each quota window is used. */
-  usage({ signal }: Cancellable = {}): Promise<Quota> {
-    return awaitAnswer(this.#addon.usage(this.#queryRequest(), 0), signal);
+  async usage(options: Cancellable = {}): Promise<Quota> {
+    checkCancellable(options);
+    return awaitAnswer(this.#addon.usage(this.#queryRequest(), 0), options.signal);
   }
 
   /** Returns the account and its plan. */
-  account({ signal }: Cancellable = {}): Promise<Profile> {
-    return awaitAnswer(this.#addon.profile(this.#queryRequest()), signal);
+  async account(options: Cancellable = {}): Promise<Profile> {
+    checkCancellable(options);
+    return awaitAnswer(this.#addon.profile(this.#queryRequest()), options.signal);
   }
 
   /** Searches the web. Needs a login; an API key is not enough. */
-  search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
+  async search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
+    checkSearch(query, options);
     return this.#services.search(query, this.#serviceOptions(options));
   }
 
   /** Returns a web page as Markdown, fetched by the service. Needs a login. */
-  fetch(url: string, options: ServiceCallOptions = {}): Promise<FetchAnswer> {
+  async fetch(url: string, options: ServiceCallOptions = {}): Promise<FetchAnswer> {
+    checkFetch(url, options);
     return this.#services.fetch(url, this.#serviceOptions(options));
   }
 
   /** Calls an API of one of `datasources()`, or returns the source's documentation if the request names no `api`. Needs a login. */
-  datasource(request: DatasourceRequest, options: ServiceCallOptions = {}): Promise<DatasourceAnswer> {
+  async datasource(request: DatasourceRequest, options: ServiceCallOptions = {}): Promise<DatasourceAnswer> {
+    checkDatasource(request, options);
     return this.#services.datasource(request, this.#serviceOptions(options));
   }
 
@@ -109,7 +126,8 @@ export class Kimi {
   }
 
   /** Signs this machine in. Chats without a key use the login, and so do Pi and the official client. */
-  login(options: LoginOptions): Promise<void> {
+  async login(options: LoginOptions): Promise<void> {
+    checkLogin(options);
     return login(this.#addon, this.#account(), options);
   }
 

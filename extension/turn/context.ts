@@ -4,6 +4,7 @@
  * A tool's parameters may not fit into JSON, for example an object that contains itself. Such parameters are replaced by a
  * sentence about them, and the addon reports the tool, so that the turn goes on.
  */
+import { kimiError } from "../errors.ts";
 
 interface Tool {
   name?: unknown;
@@ -25,7 +26,10 @@ export function contextText(context: object): string {
     };
     for (const [position, message] of readable.messages.entries()) {
       const problem = problemOf(message);
-      if (problem !== undefined) throw new Error(`message ${position} of the conversation cannot be sent: ${problem}`);
+      if (problem !== undefined) {
+        const message = `message ${position} of the conversation cannot be sent: ${problem}`;
+        throw kimiError({ code: "bad_request", message });
+      }
     }
     return JSON.stringify(readable);
   }

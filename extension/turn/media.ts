@@ -33,7 +33,7 @@ function payload(part: unknown): string | undefined {
   const value = (part as Record<string, unknown>)[member];
   if (member === "data") return typeof value === "string" ? value : undefined;
   const url = typeof value === "object" && value !== null ? (value as { url?: unknown }).url : value;
-  return typeof url === "string" && url.startsWith("data:") ? url : undefined;
+  return typeof url === "string" && /^data:/i.test(url) ? url : undefined;
 }
 
 /** Replaces the data of each part with `media: <index>` and returns the media items by index. */

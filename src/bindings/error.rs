@@ -2,16 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::display_text::visible;
 use crate::error::{Error, ErrorKind, Result};
 
 /// `{code, message, status?, retryAfterMs?, traceId?}`. Members without a value are left out.
 pub fn error_json(error: &Error) -> Map<String, Value> {
     let members = [
         ("code", Some(error.kind.code().into())),
-        ("message", Some(error.message.as_str().into())),
+        ("message", Some(visible(&error.message).into())),
         ("status", error.status.map(Value::from)),
         ("retryAfterMs", error.retry_after.map(|wait| Value::from(wait.as_millis() as u64))),
-        ("traceId", error.trace_id.as_deref().map(Value::from)),
+        ("traceId", error.trace_id.as_deref().map(|id| visible(id).into())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
@@ -36,5 +37,5 @@ pub fn defect(what: &str) -> Error {
 
 /// The error to throw where a call answers at once.
 pub fn thrown(error: Error) -> napi::Error {
-    napi::Error::from_reason(error.message)
+    napi::Error::from_reason(visible(&error.message))
 }

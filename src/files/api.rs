@@ -1,7 +1,6 @@
 //! Uploads one file for a Node program, with the same types, index and request as for the media of a turn.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, RequestAddresses};
 use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::regular_file::open_regular;
 
 /// A request to upload one file.
 #[derive(Debug, Deserialize)]
@@ -143,17 +143,14 @@ fn may_keep_name(name: &str, media_type: MediaType) -> bool {
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed =
         |why: &dyn std::fmt::Display| Error::new(ErrorKind::Io, format!("{} cannot be read: {why}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(|error| failed(&error))?;
-    if !metadata.is_file() {
-        return Err(failed(&"it is no file"));
+    let file = open_regular(path).map_err(|error| failed(&error))?;
+    let size = file.metadata().map_err(|error| failed(&error))?.len();
+    if size > MAX_FILE {
+        return Err(too_large(size));
     }
-    if metadata.len() > MAX_FILE {
-        return Err(too_large(metadata.len()));
-    }
-    let mut content = Vec::with_capacity(metadata.len() as usize + 1);
+    let mut content = Vec::with_capacity(size as usize + 1);
     // The file may have grown since.
-    let reading = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content));
-    reading.map_err(|error| failed(&error))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(|error| failed(&error))?;
     Ok(content)
 }
 
@@ -196,11 +193,22 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn special_file_is_refused_at_once_with_io() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("clip.mp4");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/proc/self/environ"), Path::new("/dev/zero")] {
+            assert_eq!(read(path).unwrap_err().kind, ErrorKind::Io, "{}", path.display());
+        }
+    }
+
     #[test]
     fn path_that_is_not_a_file_is_refused() {
         assert!(
             read(Path::new("/nonexistent.png")).unwrap_err().message.starts_with("/nonexistent.png cannot be read")
         );
-        assert!(read(&std::env::temp_dir()).unwrap_err().message.ends_with("it is no file"));
+        assert!(read(&std::env::temp_dir()).unwrap_err().message.ends_with("it is no regular file"));
     }
 }

@@ -81,7 +81,11 @@ impl Base64Stream {
     /// Strips `data:<type>[;parameters];base64,`; parameters say nothing about the content.
     fn without_data_url<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
         let head = &text[..text.len().min(MAX_HEAD)];
-        let Some(comma) = memchr::memchr(b',', head).filter(|_| head.starts_with(b"data:")) else { return text };
+        let Some(comma) = memchr::memchr(b',', head)
+            .filter(|_| head.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:")))
+        else {
+            return text;
+        };
         let prefix = String::from_utf8_lossy(&head[5..comma]).to_ascii_lowercase();
         if !prefix.ends_with(";base64") {
             return text;

@@ -158,6 +158,7 @@ mod tests {
             "iVBORw0KGgoAAAANSUhEUg",
             "iVBORw0KGgo\nAAAANSUhEUg==\n",
             "data:image/png;charset=x;base64,iVBORw0KGgoAAAANSUhEUg==",
+            "DATA:image/png;BASE64,iVBORw0KGgoAAAANSUhEUg==",
         ] {
             assert_eq!(info(text).digest, digest, "{text}");
         }

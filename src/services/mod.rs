@@ -4,7 +4,7 @@
 //! tool_call        runs one call of a tool: search · fetch · datasource · output_files  files that a data source returns
 //! call             the request behind a tool call · truncate  the result, cut to a limit · tool_definitions  names and schemas
 //! quota_message    words about quotas · quota_cache  one request for all processes · usage  reads `/usages` · money
-//! account          reads `/me` · members  reads members of answers
+//! account          reads `/me` · members  reads members of answers · window_name  names quota windows
 //! ```
 
 pub mod account;
@@ -21,3 +21,4 @@ pub mod tool_call;
 pub mod tool_definitions;
 pub mod truncate;
 pub mod usage;
+mod window_name;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::members::member;
 use crate::json::lenient::integer;
 
 /// Wallet units in one cent.
@@ -47,27 +48,37 @@ pub struct Wallet {
     pub used_ratio: Option<f64>,
 }
 
+impl Wallet {
+    /// Whether requests can go on being paid from it.
+    pub fn has_credit(&self) -> bool {
+        let positive = self.balance.cents.parse::<i128>().is_ok_and(|cents| cents > 0);
+        positive && self.used_ratio.is_none_or(|used| used < 1.0)
+    }
+}
+
 /// Reads the wallet; `None` unless it holds bought credit (docs/protocol.md#wallet).
 pub fn wallet(value: &Value) -> Option<Wallet> {
     let balance = &value["balance"];
     if balance["type"].as_str() != Some("BOOSTER") || integer(balance.get("amount"))? <= 0 {
         return None;
     }
-    let limit = &value["monthlyChargeLimit"];
-    let used = &value["monthlyUsed"];
+    let limit = member(value, "monthlyChargeLimit");
+    let used = member(value, "monthlyUsed");
+    let cents_of = |money: &Value| integer(Some(member(money, "priceInCents")));
     let currency = [limit, used]
         .iter()
         .find_map(|money| money["currency"].as_str())
         .filter(|code| code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()))
         .unwrap_or("USD");
-    let limit = integer(limit.get("priceInCents"))
-        .filter(|cents| *cents > 0 && value["monthlyChargeLimitEnabled"].as_bool() == Some(true));
-    let used = integer(used.get("priceInCents"));
+    let enabled = member(value, "monthlyChargeLimitEnabled");
+    let is_enabled = enabled.as_bool() == Some(true) || enabled.as_str() == Some("true");
+    let limit = cents_of(limit).filter(|cents| *cents > 0 && is_enabled);
+    let used = cents_of(used).filter(|cents| *cents >= 0);
     Some(Wallet {
-        balance: Money::new(cents(integer(balance.get("amountLeft")).unwrap_or(0)), currency),
+        balance: Money::new(cents(integer(Some(member(balance, "amountLeft"))).unwrap_or(0)), currency),
         used_this_month: used.map(|cents| Money::new(cents, currency)),
         monthly_limit: limit.map(|cents| Money::new(cents, currency)),
-        used_ratio: limit.map(|limit| used.unwrap_or(0).max(0) as f64 / limit as f64),
+        used_ratio: limit.map(|limit| used.unwrap_or(0) as f64 / limit as f64),
     })
 }
 

@@ -174,7 +174,10 @@ fn relative(path: &str, project: &Path, root: &Path) -> Result<PathBuf, String> 
 
 /// Refuses a name of a file or folder that is guarded, or that some system reads as another name.
 fn check_name(name: &str) -> Result<(), String> {
-    if name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*')) {
+    let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if name.contains(|c: char| {
+        c.is_control() || reorders(c) || matches!(c, '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*')
+    }) {
         return Err("its path contains a character that is not portable".to_owned());
     }
     // macOS ignores characters without a width, Windows dots and spaces at the end, and both the case.
@@ -425,7 +428,7 @@ mod tests {
         for name in ["CON", "con.csv", "Nul .csv", "aux.tar.gz", "COM1", "lpt\u{b2}.txt", "CONOUT$"] {
             assert_eq!(project.skipped(name, name), "its name is a device on Windows", "{name:?}");
         }
-        for name in ["out.csv:stream", "out.csv::$DATA", "a|b.csv", "a?.csv", "a\u{7}.csv"] {
+        for name in ["out.csv:stream", "out.csv::$DATA", "a|b.csv", "a?.csv", "a\u{7}.csv", "a\u{202e}vsc.exe"] {
             assert_eq!(project.skipped(name, name), "its path contains a character that is not portable", "{name:?}");
         }
         assert_eq!(project.skipped("out_x:y.csv", "out.csv"), "its path contains a character that is not portable");

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::plan_gate::Admitted;
 use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
 use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
@@ -22,6 +23,7 @@ use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
 use crate::http::body::drain;
 use crate::http::timeout::{Deadline, within};
+use crate::plan::Permit;
 
 /// Silence after which the user is told that the service is idle.
 const IDLE_NOTICE: Duration = Duration::from_secs(20);
@@ -44,11 +46,18 @@ pub(super) struct AnswerStream {
     timeouts: Timeouts,
     idle_notice: IdleNotice,
     over: bool,
+    /// Held until the end of the stream.
+    _slot: Permit,
 }
 
 impl AnswerStream {
     /// Sends the request and waits for the response head.
-    pub async fn open(prepared: &PreparedRequest, request: &TurnRequest, ops: &mut OpWriter) -> Result<Self> {
+    pub async fn open(
+        prepared: &PreparedRequest,
+        request: &TurnRequest,
+        ops: &mut OpWriter,
+        Admitted { slot, retry }: Admitted,
+    ) -> Result<Self> {
         let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, limits, .. } =
             prepared;
         let url = dialect.url(&kimi.config.endpoint);
@@ -58,6 +67,7 @@ impl AnswerStream {
             .await
             .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
         tracing::debug!(status = response.status().as_u16(), "response");
+        drop(retry);
         if let Some(encoding) = unreadable_compression(response.headers()) {
             return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
         }
@@ -75,6 +85,7 @@ impl AnswerStream {
             timeouts: Timeouts::first_content(*limits, prepared.first_content),
             idle_notice: IdleNotice::default(),
             over: false,
+            _slot: slot,
         })
     }
 

@@ -6,18 +6,22 @@
 mod attempt;
 mod channels;
 mod media_transfer;
+mod plan_gate;
 mod prepare;
 mod request;
 mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::attempt::{AnswerStream, Finished};
-use self::prepare::{ConversationSource, PreparedRequest, prepare};
+use self::plan_gate::{Admitted, PlanGate};
+use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -62,7 +66,9 @@ async fn answer(
     let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
-    let mut turn = Turn { request, source, prepared, blocks, channels, token_renewed: false };
+    let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
+    let uncounted = Duration::ZERO;
+    let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
     match result {
@@ -98,18 +104,29 @@ struct Turn<'t> {
     request: &'t TurnRequest,
     source: ConversationSource,
     prepared: PreparedRequest,
+    gate: PlanGate,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
     /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
     token_renewed: bool,
+    /// Time spent waiting for a slot of the plan or for a quota window.
+    uncounted: Duration,
 }
 
 impl Operation for Turn<'_> {
     type Output = Finished;
 
     async fn attempt(&mut self) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
+        let admitted = match self.gate.admit(kimi, credential, ops, answers).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Attempt::Fatal(error),
+        };
+        self.uncounted += start.elapsed();
         let mut token = None;
-        match self.send(&mut token).await {
+        match self.send(admitted, &mut token).await {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -129,9 +146,18 @@ impl Operation for Turn<'_> {
                 if in_stream && !self.request.has_own_authorization() {
                     return self.renew_token(&token, error).await;
                 }
-                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
+                self.gate.learn(&error).await;
+                match error.kind {
+                    _ if self.blocks.visible() => Attempt::Fatal(error),
+                    ErrorKind::QuotaExhausted => self.park(error).await,
+                    _ => self.repair(error).await,
+                }
             }
         }
+    }
+
+    fn uncounted(&self) -> Duration {
+        self.uncounted
     }
 
     async fn before_retry(&mut self, retry: Retry<'_>) {
@@ -157,8 +183,8 @@ impl Operation for Turn<'_> {
 
 impl Turn<'_> {
     /// Sends the request and reads its answer. `token` becomes the one that the request carried.
-    async fn send(&mut self, token: &mut Option<String>) -> Result<Finished> {
-        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops).await?;
+    async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
+        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
         stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
         if self.blocks.content_state() == ContentState::Answer {
@@ -180,6 +206,19 @@ impl Turn<'_> {
         let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
         let rejections = resolved.kimi.process.get::<SessionRejections>();
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
+    }
+
+    /// Waits for the quota window that refused the request.
+    async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
+        let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        self.uncounted += start.elapsed();
+        match parked {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
     }
 
     /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.

@@ -22,6 +22,7 @@ use super::media_info::Digest;
 use super::media_type::MediaType;
 use crate::auth::AccountId;
 use crate::storage::private_file::{create_private_dir, replace};
+use crate::storage::regular_file::open_regular;
 use crate::storage::remembered::Remembered;
 
 /// Entries per account; the service documents 1,000 files per account (docs/protocol.md#file-limits).
@@ -155,7 +156,7 @@ impl Index {
 
     fn read(&self, path: &Path, key: &Key) -> Option<String> {
         let mut text = String::new();
-        File::open(path).ok()?.take(MAX_ENTRY).read_to_string(&mut text).ok()?;
+        open_regular(path).ok()?.take(MAX_ENTRY).read_to_string(&mut text).ok()?;
         let entry: Entry = serde_json::from_str(&text).ok()?;
         let matches = entry.scope == self.account.name()
             && entry.digest == key.digest.to_string()

@@ -123,3 +123,16 @@ fn file_id_needs_no_escaping() {
     assert!(is_file_id("d0abc123") && is_file_id("a.b_c-D"));
     assert!(!is_file_id("") && !is_file_id("../a") && !is_file_id("a\"b") && !is_file_id("-a"));
 }
+
+#[cfg(unix)]
+#[test]
+fn pipe_in_place_of_an_entry_is_ignored_at_once_and_replaced() {
+    let home = tempdir().unwrap();
+    let (key, index) = (key(), open(Some(home.path()), "k"));
+    index.prepare().unwrap();
+    let entry = index.path(&key).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&entry).status().unwrap().success());
+    assert_eq!(index.find(&key), None);
+    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(open(Some(home.path()), "k").find(&key).as_deref(), Some("file-1"));
+}

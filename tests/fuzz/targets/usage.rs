@@ -1,5 +1,10 @@
 //! Answers about quota and account.
 
+use std::collections::HashSet;
+
+use jiff::Zoned;
+use kimi_code::services::quota_cache::Snapshot;
+use kimi_code::services::quota_message::display;
 use kimi_code::services::{account, usage};
 use serde_json::Value;
 
@@ -12,10 +17,15 @@ pub fn usage(data: &[u8]) {
     }
     if let Some(usage) = usage::parse(&answer) {
         for window in &usage.windows {
-            assert!(window.used_ratio.is_none_or(|ratio| ratio.is_finite() && ratio >= 0.0), "{window:?}");
+            assert!(window.used_ratio.is_none_or(|ratio| (0.0..=10.0).contains(&ratio)), "{window:?}");
             assert!(window.parts.iter().all(|part| part.used_ratio.is_finite()), "{window:?}");
         }
         assert!(usage.windows.len() <= 24);
+        let ids: HashSet<&str> = usage.windows.iter().map(|window| window.id.as_str()).collect();
+        assert_eq!(ids.len(), usage.windows.len(), "each window is one row");
+        assert!(usage.parallel_limit.is_none_or(|limit| (1..=10_000).contains(&limit)));
+        let snapshot = Snapshot { usage: Some(usage.clone()), fetched_at: Some(1), problem: None };
+        shown(&serde_json::to_value(display(&snapshot, &Zoned::default())).expect("JSON"));
         shown(&serde_json::to_value(&usage).expect("JSON"));
     }
 }

@@ -26,6 +26,11 @@ impl ImageKey {
         }
     }
 
+    /// Returns whether the service would have to fetch the image from the web.
+    pub fn is_web_address(&self) -> bool {
+        matches!(self, Self::Link(url) if !url.starts_with("ms://"))
+    }
+
     /// Returns the keys of all images in these messages.
     pub fn all(turns: &[Item<'_>]) -> Vec<Self> {
         let parts = turns.iter().flat_map(|turn| match turn {

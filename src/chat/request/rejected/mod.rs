@@ -85,7 +85,8 @@ impl RejectedItem {
             }
             return (!left_out.is_empty()).then(|| {
                 let what = if left_out.len() == 1 { "an image was" } else { "images were" };
-                let note = format!("Kimi refused the request ({}); {what} left out of it.", self.reason);
+                let cure = if left_out.iter().any(ImageKey::is_web_address) { WEB_ADDRESS_CURE } else { "" };
+                let note = format!("Kimi refused the request ({}); {what} left out of it.{cure}", self.reason);
                 Removal { note, refused: if suspected { left_out } else { Vec::new() } }
             });
         }
@@ -109,6 +110,9 @@ fn position(text: &str) -> Option<usize> {
         rest[..digits].parse().ok()
     })
 }
+
+/// What to do about a refused web address (docs/protocol.md#messages).
+const WEB_ADDRESS_CURE: &str = " The service often refuses web addresses: upload the file and refer to it instead.";
 
 /// Replaces a rejected message.
 const LEFT_OUT: &str = "(This message was left out because the service refused it.)";
@@ -144,6 +148,7 @@ fn drop_stray_results(turns: &mut Vec<Item<'_>>) {
 mod tests {
     use super::*;
     use crate::chat::request::normalize::{Target, normalize};
+    use crate::chat::request::tool_schema::SchemaCache;
     use crate::chat::request::transcript::Transcript;
     use crate::error::from_response;
 
@@ -158,7 +163,7 @@ mod tests {
 
     fn replaced(rejected_item: &RejectedItem, dialect: Dialect) -> (Vec<String>, Option<String>) {
         let target = Target { images: true, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
-        let mut conversation = normalize(Transcript::parse(CONTEXT, &[]).unwrap(), target);
+        let mut conversation = normalize(Transcript::parse(CONTEXT, &[]).unwrap(), target, &SchemaCache::default());
         let note =
             rejected_item.replace(&mut conversation, dialect, &RejectionCache::default()).map(|removal| removal.note);
         let kinds = conversation.turns.iter().map(|turn| match turn {
@@ -204,7 +209,7 @@ mod tests {
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"b2xk"}]},
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"bmV3"}]}]}"#;
         let target = Target { images: true, ..Target::default() };
-        let normalized = || normalize(Transcript::parse(TWO, &[]).unwrap(), target);
+        let normalized = || normalize(Transcript::parse(TWO, &[]).unwrap(), target, &SchemaCache::default());
         let images = ImageKey::all(&normalized().turns);
         let sessions = SessionRejections::default();
         let session = Some("s");

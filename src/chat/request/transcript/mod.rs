@@ -279,7 +279,8 @@ fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Pa
         MediaKind::Video => raw.video_url.take(),
     };
     let url = owned(url.unwrap_or_default().0);
-    if raw.media.is_none() && !url.starts_with("data:") {
+    let inline = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+    if raw.media.is_none() && !inline {
         return Ok(if url.trim().is_empty() {
             Part::Text(omitted(kind, "it has no address").into())
         } else {
