@@ -49,9 +49,9 @@ for (const protocol of DIALECTS) {
       ["the head arrives after waking", { headersDelayMs: STOP + 1000, steps: [text("ok")] }],
       ["the answer arrives while it is stopped", { steps: [text("o"), pause(1500), text("k")] }],
       ["the answer goes on after waking", { steps: [text("o"), pause(STOP + 1000), text("k")] }],
-    ] as const) {
+    ] satisfies [string, Scenario][]) {
       test(`${what} → the turn goes on`, async () => {
-        const { text: answer, error } = await stopped(protocol, scenario as Scenario);
+        const { text: answer, error } = await stopped(protocol, scenario);
         assert.deepEqual([answer, error], ["ok", undefined]);
       });
     }
@@ -59,9 +59,9 @@ for (const protocol of DIALECTS) {
     for (const [what, scenario] of [
       ["no head", { headersDelayMs: 120_000, steps: [text("late")] }],
       ["no more of the answer", { steps: [text("o"), pause(120_000), text("late")] }],
-    ] as const) {
+    ] satisfies [string, Scenario][]) {
       test(`${what} → the turn ends within its limit after waking`, async () => {
-        const { code, afterWakingMs } = await stopped(protocol, scenario as Scenario);
+        const { code, afterWakingMs } = await stopped(protocol, scenario);
         assert.equal(code, "timeout");
         assert.ok(afterWakingMs > LIMIT * 0.8 && afterWakingMs < LIMIT + 10_000, `${afterWakingMs} ms`);
       });
