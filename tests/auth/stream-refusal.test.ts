@@ -21,14 +21,14 @@ for (const protocol of DIALECTS) {
     const env = { KIMI_CODE_PROTOCOL: protocol };
 
     test("login → the token is renewed once and the request sent again", async () => {
-      machine.kimiLogin(simulator.oauth.login());
+      machine.kimiLogin(simulator.oauth.login(), 900);
       simulator.enqueue({ steps: [REFUSAL] });
       assert.deepEqual(await machine.nodeTurn({ env }), { text: "ok" });
       assert.equal(simulator.oauth.refreshes, 1);
     });
 
     test("login, refused twice → the error says how to sign in", async () => {
-      machine.kimiLogin(simulator.oauth.login());
+      machine.kimiLogin(simulator.oauth.login(), 900);
       simulator.enqueue({ steps: [REFUSAL] }, { steps: [REFUSAL] });
       const { code, error } = await machine.nodeTurn({ env });
       assert.equal(code, "unauthorized");
@@ -37,7 +37,7 @@ for (const protocol of DIALECTS) {
     });
 
     test("login, refused after output → the turn ends and nothing is sent again", async () => {
-      machine.kimiLogin(simulator.oauth.login());
+      machine.kimiLogin(simulator.oauth.login(), 900);
       simulator.enqueue({ steps: [text("o"), REFUSAL] });
       const { text: seen, code } = await machine.nodeTurn({ env });
       assert.deepEqual([seen, code, simulator.oauth.refreshes], ["o", "unauthorized", 0]);

@@ -138,12 +138,11 @@ impl Operation for Turn<'_> {
                 Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
             }
             Err(error) => {
-                let resolved = &self.prepared.resolved;
-                let token = token.unwrap_or_else(|| resolved.credential.token());
-                let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
-                // A refusal with a status was answered by a new token already.
-                let in_stream = error.kind == ErrorKind::Unauthorized && error.status.is_none();
-                if in_stream && !self.request.has_own_authorization() {
+                // A refusal before the stream began was answered by a new token already.
+                if let Some(token) = token
+                    && error.kind == ErrorKind::Unauthorized
+                    && !self.request.has_own_authorization()
+                {
                     return self.renew_token(&token, error).await;
                 }
                 self.gate.learn(&error).await;
@@ -182,7 +181,7 @@ impl Operation for Turn<'_> {
 }
 
 impl Turn<'_> {
-    /// Sends the request and reads its answer. `token` becomes the one that the request carried.
+    /// Sends the request and reads its answer. `token` becomes the one that was accepted once the response begins.
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
