@@ -259,7 +259,7 @@ impl EventReader {
             return Ok(());
         }
         if self.raw && data != b"[DONE]" {
-            ops.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
+            ops.append_raw(&String::from_utf8_lossy(data));
         }
         let mut memory = 0;
         progress.over = self.decoder.event(name, data, &mut |delta| {
