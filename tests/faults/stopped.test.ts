@@ -30,7 +30,10 @@ interface Stopped extends NodeTurn {
 async function stopped(protocol: string, scenario: Scenario): Promise<Stopped> {
   simulator.setDefault(scenario);
   let pid = 0;
-  const limits = ["HEADERS", "FIRST", "GAP", "THINKING_GAP"].map((name) => [`KIMI_CODE_${name}_TIMEOUT_MS`, `${LIMIT}`]);
+  const limits = ["HEADERS", "FIRST", "GAP", "THINKING_GAP"].map((name) => [
+    `KIMI_CODE_${name}_TIMEOUT_MS`,
+    `${LIMIT}`,
+  ]);
   const env = { ...Object.fromEntries(limits), KIMI_CODE_PROTOCOL: protocol, KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "1" };
   const turn = machine.nodeTurn({ key: simulator.apiKey, env, started: (started) => (pid = started) });
   await simulator.waitForRequest(({ endpoint }) => endpoint === "chat" || endpoint === "messages", 60_000);
