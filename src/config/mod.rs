@@ -85,6 +85,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Timeouts.
     pub limits: TimeoutLimits,
+    /// Largest answer, in bytes of memory.
+    pub answer_bytes: usize,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
@@ -145,7 +147,8 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
-            retry: settings.retry_policy(),
+            answer_bytes: settings.answer_bytes(),
+            retry: settings.retry_policy(environment.has_screen()),
             settings,
             state_directory: environment.state_directory(),
             time_zone: environment.get("TZ").map(str::to_owned),

@@ -253,12 +253,23 @@ impl Settings {
         }
     }
 
-    /// Returns what may be tried again.
-    pub fn retry_policy(&self) -> RetryPolicy {
+    /// Returns what may be tried again. Where no user sees that a turn waits, its time is limited.
+    pub fn retry_policy(&self, has_screen: bool) -> RetryPolicy {
         RetryPolicy {
             attempts: self.retry.attempts.max(1),
             max_delay: Duration::from_millis(self.retry.max_delay_ms),
-            max_total: self.retry.max_total_ms.map(Duration::from_millis),
+            max_total: match self.retry.max_total_ms {
+                Some(millis) => limit(millis),
+                None => (!has_screen).then_some(RetryPolicy::HEADLESS_TOTAL),
+            },
+        }
+    }
+
+    /// Returns the size of the largest answer in bytes of memory.
+    pub fn answer_bytes(&self) -> usize {
+        match self.limits.answer_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         }
     }
 }
