@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::is_signature;
+use super::media::is_video;
 use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
 use crate::files::MediaRef;
@@ -35,6 +36,14 @@ impl<'a> Conversation<'a> {
             _ => &mut [],
         });
         parts.filter_map(|part| if let Part::MediaRef(media) = part { Some(media) } else { None })
+    }
+
+    /// Whether a video is sent.
+    pub fn has_videos(&self) -> bool {
+        self.turns.iter().any(|turn| match turn {
+            Item::User(parts) | Item::ToolResult { parts, .. } => parts.iter().any(is_video),
+            _ => false,
+        })
     }
 }
 
