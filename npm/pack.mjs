@@ -1,6 +1,5 @@
 // Packs what is published: the root package, one package per platform whose addon lies in npm/<platform>/, and with
-// `--all-in-one` the package that needs no registry. `--complete` fails if a platform is missing. Prints the paths of the
-// tarballs.
+// `--all-in-one` an archive that needs no registry. `--complete` fails if a platform is missing. Prints the paths of the files.
 //
 // The manifests are generated and not committed: committed `optionalDependencies` would name unpublished versions, which the next
 // `npm install` drops from the lock file, and then `npm ci` fails.
@@ -9,49 +8,82 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, r
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { buildJavaScript } from "./build.mjs";
 import { PLATFORMS, platformManifest, publishedManifest } from "./platforms.mjs";
+import { billOfMaterials, licenseTexts, linkedCrates } from "./third-party.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
-const readRoot = () => JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
 const addonOf = (platform) => join(ROOT, "npm", platform, "kimi-code.node");
+
+/** Name of the archive that needs no registry, and of the folder in it. */
+export const ALL_IN_ONE = "pi-provider-kimi-code";
+
+/** Returns our package.json; `overrides` replaces members (tests of updates and of other names need that). */
+export function readRoot(overrides = {}) {
+  const root = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+  const commit = spawnSync("git", ["rev-parse", "HEAD"], { cwd: ROOT, encoding: "utf8" });
+  return { ...root, ...(commit.status === 0 ? { gitHead: commit.stdout.trim() } : {}), ...overrides };
+}
 
 /** Platforms whose addon has been built or downloaded into npm/. */
 export function builtPlatforms() {
   return Object.keys(PLATFORMS).filter((platform) => existsSync(addonOf(platform)));
 }
 
-/** Packs the root package into `out`. `version` replaces our own (tests of updates need one). */
-export function packRoot(out, { version, allInOne = false } = {}) {
-  const root = { ...readRoot(), ...(version ? { version } : {}) };
-  const manifest = publishedManifest(root);
-  if (allInOne) {
-    delete manifest.optionalDependencies;
-    manifest.files = [...manifest.files, "npm/*/kimi-code.node"];
-  }
-  return pack(out, manifest, allInOne ? "-all-in-one" : "", (stage) => {
-    buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
-    for (const entry of root.files.filter((entry) => entry !== "dist")) {
-      cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
-    }
-    for (const platform of allInOne ? builtPlatforms() : []) {
-      cpSync(addonOf(platform), join(stage, "npm", platform, "kimi-code.node"));
-    }
-  });
+/** Packs the root package into `out` and returns the path of its tarball. */
+export function packRoot(out, overrides = {}) {
+  const root = readRoot(overrides);
+  return pack(out, publishedManifest(root), (stage) => fillRoot(stage, root));
 }
 
-/** Packs the package of a platform into `out`; `version` and `addon` replace our own (tests of updates need others). */
-export function packPlatform(out, platform, { version, addon = addonOf(platform) } = {}) {
-  const root = { ...readRoot(), ...(version ? { version } : {}) };
-  return pack(out, platformManifest(platform, root), "", (stage) => {
-    cpSync(addon, join(stage, "kimi-code.node"));
+/** Packs root package and built addons into one archive that Pi installs from its unpacked folder; returns its path. */
+export function packAllInOne(out, overrides = {}) {
+  const root = readRoot(overrides);
+  const { optionalDependencies: _platforms, ...manifest } = publishedManifest(root);
+  const tarball = pack(
+    mkdtempSync(join(tmpdir(), "kimi-all-")),
+    { ...manifest, files: [...manifest.files, "npm"] },
+    (stage) => {
+      fillRoot(stage, root);
+      for (const platform of builtPlatforms()) fillPlatform(join(stage, "npm", platform), platform, root);
+    },
+  );
+  mkdirSync(out, { recursive: true });
+  const archive = join(resolve(out), `${ALL_IN_ONE}.tar.gz`);
+  writeFileSync(archive, gzipSync(inFolder(gunzipSync(readFileSync(tarball)), ALL_IN_ONE)));
+  rmSync(join(tarball, ".."), { recursive: true });
+  return archive;
+}
+
+/** Packs the package of a platform into `out` and returns the path of its tarball; `addon` replaces the built one. */
+export function packPlatform(out, platform, { addon = addonOf(platform), ...overrides } = {}) {
+  const root = readRoot(overrides);
+  return pack(out, platformManifest(platform, root), (stage) => {
+    fillPlatform(stage, platform, root, addon);
     cpSync(join(ROOT, "LICENSE"), join(stage, "LICENSE"));
     const about = `Native part of [${root.name}](https://www.npmjs.com/package/${root.name}) for ${platform}. Install that one.\n`;
     writeFileSync(join(stage, "README.md"), about);
   });
 }
 
-function pack(out, manifest, suffix, fill) {
+function fillRoot(stage, root) {
+  buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
+  for (const entry of root.files.filter((entry) => entry !== "dist")) {
+    cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
+  }
+}
+
+/** Copies the addon, and writes licenses and bill of materials of what is linked into it. */
+function fillPlatform(folder, platform, root, addon = addonOf(platform)) {
+  mkdirSync(folder, { recursive: true });
+  cpSync(addon, join(folder, "kimi-code.node"));
+  const crates = linkedCrates(PLATFORMS[platform].target);
+  writeFileSync(join(folder, "THIRD-PARTY-LICENSES.txt"), licenseTexts(crates));
+  writeFileSync(join(folder, "sbom.cdx.json"), billOfMaterials(crates, root));
+}
+
+function pack(out, manifest, fill) {
   mkdirSync(out, { recursive: true });
   const stage = mkdtempSync(join(tmpdir(), "kimi-pack-"));
   try {
@@ -60,8 +92,8 @@ function pack(out, manifest, suffix, fill) {
     const shell = process.platform === "win32";
     const packed = spawnSync("npm", ["pack", "--json", "--ignore-scripts"], { cwd: stage, encoding: "utf8", shell });
     if (packed.status !== 0) throw new Error(`npm pack failed for ${manifest.name}: ${packed.stderr}`);
-    const file = `${manifest.name}-${manifest.version}.tgz`;
-    const target = join(resolve(out), file.replace(/\.tgz$/, `${suffix}.tgz`));
+    const file = `${manifest.name.replace("@", "").replace("/", "-")}-${manifest.version}.tgz`;
+    const target = join(resolve(out), file);
     // Renamed into place, because another process may be packing or reading the same file.
     cpSync(join(stage, file), `${target}.${process.pid}`);
     renameSync(`${target}.${process.pid}`, target);
@@ -69,6 +101,25 @@ function pack(out, manifest, suffix, fill) {
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
+}
+
+/** Returns npm's uncompressed archive with the folder "package" renamed. */
+function inFolder(tar, folder) {
+  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0;) {
+    const header = tar.subarray(at, at + 512);
+    const path = header.toString("latin1", 0, 100).replace(/\0.*$/s, "");
+    const renamed = path.replace(/^package(?=\/)/, folder);
+    if (renamed === path || renamed.length > 100) throw new Error(`${path} cannot be moved into ${folder}/`);
+    header.fill(0, 0, 100);
+    header.write(renamed, 0, "latin1");
+    // The checksum counts its own field as blanks.
+    header.fill(" ", 148, 156);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+    const size = Number.parseInt(header.toString("latin1", 124, 136), 8);
+    at += 512 + Math.ceil(size / 512) * 512;
+  }
+  return tar;
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -87,5 +138,5 @@ if (process.argv[1] === import.meta.filename) {
   }
   for (const platform of platforms) console.log(packPlatform(values.out, platform));
   console.log(packRoot(values.out));
-  if (values["all-in-one"]) console.log(packRoot(values.out, { allInOne: true }));
+  if (values["all-in-one"]) console.log(packAllInOne(values.out));
 }

@@ -15,21 +15,40 @@ export const PLATFORMS = {
   "android-arm64": other("android", "arm64", "aarch64-linux-android"),
 };
 
-/** Name of a platform's package. */
-export function packageName(platform) {
-  return `pi-provider-kimi-code-${platform}`;
+/**
+ * Returns the name of a platform's package: `<scope>/<platform>`. Without a scope in package.json it is `<name>-<platform>`.
+ *
+ * `root` is our package.json. Its `release` block is the one place for the owner's names and addresses.
+ */
+export function packageName(platform, root) {
+  const { platformScope } = root.release ?? {};
+  return platformScope ? `${platformScope}/${platform}` : `${root.name}-${platform}`;
+}
+
+/** Returns the members of package.json that name the owner; empty as long as the owner has set nothing. */
+function ownership({ release: { repository, author } = {} }) {
+  return {
+    ...(author ? { author } : {}),
+    ...(repository
+      ? {
+          repository: { type: "git", url: `git+${repository}.git` },
+          homepage: `${repository}#readme`,
+          bugs: { url: `${repository}/issues` },
+        }
+      : {}),
+  };
 }
 
 /** Returns package.json of a platform's package. It has no `exports`: the loader asks for the file by its path. */
 export function platformManifest(platform, root) {
   const { os, cpu, libc } = PLATFORMS[platform];
   return {
-    name: packageName(platform),
+    name: packageName(platform, root),
     version: root.version,
-    description: `Native part of pi-provider-kimi-code for ${platform}`,
+    description: `Native part of ${root.name} for ${platform}`,
     license: root.license,
-    ...(root.repository ? { repository: root.repository } : {}),
-    files: ["kimi-code.node"],
+    ...ownership(root),
+    files: ["kimi-code.node", "THIRD-PARTY-LICENSES.txt", "sbom.cdx.json"],
     os,
     cpu,
     ...(libc ? { libc } : {}),
@@ -48,10 +67,11 @@ const PEERS = ["@earendil-works/pi-ai", "@earendil-works/pi-coding-agent", "@ear
  * omits those; that would put a second Pi inside Pi.
  */
 export function publishedManifest(root) {
-  const { devDependencies: _dev, scripts: _scripts, ...kept } = root;
-  const platforms = Object.keys(PLATFORMS).map((platform) => [packageName(platform), root.version]);
+  const { devDependencies: _dev, scripts: _scripts, release: _release, ...kept } = root;
+  const platforms = Object.keys(PLATFORMS).map((platform) => [packageName(platform, root), root.version]);
   return {
     ...kept,
+    ...ownership(root),
     optionalDependencies: Object.fromEntries(platforms),
     peerDependencies: Object.fromEntries(PEERS.map((name) => [name, "*"])),
     peerDependenciesMeta: Object.fromEntries(PEERS.map((name) => [name, { optional: true }])),

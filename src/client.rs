@@ -10,8 +10,8 @@ use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
-use crate::auth::token::TokenEndpoint;
-use crate::auth::{Account, Credential, SuppliedKey};
+use crate::auth::token::OAuthClient;
+use crate::auth::{Account, Credential};
 use crate::config::Config;
 use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
@@ -74,29 +74,24 @@ impl Kimi {
         Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
     }
 
-    /// What authorises a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in Pi's
-    /// file, else `KIMI_API_KEY`, else a login of the official client. A static key never turns into a login. Where nobody has
-    /// chosen a region, a login that was found decides it for this client.
+    /// Finds what authorizes a request, as [`Self::find_credential`] does; an error if there is nothing.
     pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
-        let key = self.config.api_key.as_deref();
-        match SuppliedKey::new(passed) {
-            SuppliedKey::Variable => key.map(Credential::key).ok_or_else(Error::login_required),
-            SuppliedKey::Token(token) => Ok(Credential::passed(token, self.account()?)),
-            SuppliedKey::Nothing => {
-                let account = self.account()?;
-                let (tokens, slot) = match (account.stored_in_pi().await?, key) {
-                    (Some(found), _) => found,
-                    (None, Some(key)) => return Ok(Credential::key(key)),
-                    (None, None) => account.cli_login().await?.ok_or_else(Error::login_required)?,
-                };
-                let account = account.at(&slot)?;
-                self.config.follow_login(&account.endpoint);
-                Ok(Credential::login(&tokens, account))
-            }
-        }
+        self.find_credential(passed).await?.ok_or_else(Error::login_required)
     }
 
-    /// The logins that this configuration leads to.
+    /// Finds what authorizes a request (docs/architecture.md#credential-order). A login decides the region for this client, where
+    /// the user has not chosen one.
+    pub async fn find_credential(&mut self, passed: Option<&str>) -> Result<Option<Credential>> {
+        let Some(found) = self.account()?.credential(passed, self.config.api_key.as_deref()).await? else {
+            return Ok(None);
+        };
+        if let Some(endpoint) = &found.endpoint {
+            self.config.follow_login(endpoint);
+        }
+        Ok(Some(found.credential))
+    }
+
+    /// Returns the logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
         Ok(Account {
@@ -104,7 +99,8 @@ impl Kimi {
             endpoint: config.login_endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
-            oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers: self.identity.clone() },
+            oauth: OAuthClient { http: self.http.clone(), headers: self.identity.clone() },
+            process: Arc::clone(&self.process),
         })
     }
 

@@ -13,7 +13,6 @@ import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { privateCopy } from "./private-copy.ts";
 
-const NAME = "pi-provider-kimi-code";
 const FILE = "kimi-code.node";
 
 /** Platforms with a prebuilt package; npm/platforms.mjs describes them. */
@@ -72,19 +71,32 @@ export function loadAddon(): Loaded {
   const platform = platformName();
   const tried: string[] = [];
   let root = "";
+  let manifest: Manifest | undefined;
   try {
     root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
-    const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+    manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
     const require = createRequire(join(root, "index.ts"));
-    for (const candidate of candidates(root, platform)) {
-      const found = attempt(require, candidate, version);
+    for (const candidate of candidates(root, platform, packageName(manifest, platform))) {
+      const found = attempt(require, candidate, manifest.version);
       if (typeof found !== "string") return { addon: shutDownOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried, root) };
+  return { problem: problemText(platform, tried, root, manifest) };
+}
+
+/** The members of our package.json that are read here. */
+interface Manifest {
+  name: string;
+  version: string;
+  optionalDependencies?: Record<string, string>;
+}
+
+/** Returns the package of a platform. Published packages list theirs; a checkout and the all-in-one archive have none. */
+function packageName({ optionalDependencies = {} }: Manifest, platform: string): string | undefined {
+  return Object.keys(optionalDependencies).find((name) => name.endsWith(platform));
 }
 
 /** Returns the directory of our package.json. */
@@ -99,16 +111,20 @@ function packageRoot(file: string): string {
 }
 
 /** Lists the possible paths of the addon, best first. `root` must be resolved: pnpm and `pi -e ./link` use symlinks. */
-function candidates(root: string, platform: string): string[] {
-  const name = `${NAME}-${platform}`;
+function candidates(root: string, platform: string, name: string | undefined): string[] {
   const files = [join(root, "npm", platform, FILE)];
+  const names = name === undefined ? [] : [name];
   for (let directory = root; ; directory = dirname(directory)) {
-    files.push(join(directory, "node_modules", name, FILE));
+    files.push(...names.map((one) => join(directory, "node_modules", one, FILE)));
     if (directory === dirname(directory)) break;
   }
   const override = process.env["KIMI_CODE_NATIVE"];
-  // The last one is for Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
-  return [...(override ? [override] : []), ...files.filter((file) => existsSync(file)), `${name}/${FILE}`];
+  return [
+    ...(override ? [override] : []),
+    ...files.filter((file) => existsSync(file)),
+    // For Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
+    ...names.map((one) => `${one}/${FILE}`),
+  ];
 }
 
 /** Loads the addon at `path`, or returns the reason why that failed. */
@@ -146,18 +162,19 @@ function shutDownOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[], root: string): string {
+function problemText(platform: string, tried: string[], root: string, manifest: Manifest | undefined): string {
+  const name = manifest && packageName(manifest, platform);
   return (
-    `Kimi Code: the native part for ${platform} (package ${NAME}-${platform}) could not be loaded. ${repair(platform, root)}` +
-    `\nTried: ${tried.join("; ")}`
+    `Kimi Code: the native part for ${platform}${name ? ` (package ${name})` : ""} could not be loaded. ` +
+    `${repair(platform, root, manifest?.name ?? "pi-provider-kimi-code")}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
   );
 }
 
-function repair(platform: string, root: string): string {
+function repair(platform: string, root: string, name: string): string {
   // Published packages contain no Rust; a checkout and an installation from Git do.
   if (existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
-      ? `, or install the published package instead: \`pi install npm:${NAME}\``
+      ? `, or install the published package instead: \`pi install npm:${name}\``
       : "";
     return `This is a checkout, which has to be built. Repair: run \`npm run build\` in ${root} (needs Rust)${published}.`;
   }
@@ -165,7 +182,7 @@ function repair(platform: string, root: string): string {
     return `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
   }
   return (
-    `Repair: in Pi run \`pi remove npm:${NAME}\` and \`pi install npm:${NAME}\`, elsewhere reinstall ${NAME}, both without ` +
+    `Repair: in Pi run \`pi remove npm:${name}\` and \`pi install npm:${name}\`, elsewhere reinstall ${name}, both without ` +
     "--omit=optional. After an update restart the program."
   );
 }

@@ -36,6 +36,7 @@ pub struct TurnHandle {
     body: mpsc::UnboundedSender<String>,
     media: mpsc::UnboundedSender<MediaChunk>,
     buffer_pool: BufferPool,
+    answers: mpsc::UnboundedSender<String>,
 }
 
 #[napi]
@@ -60,6 +61,13 @@ impl TurnHandle {
         if sent.is_err() {
             self.cancel.cancel();
         }
+    }
+
+    /// Answers a question that a notice asked: `stop` or `wait`.
+    #[napi(catch_unwind)]
+    pub fn send_answer(&self, answer: String) {
+        // The turn may be over already.
+        let _ = self.answers.send(answer);
     }
 
     /// Answers a `Media` op with a chunk of base64 text.
@@ -96,16 +104,18 @@ pub fn start_turn(
     let (body, hooked_bodies) = mpsc::unbounded_channel();
     let buffer_pool = BufferPool::default();
     let (media_sender, chunks) = mpsc::unbounded_channel();
+    let (answer_sender, answers) = mpsc::unbounded_channel();
     let channels = TurnChannels {
         ops: OpWriter::new(queue, wake),
         cancel: cancel.clone(),
         hooked_bodies,
         chunks,
         buffer_pool: buffer_pool.clone(),
+        answers,
     };
     let media = media.iter().map(|handle| handle.media_item()).collect();
     spawn(guarded(request, context, media, channels))?;
-    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
+    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool, answers: answer_sender })
 }
 
 /// Runs a turn and ends it with an error op if it panics.

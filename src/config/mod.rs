@@ -14,6 +14,7 @@ mod legacy;
 mod network;
 mod paths;
 mod protocol;
+mod quota;
 mod retry;
 mod settings;
 #[cfg(test)]
@@ -35,8 +36,9 @@ pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, Problem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
 pub use self::protocol::Dialect;
+pub use self::quota::OnExhausted;
 pub use self::retry::RetryPolicy;
-pub use self::settings::{ModelOverrides, RegionChoice, Settings, Tool, Uploads};
+pub use self::settings::{Concurrency, ModelOverrides, RegionChoice, Settings, Tool, Uploads};
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;

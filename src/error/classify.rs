@@ -1,64 +1,140 @@
-//! What the service says about a failure, in whatever form, and what kind of failure that is.
+//! Reads what the service says about a failure, in whatever form, and finds out what it means.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::meanings::{Meaning, NONE, QuotaWindow};
+use super::words::Words;
 use super::{Error, ErrorKind, clip};
 
-/// Longest service text that is passed on, in characters; the same bound Pi's own providers keep.
+/// Longest text of the service that is passed on, in characters; Pi's own providers have the same limit.
 const MAX_SERVICE_TEXT: usize = 4000;
 
-/// What the service says about itself in an error, in either dialect's wrapping.
+/// Errors inside errors that are followed. Gateways wrap each other's, but not that often.
+const MAX_DEPTH: usize = 8;
+
+/// One error of a document. Gateways put the error that they received into their own.
 #[derive(Debug, Default)]
-struct ServiceError {
+struct Report {
     message: Option<String>,
-    /// Machine-readable type and code.
+    /// Type and code, reduced to lower-case letters and digits.
     label: String,
+    /// A code that is an HTTP status.
+    status: Option<u16>,
+    /// Another service's error, quoted by a gateway.
+    quoted: bool,
 }
 
-impl ServiceError {
-    /// Reads the members that say something, whatever the others are.
-    fn read(value: &Value) -> Self {
-        if let Value::Array(items) = value {
-            let read = items.iter().map(Self::read);
-            return read.into_iter().find(|error| error.message.is_some()).unwrap_or_default();
-        }
-        let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
-        let message = ["error_description", "message", "detail", "error"].into_iter().find_map(text).map(str::to_owned);
-        let kinds = [text("error"), text("type")].into_iter().flatten().map(str::to_owned);
-        let code = value.get("code").filter(|code| !code.is_null());
-        let code = code.map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
-        let own = Self { message, label: kinds.chain(code).collect::<Vec<_>>().join(" ") };
-        let inner = ["error", "errors", "detail"].into_iter().filter_map(|name| value.get(name));
-        let mut inner = inner.filter(|inner| inner.is_object() || inner.is_array()).map(Self::read);
-        match inner.find(|error| error.message.is_some() || !error.label.is_empty()) {
-            Some(inner) => Self { message: inner.message.or(own.message), label: inner.label },
-            None => own,
-        }
+impl Report {
+    /// Reads the errors of a document, the outermost first.
+    fn read_all(document: &Value) -> Vec<Self> {
+        let mut reports = Vec::new();
+        read_value(document, false, MAX_DEPTH, &mut reports);
+        reports
+    }
+
+    /// Returns the first row of the table that applies to this error. `status` is that of the response.
+    fn meaning(&self, status: Option<u16>) -> Option<&'static Meaning> {
+        let words = self.words();
+        let quoted = (self.quoted && status.is_some()).then_some(NONE);
+        let statuses = [self.status, Some(status.unwrap_or(NONE)), quoted];
+        statuses.into_iter().flatten().find_map(|status| Meaning::of_words(status, &self.label, &words))
+    }
+
+    fn words(&self) -> Words {
+        Words::of(self.message.as_deref().unwrap_or_default())
     }
 }
 
-/// The error that a member named `error` reports, unless it reports none: null, false and empty text do not.
+fn read_value(value: &Value, quoted: bool, depth: usize, reports: &mut Vec<Report>) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                read_value(item, quoted, depth, reports);
+                if reports.iter().any(|report| report.message.is_some()) {
+                    return;
+                }
+            }
+        }
+        Value::Object(_) => read_object(value, quoted, depth, reports),
+        Value::String(text) => read_text(text, depth, reports),
+        _ => {}
+    }
+}
+
+fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<Report>) {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
+    let message = ["error_description", "message", "detail", "error"].into_iter().find_map(text).map(str::to_owned);
+    let code = object.get("code").filter(|code| !code.is_null());
+    let code = code.map(|code| code.as_str().map_or_else(|| code.to_string(), str::to_owned));
+    let label = [text("error"), text("type"), code.as_deref()].into_iter().flatten().flat_map(str::chars);
+    let label = label.filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let status = ["code", "status", "status_code"].into_iter().find_map(|name| http_status(object.get(name)?));
+    let inside = message.clone();
+    reports.push(Report { message, label, status, quoted });
+    for name in ["error", "errors", "detail"] {
+        if let Some(inner @ (Value::Object(_) | Value::Array(_))) = object.get(name) {
+            read_value(inner, quoted, depth, reports);
+        }
+    }
+    // OpenRouter keeps the provider's answer in `metadata.raw`; others in a member of their own, or in their message.
+    let raw = object.get("metadata").and_then(|metadata| metadata.get("raw"));
+    let wrapped = ["raw", "body", "response", "cause", "inner_error"].into_iter().filter_map(|name| object.get(name));
+    for quotation in raw.into_iter().chain(wrapped) {
+        match quotation {
+            Value::String(text) => {
+                let known = reports.len();
+                read_text(text, depth, reports);
+                if reports.len() == known && !text.trim().is_empty() {
+                    reports.push(Report { message: Some(text.clone()), quoted: true, ..Report::default() });
+                }
+            }
+            other => read_value(other, true, depth, reports),
+        }
+    }
+    read_text(&inside.unwrap_or_default(), depth, reports);
+}
+
+/// Reads a JSON object inside a text.
+fn read_text(text: &str, depth: usize, reports: &mut Vec<Report>) {
+    let json = text.find('{').map(|at| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>());
+    if let Some(Ok(object @ Value::Object(_))) = json.and_then(|mut values| values.next()) {
+        read_value(&object, true, depth, reports);
+    }
+}
+
+fn http_status(code: &Value) -> Option<u16> {
+    let number = code.as_u64().or_else(|| code.as_str()?.trim().parse().ok())?;
+    u16::try_from(number).ok().filter(|status| (400..600).contains(status))
+}
+
+/// Returns the error that a member named `error` reports, unless it reports none: null, false and empty text do not.
 pub fn reported(error: Option<&Value>) -> Option<&Value> {
     error.filter(|error| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some(""))
 }
 
-/// Text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of whatever it is;
-/// beside it the machine-readable type and code.
-pub fn service_text(body: &str) -> (String, String) {
-    if let Ok(value) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')) {
-        let error = ServiceError::read(&value);
-        let text = error.message.or_else(|| value.as_str().map(str::to_owned));
-        return (text.unwrap_or_else(|| clip(body, MAX_SERVICE_TEXT)), error.label);
-    }
-    if let Some(title) = html_title(body) {
-        return (title, String::new());
-    }
-    (clip(body.trim(), MAX_SERVICE_TEXT), String::new())
+/// Returns the text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of the body.
+pub fn service_text(body: &str) -> String {
+    text_and_reports(body).0
 }
 
-/// The `<title>` of an HTML page.
+fn text_and_reports(body: &str) -> (String, Vec<Report>) {
+    if let Ok(value) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')) {
+        let reports = Report::read_all(&value);
+        let message = reports.iter().rev().find_map(|report| report.message.clone());
+        let text = message.or_else(|| value.as_str().map(str::to_owned));
+        return (text.unwrap_or_else(|| clip(body, MAX_SERVICE_TEXT)), reports);
+    }
+    let text = html_title(body).unwrap_or_else(|| clip(body.trim(), MAX_SERVICE_TEXT));
+    let mut reports = vec![Report { message: Some(text.clone()), ..Report::default() }];
+    read_text(&text, MAX_DEPTH, &mut reports);
+    let message = reports.iter().rev().find_map(|report| report.message.clone());
+    (message.unwrap_or(text), reports)
+}
+
+/// Returns the `<title>` of an HTML page.
 pub fn html_title(body: &str) -> Option<String> {
     let lower = body.to_ascii_lowercase();
     let open = lower.find("<title")?;
@@ -68,13 +144,13 @@ pub fn html_title(body: &str) -> Option<String> {
     (!title.is_empty()).then_some(title)
 }
 
-/// Classifies an unsuccessful HTTP answer (docs/protocol.md#error-bodies, docs/protocol.md#error-wordings).
+/// Classifies an unsuccessful HTTP answer.
 pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, trace_id: Option<String>) -> Error {
-    let (text, label) = service_text(body);
+    let (text, reports) = text_and_reports(body);
+    let (kind, text, window) = classify(Some(status), text, &reports);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
     // Gateways put the status into their titles.
     let text = text.strip_prefix(&format!("{status} ")).map_or_else(|| text.clone(), str::to_owned);
-    let kind = classify(Some(status), &text, &label);
     let text = match status {
         300..=399 => "a redirect, which is never followed because credentials would travel along. Is the base URL right, or does \
                       a proxy or portal want you to sign in?"
@@ -89,144 +165,55 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
         ),
         _ => format!("{status} {text}"),
     };
-    Error { status: Some(status), retry_after, trace_id, ..Error::new(kind, message) }
+    Error { status: Some(status), retry_after, trace_id, window, ..Error::new(kind, message) }
 }
 
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.
 pub fn from_stream(body: &Value) -> Error {
-    let error = ServiceError::read(body);
-    let text = match (error.message, body) {
-        (Some(message), _) => message,
-        (None, Value::String(text)) => text.clone(),
-        (None, Value::Null) => "the service reported an error and gave no reason".to_owned(),
-        (None, other) => clip(&other.to_string(), 200),
-    };
-    let kind = match classify(None, &text, &error.label) {
-        ErrorKind::BadRequest => ErrorKind::Protocol,
-        kind => kind,
-    };
-    Error::new(kind, clip(&text, MAX_SERVICE_TEXT))
+    let reports = Report::read_all(body);
+    let message = reports.iter().rev().find_map(|report| report.message.clone());
+    let text = message.unwrap_or_else(|| match body {
+        Value::String(text) => text.clone(),
+        Value::Null => "the service reported an error and gave no reason".to_owned(),
+        other => clip(&other.to_string(), 200),
+    });
+    let reports =
+        if reports.is_empty() { vec![Report { message: Some(text.clone()), ..Report::default() }] } else { reports };
+    let (kind, text, window) = classify(None, text, &reports);
+    Error { window, ..Error::new(kind, clip(&text, MAX_SERVICE_TEXT)) }
 }
 
-/// The error for a body that came with a success status where a stream was due.
+/// Returns the error for a body that came with a success status where a stream was due.
 pub fn not_a_stream(content_type: &str, body: &str) -> Error {
     if let Ok(value) = serde_json::from_str::<Value>(body)
         && let Some(error) = reported(value.get("error"))
     {
         return from_stream(error);
     }
-    let (text, _) = service_text(body);
-    Error::protocol(&format!("the service answered with {} instead of a stream", clip(content_type, 60)), &text)
+    let what = format!("the service answered with {} instead of a stream", clip(content_type, 60));
+    Error::protocol(&what, &service_text(body))
 }
 
-fn classify(status: Option<u16>, text: &str, label: &str) -> ErrorKind {
-    let text = text.to_ascii_lowercase();
-    let label = label.to_ascii_lowercase();
-    let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    let status_in = |set: &[u16]| status.is_none_or(|s| set.contains(&s));
-
-    if matches!(status, Some(401..=403))
-        && any(&["subscription does not have access", "current plan supports only", "upgrade to a"])
-    {
-        return ErrorKind::Entitlement;
-    }
-    // Inside a stream there is no status; these are the words of the service's own 401 (docs/protocol.md#errors-in-streams).
-    let refused = label.contains("invalid_authentication") || text.contains("api key appears to be invalid");
-    if status == Some(401) || (status.is_none() && refused) {
-        return ErrorKind::Unauthorized;
-    }
-    if status_in(&[429, 403])
-        && (label.contains("exceeded_current_quota")
-            || label.contains("insufficient_quota")
-            || any(&[
-                "exceeded your current quota",
-                "exceeded your current token quota",
-                "check your account balance",
-                "insufficient balance",
-                "recharge",
-                "in arrears",
-                "usage limit for this billing cycle",
-                "reached your usage limit",
-                "weekly limit",
-                "weekly usage limit",
-            ]))
-    {
-        return ErrorKind::QuotaExhausted;
-    }
-    if status == Some(402) {
-        return ErrorKind::Entitlement;
-    }
-    if status == Some(403) {
-        return if any(&["coding agents", "identity", "user-agent", "user agent", "client is not", "unsupported client"])
-        {
-            ErrorKind::ClientRefused
-        } else {
-            ErrorKind::Entitlement
-        };
-    }
-    if status_in(&[400, 413, 422])
-        && (label.contains("context_length_exceeded")
-            || any(&[
-                "context length",
-                "context_length",
-                "context-length",
-                "contextlength",
-                "maximum context",
-                "prompt is too long",
-            ])
-            || (text.contains("exceed") && text.contains("model token limit"))
-            || exceeds_tokens(&text)
-            || (text.contains("context window") && text.contains("exceed"))
-            || (text.contains("too many tokens") && any(&["prompt", "input", "context"]))
-            || (text.contains("input token count") && text.contains("exceed")))
-    {
-        return ErrorKind::ContextOverflow;
-    }
-    if status == Some(413) {
-        return ErrorKind::PayloadTooLarge;
-    }
-    if status_in(&[400]) && label.contains("content_filter") {
-        return ErrorKind::Filtered;
-    }
-    if status_in(&[400])
-        && (any(&[
-            "unsupported image",
-            "does not represent a valid image",
-            "failed to decode image",
-            "failed to decode the image",
-            "invalid image",
-            "unsupported video",
-        ]) || ((text.contains("process") || text.contains("decode"))
-            && any(&["could not", "unable to"])
-            && text.contains("image"))
-            || (any(&["media_type", "mime_type"]) && text.contains("image")))
-    {
-        return ErrorKind::BadMedia;
-    }
-    match status {
-        Some(429) => ErrorKind::RateLimited,
-        Some(529) => ErrorKind::Overloaded,
-        Some(500 | 503) if text.contains("overload") => ErrorKind::Overloaded,
-        Some(400 | 404 | 405 | 415 | 422) => ErrorKind::BadRequest,
-        Some(status) => ErrorKind::Server(status),
-        None if text.contains("overload") || label.contains("overload") => ErrorKind::Overloaded,
-        None if label.contains("rate_limit")
-            || any(&["too many requests", "rate limit"])
-            || (text.contains("reached") && text.contains("max rpm")) =>
-        {
-            ErrorKind::RateLimited
+/// Finds kind, text and quota window. The innermost error that means something decides: the others quote it.
+fn classify(status: Option<u16>, text: String, reports: &[Report]) -> (ErrorKind, String, Option<QuotaWindow>) {
+    for report in reports.iter().rev() {
+        if let Some(meaning) = report.meaning(status) {
+            let window = QuotaWindow::named_in(&report.words()).filter(|_| meaning.kind == ErrorKind::QuotaExhausted);
+            return (meaning.kind.clone(), report.message.clone().unwrap_or(text), window);
         }
-        None => ErrorKind::BadRequest,
     }
-}
-
-/// `exceed(ed|s|ing)? (the )?max(imum)? token` (docs/protocol.md#error-wordings).
-fn exceeds_tokens(text: &str) -> bool {
-    text.split("exceed").skip(1).any(|rest| {
-        let rest = ["ed ", "s ", "ing ", " "].iter().find_map(|ending| rest.strip_prefix(ending)).unwrap_or_default();
-        let rest = rest.strip_prefix("the ").unwrap_or(rest);
-        ["maximum token", "max token"].iter().any(|words| rest.starts_with(words))
-    })
+    let quoted = reports.iter().rev().find_map(|report| report.status.filter(|_| report.quoted));
+    let own = || reports.iter().rev().find_map(|report| report.status);
+    let status_that_counts = quoted.or(status).or_else(own);
+    let kind = match (status_that_counts.and_then(Meaning::of_status), status_that_counts) {
+        (Some(meaning), _) => meaning.kind.clone(),
+        // Inside a stream, other codes say little; the same request may well succeed.
+        _ if status.is_none() => ErrorKind::Protocol,
+        (None, Some(400 | 404 | 405 | 415 | 422)) => ErrorKind::BadRequest,
+        (None, Some(status)) => ErrorKind::Server(status),
+        (None, None) => ErrorKind::Protocol,
+    };
+    (kind, text, None)
 }
 
 #[cfg(test)]

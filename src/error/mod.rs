@@ -5,8 +5,12 @@
 //! docs/protocol.md#error-wordings (what the service says), docs/pi-contract.md#error-words (which words make Pi act).
 
 mod classify;
+mod meanings;
 mod pi_message;
+#[cfg(test)]
+mod tests;
 mod transport;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use std::time::Duration;
 
 pub use crate::display_text::clip;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
+pub use meanings::QuotaWindow;
 pub use pi_message::RetryOutcome;
 pub use transport::cause_chain;
 
@@ -158,6 +163,8 @@ pub struct Error {
     pub retry_after: Option<Duration>,
     /// `x-trace-id` of the response: what Moonshot's support asks for.
     pub trace_id: Option<String>,
+    /// The used-up window of the quota, if the service's text names one.
+    pub window: Option<QuotaWindow>,
     /// What caused it, for logs and for callers that look for a type.
     pub cause: Option<Cause>,
 }
@@ -198,7 +205,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error without an HTTP response behind it.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, trace_id: None, cause: None }
+        Self {
+            kind,
+            message: message.into(),
+            status: None,
+            retry_after: None,
+            trace_id: None,
+            window: None,
+            cause: None,
+        }
     }
 
     /// The same error with what caused it.

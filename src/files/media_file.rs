@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn content() -> Vec<u8> {
-        (0..CHUNK * 2 + 77).map(|n| (n * 31 >> 3) as u8).collect()
+        (0..CHUNK * 2 + 77).map(|n| ((n * 31) >> 3) as u8).collect()
     }
 
     fn read_all(mut reading: Reading) -> io::Result<Vec<u8>> {

@@ -36,7 +36,6 @@ impl PathAccess {
     /// Returns an absolute path for what a user or a model wrote: a `file:` address, a path below `~`, or a path relative to the
     /// project.
     fn absolute(&self, text: &str) -> PathBuf {
-        let text = text.trim();
         if let Some(path) =
             Url::parse(text).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok())
         {

@@ -16,7 +16,7 @@ use crate::auth::Credential;
 use crate::client::Kimi;
 use crate::config::Config;
 use crate::display_text::{duration, visible};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, QuotaWindow};
 
 /// Limit for asking `/usages` about a quota error: the user waits for an error message, not for an answer.
 const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -121,6 +121,11 @@ pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> 
     error
 }
 
+/// Formats when a window opens, "opens 14:32 (in 1 h 12 min)"; `None` for a moment that has passed.
+pub fn opening_at(config: &Config, at: i64) -> Option<String> {
+    opening(at, &now(config))
+}
+
 /// Returns the time in the user's zone: the one that the environment names, else the system's.
 fn now(config: &Config) -> Zoned {
     let named = config.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
@@ -197,33 +202,30 @@ fn percent(share: f64) -> String {
 
 /// "5-hour window is used up, opens 14:32 (in 1 h 12 min)"
 fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
-    if let Some(window) = used_up_window(usage, &error.message) {
-        let opens = window.resets_at.and_then(|at| opening(at, now));
-        return Some(match opens {
-            Some(opens) => format!("{} is used up, {opens}", window.label),
-            None => format!("{} is used up", window.label),
-        });
+    let used_up = used_up_window(usage, error.window);
+    let label = used_up.map_or_else(|| error.window.map(QuotaWindow::label), |window| Some(window.label.as_str()));
+    let opens = match used_up {
+        Some(window) => window.resets_at,
+        None => error.retry_after.and_then(end_of_wait),
+    };
+    match (label, opens.and_then(|at| opening(at, now))) {
+        (Some(label), Some(opens)) => Some(format!("{label} is used up, {opens}")),
+        (Some(label), None) => Some(format!("{label} is used up")),
+        (None, Some(opens)) => Some(format!("The quota is used up, {opens}")),
+        (None, None) => None,
     }
-    let wait = error.retry_after.filter(|wait| !wait.is_zero())?;
-    let at = SystemTime::now().checked_add(wait)?.duration_since(UNIX_EPOCH).ok()?;
-    Some(format!("The quota is used up, {}", opening(i64::try_from(at.as_millis()).ok()?, now)?))
 }
 
-/// Finds the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
-fn used_up_window<'u>(usage: &'u Usage, text: &str) -> Option<&'u Window> {
+/// Returns when a wait that begins now ends, in milliseconds since 1970.
+fn end_of_wait(wait: Duration) -> Option<i64> {
+    let at = SystemTime::now().checked_add(wait)?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(at.as_millis()).ok().filter(|_| !wait.is_zero())
+}
+
+/// Returns the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
+pub fn used_up_window(usage: &Usage, named: Option<QuotaWindow>) -> Option<&Window> {
     let full = usage.windows.iter().filter(|window| window.is_used_up()).max_by_key(|window| window.resets_at);
-    let text = text.to_ascii_lowercase();
-    let named = || {
-        let id = if text.contains("week") {
-            "7d"
-        } else if text.contains("5-hour") || text.contains("5 hour") {
-            "5h"
-        } else {
-            return None;
-        };
-        usage.windows.iter().find(|window| window.id == id)
-    };
-    full.or_else(named)
+    full.or_else(|| usage.windows.iter().find(|window| named.is_some_and(|named| window.id == named.id())))
 }
 
 /// "opens 14:32 (in 1 h 12 min)"; `None` for a moment that has passed.
@@ -255,6 +257,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::from_response;
     use crate::services::usage::parse;
 
     fn at(text: &str, zone: &str) -> Zoned {
@@ -294,8 +297,18 @@ mod tests {
     fn quota_error_without_a_full_window_uses_the_services_own_words() {
         let now = at("2026-11-22T12:00:00Z", "UTC");
         let usage = parse(&json!({"usages": {"limit_7d": {"used_ratio": 0.97}}})).unwrap();
-        let text = sentence(&error("You've reached your weekly limit", None), &usage, &now).unwrap();
-        assert_eq!(text, "Weekly window is used up");
+        let named = |text: &str, usage: &Usage| {
+            let body = json!({ "error": { "message": text } }).to_string();
+            sentence(&from_response(403, &body, None, None), usage, &now).unwrap()
+        };
+        assert_eq!(named("You've reached your weekly limit", &usage), "Weekly window is used up");
+        let month =
+            parse(&json!({"usages": {"limit_month_total": {"used_ratio": 0.9, "reset_time": "2026-11-22T13:00:00Z"}}}));
+        assert_eq!(
+            named("You've reached your usage limit for this billing cycle", &month.unwrap()),
+            "Monthly window is used up, opens 13:00 (in 1 h)"
+        );
+        assert_eq!(named("5-hour limit reached", &Usage::default()), "5-hour window is used up");
         assert_eq!(sentence(&error("x", None), &Usage::default(), &now), None);
     }
 

@@ -124,11 +124,10 @@ async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
         let message = format!("{why} Sign in with /login kimi-coding.");
         Err(Error::new(ErrorKind::LoginRequired, message))
     };
-    match kimi.authorize(passed).await {
-        Ok(credential) if credential.is_login() => Ok(credential),
-        Ok(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
-        Err(error) if error == Error::login_required() => refused("this tool needs a Kimi Code login."),
-        Err(error) => Err(error),
+    match kimi.find_credential(passed).await? {
+        Some(credential) if credential.is_login() => Ok(credential),
+        Some(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
+        None => refused("this tool needs a Kimi Code login."),
     }
 }
 

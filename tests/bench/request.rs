@@ -13,7 +13,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
-use kimi_code::chat::request::tool_schema::clear;
+use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
 use kimi_code::json::surrogates::without_lone_surrogates;
@@ -30,11 +30,11 @@ fn options() -> BodyOptions {
     }
 }
 
-fn body(context: &str, dialect: Dialect, options: &BodyOptions) -> usize {
+fn body(context: &str, dialect: Dialect, options: &BodyOptions, schemas: &SchemaCache) -> usize {
     let clean = without_lone_surrogates(context);
     let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
     Transcript::parse(clean.as_deref().unwrap_or(context), &[])
-        .map(|transcript| normalize(transcript, target))
+        .map(|transcript| normalize(transcript, target, schemas))
         .ok()
         .and_then(|conversation| dialect.encode(&conversation, options).ok())
         .map_or(0, |body| body.len())
@@ -42,23 +42,27 @@ fn body(context: &str, dialect: Dialect, options: &BodyOptions) -> usize {
 
 fn bench(c: &mut Criterion) {
     let options = options();
+    let schemas = SchemaCache::default();
     let long = transcript::context(1 << 20, 400, 60);
     let tools = transcript::context(0, 0, 60);
     let no_tools = transcript::context(0, 0, 0);
     let read = |context: &str| serde_json::from_str::<Value>(black_box(context)).is_ok();
     for (name, dialect) in [("chat", Dialect::OpenAi), ("messages", Dialect::Anthropic)] {
-        let encode = || body(black_box(&long), dialect, &options);
+        let encode = || body(black_box(&long), dialect, &options, &schemas);
         beside(c, &format!("body, {name}"), long.len() as u64, encode, || read(&long));
     }
     let bare = no_tools.len() as u64;
-    beside(c, "no tools", bare, || body(black_box(&no_tools), Dialect::OpenAi, &options), || read(&no_tools));
+    beside(c, "no tools", bare, || body(black_box(&no_tools), Dialect::OpenAi, &options, &schemas), || read(&no_tools));
     let size = tools.len() as u64;
-    beside(c, "60 tools, seen before", size, || body(black_box(&tools), Dialect::OpenAi, &options), || read(&tools));
-    let anew = || {
-        clear();
-        body(black_box(&tools), Dialect::OpenAi, &options)
-    };
-    beside(c, "60 tools, new", size, anew, || read(&tools));
+    beside(
+        c,
+        "60 tools, seen before",
+        size,
+        || body(black_box(&tools), Dialect::OpenAi, &options, &schemas),
+        || read(&tools),
+    );
+    let fresh = || body(black_box(&tools), Dialect::OpenAi, &options, &SchemaCache::default());
+    beside(c, "60 tools, new", size, fresh, || read(&tools));
 }
 
 criterion_group!(benches, bench);

@@ -21,6 +21,10 @@ interface SchemaCase {
 const schemas = JSON.parse(
   readFileSync(new URL("../fixtures/requests/tool-schemas.json", import.meta.url), "utf8"),
 ) as SchemaCase[];
+/** Tools in the manner of each schema generator. */
+const servers = JSON.parse(
+  readFileSync(new URL("../fixtures/requests/tool-schemas-servers.json", import.meta.url), "utf8"),
+) as { style: string; tool: string; parameters: unknown }[];
 const native = addon();
 
 let simulator: Simulator;
@@ -61,6 +65,38 @@ for (const protocol of DIALECTS) {
         await accepted({ tools, messages: [{ role: "user", content: "hi", timestamp: 1 }] }, protocol);
       });
     }
+
+    for (const style of new Set(servers.map((server) => server.style))) {
+      test(`schemas of tool servers, ${style}: all tools are sent`, async () => {
+        const tools = servers
+          .filter((server) => server.style === style)
+          .map(({ tool, parameters }) => ({ name: tool, description: "", parameters }));
+        await accepted({ tools, messages: [{ role: "user", content: "hi", timestamp: 1 }] }, protocol);
+      });
+    }
+
+    test("argument names the service reserves → calls and history keep the tool's own names", async () => {
+      const parameters = {
+        type: "object",
+        properties: { required: { type: "boolean" }, rows: { type: "array", items: { properties: { $ref: {} } } } },
+      };
+      const context = {
+        tools: [{ name: "define", description: "", parameters }],
+        messages: [{ role: "user", content: "hi", timestamp: 1 }] as object[],
+      };
+      const own = { required: true, rows: [{ $ref: "a" }, { $ref: { required_: 1 } }] };
+      const wire = { required_: true, rows: [{ ref_: "a" }, { ref_: { required_: 1 } }] };
+      simulator.reset();
+      simulator.enqueue({ steps: [{ toolCall: { name: "define", arguments: wire }, size: 3 }] });
+      const { baseUrl, apiKey } = simulator;
+      const { message } = await runOne(native, { baseUrl, apiKey, dialect: protocol, context, id: "k3" });
+      const call = message.content.find((block) => block.type === "toolCall");
+      assert.deepEqual(call?.arguments, own, message.errorMessage);
+      context.messages.push(message, { role: "toolResult", toolCallId: call?.id, content: [], isError: false });
+      await accepted(context, protocol);
+      const replayed = JSON.stringify(bodyOf(simulator.requests.at(-1))).replaceAll("\\", "");
+      assert.ok(replayed.includes(JSON.stringify(wire)), replayed);
+    });
 
     test("tool names the service does not allow → calls come back under Pi's names", async () => {
       const tools = ["3d.render", "搜索", "a b", "a.b"].map((name) => ({ name, description: "", parameters: {} }));

@@ -9,6 +9,7 @@ mod conversation;
 use acceptable::refusal;
 use conversation::{body, capable, options, recorded, until_boundary};
 use kimi_code::chat::request::normalize::{Conversation, normalize};
+use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
 use proptest::prelude::*;
@@ -66,7 +67,7 @@ fn json_of(rounds: &[Vec<Value>]) -> String {
 }
 
 fn normalized(json: &str, dialect: Dialect) -> Conversation<'_> {
-    normalize(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect))
+    normalize(Transcript::parse(json, &[]).expect("a readable context"), capable(dialect), &SchemaCache::default())
 }
 
 fn sent(json: &str, dialect: Dialect) -> String {

@@ -5,6 +5,7 @@ mod transcript;
 
 use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
+use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;
 use peak_alloc::PeakAlloc;
@@ -19,7 +20,7 @@ fn building_a_body_takes_at_most_three_times_the_transcript() {
         let context = transcript::context(4 << 20, 400, 60);
         MEMORY.reset_peak_usage();
         let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
-        let conversation = normalize(Transcript::parse(&context, &[]).unwrap(), target);
+        let conversation = normalize(Transcript::parse(&context, &[]).unwrap(), target, &SchemaCache::default());
         let body = dialect.encode(&conversation, &BodyOptions::default()).unwrap();
         assert!(body.len() > 3 << 20);
         let times = (MEMORY.peak_usage() - before) as f64 / context.len() as f64;

@@ -7,9 +7,10 @@ mod network;
 use std::fs;
 use std::time::Duration;
 
-use kimi_code::config::{Config, Environment};
-use kimi_code::error::{Error, ErrorKind, Phase};
+use kimi_code::config::{Config, Environment, RetryPolicy};
+use kimi_code::error::{Error, ErrorKind, Phase, RetryOutcome};
 use kimi_code::http;
+use kimi_code::http::retry::{RetryDecision, RetryState};
 use network::{http_proxy, origin, private_ca, refusing_proxy, socks_proxy, tls_origin};
 
 const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach it
@@ -62,6 +63,57 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
     assert_eq!(error.kind, ErrorKind::Tls, "{}", error.message);
     assert!(error.message.starts_with("connection error (TLS) while connecting: "), "{}", error.message);
     assert!(error.message.contains("UnknownIssuer") || error.message.contains("unknown issuer"), "{}", error.message);
+}
+
+/// Hosts and paths with words that name parts of a connection are errors like any other.
+#[tokio::test]
+async fn base_url_with_odd_words_is_a_connection_error_with_retries_like_any_other() {
+    const WORDS: [&str; 10] = [
+        "proxy",
+        "tls",
+        "socks",
+        "certificate",
+        "timeout",
+        "handshake",
+        "tunnel",
+        "overloaded",
+        "dns-error",
+        "billing-quota",
+    ];
+    // Closed as soon as its number is known.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
+    let forms = |word: &str| {
+        [
+            format!("http://127.0.0.1:{port}/{word}/v1"),
+            format!("https://127.0.0.1:{port}/{word}"),
+            format!("http://127.0.0.1:{port}/coding/{word}.{word}"),
+            format!("http://127.0.0.1:{port}/coding?{word}={word}"),
+            format!("http://{word}.invalid/coding"),
+            format!("https://api.{word}.invalid:8443/coding"),
+        ]
+    };
+    let mut seen = Vec::new();
+    for (plain, form) in forms("plain").iter().zip(0..) {
+        let expected = outcome(plain).await;
+        assert_eq!(expected.0, ErrorKind::Network(Phase::Connect), "{plain}");
+        for word in WORDS {
+            let url = &forms(word)[form];
+            assert_eq!(outcome(url).await, expected, "{url}");
+            seen.push(url.clone());
+        }
+    }
+    assert_eq!(seen.len(), 60);
+}
+
+/// Kind, what the retry policy makes of it, and whether Pi would try again.
+async fn outcome(url: &str) -> (ErrorKind, bool, bool) {
+    let error = get(url, &[]).await.expect_err("nothing listens there");
+    let mut retries = RetryState::default();
+    retries.attempts = 1;
+    let again = matches!(retries.decide(&error, &RetryPolicy::default()), RetryDecision::Again(_));
+    let text = error.message_for_pi(RetryOutcome::Open).to_lowercase();
+    let pi_retries = text.contains("connection error") && !text.contains("billing") && !text.contains("out of budget");
+    (error.kind, again, pi_retries)
 }
 
 #[tokio::test]

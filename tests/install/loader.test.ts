@@ -1,11 +1,10 @@
 /** Finds the addon in every layout that package managers create, and checks the error if it is missing. */
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
-import { packageName } from "../../npm/platforms.mjs";
-import { ADDON, manifest, PLATFORM, run } from "../support/packages.ts";
+import { ADDON, manifest, PLATFORM, PLATFORM_PACKAGE, run } from "../support/packages.ts";
 import { Home } from "../support/pi.ts";
 
 const NAME = "pi-provider-kimi-code";
@@ -34,12 +33,9 @@ function unpack(directory: string): string {
 
 /** Creates a platform package in a node_modules directory, with the real addon by default. */
 function platformPackage(modules: string, fill = (file: string): void => copyFileSync(ADDON, file)): void {
-  const directory = join(modules, packageName(PLATFORM));
+  const directory = join(modules, PLATFORM_PACKAGE);
   mkdirSync(directory, { recursive: true });
-  writeFileSync(
-    join(directory, "package.json"),
-    JSON.stringify({ name: packageName(PLATFORM), main: "kimi-code.node" }),
-  );
+  writeFileSync(join(directory, "package.json"), JSON.stringify({ name: PLATFORM_PACKAGE, main: "kimi-code.node" }));
   fill(join(directory, "kimi-code.node"));
 }
 
@@ -77,9 +73,11 @@ describe("loader: addon found", () => {
   test("through the symlinks of pnpm's and Bun's stores", () => {
     const store = join(home.path, "node_modules", ".pnpm", `${NAME}@${VERSION}`, "node_modules");
     unpack(join(store, NAME));
-    const binary = join(home.path, "node_modules", ".pnpm", `${packageName(PLATFORM)}@${VERSION}`, "node_modules");
+    const folder = `${PLATFORM_PACKAGE.replace("/", "+")}@${VERSION}`;
+    const binary = join(home.path, "node_modules", ".pnpm", folder, "node_modules");
     platformPackage(binary);
-    symlinkSync(join(binary, packageName(PLATFORM)), join(store, packageName(PLATFORM)), "junction");
+    mkdirSync(dirname(join(store, PLATFORM_PACKAGE)), { recursive: true });
+    symlinkSync(join(binary, PLATFORM_PACKAGE), join(store, PLATFORM_PACKAGE), "junction");
     const link = join(home.path, "node_modules", NAME);
     symlinkSync(join(store, NAME), link, "junction");
     assert.equal(load(link), "loaded");
@@ -112,7 +110,7 @@ describe("loader: update of a running program", () => {
     // The addon's version is compiled in, so a stand-in loaded from the same path plays the old one.
     const root = unpack(join(home.path, "node_modules", NAME));
     platformPackage(join(home.path, "node_modules"));
-    const path = join(home.path, "node_modules", packageName(PLATFORM), "kimi-code.node");
+    const path = join(home.path, "node_modules", PLATFORM_PACKAGE, "kimi-code.node");
     const script = `
       import { createRequire } from "node:module";
       const require = createRequire(import.meta.url);
@@ -130,10 +128,8 @@ describe("loader: update of a running program", () => {
     mkdirSync(old, { recursive: true });
     const root = unpack(join(home.path, "node_modules", NAME));
     platformPackage(join(home.path, "node_modules"));
-    writeFileSync(
-      join(root, "package.json"),
-      JSON.stringify({ ...manifest(), version: "9.9.9", devDependencies: undefined }),
-    );
+    const file = join(root, "package.json");
+    writeFileSync(file, readFileSync(file, "utf8").replace(`"version": "${VERSION}"`, '"version": "9.9.9"'));
     assert.match(load(root), new RegExp(`is version ${VERSION.replaceAll(".", "\\.")}, but 9\\.9\\.9 is needed`));
     assert.ok(!existsSync(old));
   });
@@ -143,9 +139,9 @@ describe("loader: addon not found", () => {
   test("package missing → the error names the platform, the places and the repair", () => {
     const text = load(unpack(join(home.path, "node_modules", NAME)));
     assert.match(text, /^addon_missing: /);
-    assert.match(text, new RegExp(`native part for ${PLATFORM} \\(package ${packageName(PLATFORM)}\\)`));
+    assert.match(text, new RegExp(`native part for ${PLATFORM} \\(package ${PLATFORM_PACKAGE}\\)`));
     assert.match(text, /pi remove npm:.*pi install npm:.*--omit=optional/s);
-    assert.match(text, new RegExp(`Tried: .*${packageName(PLATFORM)}/kimi-code\\.node: Cannot find module`));
+    assert.match(text, new RegExp(`Tried: .*${PLATFORM_PACKAGE}/kimi-code\\.node: Cannot find module`));
   });
 
   test("damaged file → the error has the system's message", () => {

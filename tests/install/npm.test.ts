@@ -1,13 +1,12 @@
 /** From a registry into real Pi: install, a turn, update, remove, and missing parts. The registry is our own, on the loopback. */
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { describe, test } from "node:test";
-import { packPlatform, packRoot } from "../../npm/pack.mjs";
-import { packageName } from "../../npm/platforms.mjs";
+import { packAllInOne, packPlatform, packRoot } from "../../npm/pack.mjs";
 import type { Simulator } from "../simulator/index.ts";
 import { type Installation, MODEL, NAME, withInstallation } from "../support/installation.ts";
-import { ADDON, manifest, PLATFORM, run } from "../support/packages.ts";
+import { ADDON, manifest, PLATFORM, PLATFORM_PACKAGE, run } from "../support/packages.ts";
 import { messages, textOf } from "../support/pi.ts";
 
 let simulator: Simulator;
@@ -22,11 +21,11 @@ describe("pi install npm:", () => {
     assert.deepEqual(machine.packages(), [`npm:${NAME}`]);
     const { requests } = machine.registry;
     assert.deepEqual(
-      requests.filter((path) => !path.startsWith(NAME)),
+      requests.filter((path) => !path.includes(NAME)),
       [],
     );
     const tarballs = requests.filter((path) => path.endsWith(".tgz")).map((path) => path.split("/-/")[0]);
-    assert.deepEqual(tarballs.sort(), [NAME, packageName(PLATFORM)], "no other platform's binary was fetched");
+    assert.deepEqual(tarballs.sort(), [NAME, PLATFORM_PACKAGE].sort(), "no other platform's binary was fetched");
     await machine.answers();
   });
 
@@ -34,7 +33,7 @@ describe("pi install npm:", () => {
     machine.registry.publish(packRoot(machine.tmp, { version: "0.0.9" }));
     await machine.pi("install", `npm:${NAME}`);
     const warning = await machine.warnings();
-    assert.match(warning, new RegExp(`${packageName(PLATFORM)}.*could not be loaded.*pi install npm:${NAME}`));
+    assert.match(warning, new RegExp(`${PLATFORM_PACKAGE}.*could not be loaded.*pi install npm:${NAME}`));
     assert.match(warning, /built-in Kimi provider stays in place/);
 
     machine.publishCurrent();
@@ -43,9 +42,8 @@ describe("pi install npm:", () => {
 
     await machine.pi("remove", `npm:${NAME}`);
     assert.deepEqual(machine.packages(), []);
-    const left = readdirSync(join(machine.agent, "npm", "node_modules")).filter((entry) =>
-      entry.startsWith("pi-provider"),
-    );
+    const modules = readdirSync(join(machine.agent, "npm", "node_modules"), { recursive: true, withFileTypes: true });
+    const left = modules.filter((entry) => entry.isFile() && entry.parentPath.includes("pi-provider"));
     assert.deepEqual(left, []);
     assert.equal(await machine.warnings(), "[]");
   });
@@ -101,11 +99,12 @@ function addonOfVersion(version: string): string {
   return file;
 }
 
-test("all-in-one tarball → needs no registry", async () => {
-  const folder = join(machine.path, "kimi");
-  mkdirSync(folder);
-  const tarball = packRoot(machine.tmp, { allInOne: true });
-  run("tar", ["-xzf", tarball, "-C", folder, "--strip-components=1"], machine.path);
+test("all-in-one archive → unpacks to its fixed folder, needs no registry", async () => {
+  const archive = packAllInOne(machine.tmp);
+  assert.equal(basename(archive), "pi-provider-kimi-code.tar.gz");
+  run("tar", ["-xzf", archive, "-C", machine.path], machine.path);
+  const folder = join(machine.path, "pi-provider-kimi-code");
+  assert.ok(existsSync(join(folder, "npm", PLATFORM, "sbom.cdx.json")));
   await machine.pi("install", folder);
   await machine.answers();
   assert.deepEqual(machine.registry.requests, []);

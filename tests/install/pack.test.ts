@@ -1,6 +1,7 @@
 /** The published packages: files, manifests, size, types. */
 import assert from "node:assert/strict";
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -11,7 +12,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
@@ -48,7 +49,7 @@ function published(): Published {
 }
 
 describe("root package", () => {
-  test("files → sources for Pi, JavaScript and types for Node, three documents, nothing else", () => {
+  test("files → sources for Pi, JavaScript and types for Node, documents, nothing else", () => {
     const files = readdirSync(root, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) =>
@@ -57,7 +58,7 @@ describe("root package", () => {
           .replaceAll("\\", "/"),
       );
     const known =
-      /^(package\.json|index\.ts|README\.md|LICENSE|CHANGELOG\.md|extension\/[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(js|d\.ts))$/;
+      /^(package\.json|index\.ts|[A-Z]+\.md|LICENSE|docs\/[\w/-]+\.(md|svg|mjs|cjs)|extension\/[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(js|d\.ts))$/;
     assert.deepEqual(
       files.filter((file) => !known.test(file)),
       [],
@@ -82,13 +83,27 @@ describe("root package", () => {
     );
   });
 
-  test("size → at most 150 KB", () => {
-    assert.ok(statSync(tarball).size <= 150_000, `${statSync(tarball).size} bytes`);
+  test("documents → links lead to files of the package, except to tests and workflows", () => {
+    const documents = readdirSync(root, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".md"));
+    const missing = documents.flatMap((document) =>
+      [
+        ...readFileSync(join(root, document), "utf8").matchAll(
+          /\]\((?![a-z]+:|#|\.\.\/(?:tests|\.github)\/)([^()\s#]+)/g,
+        ),
+      ]
+        .filter(([, target = ""]) => !existsSync(join(root, dirname(document), target)))
+        .map(([, target]) => `${document}: ${target}`),
+    );
+    assert.deepEqual(missing, []);
+  });
+
+  test("size → at most 250 KB", () => {
+    assert.ok(statSync(tarball).size <= 250_000, `${statSync(tarball).size} bytes`);
   });
 
   test("dependencies → every platform package in exactly this version", () => {
     const { version, optionalDependencies } = published();
-    const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform), version]);
+    const expected = Object.keys(PLATFORMS).map((platform) => [packageName(platform, manifest()), version]);
     assert.deepEqual(optionalDependencies, Object.fromEntries(expected));
   });
 
@@ -124,13 +139,14 @@ describe("platform packages", () => {
     assert.deepEqual(Object.keys(PLATFORMS).sort(), [...PREBUILT].sort());
   });
 
-  test("manifests → platform filters, one file, no exports, no scripts", () => {
+  test("manifests → platform filters, one addon, no exports, no scripts", () => {
     for (const platform of Object.keys(PLATFORMS)) {
       const made = platformManifest(platform, manifest());
       const [os, cpu] = platform.split("-");
       assert.deepEqual([made["os"], made["cpu"]], [[os], [cpu]]);
       assert.deepEqual(made["libc"], { gnu: ["glibc"], musl: ["musl"] }[platform.split("-")[2] ?? ""]);
-      assert.deepEqual([made["files"], made["main"]], [["kimi-code.node"], "kimi-code.node"]);
+      const files = ["kimi-code.node", "THIRD-PARTY-LICENSES.txt", "sbom.cdx.json"];
+      assert.deepEqual([made["files"], made["main"]], [files, "kimi-code.node"]);
       assert.deepEqual([made["exports"], made["scripts"], made["version"]], [undefined, undefined, manifest().version]);
     }
   });

@@ -297,13 +297,13 @@ describe("what is missing", () => {
     await pi.waitFor(isWarning);
     const warnings = pi.events.filter(isWarning);
     assert.equal(warnings.length, 1);
-    assert.match(JSON.stringify(warnings[0]), new RegExp(`pi-provider-kimi-code-${platformName()}.*pi install`));
+    assert.match(JSON.stringify(warnings[0]), new RegExp(`native part for ${platformName()}.*pi install`));
   });
 
   test("no addon: print mode → stderr names the repair", async () => {
     // Without a credential, or the built-in provider would send the prompt to the real service.
     const { stdout, stderr } = await runPi(["-p", ...MODEL, "hi"], { home, extensions: [packageWithoutAddon()] });
-    assert.match(stderr, new RegExp(`Warning: .*pi-provider-kimi-code-${platformName()}.*pi install`));
+    assert.match(stderr, new RegExp(`Warning: .*native part for ${platformName()}.*pi install`));
     assert.doesNotMatch(stdout, /Warning/);
   });
 

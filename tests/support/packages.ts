@@ -1,27 +1,29 @@
 /** The packages as published, packed from this checkout. */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { platformName } from "../../extension/native/loader.ts";
-import { packPlatform } from "../../npm/pack.mjs";
+import { packPlatform, readRoot } from "../../npm/pack.mjs";
+import { packageName } from "../../npm/platforms.mjs";
 import { ROOT } from "./pi.ts";
 
 export const PLATFORM = platformName();
+/** Our package.json. */
+export const manifest = readRoot;
+
+/** Name of this platform's package. */
+export const PLATFORM_PACKAGE = packageName(PLATFORM, manifest());
+
 export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
 
 /** Tarball of this platform's package; packed again only if the addon changed, because compressing it takes seconds. */
 export function platformTarball(): string {
   const cache = join(ROOT, ".cache", "packages");
   mkdirSync(cache, { recursive: true });
-  const { version } = manifest();
-  const tarball = join(cache, `pi-provider-kimi-code-${PLATFORM}-${version}.tgz`);
+  const file = PLATFORM_PACKAGE.replace("@", "").replace("/", "-");
+  const tarball = join(cache, `${file}-${manifest().version}.tgz`);
   const current = existsSync(tarball) && statSync(tarball).mtimeMs > statSync(ADDON).mtimeMs;
   return current ? tarball : packPlatform(cache, PLATFORM);
-}
-
-/** Our package.json. */
-export function manifest(): { name: string; version: string; [member: string]: unknown } {
-  return JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { name: string; version: string };
 }
 
 /** Runs a program to its end and returns its output; a failure throws with everything it printed. */

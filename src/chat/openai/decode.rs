@@ -134,7 +134,7 @@ impl DialectDecoder for OpenAiDecoder {
         let reason = match self.finish.as_str() {
             "stop" | "end" | "tool_calls" | "function_call" if has_calls => StopReason::ToolUse,
             "stop" | "end" | "tool_calls" | "function_call" => StopReason::Stop,
-            "length" => StopReason::Length,
+            "length" | "model_context_window_exceeded" => StopReason::Length,
             "" => return Err(Error::new(ErrorKind::Truncated, "Stream ended without finish_reason")),
             "content_filter" => {
                 return Err(Error::new(

@@ -90,12 +90,13 @@ impl Serialize for Messages<'_> {
 mod tests {
     use super::*;
     use crate::chat::request::normalize::{Target, normalize};
+    use crate::chat::request::tool_schema::SchemaCache;
     use crate::chat::request::transcript::Transcript;
     use crate::files::{BodyTemplate, MediaPayload, Shape};
 
     fn body(json: &str, options: &BodyOptions) -> Value {
         let target = Target { images: true, ..Target::default() };
-        let mut conversation = normalize(Transcript::parse(json, &[]).unwrap(), target);
+        let mut conversation = normalize(Transcript::parse(json, &[]).unwrap(), target, &SchemaCache::default());
         let media = BodyTemplate::number(conversation.media_refs_mut());
         let inline: Vec<MediaPayload> =
             media.iter().map(|media| MediaPayload::Inline(media.media_item.content().unwrap())).collect();
@@ -177,8 +178,11 @@ mod tests {
     fn next_body_begins_with_this_one() {
         let turn = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"a"}}{more}]}}"#);
         let bytes = |json: &str, cap| {
-            let conversation =
-                normalize(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() });
+            let conversation = normalize(
+                Transcript::parse(json, &[]).unwrap(),
+                Target { images: true, ..Target::default() },
+                &SchemaCache::default(),
+            );
             encode(&conversation, &BodyOptions { max_completion_tokens: cap, ..thinking_on() }).unwrap()
         };
         let first = bytes(&turn(""), 1000);

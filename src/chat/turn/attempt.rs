@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::plan_gate::Admitted;
 use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
 use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
@@ -37,6 +38,7 @@ pub(super) async fn attempt(
     request: &TurnRequest,
     blocks: &mut Blocks,
     ops: &mut OpWriter,
+    Admitted { slot: _slot, retry }: Admitted,
 ) -> Result<Finished> {
     let mut timeouts = Timeouts::headers(prepared.limits);
     let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, .. } = prepared;
@@ -48,6 +50,7 @@ pub(super) async fn attempt(
         () = until(timeouts.deadline()) => return Err(timeouts.expired()),
     };
     tracing::debug!(status = response.status().as_u16(), "response");
+    drop(retry);
     if let Some(encoding) = unreadable_compression(response.headers()) {
         return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
     }

@@ -6,6 +6,7 @@
 mod attempt;
 mod channels;
 mod media_transfer;
+mod plan_gate;
 mod prepare;
 mod request;
 mod response_kind;
@@ -16,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use self::attempt::{Finished, attempt};
-use self::prepare::{ConversationSource, PreparedRequest, prepare};
+use self::plan_gate::PlanGate;
+use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -68,7 +70,8 @@ async fn answer(
     };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
-    let mut turn = Turn { request, source, prepared, blocks, channels };
+    let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
+    let mut turn = Turn { request, source, prepared, gate, blocks, channels };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
     match result {
@@ -104,6 +107,7 @@ struct Turn<'t> {
     request: &'t TurnRequest,
     source: ConversationSource,
     prepared: PreparedRequest,
+    gate: PlanGate,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
 }
@@ -112,7 +116,13 @@ impl Operation for Turn<'_> {
     type Output = Finished;
 
     async fn attempt(&mut self) -> Attempt<Finished> {
-        let outcome = attempt(&self.prepared, self.request, self.blocks, &mut self.channels.ops).await;
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let admitted = match self.gate.admit(kimi, credential, ops, answers).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Attempt::Fatal(error),
+        };
+        let outcome = attempt(&self.prepared, self.request, self.blocks, ops, admitted).await;
         match outcome {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
@@ -128,7 +138,12 @@ impl Operation for Turn<'_> {
                 let resolved = &self.prepared.resolved;
                 let token = resolved.credential.token();
                 let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
-                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
+                self.gate.learn(&error).await;
+                match error.kind {
+                    _ if self.blocks.visible() => Attempt::Fatal(error),
+                    ErrorKind::QuotaExhausted => self.park(error).await,
+                    _ => self.repair(error).await,
+                }
             }
         }
     }
@@ -175,6 +190,16 @@ impl Turn<'_> {
                 Attempt::Changed { counts: false }
             }
             Err(_) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Waits for the quota window that refused the request.
+    async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        match self.gate.park(kimi, credential, ops, answers, refusal).await {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
         }
     }
 

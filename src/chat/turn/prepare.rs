@@ -15,6 +15,7 @@ use crate::chat::request::options::{BodyOptions, ToolChoice};
 use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
+use crate::chat::request::tool_schema::SchemaCache;
 use crate::chat::request::transcript::{Block, Media, Message, Transcript};
 use crate::chat::stream::message::RequestContext;
 use crate::chat::stream::op_queue::Op;
@@ -214,7 +215,7 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     transcript.resolve_stored(|media| stored.link(media));
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));
-    let mut conversation = normalize(transcript, resolved.target);
+    let mut conversation = normalize(transcript, resolved.target, &resolved.kimi.process.get::<SchemaCache>());
     let rejections = resolved.kimi.process.get::<SessionRejections>().of(resolved.session.as_deref());
     rejections.apply(&mut conversation.turns);
     let mut rejected_images = Vec::new();
@@ -236,7 +237,7 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     Ok(BuiltRequest {
         template: BodyTemplate::new(body, media, dialect.shape()),
         prompt_tokens: conversation.estimated_tokens,
-        context: RequestContext { calls, names: conversation.renamed },
+        context: RequestContext { calls, names: conversation.renamed, argument_names: conversation.argument_names },
         notes: conversation.notes,
         has_videos,
         images,

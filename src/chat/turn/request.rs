@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::config::{RequestAddresses, RetryPolicy};
+use crate::config::{OnExhausted, RequestAddresses, RetryPolicy};
 use crate::http::user_agent::Host;
 use crate::models::{Compat, Prices};
+use crate::plan::Priority;
 
 /// One turn. Its context crosses separately, as JSON text.
 #[derive(Debug, Deserialize)]
@@ -121,6 +122,12 @@ pub struct TurnOptions {
     pub max_retries: Option<f64>,
     /// Longest wait that the service may ask for, in milliseconds.
     pub max_retry_delay_ms: Option<u64>,
+    /// What to do at the end of a quota window, instead of the setting.
+    pub on_quota: Option<OnExhausted>,
+    /// JavaScript can put questions to the user.
+    pub can_ask: bool,
+    /// Which requests go first where the plan allows no more at once.
+    pub priority: Priority,
     /// `auto` or `none`.
     pub tool_choice: Option<Value>,
     /// Merged into the body last.

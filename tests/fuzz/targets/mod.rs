@@ -4,6 +4,7 @@
 mod catalog;
 mod config;
 mod credentials;
+mod errors;
 mod index;
 mod pieces;
 mod placeholder;
@@ -26,6 +27,7 @@ mod replay;
 pub use catalog::catalog;
 pub use config::config;
 pub use credentials::credentials;
+pub use errors::errors;
 pub use index::index;
 pub use placeholder::placeholder;
 pub use schema::tool_schema;
@@ -51,5 +53,6 @@ pub const ALL: &[Target] = &[
     ("catalog", catalog),
     ("usage", usage),
     ("credentials", credentials),
+    ("errors", errors),
     ("index", index),
 ];

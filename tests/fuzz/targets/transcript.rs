@@ -1,6 +1,7 @@
 //! Pi's context as JSON text → a body that the service accepts.
 
 use kimi_code::chat::request::normalize::{Conversation, Item, Target, normalize};
+use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::{Part, Transcript};
 use kimi_code::config::Dialect;
 use kimi_code::json::surrogates::without_lone_surrogates;
@@ -85,5 +86,5 @@ fn is_complete(conversation: &Conversation<'_>) -> bool {
 }
 
 fn normalized(json: &str, target: Target) -> Conversation<'_> {
-    normalize(Transcript::parse(json, &[]).expect("read before"), target)
+    normalize(Transcript::parse(json, &[]).expect("read before"), target, &SchemaCache::default())
 }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::is_signature;
 use super::media::is_video;
-use crate::chat::request::tool_schema::WireTool;
+use crate::chat::request::tool_schema::{ArgumentNames, WireTool};
 use crate::chat::request::transcript::Part;
 use crate::files::MediaRef;
 
@@ -20,6 +21,8 @@ pub struct Conversation<'a> {
     pub turns: Vec<Item<'a>>,
     /// Tool names that differ on the wire: wire name → Pi's name.
     pub renamed: HashMap<String, String>,
+    /// Tools with arguments that have another name on the wire, by the tool's wire name.
+    pub argument_names: HashMap<String, Arc<ArgumentNames>>,
     /// Notes for the user about changes that lose meaning, one sentence each.
     pub notes: Vec<String>,
     /// Estimated tokens of the prompt: the last reported total plus a quarter of the characters since.

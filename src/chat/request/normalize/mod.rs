@@ -13,13 +13,14 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::tool_call_ids::CallIds;
-use super::tool_schema::WireTool;
+use super::tool_schema::{Direction, SchemaCache, WireTool};
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
 use crate::chat::stream::tool_args::{FinalArguments, finalize};
 pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
@@ -45,9 +46,18 @@ pub struct Target {
 }
 
 /// Normalizes the transcript for this target.
-pub fn normalize<'a>(transcript: Transcript<'a>, target: Target) -> Conversation<'a> {
+pub fn normalize<'a>(transcript: Transcript<'a>, target: Target, schemas: &SchemaCache) -> Conversation<'a> {
     let folded = fold_until(&transcript.messages, target.late_tools);
-    let mut normalizer = Normalizer { target, ..Normalizer::default() };
+    let mut normalizer = Normalizer {
+        target,
+        schemas,
+        out: Conversation::default(),
+        ids: CallIds::default(),
+        names: ToolNames::default(),
+        open: Vec::new(),
+        held_back: Vec::new(),
+        begun: false,
+    };
     normalizer.out.body_bytes = transcript.bytes;
     let mut rest = transcript.messages.into_iter().enumerate().collect::<std::collections::VecDeque<_>>();
     while let Some((position, message)) = rest.pop_front() {
@@ -79,9 +89,9 @@ fn fold_until(messages: &[Message<'_>], late_tools: bool) -> usize {
     folded
 }
 
-#[derive(Default)]
-struct Normalizer<'a> {
+struct Normalizer<'a, 's> {
     target: Target,
+    schemas: &'s SchemaCache,
     out: Conversation<'a>,
     ids: CallIds,
     names: ToolNames,
@@ -93,7 +103,7 @@ struct Normalizer<'a> {
     begun: bool,
 }
 
-impl<'a> Normalizer<'a> {
+impl<'a> Normalizer<'a, '_> {
     fn message(&mut self, message: Message<'a>, folded: bool) {
         match message {
             Message::System { text, tools_added, tools_removed } => {
@@ -145,10 +155,14 @@ impl<'a> Normalizer<'a> {
             if !here.insert(tool.name.clone()) {
                 self.note(format!("Tool {}: declared twice at once; the last declaration counts.", tool.name));
             }
-            let (tool, note) = WireTool::new(tool, name);
+            let (tool, note) = WireTool::new(tool, name, self.schemas);
             if let Some(note) = note {
                 self.note(note);
             }
+            match tool.argument_names() {
+                Some(names) => self.out.argument_names.insert(tool.name.clone(), Arc::clone(names)),
+                None => self.out.argument_names.remove(&tool.name),
+            };
             self.count(tool.description.len() + tool.parameters().get().len());
             let list = if folded { &mut self.out.tools } else { &mut anchored };
             match positions.entry(tool.original.clone()) {
@@ -189,7 +203,11 @@ impl<'a> Normalizer<'a> {
                     let sent = self.ids.assign(&id);
                     calls.push((id, sent.clone()));
                     let name = self.names.wire(&name, !self.target.anthropic);
-                    AssistantBlock::Call { id: sent, name, arguments: object(arguments) }
+                    let arguments = match (object(arguments), self.out.argument_names.get(&name)) {
+                        (own, Some(names)) => Cow::Owned(names.rewrite(&own, Direction::ToWire)),
+                        (own, None) => own,
+                    };
+                    AssistantBlock::Call { id: sent, name, arguments }
                 }
             };
             characters += match &block {

@@ -7,7 +7,11 @@ use super::*;
 
 fn normalized(json: &str) -> Conversation<'static> {
     let json: &'static str = Box::leak(json.to_owned().into_boxed_str());
-    normalize(Transcript::parse(json, &[]).unwrap(), Target { images: true, ..Target::default() })
+    normalize(
+        Transcript::parse(json, &[]).unwrap(),
+        Target { images: true, ..Target::default() },
+        &SchemaCache::default(),
+    )
 }
 
 fn shape(conversation: &Conversation<'_>) -> Vec<String> {
@@ -86,7 +90,7 @@ fn reasoning_of_another_provider_becomes_text() {
 fn model_without_images_gets_a_note() {
     let json: &'static str = r#"{"messages":[{"role":"user","content":[{"type":"image","mimeType":"image/png","data":"x"},
         {"type":"image","mimeType":"image/png","data":"y"},{"type":"text","text":"t"}]}]}"#;
-    let conversation = normalize(Transcript::parse(json, &[]).unwrap(), Target::default());
+    let conversation = normalize(Transcript::parse(json, &[]).unwrap(), Target::default(), &SchemaCache::default());
     assert_eq!(shape(&conversation), ["user:2"]);
 }
 
@@ -146,13 +150,21 @@ fn refused_tool_names_are_mapped_and_mapped_back() {
 fn late_tools_stay_where_they_joined_if_the_model_supports_it() {
     let json = r#"{"messages":[{"role":"system","content":"s","toolsAdded":[{"name":"a"}]},{"role":"user","content":"x"},
         {"role":"system","content":"","toolsAdded":[{"name":"b"}]},{"role":"user","content":"y"}]}"#;
-    let late = normalize(Transcript::parse(json, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    let late = normalize(
+        Transcript::parse(json, &[]).unwrap(),
+        Target { late_tools: true, ..Target::default() },
+        &SchemaCache::default(),
+    );
     assert_eq!(shape(&late), ["system:s", "user:1", "tools:1", "user:1"]);
     assert_eq!(late.tools.len(), 1);
     // A removed tool cannot be expressed further down.
     let removed =
         json.replace(r#""toolsAdded":[{"name":"b"}]"#, r#""toolsAdded":[{"name":"b"}],"toolsRemoved":[{"name":"a"}]"#);
-    let folded = normalize(Transcript::parse(&removed, &[]).unwrap(), Target { late_tools: true, ..Target::default() });
+    let folded = normalize(
+        Transcript::parse(&removed, &[]).unwrap(),
+        Target { late_tools: true, ..Target::default() },
+        &SchemaCache::default(),
+    );
     assert_eq!(folded.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(shape(&folded), ["system:s", "user:1", "user:1"]);
 }

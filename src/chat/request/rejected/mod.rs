@@ -150,6 +150,7 @@ fn drop_stray_results(turns: &mut Vec<Item<'_>>) {
 mod tests {
     use super::*;
     use crate::chat::request::normalize::{Target, normalize};
+    use crate::chat::request::tool_schema::SchemaCache;
     use crate::chat::request::transcript::Transcript;
     use crate::error::from_response;
 
@@ -164,7 +165,7 @@ mod tests {
 
     fn replaced(rejected_item: &RejectedItem, dialect: Dialect) -> (Vec<String>, Option<String>) {
         let target = Target { images: true, anthropic: dialect == Dialect::Anthropic, ..Target::default() };
-        let mut conversation = normalize(Transcript::parse(CONTEXT, &[]).unwrap(), target);
+        let mut conversation = normalize(Transcript::parse(CONTEXT, &[]).unwrap(), target, &SchemaCache::default());
         let note =
             rejected_item.replace(&mut conversation, dialect, &RejectionCache::default()).map(|removal| removal.note);
         let kinds = conversation.turns.iter().map(|turn| match turn {
@@ -210,7 +211,7 @@ mod tests {
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"b2xk"}]},
             {"role":"user","content":[{"type":"image","mimeType":"image/png","data":"bmV3"}]}]}"#;
         let target = Target { images: true, ..Target::default() };
-        let normalized = || normalize(Transcript::parse(TWO, &[]).unwrap(), target);
+        let normalized = || normalize(Transcript::parse(TWO, &[]).unwrap(), target, &SchemaCache::default());
         let images = ImageKey::all(&normalized().turns);
         let sessions = SessionRejections::default();
         let session = Some("s");

@@ -1,6 +1,6 @@
-//! Which words of JSON Schema the subset knows (docs/protocol.md#tool-schema-subset).
+//! The keywords of JSON Schema, by what they apply to (docs/protocol.md#tool-schema-subset).
 
-/// Anywhere.
+/// Keywords that may stand in any schema.
 const EVERYWHERE: [&str; 16] = [
     "type",
     "description",
@@ -20,12 +20,12 @@ const EVERYWHERE: [&str; 16] = [
     "anyOf",
 ];
 
-/// Whether a schema may hold this member.
+/// Returns whether a schema that is sent may hold this member.
 pub fn is_known(keyword: &str, at_root: bool) -> bool {
     EVERYWHERE.contains(&keyword) || keyword == "$ref" || (at_root && matches!(keyword, "$defs" | "$schema"))
 }
 
-/// Members that say nothing about which values are valid.
+/// Returns whether a member says nothing about which values are valid.
 pub fn is_annotation(keyword: &str) -> bool {
     matches!(
         keyword,
@@ -48,7 +48,7 @@ pub fn is_annotation(keyword: &str) -> bool {
     ) || keyword.starts_with("x-")
 }
 
-/// Members that only objects have.
+/// Keywords for objects.
 pub const OBJECT: [&str; 9] = [
     "properties",
     "additionalProperties",
@@ -61,11 +61,37 @@ pub const OBJECT: [&str; 9] = [
     "dependentSchemas",
 ];
 
-/// Members that only arrays have.
-pub const ARRAY: [&str; 6] = ["items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"];
+/// Keywords for arrays.
+pub const ARRAY: [&str; 9] = [
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "contains",
+    "minContains",
+    "maxContains",
+];
 
-/// Members that only strings have.
+/// Keywords for strings.
 pub const STRING: [&str; 4] = ["minLength", "maxLength", "pattern", "format"];
 
-/// Members that only numbers have.
-pub const NUMBER: [&str; 5] = ["minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"];
+/// Keywords for numbers.
+pub const NUMBER: [&str; 6] = ["minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum", "format"];
+
+/// Returns the keywords for values of this type.
+pub fn of(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "object" => &OBJECT,
+        "array" => &ARRAY,
+        "string" => &STRING,
+        "number" | "integer" => &NUMBER,
+        _ => &[],
+    }
+}
+
+/// Returns whether a keyword applies to values of some type only.
+pub fn is_typed(keyword: &str) -> bool {
+    [OBJECT.as_slice(), &ARRAY, &STRING, &NUMBER].iter().any(|words| words.contains(&keyword))
+}

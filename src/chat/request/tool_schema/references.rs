@@ -1,18 +1,18 @@
-//! `$ref`: where it points, and whether following it ever ends.
+//! Resolves `$ref` and finds out whether following it ends.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-/// The definition at the root that a reference of the subset names.
+/// Returns the definition at the root that a reference names.
 pub fn definition<'s>(root: &'s Map<String, Value>, reference: &str) -> Option<&'s Value> {
     root.get("$defs")?.get(reference.strip_prefix("#/$defs/")?)
 }
 
-/// What any local reference points at: `#`, a JSON pointer, or an anchor.
+/// Returns the target of a local reference: `#`, a JSON pointer, or an anchor.
 pub fn target<'s>(root: &'s Value, reference: &str) -> Option<&'s Value> {
     let fragment = reference.strip_prefix('#').or_else(|| {
-        // `https://…/this-schema#/$defs/x` speaks of this document too.
+        // `https://…/this-schema#/$defs/x` refers to this document as well.
         let id = root.get("$id").or_else(|| root.get("id"))?.as_str()?;
         let rest = reference.strip_prefix(id.trim_end_matches('#')).filter(|_| !id.is_empty())?;
         if rest.is_empty() { Some("") } else { rest.strip_prefix('#') }
@@ -26,7 +26,7 @@ pub fn target<'s>(root: &'s Value, reference: &str) -> Option<&'s Value> {
     anchored(root, fragment)
 }
 
-/// Percent escapes, which generators use for names like `Foo<Bar>`.
+/// Decodes percent escapes, which generators use for names like `Foo<Bar>`.
 fn decoded(fragment: &str) -> String {
     let mut bytes = Vec::with_capacity(fragment.len());
     let mut rest = fragment.as_bytes();
@@ -61,7 +61,7 @@ fn anchored<'s>(node: &'s Value, name: &str) -> Option<&'s Value> {
     }
 }
 
-/// Whether some finite value satisfies a schema of the subset: only what is required can make it endless.
+/// Returns whether some finite value satisfies a schema of MFJS. Only what is required can make it endless.
 pub fn terminates(root: &Map<String, Value>) -> bool {
     let mut endings = Endings { root, proven: HashSet::new(), visited: HashSet::new(), depth: 0 };
     loop {
@@ -70,14 +70,14 @@ pub fn terminates(root: &Map<String, Value>) -> bool {
         if endings.members(root) {
             return true;
         }
-        // What was proven on the way may prove more; without news there is none to come.
+        // What was proven in this round may prove more in the next one.
         if endings.proven.len() == known {
             return false;
         }
     }
 }
 
-/// One look at each part per round: definitions that name each other twice have more ways through them than anybody can go.
+/// Looks at each part once per round, because definitions that name each other twice have too many ways through them.
 struct Endings<'s> {
     root: &'s Map<String, Value>,
     proven: HashSet<*const Value>,
@@ -85,7 +85,7 @@ struct Endings<'s> {
     depth: usize,
 }
 
-/// Parts within parts that are followed; running out of stack would end the process.
+/// Most parts within parts that are followed; running out of stack would end the process.
 const MAX_CHAIN: usize = 500;
 
 impl Endings<'_> {

@@ -1,26 +1,27 @@
-//! Schemas of the subset that are too long.
+//! Shortens schemas that are too long.
 //!
-//! What counts is the text before references are expanded, so a part that occurs often is moved to `$defs`, and a definition
-//! that is used once goes back to its place. If that is not enough, the longest descriptions move into the description of
-//! the tool, which has no limit (docs/protocol.md#tool-schema-size).
+//! The limit counts the text before references are expanded. So a part that occurs often moves to `$defs`, and a definition that
+//! is used once moves back to its place. If that is not enough, the longest descriptions move into the description of the
+//! tool, which has no limit (docs/protocol.md#tool-schema-size).
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::MAX_BYTES;
+use super::limits::MAX_BYTES;
+use super::mfjs::has_slash;
 use super::validate::misfit;
 
-/// Parts shorter than this are not worth a reference, in bytes.
+/// Shortest part that is replaced by a reference, in bytes.
 const MIN_PART: usize = 50;
 
-/// Schemas longer than this are not worth the search, in bytes.
+/// Longest schema that is searched, in bytes: a longer one cannot become short enough.
 const MAX_SEARCHED: usize = 300_000;
 
-/// Parts that are moved to `$defs`, or back from there, at most.
+/// Most parts that are moved to `$defs`, or back from there.
 const MAX_PARTS: usize = 100;
 
-/// The schema, shorter if it has to be, and what belongs into the tool's description for that.
+/// Returns the schema, shortened if necessary, and the text that moves into the tool's description.
 pub fn shrink(schema: Value) -> (Value, String) {
     let mut schema = schema;
     if fits(&schema) || schema.to_string().len() > MAX_SEARCHED {
@@ -32,8 +33,8 @@ pub fn shrink(schema: Value) -> (Value, String) {
             break;
         }
     }
-    let remark = if fits(&schema) { String::new() } else { move_descriptions(&mut schema) };
-    (schema, remark)
+    let hint = if fits(&schema) { String::new() } else { move_descriptions(&mut schema) };
+    (schema, hint)
 }
 
 fn fits(schema: &Value) -> bool {
@@ -63,13 +64,13 @@ fn visit(node: &mut Value, path: &str, visitor: &mut dyn FnMut(&mut Value, &str)
     }
 }
 
-/// Moves the part that saves most to `$defs`. `false` if none saves anything.
+/// Moves the part that saves most to `$defs`. Returns whether there was one.
 fn factor_out(schema: &mut Value, number: usize) -> bool {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut order: Vec<String> = Vec::new();
     visit(schema, "", &mut |node, _| {
         let text = node.to_string();
-        if text.len() >= MIN_PART && node.get("$ref").is_none() {
+        if text.len() >= MIN_PART && node.get("$ref").is_none() && !has_slash(node) {
             let count = counts.entry(text.clone()).or_insert(0);
             *count += 1;
             if *count == 2 {
@@ -84,7 +85,7 @@ fn factor_out(schema: &mut Value, number: usize) -> bool {
         let uses = counts.get(text).copied().unwrap_or(0);
         (uses * text.len()).saturating_sub(text.len() + name.len() + 4 + uses * reference_length)
     };
-    // Of equal savings the first in the schema wins, so that the result never depends on a hash.
+    // Among equal savings the first in the schema wins, so that the result does not depend on hashing.
     let best = order.iter().rev().max_by_key(|text| saving(text)).filter(|text| saving(text) > 0);
     let Some(best) = best else { return false };
     let Ok(part) = serde_json::from_str::<Value>(best) else { return false };
@@ -107,7 +108,7 @@ fn free_name(schema: &Value, number: usize) -> String {
     (number..).map(|number| format!("d{number}")).find(|name| !taken(name)).unwrap_or_default()
 }
 
-/// Puts definitions that are used once back to their place, where nothing forbids it.
+/// Moves definitions that are used once back to their place, unless that breaks a rule.
 fn inline_single_uses(schema: &mut Value) {
     let mut uses: HashMap<String, usize> = HashMap::new();
     visit(schema, "", &mut |node, _| {
@@ -141,7 +142,7 @@ fn inline_single_uses(schema: &mut Value) {
                 placed = true;
             }
         });
-        // A definition that uses itself is not placed; one that lies too deep now breaks a rule.
+        // A definition that uses itself is not placed, and one that now lies too deep breaks a rule.
         let acceptable = placed && misfit(&candidate).is_none();
         if acceptable {
             *schema = candidate;
@@ -149,7 +150,7 @@ fn inline_single_uses(schema: &mut Value) {
     }
 }
 
-/// Takes the longest descriptions out until the schema fits.
+/// Takes out the longest descriptions until the schema fits.
 fn move_descriptions(schema: &mut Value) -> String {
     let mut found: Vec<(String, String)> = Vec::new();
     visit(schema, "", &mut |node, path| {

@@ -1,13 +1,13 @@
-//! What type a schema is about, said or unsaid (docs/protocol.md#tool-schema-subset).
+//! The types of schemas and values, stated or inferred (docs/protocol.md#tool-schema-subset).
 
 use serde_json::{Map, Value};
 
 use super::keywords;
 
-/// The types that JSON Schema knows.
+/// The types of JSON Schema.
 pub const TYPES: [&str; 7] = ["string", "integer", "number", "boolean", "object", "array", "null"];
 
-/// The type by the name that somebody used for it.
+/// Returns the type for any common spelling.
 fn canonical(name: &str) -> Option<&'static str> {
     let lower = name.trim().to_ascii_lowercase();
     Some(match lower.as_str() {
@@ -22,7 +22,7 @@ fn canonical(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The types a schema names, each once; empty if it names none that exists.
+/// Returns the types that a schema names, each once; empty if it names none that exists.
 pub fn named(node: &Map<String, Value>) -> Vec<&'static str> {
     let mut types: Vec<&'static str> = Vec::new();
     let mut add = |name: &Value| {
@@ -37,7 +37,7 @@ pub fn named(node: &Map<String, Value>) -> Vec<&'static str> {
         Some(name) => add(name),
         None => {}
     }
-    // OpenAPI's way to say "or null".
+    // In OpenAPI this means "or null".
     if node.get("nullable") == Some(&Value::Bool(true)) && !types.is_empty() && !types.contains(&"null") {
         types.push("null");
     }
@@ -47,7 +47,7 @@ pub fn named(node: &Map<String, Value>) -> Vec<&'static str> {
     types
 }
 
-/// The type of a value. Numbers without a fraction are integers.
+/// Returns the type of a value. Numbers without a fraction are integers.
 pub fn of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -62,13 +62,13 @@ pub fn of(value: &Value) -> &'static str {
     }
 }
 
-/// Whether a value is of one of the types.
+/// Returns whether a value is of one of the types.
 pub fn fits(value: &Value, types: &[&str]) -> bool {
     let own = of(value);
     types.contains(&own) || (own == "integer" && types.contains(&"number"))
 }
 
-/// The types of some values, each once; whole and broken numbers together are numbers.
+/// Returns the types of some values, each once. Integers among other numbers are numbers.
 pub fn of_all<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<&'static str> {
     let mut types: Vec<&'static str> = Vec::new();
     for value in values {
@@ -83,18 +83,9 @@ pub fn of_all<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<&'static str> 
     types
 }
 
-/// The type that the other members speak of; `string` where they are silent, as the official client has it.
-pub fn inferred(node: &Map<String, Value>) -> &'static str {
-    let has = |words: &[&str]| words.iter().any(|word| node.contains_key(*word));
-    if has(&keywords::OBJECT) {
-        "object"
-    } else if has(&keywords::ARRAY) {
-        "array"
-    } else if has(&keywords::STRING) {
-        "string"
-    } else if has(&keywords::NUMBER) {
-        "number"
-    } else {
-        "string"
-    }
+/// Returns the type to which the other keywords apply; `None` if there are none, so that any value is valid.
+pub fn inferred(node: &Map<String, Value>) -> Option<&'static str> {
+    ["object", "array", "string", "number"]
+        .into_iter()
+        .find(|kind| keywords::of(kind).iter().any(|word| node.contains_key(*word)))
 }

@@ -9,6 +9,7 @@ mod summary;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ use super::event::{BlockId, Delta, Usage};
 use super::op_queue::{BlockKind, Op, OpWriter};
 use super::tool_args::{FinalArguments, ToolArgs, finalize};
 use crate::chat::request::tool_call_ids::CallIds;
+use crate::chat::request::tool_schema::{ArgumentNames, Direction, KeyRewriter};
 use crate::models::Prices;
 
 /// One block while it grows. A block without a position has shown nothing yet.
@@ -35,6 +37,8 @@ enum GrowingBlock {
         index: usize,
         reader: ToolArgs,
         text: String,
+        /// Restores the names of arguments that have another one on the wire.
+        names: Option<KeyRewriter>,
     },
     /// Complete, or never shown.
     Closed {
@@ -60,6 +64,8 @@ pub struct RequestContext {
     pub calls: CallIds,
     /// Tool names that had to be changed for the service: name on the wire → Pi's name.
     pub names: HashMap<String, String>,
+    /// Tools with arguments that have another name on the wire, by the tool's wire name.
+    pub argument_names: HashMap<String, Arc<ArgumentNames>>,
 }
 
 /// The blocks of one answer, over all attempts at it.
@@ -150,16 +156,22 @@ impl Blocks {
                 let index = self.claim(block, ops);
                 self.state = ContentState::Answer;
                 self.visible = true;
-                self.put(block, GrowingBlock::Tool { index, reader: ToolArgs::default(), text: String::new() });
+                let names = self.request.argument_names.get(name);
+                let names = names.map(|names| KeyRewriter::new(Arc::clone(names), Direction::FromWire));
+                self.put(block, GrowingBlock::Tool { index, reader: ToolArgs::default(), text: String::new(), names });
                 let id = self.request.calls.fresh(&id);
                 let name = self.request.names.get(name).map_or(name, String::as_str);
                 let head = json!({ "id": id, "name": name }).to_string();
                 ops.push(Op::Start { index, kind: BlockKind::Tool, head });
             }
             Delta::ToolArguments(block, more) => {
-                if let Some(GrowingBlock::Tool { index, reader, text }) = self.blocks.get_mut(block) {
-                    text.push_str(more);
-                    ops.append_arguments(*index, reader, more);
+                if let Some(GrowingBlock::Tool { index, reader, text, names }) = self.blocks.get_mut(block) {
+                    let before = text.len();
+                    match names {
+                        Some(names) => names.push(more, text),
+                        None => text.push_str(more),
+                    }
+                    ops.append_arguments(*index, reader, &text[before..]);
                 }
             }
             Delta::End(block) => self.end(block, ops),
@@ -269,6 +281,11 @@ impl Blocks {
             }
             Some(GrowingBlock::Thinking { .. }) => {
                 self.show_thinking(id, ops);
+            }
+            Some(GrowingBlock::Tool { index, reader, text, names: Some(names) }) => {
+                let before = text.len();
+                names.finish(text);
+                ops.append_arguments(*index, reader, &text[before..]);
             }
             _ => {}
         }

@@ -1,27 +1,27 @@
-//! Where a schema refers to a part of itself.
+//! Converts references.
 
 use serde_json::{Map, Value, json};
 
-use super::{Normaliser, Place, object};
-use crate::chat::request::tool_schema::combine::merge;
+use super::hints::describe;
+use super::merge::merge;
+use super::normalizer::{Position, SchemaNormalizer, anything, object};
 use crate::chat::request::tool_schema::{keywords, references};
 use crate::error::clip;
 
-impl Normaliser<'_> {
-    /// A node that consisted of a reference and `siblings`, which the subset does not allow.
+/// Most references to references that are followed.
+const MAX_CHAIN: usize = 16;
+
+impl SchemaNormalizer<'_> {
+    /// Converts a node that consisted of a reference and `siblings`, which MFJS does not allow.
     pub(super) fn referring(
         &mut self,
         reference: &str,
         siblings: Map<String, Value>,
-        place: Place<'_>,
+        place: Position<'_>,
     ) -> Option<Map<String, Value>> {
         let Some(target) = references::target(self.source, reference) else {
-            self.lose(format!("the reference {} leads nowhere", clip(reference, 80)));
-            let mut rest = siblings;
-            if rest.keys().all(|word| keywords::is_annotation(word)) {
-                rest.insert("type".to_owned(), "object".into());
-            }
-            return self.node(rest, place);
+            self.lose(format!("the reference {} leads nowhere, so any value counts as valid", clip(reference, 80)));
+            return self.node(siblings, place);
         };
         let speaks = |word: &str| !keywords::is_annotation(word) || matches!(word, "description" | "default");
         let bare = !siblings.keys().any(|word| speaks(word));
@@ -32,20 +32,22 @@ impl Normaliser<'_> {
             if place.root {
                 return Some(object(""));
             }
-            let mut out = Map::new();
-            if let Some(description) = siblings.get("description").filter(|text| text.is_string()) {
-                out.insert("description".to_owned(), description.clone());
+            if siblings.keys().any(|word| !keywords::is_annotation(word)) {
+                self.lose("conditions beside a reference to the schema around it are left out");
             }
-            out.insert("anyOf".to_owned(), json!([self.reference_to(reference, target)]));
+            let mut out = self.reference_to(reference, target);
+            if let Some(description) = siblings.get("description").and_then(Value::as_str) {
+                describe(&mut out, description);
+            }
             return Some(out);
         }
         let mut merged = match target {
-            _ if !self.affords(target) => return Some(object("")),
+            _ if !self.affords(target) => return Some(anything()),
             Value::Object(members) => members.clone(),
             Value::Bool(false) => return None,
             _ => Map::new(),
         };
-        // What is said at the place of use is closer to the point than what the definition says.
+        // What is said at the place of use is more specific than what the definition says.
         for word in ["description", "title", "default"] {
             if siblings.contains_key(word) {
                 merged.shift_remove(word);
@@ -58,19 +60,23 @@ impl Normaliser<'_> {
         result
     }
 
-    /// `{"$ref": …}` into `$defs` of the root, where the target is put the first time.
+    /// Returns `{"$ref": …}` into `$defs` of the root, where the target is put the first time.
     fn reference_to(&mut self, reference: &str, target: &Value) -> Map<String, Value> {
-        let name = match self.names.get(reference) {
+        let name = match self.definition_names.get(reference) {
             Some(name) => name.clone(),
             None => {
                 let name = self.definition_name(reference);
-                self.names.insert(reference.to_owned(), name.clone());
-                // Keeps its place while the target, which may refer to itself, is converted.
+                self.definition_names.insert(reference.to_owned(), name.clone());
+                // Keeps the place while the target, which may refer to itself, is converted.
                 self.definitions.insert(name.clone(), Value::Null);
                 let around = std::mem::replace(&mut self.expanding, vec![reference.to_owned()]);
-                let converted = self.convert(target, Place { depth: 0, name: "", root: false });
+                let converted = self.convert(target, Position { depth: 0, name: "", root: false });
                 self.expanding = around;
-                self.definitions.insert(name.clone(), Value::Object(converted.unwrap_or_else(|| object(""))));
+                let converted = converted.unwrap_or_else(|| {
+                    self.lose(format!("{} allows no value and is left open", clip(reference, 80)));
+                    anything()
+                });
+                self.definitions.insert(name.clone(), Value::Object(converted));
                 name
             }
         };
@@ -93,10 +99,10 @@ impl Normaliser<'_> {
         name
     }
 
-    /// A part of `allOf` or `anyOf` with its reference followed, where it can be merged with what stands around it.
+    /// Follows the reference of a part of `allOf` or `anyOf`, so that the part can be merged with what stands around it.
     pub fn resolved(&mut self, schema: Value) -> Value {
         let mut schema = schema;
-        for _ in 0..16 {
+        for _ in 0..MAX_CHAIN {
             let Value::Object(mut node) = schema else { return schema };
             let Some(reference) = node.get("$ref").and_then(Value::as_str).map(str::to_owned) else {
                 return Value::Object(node);
@@ -106,11 +112,19 @@ impl Normaliser<'_> {
                 Some(target) if !self.affords(target) => return Value::Bool(true),
                 Some(Value::Object(members)) => members.clone(),
                 Some(Value::Bool(false)) => return Value::Bool(false),
-                _ => Map::new(),
+                Some(_) => Map::new(),
+                None => {
+                    self.lose(format!(
+                        "the reference {} leads nowhere, so any value counts as valid",
+                        clip(&reference, 80)
+                    ));
+                    Map::new()
+                }
             };
             merge(&mut merged, node);
             schema = Value::Object(merged);
         }
-        Value::Bool(true)
+        self.lose("references that lead on and on are left open");
+        json!(true)
     }
 }
