@@ -129,7 +129,7 @@ impl UploadClient {
                     let why = file.read_error.get().map(String::as_str).unwrap_or_default();
                     return Err(Error::new(ErrorKind::Io, format!("{} cannot be uploaded: {why}", file.name)));
                 }
-                Err(error) => self.kimi.redact_error(error, &self.credential.token(), &self.extra),
+                Err(error) => error,
             };
             let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "retrying the upload");
