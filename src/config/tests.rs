@@ -1,4 +1,4 @@
-//! Which layer has the last word, what a bad setting costs, and what a project may not decide.
+//! Precedence of layers, invalid settings, addresses, and what a project may set.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,12 @@ use super::*;
 use crate::endpoint::{DEFAULT_BASE_URL, Region};
 use crate::error::ErrorKind;
 
-/// A home and a project in a directory that goes away.
-struct Place {
+/// A home and a project in a temporary directory.
+struct TestHome {
     root: tempfile::TempDir,
 }
 
-impl Place {
+impl TestHome {
     fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap() }
     }
@@ -61,8 +61,8 @@ fn config(variables: &[(&str, &str)]) -> Result<Config> {
 }
 
 #[test]
-fn each_layer_outranks_the_one_below_it_and_objects_merge() {
-    let place = Place::new();
+fn layers_stronger_ones_outrank_weaker_ones_and_objects_merge() {
+    let place = TestHome::new();
     place.write(HOME, r#"{"model": {"temperature": 0.1, "topP": 0.5}, "retry": {"attempts": 2}, "statusLine": false}"#);
     place.write(PROJECT, r#"{"model": {"temperature": 0.2}, "retry": {"attempts": 3}}"#);
     let variables = [("KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "4"), ("KIMI_CODE_SETTINGS", r#"{"statusLine": true}"#)];
@@ -78,8 +78,8 @@ fn each_layer_outranks_the_one_below_it_and_objects_merge() {
 }
 
 #[test]
-fn a_project_never_chooses_hosts_identity_or_region() {
-    let place = Place::new();
+fn project_never_chooses_hosts_identity_or_region() {
+    let place = TestHome::new();
     place.write(
         PROJECT,
         r#"{"baseUrl": "https://evil.example", "oauthHost": "https://evil.example", "identity": "kimi-code",
@@ -100,8 +100,8 @@ fn a_project_never_chooses_hosts_identity_or_region() {
 }
 
 #[test]
-fn an_untrusted_project_is_ignored_with_a_note() {
-    let place = Place::new();
+fn untrusted_project_is_ignored_with_a_note() {
+    let place = TestHome::new();
     place.write(PROJECT, r#"{"tools": {"moonshot_fetch": {"enabled": true}}}"#);
     let layers = load(&place.environment(false, &[]));
     assert!(!layers.settings.tool("moonshot_fetch").enabled);
@@ -112,8 +112,8 @@ fn an_untrusted_project_is_ignored_with_a_note() {
 }
 
 #[test]
-fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
-    let place = Place::new();
+fn invalid_values_are_reported_with_file_path_and_expectation_and_the_rest_applies() {
+    let place = TestHome::new();
     place.write(
         HOME,
         r#"{"protocol": "grpc", "uploads": {"thresholdBytes": "2 MiB", "totalBytes": -1, "limit": 3},
@@ -143,8 +143,8 @@ fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
 }
 
 #[test]
-fn a_file_that_is_not_json_costs_only_itself() {
-    let place = Place::new();
+fn file_that_is_not_json_is_reported_and_other_layers_apply() {
+    let place = TestHome::new();
     place.write(HOME, "{\"retry\": {\"attempts\": 2},}");
     place.write(PROJECT, "\u{feff}{\"retry\": {\"attempts\": 3}}");
     let layers = load(&place.environment(true, &[]));
@@ -155,8 +155,8 @@ fn a_file_that_is_not_json_costs_only_itself() {
 }
 
 #[test]
-fn the_typescript_extensions_file_counts_until_ours_exists() {
-    let place = Place::new();
+fn legacy_file_counts_until_ours_exists() {
+    let place = TestHome::new();
     place.write("home/.pi/providers/kimi-coding/config.json", r#"{"tools": {"moonshot_search": {"enabled": true}}}"#);
     let environment = place.environment(true, &[]);
     assert!(load(&environment).settings.tool("moonshot_search").enabled);
@@ -166,8 +166,8 @@ fn the_typescript_extensions_file_counts_until_ours_exists() {
 }
 
 #[test]
-fn a_change_keeps_everything_else_of_the_file() {
-    let place = Place::new();
+fn change_keeps_everything_else_of_the_file() {
+    let place = TestHome::new();
     place.write(
         HOME,
         "{\n  \"zebra\": [1, 2],\n  \"tools\": {\"moonshot_search\": {\"note\": \"mine\"}},\n  \"apple\": null\n}\n",
@@ -188,8 +188,8 @@ fn a_change_keeps_everything_else_of_the_file() {
 }
 
 #[test]
-fn a_change_that_makes_no_sense_is_refused() {
-    let place = Place::new();
+fn change_to_an_invalid_value_is_refused() {
+    let place = TestHome::new();
     let refused = |trusted: bool, scope: Scope, path: &str, value: Value| {
         set(&place.environment(trusted, &[]), scope, path, &value).unwrap_err().message
     };
@@ -204,9 +204,9 @@ fn a_change_that_makes_no_sense_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_linked_file_stays_a_link_and_an_unwritable_home_is_an_error_only() {
+fn change_follows_a_link_and_an_unwritable_folder_is_an_error() {
     use std::os::unix::fs::{PermissionsExt, symlink};
-    let place = Place::new();
+    let place = TestHome::new();
     place.write("dotfiles/kimi.json", "{}");
     fs::create_dir_all(place.path("home/.pi")).unwrap();
     symlink(place.path("dotfiles/kimi.json"), place.path(HOME)).unwrap();
@@ -225,8 +225,8 @@ fn a_linked_file_stays_a_link_and_an_unwritable_home_is_an_error_only() {
 }
 
 #[test]
-fn a_variable_outranks_what_a_file_says_about_one_model() {
-    let place = Place::new();
+fn variable_outranks_a_file_about_one_model() {
+    let place = TestHome::new();
     place.write(HOME, r#"{"model": {"temperature": 0.3}, "models": {"k3": {"temperature": 0.6, "maxTokens": 9}}}"#);
     let overrides =
         |variables: &[(&str, &str)], model: &str| load(&place.environment(true, variables)).settings.overrides(model);
@@ -237,14 +237,14 @@ fn a_variable_outranks_what_a_file_says_about_one_model() {
 }
 
 #[test]
-fn the_base_url_comes_from_the_environment_then_the_file_then_the_model_then_the_default() {
+fn base_url_order_variable_file_model_entry_default() {
     let root = |variables: &[(&str, &str)]| config(variables).unwrap().endpoint.root().to_owned();
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", "https://a/x"), ("KIMI_BASE_URL", "https://b")]), "https://a/x");
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", " "), ("KIMI_BASE_URL", "https://b/v1")]), "https://b");
     assert_eq!(root(&[]), "https://model.example/coding");
     let none = Config::from_environment(&Environment::default(), &RequestAddresses::default()).unwrap();
     assert_eq!(none.endpoint.root(), DEFAULT_BASE_URL);
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(HOME, r#"{"baseUrl": "https://file.example/coding/v1"}"#);
     let filed = Config::from_environment(
         &place.environment(true, &[]),
@@ -255,28 +255,28 @@ fn the_base_url_comes_from_the_environment_then_the_file_then_the_model_then_the
 }
 
 #[test]
-fn proxies_are_found_in_either_case() {
+fn proxy_variables_in_either_case_are_read() {
     let network = config(&[("HTTPS_PROXY", "http://p:1"), ("all_proxy", "socks5://q:2")]).unwrap().network;
     assert_eq!(network.https_proxy.as_deref(), Some("http://p:1"));
     assert_eq!(network.all_proxy.as_deref(), Some("socks5://q:2"));
 }
 
 #[test]
-fn clocks_and_retries_default_to_what_their_own_modules_say() {
+fn timeouts_and_retries_default_to_the_table() {
     let config = config(&[]).unwrap();
     assert_eq!(config.limits, TimeoutLimits::default());
-    assert_eq!(config.retry, RetryPolicy::default());
+    assert_eq!(config.retry, Settings::default().retry_policy(false));
 }
 
 #[test]
-fn clocks_are_set_in_milliseconds_and_switched_off_with_zero() {
+fn timeouts_in_milliseconds_zero_means_no_limit() {
     let limits = config(&[("KIMI_CODE_GAP_TIMEOUT_MS", "0"), ("KIMI_CODE_FIRST_TIMEOUT_MS", "1500")]).unwrap().limits;
     assert_eq!(limits.idle_text, None);
     assert_eq!(limits.first_long, Some(Duration::from_millis(1500)));
 }
 
 #[test]
-fn keeping_earlier_reasoning_can_be_switched_off() {
+fn thinking_keep_off_is_not_sent() {
     let keep = |variables: &[(&str, &str)]| config(variables).unwrap().settings.thinking("k3").keep;
     assert_eq!(keep(&[]).as_deref(), Some("all"));
     assert_eq!(keep(&[("KIMI_MODEL_THINKING_KEEP", "off")]), None);
@@ -284,7 +284,7 @@ fn keeping_earlier_reasoning_can_be_switched_off() {
 }
 
 #[test]
-fn a_cap_of_zero_or_less_means_none() {
+fn output_cap_of_zero_or_less_means_none() {
     let cap = |text: &str| {
         config(&[("KIMI_MODEL_MAX_COMPLETION_TOKENS", text)]).unwrap().settings.max_completion_tokens("k3")
     };
@@ -294,7 +294,7 @@ fn a_cap_of_zero_or_less_means_none() {
 }
 
 #[test]
-fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
+fn region_is_chosen_by_name_and_outranked_by_hosts() {
     let of = |variables: &[(&str, &str)]| {
         let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Config::from_environment(&Environment::new(map), &RequestAddresses::default()).unwrap()
@@ -309,13 +309,13 @@ fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
 }
 
 /// Everything that names an address, in the order in which it counts.
-fn from_layers(place: &Place, variables: &[(&str, &str)], addresses: &RequestAddresses) -> Result<Config> {
-    Config::from_environment(&place.environment(true, variables), addresses)
+fn from_layers(home: &TestHome, variables: &[(&str, &str)], addresses: &RequestAddresses) -> Result<Config> {
+    Config::from_environment(&home.environment(true, variables), addresses)
 }
 
 #[test]
 fn address_order_program_variable_models_json_home_login_default() {
-    let place = Place::new();
+    let place = TestHome::new();
     let program = ("KIMI_CODE_SETTINGS", r#"{"baseUrl": "https://program.example"}"#);
     let variable = ("KIMI_CODE_BASE_URL", "https://variable.example");
     let addresses = |models_json: bool, login: bool| RequestAddresses {
@@ -341,7 +341,7 @@ fn address_order_program_variable_models_json_home_login_default() {
 
 #[test]
 fn address_of_models_json_stays_when_a_login_is_found() {
-    let place = Place::new();
+    let place = TestHome::new();
     let models_json =
         RequestAddresses { models_json_base_url: Some("http://127.0.0.1:8787/coding".to_owned()), base_url: None };
     let mut config = from_layers(&place, &[], &models_json).unwrap();
@@ -360,7 +360,7 @@ fn address_unusable_where_it_counts_is_a_config_error_that_names_the_layer() {
         ["kimi", "ftp://kimi.example", "https://me:hunter2@kimi.example", "http://", "https://[", "//kimi.example", ""];
     for bad in bad {
         for key in ["baseUrl", "oauthHost"] {
-            let place = Place::new();
+            let place = TestHome::new();
             let failed = |variables: &[(&str, &str)], addresses: &RequestAddresses, layer: &str| {
                 let error = from_layers(&place, variables, addresses).expect_err(layer);
                 assert_eq!(error.kind, ErrorKind::Config, "{layer} {bad}");
@@ -397,7 +397,7 @@ fn address_unusable_where_it_counts_is_a_config_error_that_names_the_layer() {
 
 #[test]
 fn address_in_a_file_that_is_not_json_is_a_config_error() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(HOME, "{\"baseUrl\": \"https://kimi.example\",,}");
     let error = from_layers(&place, &[], &RequestAddresses::default()).unwrap_err();
     assert!(error.kind == ErrorKind::Config && error.message.contains(HOME), "{}", error.message);
@@ -409,7 +409,7 @@ fn address_in_a_file_that_is_not_json_is_a_config_error() {
 
 #[test]
 fn address_of_a_project_neither_counts_nor_fails() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(PROJECT, r#"{"baseUrl": "nonsense", "oauthHost": "nonsense"}"#);
     let config = from_layers(&place, &[], &RequestAddresses::default()).unwrap();
     assert_eq!(config.endpoint.root(), DEFAULT_BASE_URL);
@@ -417,7 +417,7 @@ fn address_of_a_project_neither_counts_nor_fails() {
 
 #[test]
 fn project_values_are_clamped_and_reported() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(
         PROJECT,
         r#"{"limits": {"connectMs": 1, "headersMs": 10, "firstMs": 999, "gapMs": 0, "thinkingGapMs": 5000},
@@ -446,7 +446,7 @@ fn project_values_are_clamped_and_reported() {
 
 #[test]
 fn untrusted_project_sets_only_what_the_screen_shows() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(
         PROJECT,
         r#"{"statusLine": false, "tools": {"moonshot_search": {"enabled": true, "default_collapsed": false}},
