@@ -81,7 +81,7 @@ export interface PiOptions {
   timeoutMs?: number;
 }
 
-function piArguments(args: string[], options: PiOptions): string[] {
+export function piArguments(args: string[], options: PiOptions): string[] {
   if (options.extensions === "installed") return [PI_CLI, ...args];
   const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);
   return [PI_CLI, "-ne", ...extensions, ...args];
