@@ -101,7 +101,10 @@ export interface Listing<M> {
 /** The credential that Pi resolved. Without one, the addon looks for a credential itself. */
 export interface Credential {
   apiKey?: string;
+  /** API base of the login that the credential belongs to. */
   baseUrl?: string;
+  /** `baseUrl` of Pi's models.json. */
+  modelsJsonBaseUrl?: string;
 }
 
 /** The queries of one extension or client. A failed query throws a `KimiError`. */

@@ -3,7 +3,7 @@
  */
 import { environment, host } from "../environment.ts";
 import { KimiAddonError } from "../errors.ts";
-import { API_ID, PROVIDER_ID } from "../models.ts";
+import { API_ID, PROVIDER_ID } from "../ids.ts";
 import type { Addon } from "../native/addon.ts";
 import { awaitAnswer, parseAnswer } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";

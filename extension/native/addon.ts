@@ -10,7 +10,7 @@ export const OpCode = {
   Response: 1,
   /** `text`: a notice for the user, see turn/notices.ts. */
   Notice: 2,
-  /** `text`: JSON of one event of the service. */
+  /** `text`: JSON of events of the service, separated by U+001E. */
   Raw: 3,
   /** `text`: `[from, to]`, the requested range of the media item at position `index`. Answer with `sendMedia`. */
   Media: 4,

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::jwt::Claims;
 use crate::error::{Error, ErrorKind, Phase, Result, clip, service_text};
 use crate::http::body::read_whole;
+use crate::http::redact::KnownSecrets;
 use crate::storage::clock::{AwakeTime, now_ms};
 
 /// The client id that the service knows; the same in both regions.
@@ -171,9 +172,9 @@ impl TokenResponse {
     /// Returns the reason that the service gives, with `secrets` redacted.
     pub fn reason(&self, secrets: &[&str]) -> String {
         let mut text = service_text(&self.text);
-        for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
-            text = text.replace(secret, "[redacted]");
-        }
+        let known = KnownSecrets::default();
+        secrets.iter().for_each(|secret| known.add_credential(secret));
+        text = known.redact(&text);
         let text = clip(text.trim(), 300);
         if text.is_empty() { "no reason given".to_owned() } else { text }
     }
@@ -260,6 +261,9 @@ impl TokenEndpoint {
         sent_limit: Duration,
         gate: &Arc<SendGate>,
     ) -> Result<TokenResponse> {
+        let secrets = KnownSecrets::shared();
+        let sent = form.iter().filter(|(name, _)| matches!(*name, "refresh_token" | "device_code"));
+        sent.for_each(|(_, secret)| secrets.add_credential(secret));
         let url = format!("{}{path}", self.host);
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let body = GatedBody { content: Some(form.into()), gate: Arc::clone(gate) };

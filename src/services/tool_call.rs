@@ -109,8 +109,7 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
         Task::Fetch(fetch) => fetch.run(&service, limit).await,
         Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
-    let redact_error = |error| service.kimi.redact_error(error, &service.credential.token(), &Vec::new());
-    let mut outcome = outcome.map_err(redact_error)?;
+    let mut outcome = outcome?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
