@@ -65,6 +65,8 @@ export interface StormReport {
   /** Undisturbed official clients that failed. */
   officialFailed: string[];
   longestWaitMs: number;
+  /** How the programs that were not killed ended, by kind. */
+  outcomes: Record<string, number>;
 }
 
 /** A small generator of random numbers with a seed (mulberry32). */
@@ -133,6 +135,11 @@ class Program {
     return this.kind === "node"
       ? this.result?.code === "login_required"
       : /login required|no longer valid/i.test(this.errors);
+  }
+
+  get outcome(): string {
+    if (this.worked) return "answer";
+    return this.result?.code ?? (this.asksForLogin ? "login_required" : "error");
   }
 
   get disturbed(): boolean {
@@ -322,6 +329,7 @@ class Run {
     this.#count("removed files");
     this.#removed = true;
     const folder = dirname(machine.kimiPath);
+    if (!existsSync(folder)) return;
     const what = this.#random();
     if (what < 0.4) {
       for (const name of readdirSync(folder).filter((one) => one.includes(".tmp.")))
@@ -389,6 +397,8 @@ class Run {
     );
     for (const program of this.#programs) {
       if (program.killed) continue;
+      const outcome = `${program.kind}: ${program.outcome}`;
+      report.outcomes[outcome] = (report.outcomes[outcome] ?? 0) + 1;
       if (program.kind === "official") {
         const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
         if (!program.worked && quiet)
@@ -464,6 +474,7 @@ export async function storm({
     officialSpentOurs: 0,
     officialFailed: [],
     longestWaitMs: 0,
+    outcomes: {},
   };
   let next = 0;
   const work = async (): Promise<void> => {
@@ -495,6 +506,9 @@ export function table(report: StormReport): string {
     ["lost: the answer never arrived", report.answerLost],
     ["apart: lost with an official client that was stopped, killed or in the call", report.officialDisturbed],
     ["apart: tokens spent twice with the official client involved", report.officialSpentOurs],
+    ...Object.entries(report.outcomes)
+      .sort()
+      .map(([name, count]): [string, number] => [`ended with: ${name}`, count]),
     ["undisturbed official clients that failed", report.officialFailed.length],
     ["longest life of a program of ours, start included", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
   ];
