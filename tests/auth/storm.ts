@@ -13,6 +13,7 @@ import { parseArgs } from "node:util";
 import type { RefreshPlan } from "../simulator/oauth-state.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine, type NodeTurn } from "../support/account.ts";
+import { PI_VERSIONS, piCli } from "../support/pi-versions.ts";
 import { piArguments, ROOT } from "../support/pi.ts";
 
 const OFFICIAL_VERSION = "2.1.0";
@@ -97,12 +98,12 @@ class Program {
   constructor(kind: Kind, machine: Machine, env: Record<string, string>) {
     this.kind = kind;
     const args = {
-      node: [join(ROOT, "tests", "support", "node-turn.ts")],
-      pi: piArgs(machine),
-      official: [OFFICIAL, "-p", "hi"],
+      node: () => [join(ROOT, "tests", "support", "node-turn.ts")],
+      pi: () => piArgs(machine),
+      official: () => [OFFICIAL, "-p", "hi"],
     };
     const preload = kind === "node" ? {} : { NODE_OPTIONS: `--require ${CLOCK}` };
-    this.child = spawn(process.execPath, args[kind], {
+    this.child = spawn(process.execPath, args[kind](), {
       cwd: machine.cwd,
       env: machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1", ...preload, ...env })),
       stdio: ["ignore", "pipe", "pipe"],
@@ -164,8 +165,12 @@ class Program {
   }
 }
 
+/** Versions of Pi in the storm: the oldest and the newest one. */
+const PIS = [PI_VERSIONS[0], PI_VERSIONS[PI_VERSIONS.length - 1] ?? PI_VERSIONS[0]];
+
 function piArgs(machine: Machine): string[] {
-  return piArguments(["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hi"], { home: machine });
+  const cli = piCli(PIS[Math.floor(Math.random() * PIS.length)]);
+  return piArguments(["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hi"], { home: machine, cli });
 }
 
 function isOurs(record: RequestRecord): boolean {
@@ -299,10 +304,8 @@ class Run {
     const victim = this.#programs[Math.floor(this.#random() * this.#programs.length)];
     // Half of it happens when a token has just been sent.
     const inCall = this.#random() < 0.6;
-    const over = Promise.all(this.#programs.map((program) => program.ended));
     if (inCall) {
-      const call = simulator.waitForRequest((one) => one.endpoint === "token" && tokenOf(one) !== "", 120_000);
-      await Promise.race([over, call.catch(() => undefined)]);
+      while (refreshes(simulator).length === 0 && this.#programs.some((program) => !program.isOver)) await sleep(10);
       await sleep(this.#between(0, 400));
     } else await sleep(this.#between(0, 8000));
     if (what < 0.3) {
@@ -347,7 +350,7 @@ class Run {
   async #untilOver(simulator: Simulator): Promise<void> {
     await Promise.all(
       this.#programs.map(async (program) => {
-        await Promise.race([program.ended, sleep(LONGEST_LIFE_MS)]);
+        await Promise.race([program.ended, sleep(LONGEST_LIFE_MS, undefined, { ref: false })]);
         if (!program.isOver) {
           if (program.kind !== "official")
             this.#report.waitedTooLong.push(`${this.#name}: ${program.kind} never ended`);
@@ -458,7 +461,10 @@ export async function storm({
   scale = 1,
   report: log,
 }: StormOptions): Promise<StormReport> {
-  if (!nodeOnly) installOfficial();
+  if (!nodeOnly) {
+    installOfficial();
+    for (const version of PIS) piCli(version);
+  }
   const report: StormReport = {
     runs,
     programs: { node: 0, pi: 0, official: 0 },
