@@ -14,12 +14,13 @@ use crate::auth::token::OAuthClient;
 use crate::auth::{Account, Credential};
 use crate::config::{Config, NetworkSettings, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
-use crate::http;
+use crate::http::Pools;
 use crate::http::body::{read_available, read_whole};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
+use crate::http::sent::{SentSignal, send_until_read};
 use crate::http::timeout::within;
-use crate::http::user_agent::{Host, device_id};
+use crate::http::user_agent::{Host, UnsavedDeviceIds, device_id};
 use crate::process_state::ProcessState;
 
 /// Longest error body that is read, in bytes.
@@ -62,14 +63,16 @@ impl Kimi {
     /// Builds or reuses a connection pool. Reads certificate files the first time and may read a device id, so it must not run on
     /// an async worker.
     pub fn new(config: Config, host: Host) -> Result<Self> {
-        let http = http::client(&config.network)?;
         let process = ProcessState::shared();
+        let http = process.get::<Pools>().client(&config.network)?;
         let NetworkSettings { http_proxy, https_proxy, all_proxy, .. } = &config.network;
         for proxy in [http_proxy, https_proxy, all_proxy].into_iter().flatten() {
             process.get::<KnownSecrets>().add_user_info(proxy);
         }
         let mut identity = HeaderMap::new();
-        for (name, value) in host.headers(config.settings.identity, || device_id(&config.paths.kimi_home)) {
+        for (name, value) in host.headers(config.settings.identity, || {
+            device_id(&config.paths.kimi_home, &process.get::<UnsavedDeviceIds>())
+        }) {
             insert(&mut identity, name, &value)?;
         }
         Ok(Self { config, identity, http, process })
@@ -77,7 +80,7 @@ impl Kimi {
 
     /// Returns the same client on fresh connections.
     pub fn on_fresh_connection(&self) -> Result<Self> {
-        Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
+        Ok(Self { http: self.process.get::<Pools>().fresh_client(&self.config.network)?, ..self.clone() })
     }
 
     /// Finds what authorizes a request, as [`Self::find_credential`] does; an error if there is nothing.
@@ -110,18 +113,23 @@ impl Kimi {
         })
     }
 
-    /// Posts JSON and returns the response once its head says success.
+    /// Posts JSON and returns the response once its head says success. Sets `signal` when the request is really sent.
     pub async fn post_json(
         &self,
         url: &str,
         credential: &Credential,
         body: Bytes,
         extra: &ExtraHeaders,
+        signal: &SentSignal,
     ) -> Result<Response> {
         self.with_reauth(credential, extra, |token| {
-            let request =
-                self.headers(&token, extra).map(|headers| self.http.post(url).headers(headers).body(body.clone()));
-            async { sent(request?).await }
+            let headers = self.headers(&token, extra);
+            let body = body.clone();
+            async move {
+                let headers = headers?;
+                let request = || self.http.post(url).headers(headers.clone()).body(signal.body(body.clone()));
+                accepted(send_until_read(request).await).await
+            }
         })
         .await
     }
@@ -230,7 +238,12 @@ fn has(headers: &ExtraHeaders, name: &str) -> bool {
 }
 
 async fn sent(request: RequestBuilder) -> Result<Response> {
-    let response = request.send().await.map_err(|error| Error::from_reqwest(error, Phase::Headers))?;
+    accepted(request.send().await).await
+}
+
+/// Returns a response whose status is a success.
+async fn accepted(response: reqwest::Result<Response>) -> Result<Response> {
+    let response = response.map_err(|error| Error::from_reqwest(error, Phase::Headers))?;
     if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
 }
 

@@ -1,56 +1,64 @@
-//! The shared connection pools.
+//! The shared connection pools (docs/architecture.md#http-clients).
 //!
 //! One pool per set of network settings and process: turns of all sessions share connections, and two sessions behind
-//! different proxies never share any. Nothing about accounts lives here. Sources: docs/architecture.md#http-clients,
-//! docs/protocol.md#proxies-and-loopback.
+//! different proxies never share any. Accounts play no part here.
 
 pub mod body;
 pub mod redact;
 pub mod retry;
+pub mod sent;
 pub mod timeout;
 mod tls;
 pub mod user_agent;
 
 use crate::config::NetworkSettings;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, NoProxy, Proxy};
 
 use crate::error::{Error, ErrorKind, Result, cause_chain};
 
-/// A person thinks for minutes between two turns.
+/// How long an unused connection is kept: users think for minutes between two turns.
 const IDLE_CONNECTION: Duration = Duration::from_secs(600);
 
-/// Settings changes within one process are rare; more pools than this means that somebody is generating them.
+/// Largest response head, in bytes. Gateways add long headers.
+const MAX_RESPONSE_HEAD: u32 = 256 << 10;
+
+/// Pools that are kept. Network settings rarely change within one process.
 const MAX_POOLS: usize = 16;
 
-/// The pool for these settings. Reads certificate files the first time, so it must not run on an async worker.
-pub fn client(settings: &NetworkSettings) -> Result<Client> {
-    let mut pools = pools();
-    if let Some(client) = pools.get(settings) {
-        return Ok(client.clone());
-    }
-    let client = build(settings)?;
-    if pools.len() >= MAX_POOLS {
-        pools.clear();
-    }
-    pools.insert(settings.clone(), client.clone());
-    Ok(client)
-}
+/// The connection pools of a process, by network settings.
+#[derive(Default)]
+pub struct Pools(Mutex<HashMap<NetworkSettings, Client>>);
 
-/// Replaces the pool for these settings: a retry after a stall must not meet the same connection again, and neither should
-/// the turns after it. Requests that are under way keep the old one.
-pub fn fresh_client(settings: &NetworkSettings) -> Result<Client> {
-    let client = build(settings)?;
-    pools().insert(settings.clone(), client.clone());
-    Ok(client)
-}
+impl Pools {
+    /// Returns the pool for these settings. Reads certificate files the first time, so it must not run on an async worker.
+    pub fn client(&self, settings: &NetworkSettings) -> Result<Client> {
+        let mut pools = self.lock();
+        if let Some(client) = pools.get(settings) {
+            return Ok(client.clone());
+        }
+        let client = build(settings)?;
+        if pools.len() >= MAX_POOLS {
+            pools.clear();
+        }
+        pools.insert(settings.clone(), client.clone());
+        Ok(client)
+    }
 
-fn pools() -> MutexGuard<'static, HashMap<NetworkSettings, Client>> {
-    static POOLS: OnceLock<Mutex<HashMap<NetworkSettings, Client>>> = OnceLock::new();
-    POOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    /// Replaces the pool for these settings, so that neither a retry after a stall nor later turns meet the same connection
+    /// again. Requests in progress keep the old one.
+    pub fn fresh_client(&self, settings: &NetworkSettings) -> Result<Client> {
+        let client = build(settings)?;
+        self.lock().insert(settings.clone(), client.clone());
+        Ok(client)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<NetworkSettings, Client>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn build(settings: &NetworkSettings) -> Result<Client> {
@@ -62,6 +70,7 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
         .http2_keep_alive_interval(Duration::from_secs(30))
         .http2_keep_alive_timeout(Duration::from_secs(20))
         .http2_keep_alive_while_idle(true)
+        .http2_max_header_list_size(MAX_RESPONSE_HEAD)
         // A credential must not follow a redirect to somewhere else; the service has no redirects.
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
@@ -78,7 +87,7 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("no HTTP client: {}", cause_chain(&error))))
 }
 
-/// The loopback is always direct, whatever the environment says (docs/protocol.md#proxies-and-loopback).
+/// Returns the proxies. The loopback is always reached directly (docs/protocol.md#proxies-and-loopback).
 fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
     let direct = format!("{},localhost,127.0.0.0/8,::1", settings.no_proxy.as_deref().unwrap_or_default());
     let no_proxy = || NoProxy::from_string(&direct);
@@ -102,12 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_settings_share_a_pool_and_bad_ones_name_themselves() {
-        assert!(client(&NetworkSettings::default()).is_ok());
+    fn pools_unusable_settings_are_named_without_their_password() {
+        let pools = Pools::default();
+        assert!(pools.client(&NetworkSettings::default()).is_ok());
         let bad = NetworkSettings { https_proxy: Some("http://user:hunter2@[".into()), ..Default::default() };
-        let message = client(&bad).unwrap_err().message;
+        let message = pools.client(&bad).unwrap_err().message;
         assert!(message.contains("HTTPS_PROXY") && !message.contains("hunter2"), "{message}");
         let missing = NetworkSettings { extra_ca: Some("/nonexistent/ca.pem".into()), ..Default::default() };
-        assert!(client(&missing).unwrap_err().message.contains("NODE_EXTRA_CA_CERTS names /nonexistent/ca.pem"));
+        assert!(pools.client(&missing).unwrap_err().message.contains("NODE_EXTRA_CA_CERTS names /nonexistent/ca.pem"));
     }
 }

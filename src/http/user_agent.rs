@@ -1,8 +1,7 @@
-//! Who we say we are, and which extra headers may travel along.
+//! Headers that identify the sender.
 //!
-//! An honest User-Agent that begins exactly as Pi's own does, because the service is known to accept that one and clients
-//! that imitated the official CLI were banned (docs/protocol.md#identity-gate). Header rules: docs/protocol.md#header-values,
-//! docs/protocol.md#custom-headers.
+//! The User-Agent is honest and begins exactly as Pi's own, because the service is known to accept that one and clients that
+//! imitated the official CLI were banned (docs/protocol.md#identity-gate).
 
 use crate::config::{Identity, ascii};
 use std::collections::BTreeMap;
@@ -20,7 +19,7 @@ use crate::storage::private_file::{create_private_dir, create_private_file};
 /// (docs/protocol.md#identity-headers).
 const OFFICIAL_VERSION: &str = "2.1.0";
 
-/// The program around us, as far as it tells. All fields may be missing.
+/// The calling program. All fields may be missing.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Host {
@@ -41,7 +40,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// `pi/<version> (<platform>; <runtime>; <arch>) pi-provider-kimi-code/<version>`; outside Pi without the first part.
+    /// Returns `pi/<version> (<platform>; <runtime>; <arch>) pi-provider-kimi-code/<version>`; outside Pi without the first part.
     pub fn user_agent(&self) -> String {
         let ours = format!("pi-provider-kimi-code/{VERSION}");
         let details: Vec<String> = [&self.platform, &self.runtime, &self.arch]
@@ -56,7 +55,7 @@ impl Host {
         }
     }
 
-    /// The headers that say who is asking, as (name, value). Honest ones hold nothing but the agent.
+    /// Returns the identifying headers as (name, value): the agent alone, unless the official client is imitated.
     pub fn headers(&self, identity: Identity, device_id: impl FnOnce() -> String) -> Vec<(&'static str, String)> {
         if identity == Identity::Honest {
             return vec![("user-agent", self.user_agent())];
@@ -80,9 +79,13 @@ impl Host {
     }
 }
 
-/// The id of this installation, shared with the official client: `<kimi home>/device_id`, taken as it is in any form and
-/// created as a UUID (docs/protocol.md#device-id). Where it cannot be written, it lasts as long as the process.
-pub fn device_id(kimi_home: &Path) -> String {
+/// Device ids of homes that cannot be written. They last as long as the process.
+#[derive(Default)]
+pub struct UnsavedDeviceIds(Mutex<BTreeMap<PathBuf, String>>);
+
+/// Returns the id of this installation, shared with the official client: `<kimi home>/device_id`, read in any form and created
+/// as a UUID (docs/protocol.md#device-id).
+pub fn device_id(kimi_home: &Path, unsaved: &UnsavedDeviceIds) -> String {
     let path = kimi_home.join("device_id");
     let read = || fs::read_to_string(&path).ok().map(|text| ascii(&text)).filter(|id| !id.is_empty());
     read().unwrap_or_else(|| {
@@ -90,15 +93,13 @@ pub fn device_id(kimi_home: &Path) -> String {
         let created = create_private_dir(kimi_home)
             .and_then(|()| create_private_file(&path))
             .and_then(|mut file| file.write_all(id.as_bytes()));
-        // Whoever was faster has written the id that counts.
-        if created.is_err() { read().unwrap_or_else(|| unwritten(kimi_home, id)) } else { id }
+        let first_unsaved = || {
+            let mut ids = unsaved.0.lock().unwrap_or_else(PoisonError::into_inner);
+            ids.entry(kimi_home.to_owned()).or_insert_with(|| id.clone()).clone()
+        };
+        // Another process may have written the id in between.
+        if created.is_ok() { id } else { read().unwrap_or_else(first_unsaved) }
     })
-}
-
-/// The id of a home that cannot be written: the first one that was tried.
-fn unwritten(kimi_home: &Path, id: String) -> String {
-    static IDS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
-    IDS.lock().unwrap_or_else(PoisonError::into_inner).entry(kimi_home.to_owned()).or_insert(id).clone()
 }
 
 #[cfg(test)]
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_agent_begins_like_pi_and_names_us() {
+    fn user_agent_begins_like_pi_and_names_this_package() {
         let host = Host {
             pi_version: Some("0.87.1".into()),
             platform: "linux".into(),
@@ -118,9 +119,9 @@ mod tests {
         assert_eq!(Host::default().user_agent(), format!("pi-provider-kimi-code/{VERSION}"));
     }
 
-    /// The headers of docs/protocol.md#identity-headers; nothing of it is sent unless somebody asked for it.
+    /// The headers of docs/protocol.md#identity-headers; sent only if the user has set it.
     #[test]
-    fn the_official_identity_is_complete_and_never_accidental() {
+    fn official_identity_is_complete_and_only_sent_if_set() {
         let host = Host {
             machine: "büro".into(),
             system: "Darwin".into(),
@@ -140,22 +141,23 @@ mod tests {
     }
 
     #[test]
-    fn the_device_id_is_taken_as_it_is_or_made_once() {
+    fn device_id_is_read_in_any_form_or_created_once() {
         let home = std::env::temp_dir().join(format!("kimi-device-{:016x}", rand::random::<u64>()));
-        let id = device_id(&home);
+        let id = device_id(&home, &UnsavedDeviceIds::default());
         assert_eq!(id.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
         assert_eq!(&id[14..15], "4");
-        assert_eq!(device_id(&home), id);
+        assert_eq!(device_id(&home, &UnsavedDeviceIds::default()), id);
         fs::write(home.join("device_id"), " 0123456789abcdef0123456789abcdef\n").unwrap();
-        assert_eq!(device_id(&home), "0123456789abcdef0123456789abcdef");
+        assert_eq!(device_id(&home, &UnsavedDeviceIds::default()), "0123456789abcdef0123456789abcdef");
         fs::remove_dir_all(home).unwrap();
     }
 
     #[test]
-    fn a_home_that_cannot_be_written_has_one_device_id_for_the_process() {
+    fn device_id_of_a_read_only_home_lasts_for_the_process() {
+        let unsaved = UnsavedDeviceIds::default();
         let file = tempfile::NamedTempFile::new().unwrap();
-        let id = device_id(&file.path().join("home"));
-        assert_eq!(device_id(&file.path().join("home")), id);
-        assert_ne!(device_id(&file.path().join("other")), id);
+        let id = device_id(&file.path().join("home"), &unsaved);
+        assert_eq!(device_id(&file.path().join("home"), &unsaved), id);
+        assert_ne!(device_id(&file.path().join("other"), &unsaved), id);
     }
 }

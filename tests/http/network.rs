@@ -11,7 +11,10 @@ use kimi_code::config::{Config, Environment, RetryPolicy};
 use kimi_code::error::{Error, ErrorKind, Phase, RetryOutcome};
 use kimi_code::http;
 use kimi_code::http::retry::{RetryDecision, RetryState};
-use network::{http_proxy, origin, private_ca, refusing_proxy, self_signed_authority, socks_proxy, tls_origin};
+use kimi_code::http::sent::{SentSignal, send_until_read};
+use network::{
+    h2_origin, http_proxy, origin, private_ca, refusing_proxy, self_signed_authority, socks_proxy, tls_origin,
+};
 
 const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach it
 
@@ -19,7 +22,8 @@ const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach i
 async fn get(url: &str, variables: &[(&str, &str)]) -> Result<String, Error> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let config = Config::from_environment(&Environment::new(variables), &Default::default())?;
-    let client = tokio::task::spawn_blocking(move || http::client(&config.network)).await.expect("no panic")?;
+    let client =
+        tokio::task::spawn_blocking(move || http::Pools::default().client(&config.network)).await.expect("no panic")?;
     let failed = |error: reqwest::Error| Error::from_reqwest(error, Phase::Headers);
     client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
 }
@@ -63,6 +67,60 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
     assert_eq!(error.kind, ErrorKind::Tls, "{}", error.message);
     assert!(error.message.starts_with("connection error (TLS) while connecting: "), "{}", error.message);
     assert!(error.message.contains("UnknownIssuer") || error.message.contains("unknown issuer"), "{}", error.message);
+}
+
+/// Asks an HTTP/2 server on the loopback; the limit for the response head starts when the request is sent.
+async fn post_h2(client: &reqwest::Client, url: &str, limit: Duration) -> Option<reqwest::Result<String>> {
+    let signal = SentSignal::default();
+    let request = || client.post(url).body(signal.body("body".into()));
+    let response = signal.within(Some(limit), send_until_read(request)).await?;
+    Some(match response {
+        Ok(response) => response.text().await,
+        Err(error) => Err(error),
+    })
+}
+
+fn h2_client(directory: &tempfile::TempDir, pem: &str) -> reqwest::Client {
+    let file = directory.path().join("ca.pem");
+    fs::write(&file, pem).unwrap();
+    let variables = [("NODE_EXTRA_CA_CERTS".to_owned(), file.display().to_string())].into_iter().collect();
+    let config = Config::from_environment(&Environment::new(variables), &Default::default()).unwrap();
+    http::Pools::default().client(&config.network).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_wait_for_a_free_stream_does_not_count_as_silence() {
+    let (pem, config) = self_signed_authority("localhost", false);
+    let server = h2_origin(config, Duration::from_millis(700), 0).await;
+    let directory = tempfile::tempdir().unwrap();
+    let client = h2_client(&directory, &pem);
+    let url = format!("https://localhost:{}/", server.address.port());
+    // Four requests of 0.7 s, one after the other, each within 2 s of being sent.
+    let limit = Duration::from_secs(2);
+    let start = std::time::Instant::now();
+    let answers = futures_util::future::join_all((0..4).map(|_| post_h2(&client, &url, limit))).await;
+    for answer in answers {
+        assert_eq!(answer.expect("no timeout").expect("an answer"), "done");
+    }
+    assert!(start.elapsed() > limit, "the last request waited longer than its limit");
+    assert_eq!(server.seen().len(), 4);
+    // A service that is silent after the request was sent still runs into the limit.
+    assert!(post_h2(&client, &url, Duration::from_millis(50)).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn response_head_of_240_kib_is_read() {
+    const HEAD: usize = 240 << 10;
+    let (pem, config) = self_signed_authority("localhost", false);
+    let server = h2_origin(config, Duration::ZERO, HEAD).await;
+    let directory = tempfile::tempdir().unwrap();
+    let client = h2_client(&directory, &pem);
+    let url = format!("https://localhost:{}/", server.address.port());
+    let answer = post_h2(&client, &url, Duration::from_secs(20)).await.expect("no timeout");
+    assert_eq!(answer.expect("HTTP/2"), "done");
+    let headers: &'static str = format!("x-long: {}\r\n", "x".repeat(HEAD)).leak();
+    let plain = origin(headers, b"done").await;
+    assert_eq!(get(&format!("http://{}/", plain.address), &[]).await.expect("HTTP/1"), "done");
 }
 
 /// What `openssl req -x509` makes: an authority that the server shows as its own certificate. Node accepts it.

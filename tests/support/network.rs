@@ -175,3 +175,30 @@ pub fn self_signed_authority(host: &str, expired: bool) -> (String, ServerConfig
         .expect("a server configuration");
     (certificate.pem(), config)
 }
+
+/// An HTTP/2 server that serves one stream at a time and takes `delay` for each; `head` bytes of header go before every answer.
+pub async fn h2_origin(mut config: ServerConfig, delay: std::time::Duration, head: usize) -> Server {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    serve(move |socket, seen| {
+        let acceptor = acceptor.clone();
+        async move {
+            let socket = acceptor.accept(socket).await?;
+            let mut builder = h2::server::Builder::new();
+            let handshake = builder.max_concurrent_streams(1).handshake::<_, bytes::Bytes>(socket);
+            let mut connection = handshake.await.map_err(io::Error::other)?;
+            while let Some(request) = connection.accept().await {
+                let (request, mut respond) = request.map_err(io::Error::other)?;
+                seen.lock().expect("no server panicked").push(request.uri().path().to_owned());
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    let response = http::Response::builder().header("x-long", "x".repeat(head)).body(());
+                    let mut body = respond.send_response(response.expect("a response"), false)?;
+                    body.send_data("done".into(), true)
+                });
+            }
+            Ok(())
+        }
+    })
+    .await
+}

@@ -22,7 +22,8 @@ use crate::client::ExtraHeaders;
 use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
 use crate::http::body::drain;
-use crate::http::timeout::{Deadline, within};
+use crate::http::sent::SentSignal;
+use crate::http::timeout::Deadline;
 use crate::plan::Permit;
 
 /// Silence after which the user is told that the service is idle.
@@ -62,8 +63,10 @@ impl AnswerStream {
             prepared;
         let url = dialect.url(&kimi.config.endpoint);
         let headers = headers(*dialect, request);
-        let sending = kimi.post_json(&url, credential, body.clone(), &headers);
-        let response = within(limits.headers, sending)
+        let signal = SentSignal::default();
+        let sending = kimi.post_json(&url, credential, body.clone(), &headers, &signal);
+        let response = signal
+            .within(limits.headers, sending)
             .await
             .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
         tracing::debug!(status = response.status().as_u16(), "response");

@@ -1,0 +1,95 @@
+//! Tells when a request is really sent.
+//!
+//! An HTTP/2 connection may serve few requests at a time; others wait for a free stream. That wait is no silence of the service, so
+//! the limit for its response starts with the first byte of the body.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use reqwest::{RequestBuilder, Response};
+use tokio::sync::Semaphore;
+
+use super::timeout::within;
+
+/// Is set when the body of a request is sent, and stays so.
+#[derive(Debug, Clone)]
+pub struct SentSignal(Arc<Semaphore>);
+
+impl Default for SentSignal {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl SentSignal {
+    /// Returns a body that sets the signal.
+    pub fn body(&self, content: Bytes) -> reqwest::Body {
+        reqwest::Body::wrap(SignalingBody { content: Some(content), signal: self.clone() })
+    }
+
+    /// Waits for `work`, at most for `limit` after the signal; `None` if the limit has passed.
+    pub async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            result = &mut work => return Some(result),
+            // A closed semaphore is the signal.
+            _ = self.0.acquire() => {}
+        }
+        within(limit, work).await
+    }
+}
+
+/// How often a request is sent again that the server has refused unread.
+const MAX_REFUSALS: u32 = 3;
+
+/// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
+/// closed. The HTTP library does so itself only for bodies that cannot signal.
+pub async fn send_until_read(build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+    let mut refusals = 0;
+    loop {
+        match build().send().await {
+            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => refusals += 1,
+            result => return result,
+        }
+    }
+}
+
+fn is_refused_unread(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return error.is_remote() && (closing || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        }
+        cause = error.source();
+    }
+    false
+}
+
+struct SignalingBody {
+    content: Option<Bytes>,
+    signal: SentSignal,
+}
+
+impl Body for SignalingBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.signal.0.close();
+        Poll::Ready(self.content.take().map(|content| Ok(Frame::data(content))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.content.as_ref().map_or(0, |content| content.len() as u64))
+    }
+}
