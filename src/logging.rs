@@ -31,7 +31,7 @@ pub fn log_to(file: &Path) -> io::Result<()> {
     // Only our own events: what HTTP libraries log at this level is theirs to answer for.
     let filter = Targets::new().with_target("kimi_code", Level::DEBUG);
     let subscriber = tracing_subscriber::registry().with(filter).with(layer);
-    // Err only means that somebody was first.
+    // Err only means that a subscriber is already set.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
 }
