@@ -1,5 +1,5 @@
-// Publishes a release: `node npm/publish.mjs <folder> [--tag v1.0.0] [--dry-run] [--provenance] [--registry URL]`. The folder holds
-// the tarballs of `node npm/pack.mjs --complete`.
+// Publishes a release: `node npm/publish.mjs <folder> [--tag v1.0.0] [--dry-run] [--check] [--provenance] [--registry URL]`. The
+// folder holds the tarballs of `node npm/pack.mjs --complete`. `--check` stops after the checks that need neither.
 //
 // The root package is what users install, so it comes last: until then nothing has changed for them. Run it again after a failure;
 // packages that were already published from the same commit are skipped.
@@ -11,9 +11,11 @@ import { packageName, PLATFORMS } from "./platforms.mjs";
 import { main, manifestIn, NPM, packument, publish, ReleaseError, requireLogin, waitUntilListed } from "./registry.mjs";
 
 /** Fails if package.json lacks what only the owner knows. */
-function requireOwner({ release }) {
+function requireOwner({ release }, dryRun) {
   const missing = ["repository", "author"].filter((name) => !release?.[name]);
-  if (missing.length > 0) {
+  if (missing.length > 0 && dryRun)
+    console.log(`Still to be set in package.json: release.${missing.join(", release.")}.`);
+  else if (missing.length > 0) {
     throw new ReleaseError(
       `Nothing was published: set ${missing.map((name) => `"release.${name}"`).join(" and ")} in package.json. ` +
         "The repository is its public address, such as https://github.com/you/pi-provider-kimi-code; npm's provenance names it.",
@@ -54,10 +56,11 @@ async function isPublished(registry, { name, version, gitHead }) {
   );
 }
 
-async function release(folder, { registry, tag, dryRun, provenance }) {
+async function release(folder, { registry, tag, check, dryRun, provenance }) {
   const root = readRoot();
-  requireOwner(root);
+  requireOwner(root, dryRun);
   requireSameVersion(root, tag);
+  if (check) return;
   const packages = releaseOf(root, folder);
   for (const { name, manifest } of packages) {
     if (manifest.version !== root.version)
@@ -101,6 +104,7 @@ if (process.argv[1] === import.meta.filename) {
     options: {
       registry: { type: "string", default: process.env.npm_config_registry ?? NPM },
       tag: { type: "string" },
+      check: { type: "boolean", default: false },
       "dry-run": { type: "boolean", default: false },
       provenance: { type: "boolean", default: false },
     },
