@@ -27,7 +27,9 @@ export async function wakeups(bench: Bench): Promise<void> {
         await bench.service.reset();
         await bench.service.enqueue({ steps: [{ text: "warm" }] });
         const count = rate * (seconds + 4);
-        await bench.service.setDefault({ steps: [{ repeat: { kind: "text", count, text: "word ", perSecond: rate } }] });
+        await bench.service.setDefault({
+          steps: [{ repeat: { kind: "text", count, text: "word ", perSecond: rate } }],
+        });
         const spec: WakeupsSpec = { subject, streams, seconds };
         results.push(JSON.parse(await bench.program("wakeups-child.ts", [JSON.stringify(spec)])) as Wakeups);
       }
