@@ -159,7 +159,7 @@ const RUST_ORDER = [
   ["blocking", "json", "endpoint", "process_state"],
   ["storage"],
   ["config"],
-  ["http", "runtime"],
+  ["runtime", "http"],
   ["logging"],
   ["auth"],
   ["client"],
@@ -209,7 +209,7 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["environment", "ids", "lazy", "messages", "overrides", "warning"],
+  ["environment", "ids", "lazy", "loop-guard", "messages", "overrides", "warning"],
   ["errors"],
   ["native"],
   ["queries", "services"],
