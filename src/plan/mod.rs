@@ -4,10 +4,12 @@
 //! governor  admits requests of all processes up to the plan's parallel limit
 //! slots     the files and kernel locks behind it · watch  wakes waiting requests
 //! park      waits for a used-up window to open again
+//! ledger    one line per request: tokens and quota
 //! limits    how many slots there are: told by the service, set by the user, or learned from refusals
 //! ```
 
 pub mod governor;
+pub mod ledger;
 mod limits;
 pub mod park;
 mod slots;
