@@ -4,10 +4,12 @@
 //! governor  admits requests of all processes up to the plan's parallel limit
 //! slots     the files and kernel locks behind it · watch  wakes waiting requests
 //! park      waits for a used-up window to open again
+//! forecast  what a token costs of a window, and when it is used up
 //! ledger    one line per request: tokens and quota
 //! limits    how many slots there are: told by the service, set by the user, or learned from refusals
 //! ```
 
+pub mod forecast;
 pub mod governor;
 pub mod ledger;
 mod limits;
