@@ -68,8 +68,8 @@ export function packPlatform(out, platform, { addon = addonOf(platform), ...over
 }
 
 function fillRoot(stage, root) {
-  buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
-  for (const entry of root.files.filter((entry) => entry !== "dist")) {
+  buildJavaScript(join(stage, "dist"), root); // not what an earlier build left in dist/
+  for (const entry of root.files.filter((entry) => entry !== "dist" && !entry.startsWith("!"))) {
     cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
   }
 }

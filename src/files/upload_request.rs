@@ -88,7 +88,7 @@ impl UploadClient {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
-                Err(error) => self.kimi.redact_error(error, &self.credential.token(), &self.extra),
+                Err(error) => error,
             };
             let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
             tracing::debug!(attempt = retries.attempts, error = %error, "retrying the upload");

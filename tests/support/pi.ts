@@ -8,11 +8,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { piCli } from "./pi-versions.ts";
 
 export const ROOT = join(import.meta.dirname, "..", "..");
 
-/** Command line program of the Pi version in package.json. */
-export const PI_CLI = join(ROOT, "node_modules/@earendil-works/pi-coding-agent/dist/bundle/cli.js");
+/** Command line program of the Pi version of this run. */
+export const PI_CLI = piCli();
 
 /** Limit for a run of Pi and for each wait, in milliseconds. */
 const TIMEOUT_MS = 60_000;

@@ -228,7 +228,7 @@ fn decode(
         return Ok(());
     }
     if raw && data != b"[DONE]" {
-        ops.push(Op::Raw(String::from_utf8_lossy(data).into_owned()));
+        ops.append_raw(&String::from_utf8_lossy(data));
     }
     progress.over = decoder.event(name, data, &mut |delta| {
         if delta.is_content() {

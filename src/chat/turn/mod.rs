@@ -128,9 +128,6 @@ impl Operation for Turn<'_> {
                 Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
             }
             Err(error) => {
-                let resolved = &self.prepared.resolved;
-                let token = resolved.credential.token();
-                let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
                 self.gate.learn(&error).await;
                 match error.kind {
                     _ if self.blocks.visible() => Attempt::Fatal(error),
