@@ -67,6 +67,7 @@ async fn answer(
     let mut turn = Turn { request, source, prepared, gate, blocks, channels };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
+    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
@@ -115,6 +116,7 @@ impl Operation for Turn<'_> {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
+        self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         let outcome = attempt(&self.prepared, self.request, self.blocks, ops, admitted).await;
         match outcome {
             Ok(finished) if self.is_complete(&finished) => {
