@@ -101,11 +101,8 @@ export interface QuotaDisplay {
 /** What the rows of a history are about. */
 export type HistoryBy = "session" | "project" | "model" | "day";
 
-/** Percent of each window; null where too little is known. */
-export interface WindowShares {
-  "5h": number | null;
-  "7d": number | null;
-}
+/** Percent of each window, `5h` and `7d`; null where too little is known. */
+export type WindowShares = Record<string, number | null>;
 
 /** One row of a history. */
 export interface HistoryRow {
@@ -137,9 +134,9 @@ export interface UsageHistory {
   rows: HistoryRow[];
   /** Percent that other programs spent. */
   elsewhere: WindowShares;
-  weights: { "5h": Record<string, TokenWeight> | null; "7d": Record<string, TokenWeight> | null };
+  weights: Record<string, Record<string, TokenWeight> | null>;
   /** When a window will be used up; null if it opens before that, or too little is known. */
-  forecast: { "5h": { fullAt: number | null }; "7d": { fullAt: number | null } };
+  forecast: Record<string, { fullAt: number | null }>;
 }
 
 /** Whether requests wait for a quota window. */
