@@ -64,9 +64,6 @@ impl RequestAddresses {
     }
 }
 
-/// Largest answer by default, in bytes: far more than the longest output cap can fill, and far less than what ends a Node process.
-const ANSWER_BYTES: usize = 64 << 20;
-
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -152,8 +149,8 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
-            answer_bytes: ANSWER_BYTES,
-            retry: settings.retry_policy(),
+            answer_bytes: settings.answer_bytes(),
+            retry: settings.retry_policy(environment.has_screen()),
             settings,
             state_directory: environment.state_directory(),
             project: environment.get("KIMI_CODE_PROJECT").or_else(|| environment.get("PWD")).map(str::to_owned),
