@@ -40,6 +40,8 @@ export type Op = [code: number, index: number, text: string, extra?: string | nu
 export interface TurnHandle {
   /** Aborts. The terminal op still arrives. Safe at any time. */
   cancel(): void;
+  /** Stops or resumes the ops of this turn. The addon stops reading from the service once 1 MiB is waiting. */
+  pause(paused: boolean): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
   /** Answers a question that a notice asked: `stop` or `wait`. */
@@ -123,6 +125,8 @@ export interface Addon {
   renewLogin(request: string, credential: string): Promise<string>;
   /** Returns a fresh `{access, baseUrl}` of the CLI's login, `{}` if there is none, or `{error}`. */
   cliLogin(request: string): Promise<string>;
+  /** Removes the CLI's login from this machine: `{signedOut}`, whether there was one, or `{error}`. */
+  logout(request: string): Promise<string>;
   /** Returns whether there is such a login. Only reads files. */
   hasCliLogin(request: string): boolean;
   /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::attempt::{AnswerStream, Finished};
 use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
+use super::request::parameters::{Parameter, RefusedParameters};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -96,7 +97,8 @@ async fn ready(
 ) -> Result<PreparedRequest> {
     let mut prepared = prepare(request, source, channels).await?;
     for note in &prepared.notes {
-        if source.rejected_item.is_some() || ToldNotes::is_news(&prepared.resolved.kimi.process, note) {
+        let wanted = request.repeat_notes || source.rejected_item.is_some();
+        if ToldNotes::is_news(&prepared.resolved.kimi.process, note) || wanted {
             channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }
     }
@@ -135,7 +137,9 @@ impl Operation for Turn<'_> {
         self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
         let mut token = None;
-        match self.send(admitted, &mut token).await {
+        let result = self.send(admitted, &mut token).await;
+        self.channels.pace.hurry();
+        match result {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -194,14 +198,14 @@ impl Turn<'_> {
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
-        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        stream.read_until_answer(self.blocks, self.channels).await?;
         if self.blocks.content_state() == ContentState::Answer {
             // Nothing will be sent again, so the memory of the request is free.
             self.prepared.body = Bytes::new();
             self.source.context = Arc::default();
             self.source.media = Arc::default();
         }
-        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+        stream.read_to_end(self.blocks, self.channels).await
     }
 
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
@@ -230,9 +234,11 @@ impl Turn<'_> {
     /// Waits for the quota window that refused the request.
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let TurnChannels { ops, answers, pace, .. } = &mut *self.channels;
         let start = Instant::now();
+        pace.relax();
         let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        pace.hurry();
         self.uncounted += start.elapsed();
         match parked {
             Ok(()) => Attempt::Changed { counts: false },
@@ -263,6 +269,12 @@ impl Turn<'_> {
             Ok(Reuploaded::No) => {}
             Err(error) => return Attempt::Fatal(error),
         }
+        if let Some(parameter) = Parameter::refused_by(&error, &self.prepared.options) {
+            let kimi = &self.prepared.resolved.kimi;
+            let refused = kimi.process.get::<RefusedParameters>();
+            refused.learn(parameter, kimi.config.endpoint.root(), &self.prepared.options);
+            return self.prepare_again(error).await;
+        }
         if !self.source.without_videos && self.prepared.refuses_videos(&error, &self.request.model.id).await {
             self.source.without_videos = true;
             return self.prepare_again(error).await;
@@ -270,14 +282,7 @@ impl Turn<'_> {
         match (RejectedItem::of(&error), &self.source.rejected_item) {
             (Some(item), None) => {
                 self.source.rejected_item = Some(item);
-                match ready(self.request, &self.source, self.blocks, self.channels).await {
-                    Ok(prepared) => {
-                        self.prepared = prepared;
-                        Attempt::Changed { counts: true }
-                    }
-                    // The item is not in the conversation, so the refusal itself is what there is to report.
-                    Err(_) => Attempt::Fatal(error),
-                }
+                self.prepare_again(error).await
             }
             (second, first) => {
                 if let (Some(second), Some(first)) = (second, first)
