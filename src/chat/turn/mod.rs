@@ -79,6 +79,7 @@ async fn answer(
     let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
+    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
@@ -133,9 +134,12 @@ impl Operation for Turn<'_> {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
+        self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
         let mut token = None;
-        match self.send(admitted, &mut token).await {
+        let result = self.send(admitted, &mut token).await;
+        self.channels.pace.hurry();
+        match result {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -194,14 +198,14 @@ impl Turn<'_> {
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
-        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        stream.read_until_answer(self.blocks, self.channels).await?;
         if self.blocks.content_state() == ContentState::Answer {
             // Nothing will be sent again, so the memory of the request is free.
             self.prepared.body = Bytes::new();
             self.source.context = Arc::default();
             self.source.media = Arc::default();
         }
-        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+        stream.read_to_end(self.blocks, self.channels).await
     }
 
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
@@ -230,9 +234,11 @@ impl Turn<'_> {
     /// Waits for the quota window that refused the request.
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let TurnChannels { ops, answers, pace, .. } = &mut *self.channels;
         let start = Instant::now();
+        pace.relax();
         let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        pace.hurry();
         self.uncounted += start.elapsed();
         match parked {
             Ok(()) => Attempt::Changed { counts: false },
