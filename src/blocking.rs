@@ -1,6 +1,6 @@
 //! Runs work that blocks or computes on threads of its own.
 //!
-//! One Tokio worker serves all turns of the process. File access, hashing and long conversations would delay every stream there.
+//! One thread serves all turns of the process. File access, hashing and long conversations would delay every stream there.
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -18,7 +18,7 @@
 //! error/        one error type; its kind decides retry, wording and Pi's reaction · display_text  text that is safe to print
 //! ```
 //!
-//! Imports point down this list. One Tokio worker serves all turns of the process, so anything that computes for longer than half a
+//! Imports point down this list. One thread serves all turns of the process, so anything that computes for longer than half a
 //! millisecond goes to [`blocking`].
 #[forbid(unsafe_code)]
 pub mod auth;

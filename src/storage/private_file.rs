@@ -96,6 +96,24 @@ pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
+/// Whether a part of this path is a link that another user made, who would then decide what is written where. Links of root are
+/// part of the system.
+pub fn has_foreign_link(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        let own = rustix::process::geteuid().as_raw();
+        path.ancestors().filter_map(|part| fs::symlink_metadata(part).ok()).any(|metadata| {
+            let owner = std::os::unix::fs::MetadataExt::uid(&metadata);
+            metadata.is_symlink() && owner != own && owner != 0
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// Returns options for writing whose new files are 0600.
 pub fn private_options() -> OpenOptions {
     let mut options = File::options();
