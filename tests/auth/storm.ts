@@ -71,6 +71,8 @@ export interface StormReport {
   /** Undisturbed official clients that failed. */
   officialFailed: string[];
   longestWaitMs: number;
+  /** What Pi said where it ended without an answer, other than asking for a login. */
+  piErrors: string[];
   /** How the programs that were not killed ended, by kind. */
   outcomes: Record<string, number>;
 }
@@ -425,6 +427,8 @@ class Run {
       if (program.killed) continue;
       const outcome = `${program.kind}: ${program.outcome}`;
       report.outcomes[outcome] = (report.outcomes[outcome] ?? 0) + 1;
+      if (program.outcome === "error" && program.kind === "pi")
+        report.piErrors.push(`${state()}: ${program.errors.trim().slice(-300)}`);
       if (program.kind === "official") {
         const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
         if (!program.worked && quiet)
@@ -506,6 +510,7 @@ export async function storm({
     officialFailed: [],
     longestWaitMs: 0,
     outcomes: {},
+    piErrors: [],
   };
   let next = 0;
   const work = async (): Promise<void> => {
@@ -565,6 +570,6 @@ if (process.argv[1] === import.meta.filename) {
   });
   console.log(table(report));
   const bad = [report.lost, report.spentTwice, report.waitedTooLong, report.wronglyAsked, report.officialFailed].flat();
-  for (const line of bad) console.log(`* ${line}`);
+  for (const line of [...bad, ...report.piErrors]) console.log(`* ${line}`);
   process.exit(bad.length > 0 ? 1 : 0);
 }
