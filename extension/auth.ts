@@ -4,7 +4,7 @@
  * Pi stores the credential and asks for a refresh before it expires. The addon does the refresh, with its files and locks.
  */
 import type { Provider } from "@earendil-works/pi-ai";
-import type { OAuthCredential } from "./credential.ts";
+import type { OAuthCredential, PiCredentials } from "./credential.ts";
 import { lazyImport } from "./lazy.ts";
 import type { Addon } from "./native/addon.ts";
 import { type Caller, parseAnswer, requestText } from "./native/call.ts";
@@ -21,6 +21,8 @@ const SHARED_SOURCE = "Kimi Code login of this machine";
 export interface AuthOptions extends Caller {
   /** A key that outranks every other credential. */
   key?: string | undefined;
+  /** Learns the API base of every login that Pi uses. */
+  credentials: PiCredentials;
   /** Called after a login and each refresh, because the account's models may have changed. */
   onCredential?: (credential: OAuthCredential) => void;
 }
@@ -58,7 +60,8 @@ function keyAuth(addon: Addon, options: AuthOptions): ApiKeyAuth {
         await addon.cliLogin(requestText(options)),
       );
       if (access === undefined || baseUrl === undefined) return undefined;
-      return { auth: { apiKey: access, baseUrl }, source: SHARED_SOURCE };
+      options.credentials.registerLogin(access, baseUrl);
+      return { auth: { apiKey: access }, source: SHARED_SOURCE };
     },
   };
 }
@@ -86,11 +89,10 @@ function loginAuth(addon: Addon, options: AuthOptions): OAuthAuth {
       return renewed;
     },
     async toAuth(credential) {
-      addon.registerLogin(credential.access);
-      return {
-        apiKey: credential.access,
-        baseUrl: addon.baseOf(requestText(options, { baseUrl: credential["baseUrl"] })),
-      };
+      const { access, baseUrl } = credential;
+      addon.registerLogin(access);
+      options.credentials.registerLogin(access, addon.baseOf(requestText(options, { baseUrl })));
+      return { apiKey: access };
     },
   };
 }

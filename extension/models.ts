@@ -3,19 +3,27 @@
  * (docs/pi-contract.md#model-refresh).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
+import type { AddressedModel, PiCredentials } from "./credential.ts";
+import { API_ID, PROVIDER_ID } from "./ids.ts";
 import { defer } from "./lazy.ts";
 import type { AddonQueries, Credential } from "./queries.ts";
 
-export const PROVIDER_ID = "kimi-coding";
-export const API_ID = "kimi-code-native";
-
 type Entry = Omit<Model<string>, "api" | "provider" | "baseUrl">;
+
+/** Members of Pi's provider that concern models. Pi before 0.99 knows chat models only and ignores those with `All`. */
+export interface ModelMembers extends Required<Pick<Provider, "getModels" | "refreshModels" | "filterModels">> {
+  getAllModels(): readonly Model<string>[];
+  filterAllModels<M>(models: readonly M[]): readonly M[];
+}
 
 /** Limits above which Pi resizes an image; those of its own table (docs/pi-contract.md#model-table). */
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
 export class ModelList {
   readonly #queries: AddonQueries;
+  readonly #credentials: PiCredentials;
+  /** Every address that an entry of ours has had. */
+  readonly #addresses = new Set<string>();
   #models: Model<string>[] = [];
   #credential: Credential = {};
   #running: Promise<void> | undefined;
@@ -23,8 +31,9 @@ export class ModelList {
   /** Time of the service's answer in milliseconds since 1970; 0 for the built-in list. */
   fetchedAt = 0;
 
-  constructor(queries: AddonQueries) {
+  constructor(queries: AddonQueries, credentials: PiCredentials) {
     this.#queries = queries;
+    this.#credentials = credentials;
     this.reload();
   }
 
@@ -40,6 +49,7 @@ export class ModelList {
     const { models, baseUrl, fetchedAt } = this.#queries.models<Entry>(this.#credential);
     this.baseUrl = baseUrl;
     this.fetchedAt = fetchedAt;
+    this.#addresses.add(baseUrl);
     this.#models = models.map((entry) => ({
       ...entry,
       api: API_ID,
@@ -69,22 +79,30 @@ export class ModelList {
 
   /** Updates the list after a login or a token refresh, because the account's models may have changed. */
   credentialChanged(credential: PiCredential): void {
-    const known = credentialFromPi(credential);
+    const known = this.#credentials.ofStored(credential);
     if (this.announce !== undefined && known !== undefined) defer(() => this.update(known));
   }
 
+  /** Adds the addresses of a request to a model of this list or of models.json. */
+  addressed(model: Model<string>, apiKey: string | undefined): AddressedModel {
+    return this.#credentials.addressed(model, apiKey, this.#addresses);
+  }
+
   /** Returns the members of Pi's provider that concern models. */
-  provider(): Pick<Provider, "getModels" | "refreshModels" | "filterModels"> {
+  members(): ModelMembers {
     return {
       getModels: () => this.#models,
+      getAllModels: () => this.#models,
       // The list already has only what this account may use.
       filterModels: (models) => models,
+      filterAllModels: (models) => models,
       refreshModels: (context) => this.#refreshForPi(context),
     };
   }
 
   async #refreshForPi(context: RefreshModelsContext): Promise<void> {
-    const credential = credentialFromPi(context.credential);
+    this.#credentials.noteProviderBase((context as { baseUrl?: string }).baseUrl);
+    const credential = this.#credentials.ofStored(context.credential);
     if (credential !== undefined) this.#credential = credential;
     if (context.allowNetwork && !context.signal?.aborted) {
       try {
@@ -99,11 +117,4 @@ export class ModelList {
     if (typeof context.publish === "function") await context.publish({ update });
     else update();
   }
-}
-
-function credentialFromPi(credential: PiCredential | undefined): Credential | undefined {
-  if (credential?.type === "api_key") return credential.key ? { apiKey: credential.key } : {};
-  if (credential?.type !== "oauth") return undefined;
-  const baseUrl = credential["baseUrl"];
-  return { apiKey: credential.access, ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
 }

@@ -9,9 +9,10 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host } from "./environment.ts";
 import { defer, lazyImport } from "./lazy.ts";
-import { ModelList, PROVIDER_ID } from "./models.ts";
+import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
@@ -45,30 +46,31 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   ]);
   const thisHost = host((agent as { VERSION?: string }).VERSION);
   const queries = new AddonQueries(addon, thisHost, extensionEnvironment);
-  const models = new ModelList(queries);
+  const credentials = new PiCredentials();
+  const models = new ModelList(queries, credentials);
   const turnRunner = new TurnRunner(addon, thisHost, extensionEnvironment);
-  const built = kimiProvider({
+  const provider = kimiProvider({
     addon,
     piAi: piAi as PiAi,
     host: thisHost,
     extensionEnvironment,
+    credentials,
     models,
     turnRunner,
     key: apiKey,
   });
-  if ("problem" in built) return built.problem;
-  pi.registerProvider(built.provider);
+  pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     turnRunner.attach(context.ui);
     defer(() => turnRunner.load());
   });
-  registerSession(pi, { queries, models, provider: built.provider, extensionEnvironment });
-  registerSettings(pi, queries, models, { tui, listTheme: () => agent.getSettingsListTheme() });
-  registerUsage(pi, queries);
+  registerSession(pi, { queries, credentials, models, provider, extensionEnvironment });
+  registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
+  registerUsage(pi, queries, credentials);
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
-  registerTools(pi, queries, services, PROVIDER_ID);
+  registerTools(pi, queries, services, credentials);
   return undefined;
 }
 

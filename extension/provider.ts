@@ -4,25 +4,24 @@
  */
 import type {
   AssistantMessageEventStream,
-  CreateProviderOptions,
   Model,
   Provider,
   SimpleStreamOptions,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
 import { kimiAuth } from "./auth.ts";
-import type { OAuthCredential } from "./credential.ts";
+import type { OAuthCredential, PiCredentials } from "./credential.ts";
 import type { ExtensionEnvironment, Host } from "./environment.ts";
-import { type ModelList, PROVIDER_ID } from "./models.ts";
+import { PROVIDER_ID } from "./ids.ts";
+import type { ModelList, ModelMembers } from "./models.ts";
 import type { Addon } from "./native/addon.ts";
-import { TurnRunner } from "./turn/runner.ts";
+import type { TurnRunner } from "./turn/runner.ts";
 
 const DISPLAY_NAME = "Kimi Code";
 
 /** What we use of pi-ai at run time. Imported dynamically, because its names differ between versions of Pi. */
 export interface PiAi {
   createAssistantMessageEventStream(): AssistantMessageEventStream;
-  createProvider?(input: CreateProviderOptions): Provider;
 }
 
 /** What the provider works with. */
@@ -31,35 +30,38 @@ export interface ProviderParts {
   piAi: PiAi;
   host: Host;
   extensionEnvironment: ExtensionEnvironment;
+  credentials: PiCredentials;
   models: ModelList;
   turnRunner: TurnRunner;
   /** A key that outranks every other credential. */
   key?: string | undefined;
 }
 
-/** Builds the provider object, or returns why this Pi cannot use it. */
-export function kimiProvider(parts: ProviderParts): { provider: Provider } | { problem: string } {
-  const { addon, piAi, host, extensionEnvironment, models, turnRunner, key } = parts;
-  if (typeof piAi.createProvider !== "function") {
-    return { problem: "Kimi Code: this version of Pi is too old for the provider (0.81 or newer is needed)." };
-  }
+/**
+ * Builds the provider object.
+ *
+ * It has every member that Pi may ask for, each written here: an object made by Pi's `createProvider` has members of newer
+ * versions too, and Pi believes them (docs/pi-contract.md#native-provider). There is no `baseUrl`, see credential.ts.
+ */
+export function kimiProvider(parts: ProviderParts): Provider & ModelMembers {
+  const { addon, piAi, host, extensionEnvironment, credentials, models, turnRunner, key } = parts;
   const stream = (
     model: Model<string>,
     context: TranscriptContext,
     options?: SimpleStreamOptions,
   ): AssistantMessageEventStream => {
     const events = piAi.createAssistantMessageEventStream();
-    turnRunner.run(events, model, context, key === undefined ? options : { ...options, apiKey: key });
+    const given = key === undefined ? options : { ...options, apiKey: key };
+    turnRunner.run(events, models.addressed(model, given?.apiKey), context, given);
     return events;
   };
   const onCredential = (credential: OAuthCredential): void => models.credentialChanged(credential);
-  const built = piAi.createProvider({
+  return {
     id: PROVIDER_ID,
     name: DISPLAY_NAME,
-    baseUrl: models.baseUrl,
-    auth: kimiAuth(addon, { host, key, extensionEnvironment, onCredential }),
-    models: [],
-    api: { stream, streamSimple: stream },
-  });
-  return { provider: { ...built, ...models.provider() } };
+    auth: kimiAuth(addon, { host, key, extensionEnvironment, credentials, onCredential }),
+    ...models.members(),
+    stream: stream as Provider["stream"],
+    streamSimple: stream,
+  };
 }

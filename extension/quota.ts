@@ -5,9 +5,9 @@
  */
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
-import { credentialOf } from "./credential.ts";
-import { PROVIDER_ID } from "./models.ts";
-import type { AddonQueries, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
+import type { PiCredentials } from "./credential.ts";
+import { PROVIDER_ID } from "./ids.ts";
+import type { AddonQueries, Credential, Profile, Quota, QuotaWindow, Wallet } from "./queries.ts";
 
 /** Age at which the footer asks for a new quota, shared by all processes of the user. */
 const REFRESH_MS = 90_000;
@@ -145,22 +145,36 @@ export function say(ctx: ExtensionContext, text: string): void {
 }
 
 /** Updates the quota in the footer. Throws if there is no credential or the session has ended. */
-export async function showQuota(queries: AddonQueries, ctx: ExtensionContext): Promise<void> {
+export async function showQuota(
+  queries: AddonQueries,
+  credentials: PiCredentials,
+  ctx: ExtensionContext,
+): Promise<void> {
   if (ctx.model?.provider !== PROVIDER_ID || !queries.settings().settings.statusLine) {
     return ctx.ui.setStatus(STATUS_KEY, undefined);
   }
-  const quota = await queries.quota(await credentialOf(ctx), REFRESH_MS);
+  const quota = await queries.quota(await credentials.current(ctx), REFRESH_MS);
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
 }
 
 /** Runs `/kimi-usage [--json]`. */
-export async function kimiUsage(args: string, ctx: ExtensionCommandContext, queries: AddonQueries): Promise<void> {
-  say(ctx, await usageText(queries, ctx, args.split(/\s+/).includes("--json")));
+export async function kimiUsage(
+  args: string,
+  ctx: ExtensionCommandContext,
+  queries: AddonQueries,
+  credentials: PiCredentials,
+): Promise<void> {
+  const credential = await credentials.current(ctx).catch(() => ({}));
+  say(ctx, await usageText(queries, credential, ctx, args.split(/\s+/).includes("--json")));
 }
 
-async function usageText(queries: AddonQueries, ctx: ExtensionCommandContext, json: boolean): Promise<string> {
-  const credential = await credentialOf(ctx).catch(() => ({}));
+async function usageText(
+  queries: AddonQueries,
+  credential: Credential,
+  ctx: ExtensionCommandContext,
+  json: boolean,
+): Promise<string> {
   const [quota, profile] = await Promise.all([
     queries.quota(credential).catch(failure),
     queries.profile(credential).catch(failure),

@@ -74,6 +74,8 @@ export interface ServiceOptions {
   credential?: string | undefined;
   /** API base that the credential belongs to. */
   baseUrl?: string | undefined;
+  /** `baseUrl` of Pi's models.json. */
+  modelsJsonBaseUrl?: string | undefined;
   /** Longest text to return; the uncut text of a longer answer goes into a file in `directory`. */
   limit?: { bytes: number; lines: number; directory: string };
   /** Variables that outrank `process.env`. */

@@ -4,17 +4,20 @@
  */
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { credentialOf } from "./credential.ts";
+import type { PiCredentials } from "./credential.ts";
 import type { ExtensionEnvironment } from "./environment.ts";
+import { PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
-import { type ModelList, PROVIDER_ID } from "./models.ts";
+import type { ModelList } from "./models.ts";
 import type { AddonQueries } from "./queries.ts";
+import type { SettingsTools } from "./settings/command.ts";
 import type { ScreenParts } from "./settings/screen.ts";
 import { warn } from "./warning.ts";
 
 /** What a session works with. */
 export interface SessionParts {
   queries: AddonQueries;
+  credentials: PiCredentials;
   models: ModelList;
   provider: Provider;
   extensionEnvironment: ExtensionEnvironment;
@@ -23,7 +26,7 @@ export interface SessionParts {
 /** Registers the handlers for the start and end of sessions. */
 export function registerSession(
   pi: ExtensionAPI,
-  { queries, models, provider, extensionEnvironment }: SessionParts,
+  { queries, credentials, models, provider, extensionEnvironment }: SessionParts,
 ): void {
   let reported = "";
   let started = false;
@@ -31,6 +34,7 @@ export function registerSession(
     // Pi before 0.79 has no project trust; a project's settings do not count there.
     const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
     extensionEnvironment.enterProject(ctx.cwd, trusted);
+    credentials.enterSession(ctx);
     try {
       const text = queries.settings().problems.join("\n");
       if (text !== "" && text !== reported) warn(ctx, `Kimi settings:\n${text}`);
@@ -48,7 +52,7 @@ export function registerSession(
     // Pi's RPC mode emits session_start twice for a new session.
     if (started) return;
     started = true;
-    defer(async () => models.update(await credentialOf(ctx)));
+    defer(async () => models.update(await credentials.current(ctx)));
     // Otherwise the first opening of the screen waits for Pi to compile it.
     defer(() => lazyImport(() => import("./settings/command.ts")));
     // Loaded now, because an update may replace the files of a running Pi, and files of two versions do not fit together.
@@ -77,32 +81,33 @@ function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
 }
 
 /** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */
-export function registerSettings(pi: ExtensionAPI, queries: AddonQueries, models: ModelList, parts: ScreenParts): void {
+export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "parts">, parts: ScreenParts): void {
   pi.registerCommand("kimi-settings", {
     description: "Kimi Code: account, quota and settings",
     getArgumentCompletions: (prefix) => {
-      const found = queries.settingKeys().filter(({ path }) => path.startsWith(prefix));
+      const found = tools.queries.settingKeys().filter(({ path }) => path.startsWith(prefix));
       return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
     },
     handler: async (args, ctx) => {
       const { kimiSettings } = await lazyImport(() => import("./settings/command.ts"));
-      await kimiSettings(args, ctx, { queries, models, parts });
+      await kimiSettings(args, ctx, { ...tools, parts });
     },
   });
 }
 
 /** Registers `/kimi-usage` and shows the quota in the footer. */
-export function registerUsage(pi: ExtensionAPI, queries: AddonQueries): void {
+export function registerUsage(pi: ExtensionAPI, queries: AddonQueries, credentials: PiCredentials): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {
-      if (ctx.hasUI) defer(async () => (await lazyImport(() => import("./quota.ts"))).showQuota(queries, ctx));
+      if (ctx.hasUI)
+        defer(async () => (await lazyImport(() => import("./quota.ts"))).showQuota(queries, credentials, ctx));
     });
   }
   pi.registerCommand("kimi-usage", {
     description: "Show the quota of the Kimi plan (--json for scripts)",
     handler: async (args, ctx) => {
       const { kimiUsage } = await lazyImport(() => import("./quota.ts"));
-      await kimiUsage(args, ctx, queries);
+      await kimiUsage(args, ctx, queries, credentials);
     },
   });
 }

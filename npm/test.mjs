@@ -3,6 +3,8 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { MATRIX } from "../tests/pi/matrix.ts";
+import { PI_VERSIONS, piInstallation } from "../tests/support/pi-versions.ts";
 import { buildAddon } from "./build.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -34,5 +36,18 @@ const files =
 
 buildAddon(false); // also reports a missing Rust toolchain
 if (named.length === 0) run("cargo", ["test", "--locked", "--quiet"]);
-// Two files at a time, because each starts further programs.
-run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...files]);
+/** Runs test files with one version of Pi, two at a time, because each starts further programs. */
+function test(files, version) {
+  process.env.KIMI_TEST_PI = version;
+  run(process.execPath, ["--test", "--test-concurrency=2", "--test-reporter=spec", ...files]);
+}
+
+// KIMI_TEST_PI selects one version. Named files run in one version too.
+const [first, ...others] = process.env.KIMI_TEST_PI ? [process.env.KIMI_TEST_PI] : PI_VERSIONS;
+test(files, first);
+const everywhere = MATRIX.filter(({ versions }) => versions === "all").map(({ file }) => `tests/${file}`);
+for (const version of named.length === 0 ? others : []) {
+  piInstallation(version);
+  console.log(`\n=== Pi ${version}`);
+  test(everywhere, version);
+}

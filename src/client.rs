@@ -10,14 +10,15 @@ use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
-use crate::auth::token::TokenEndpoint;
-use crate::auth::{Account, Credential, SuppliedKey};
-use crate::config::Config;
-use crate::config::ascii;
+use crate::auth::token::OAuthClient;
+use crate::auth::{Account, Credential};
+use crate::config::{Config, NetworkSettings, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http;
 use crate::http::body::{read_available, read_whole};
+use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
+use crate::http::timeout::within;
 use crate::http::user_agent::{Host, device_id};
 use crate::process_state::ProcessState;
 
@@ -30,7 +31,7 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers a caller adds; `None` removes one of ours.
 pub type ExtraHeaders = Vec<(String, Option<String>)>;
 
-/// Who asks, as every question of JavaScript says it.
+/// Caller context sent with every request from JavaScript.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallerContext {
@@ -40,7 +41,7 @@ pub struct CallerContext {
     /// The program around us.
     #[serde(default)]
     pub host: Host,
-    /// Key or token that Pi resolved or the caller passed; without one, the credential is looked for.
+    /// Key or token that Pi resolved or the caller passed; without one, the credential is searched for.
     #[serde(default)]
     pub api_key: Option<String>,
 }
@@ -50,7 +51,7 @@ pub struct CallerContext {
 pub struct Kimi {
     /// What it was configured with.
     pub config: Config,
-    /// Who we say we are: found once, because a device id is a file.
+    /// Headers that identify the sender: built once, because a device id is a file.
     identity: HeaderMap,
     http: Client,
     /// What outlives this client: pools, refreshes under way, known uploads.
@@ -58,45 +59,45 @@ pub struct Kimi {
 }
 
 impl Kimi {
-    /// Builds or reuses a connection pool; reads certificate files the first time and may read a device id, so not for async
-    /// workers.
+    /// Builds or reuses a connection pool. Reads certificate files the first time and may read a device id, so it must not run on
+    /// an async worker.
     pub fn new(config: Config, host: Host) -> Result<Self> {
         let http = http::client(&config.network)?;
+        let process = ProcessState::shared();
+        let NetworkSettings { http_proxy, https_proxy, all_proxy, .. } = &config.network;
+        for proxy in [http_proxy, https_proxy, all_proxy].into_iter().flatten() {
+            process.get::<KnownSecrets>().add_user_info(proxy);
+        }
         let mut identity = HeaderMap::new();
         for (name, value) in host.headers(config.settings.identity, || device_id(&config.paths.kimi_home)) {
             insert(&mut identity, name, &value)?;
         }
-        Ok(Self { config, identity, http, process: ProcessState::shared() })
+        Ok(Self { config, identity, http, process })
     }
 
-    /// The same client on connections of its own.
+    /// Returns the same client on fresh connections.
     pub fn on_fresh_connection(&self) -> Result<Self> {
         Ok(Self { http: http::fresh_client(&self.config.network)?, ..self.clone() })
     }
 
-    /// What authorises a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in Pi's
-    /// file, else `KIMI_API_KEY`, else a login of the official client. A static key never turns into a login. Where nobody has
-    /// chosen a region, a login that was found decides it for this client.
+    /// Finds what authorizes a request, as [`Self::find_credential`] does; an error if there is nothing.
     pub async fn authorize(&mut self, passed: Option<&str>) -> Result<Credential> {
-        let key = self.config.api_key.as_deref();
-        match SuppliedKey::new(passed) {
-            SuppliedKey::Variable => key.map(Credential::key).ok_or_else(Error::login_required),
-            SuppliedKey::Token(token) => Ok(Credential::passed(token, self.account()?)),
-            SuppliedKey::Nothing => {
-                let account = self.account()?;
-                let (tokens, slot) = match (account.stored_in_pi().await?, key) {
-                    (Some(found), _) => found,
-                    (None, Some(key)) => return Ok(Credential::key(key)),
-                    (None, None) => account.cli_login().await?.ok_or_else(Error::login_required)?,
-                };
-                let account = account.at(&slot)?;
-                self.config.follow_login(&account.endpoint);
-                Ok(Credential::login(&tokens, account))
-            }
-        }
+        self.find_credential(passed).await?.ok_or_else(Error::login_required)
     }
 
-    /// The logins that this configuration leads to.
+    /// Finds what authorizes a request (docs/architecture.md#credential-order). A login decides the region for this client, where
+    /// the user has not chosen one.
+    pub async fn find_credential(&mut self, passed: Option<&str>) -> Result<Option<Credential>> {
+        let Some(found) = self.account()?.credential(passed, self.config.api_key.as_deref()).await? else {
+            return Ok(None);
+        };
+        if let Some(endpoint) = &found.endpoint {
+            self.config.follow_login(endpoint);
+        }
+        Ok(Some(found.credential))
+    }
+
+    /// Returns the logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
         Ok(Account {
@@ -104,11 +105,12 @@ impl Kimi {
             endpoint: config.login_endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
-            oauth: TokenEndpoint { host: String::new(), http: self.http.clone(), headers: self.identity.clone() },
+            oauth: OAuthClient { http: self.http.clone(), headers: self.identity.clone() },
+            process: Arc::clone(&self.process),
         })
     }
 
-    /// Posts JSON and returns the response once its head is here and says success.
+    /// Posts JSON and returns the response once its head says success.
     pub async fn post_json(
         &self,
         url: &str,
@@ -124,8 +126,8 @@ impl Kimi {
         .await
     }
 
-    /// Posts a form, built anew for each attempt, and returns the response once its head is here and says success. Headers
-    /// of the caller that describe a JSON body do not count.
+    /// Posts a form, built again for each attempt, and returns the response once its head says success. Headers of the caller
+    /// that describe a JSON body are ignored.
     pub async fn post_form(
         &self,
         url: &str,
@@ -145,47 +147,35 @@ impl Kimi {
         .await
     }
 
-    /// Headers of the caller that authorise the request themselves are neither healed nor explained.
+    /// Sends, and answers a 401 with a fresh token. Headers of the caller that authorize the request themselves are sent as they
+    /// are.
     async fn with_reauth<F: Future<Output = Result<Response>>>(
         &self,
         credential: &Credential,
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        let redact_error = |token: String| {
-            let sending = send(token.clone());
-            async move { sending.await.map_err(|error| self.redact_error(error, &token, extra)) }
-        };
         if has(extra, AUTHORIZATION.as_str()) {
-            redact_error(String::new()).await
+            send(String::new()).await
         } else {
-            credential.send_with_reauth(redact_error).await
+            credential.send_with_reauth(send).await
         }
     }
 
-    /// `error` without what the request carried in confidence: the credential, and headers of one's own that are long enough
-    /// to be a key and no name.
-    pub fn redact_error(&self, error: Error, token: &str, extra: &ExtraHeaders) -> Error {
-        let own = self.config.custom_headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let callers = extra.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)));
-        error.redact(std::iter::once(token).chain(own.chain(callers).filter_map(|(name, value)| secret(name, value))))
-    }
-
-    /// Posts JSON and returns the response once its head is here, whatever it says. `token` is sent as it is.
+    /// Posts JSON and returns the response whatever its status is. `token` is sent as it is.
     pub async fn send_json(&self, url: &str, token: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
         let headers = self.headers(token, extra)?;
         let sending = self.http.post(url).headers(headers).body(body).send();
         sending.await.map_err(|error| Error::from_reqwest(error, Phase::Headers))
     }
 
-    /// Gets a small document. `patience` is for all of it, `max` is its largest size in bytes. A 401 heals as in [`Self::post_json`].
-    pub async fn get(&self, url: &str, credential: &Credential, patience: Duration, max: usize) -> Result<Vec<u8>> {
+    /// Gets a small document of at most `max` bytes within `limit`. A 401 is answered as in [`Self::post_json`].
+    pub async fn get(&self, url: &str, credential: &Credential, limit: Duration, max: usize) -> Result<Vec<u8>> {
         let work = credential.send_with_reauth(|token| async move { self.get_once(url, &token, max).await });
-        let late = |_| {
-            let seconds = patience.as_secs();
-            Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
-        };
-        tokio::time::timeout(patience, work).await.map_err(late)?
+        within(Some(limit), work).await.unwrap_or_else(|| {
+            let seconds = limit.as_secs();
+            Err(Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s")))
+        })
     }
 
     async fn get_once(&self, url: &str, token: &str, max: usize) -> Result<Vec<u8>> {
@@ -193,19 +183,21 @@ impl Kimi {
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
         let request = self.http.get(url).headers(headers);
-        let response = sent(request).await.map_err(|error| self.redact_error(error, token, &Vec::new()))?;
-        read_whole(response, max).await
+        read_whole(sent(request).await?, max).await
     }
 
-    /// The error for something else in place of a document; where it is a page, its title tells whose.
-    pub fn no_document(&self, what: &str, body: &[u8], credential: &Credential) -> Error {
-        let title = html_title(&String::from_utf8_lossy(body)).unwrap_or_default();
-        self.redact_error(Error::protocol(what, &title), &credential.token(), &Vec::new())
+    /// Removes the credentials of this process from content of the service, before anything else is done with it.
+    pub fn scrub(&self, content: Vec<u8>) -> Vec<u8> {
+        self.process.get::<KnownSecrets>().scrub(content)
     }
 
+    /// Builds the headers of a request. Whatever is secret in them is remembered, so that it is redacted wherever it comes back.
     fn headers(&self, key: &str, extra: &ExtraHeaders) -> Result<HeaderMap> {
+        let secrets = self.process.get::<KnownSecrets>();
+        secrets.add_credential(key);
         let mut headers = HeaderMap::new();
         for (name, value) in &self.config.custom_headers {
+            secrets.add_header(name, value);
             insert(&mut headers, name, value)?;
         }
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
@@ -213,7 +205,10 @@ impl Kimi {
         headers.extend(self.identity.clone());
         for (name, value) in extra {
             match value {
-                Some(value) => insert(&mut headers, name, &ascii(value))?,
+                Some(value) => {
+                    secrets.add_header(name, value);
+                    insert(&mut headers, name, &ascii(value))?;
+                }
                 None => {
                     headers.remove(name.as_str());
                 }
@@ -228,24 +223,6 @@ impl Kimi {
         }
         Ok(headers)
     }
-}
-
-/// What is secret of a header, if anything: a credential without its scheme, because gateways quote it without as well.
-fn secret<'v>(name: &str, value: &'v str) -> Option<&'v str> {
-    const LIKE_A_KEY: usize = 12;
-    const HARMLESS: [&str; 6] = ["content-type", "user-agent", "referer", "http-referer", "x-title", "origin"];
-    const SCHEMES: [&str; 6] = ["bearer", "basic", "digest", "negotiate", "token", "apikey"];
-    let name = name.to_ascii_lowercase();
-    if HARMLESS.contains(&name.as_str()) || ["accept", "anthropic-"].iter().any(|family| name.starts_with(family)) {
-        return None;
-    }
-    let authorises = name.ends_with("authorization");
-    let value = value.trim();
-    let bare = match value.split_once(' ') {
-        Some((scheme, rest)) if authorises || SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => rest.trim(),
-        _ => value,
-    };
-    (authorises || bare.len() >= LIKE_A_KEY).then_some(bare)
 }
 
 fn has(headers: &ExtraHeaders, name: &str) -> bool {
@@ -264,7 +241,12 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error of an unsuccessful answer.
+/// Returns the error for something else in place of a document; the title of a page tells whose it is.
+pub fn not_a_document(what: &str, body: &[u8]) -> Error {
+    Error::protocol(what, &html_title(&String::from_utf8_lossy(body)).unwrap_or_default())
+}
+
+/// Returns the error of an unsuccessful answer.
 pub async fn failed(mut response: Response) -> Error {
     let status = response.status().as_u16();
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -272,25 +254,4 @@ pub async fn failed(mut response: Response) -> Error {
     let trace_id = header("x-trace-id").map(ascii).filter(|id| !id.is_empty());
     let body = read_available(Vec::new(), &mut response, MAX_ERROR_BODY, ERROR_BODY_TIMEOUT).await;
     from_response(status, &String::from_utf8_lossy(&body), wait, trace_id)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::secret;
-
-    #[test]
-    fn credentials_are_secret_without_their_scheme_and_plain_headers_are_not() {
-        for (name, value, expected) in [
-            ("Authorization", "Basic bWU6cGFzc3dvcmQ=", Some("bWU6cGFzc3dvcmQ=")),
-            ("authorization", "bearer  corp-key", Some("corp-key")),
-            ("Proxy-Authorization", "Corp-Scheme 0123456789", Some("0123456789")),
-            ("X-Api-Key", "sk-corp-0123456789", Some("sk-corp-0123456789")),
-            ("X-Gateway", "TOKEN sk-corp-0123456789", Some("sk-corp-0123456789")),
-            ("X-Team", "blue", None),
-            ("HTTP-Referer", "https://example.com/a", None),
-            ("anthropic-beta", "context-management-2025-06-27", None),
-        ] {
-            assert_eq!(secret(name, value), expected, "{name}");
-        }
-    }
 }

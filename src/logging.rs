@@ -12,6 +12,7 @@ use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::http::redact::KnownSecrets;
 use crate::storage::private_file::{create_private_dir, private_options};
 
 /// A log that has grown beyond this is started anew.
@@ -42,46 +43,11 @@ struct Redacting {
 impl Write for Redacting {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // tracing hands over one whole event per call.
-        self.file.write_all(redact(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        self.file.write_all(KnownSecrets::shared().redact(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-/// Replaces everything that looks like a key or a token.
-fn redact(text: &str) -> String {
-    const PREFIXES: [&str; 3] = ["sk-", "eyJ", "Bearer "];
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((at, prefix)) = PREFIXES.iter().filter_map(|p| rest.find(p).map(|at| (at, *p))).min() {
-        let secret = &rest[at + prefix.len()..];
-        let length = secret
-            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '+' | '/' | '=')))
-            .unwrap_or(secret.len());
-        out.push_str(&rest[..at + prefix.len()]);
-        if length >= 8 {
-            out.push_str("[redacted]");
-            rest = &secret[length..];
-        } else {
-            rest = secret;
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_and_tokens_never_reach_the_file() {
-        assert_eq!(redact("key sk-kimi-0123456789 used"), "key sk-[redacted] used");
-        assert_eq!(redact("Bearer eyJhbGciOi.J9.x\n"), "Bearer [redacted]\n");
-        assert_eq!(redact("a task-force sk-x"), "a task-force sk-x");
-        assert_eq!(redact("none"), "none");
     }
 }

@@ -10,7 +10,7 @@ export const OpCode = {
   Response: 1,
   /** `text`: a notice for the user, see turn/notices.ts. */
   Notice: 2,
-  /** `text`: JSON of one event of the service. */
+  /** `text`: JSON of events of the service, separated by U+001E. */
   Raw: 3,
   /** `text`: `[from, to]`, the requested range of the media item at position `index`. Answer with `sendMedia`. */
   Media: 4,
@@ -42,6 +42,8 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
+  /** Answers a question that a notice asked: `stop` or `wait`. */
+  sendAnswer(answer: string): void;
   /** Answers a Media op with this range of the base64 text or data URL. */
   sendMedia(index: number, from: number, data: string): void;
 }

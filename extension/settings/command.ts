@@ -2,7 +2,7 @@
  * Runs `/kimi-settings`: opens the screen, prints everything as text, reads and changes single settings. Loaded on first use.
  */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
-import { credentialOf } from "../credential.ts";
+import type { PiCredentials } from "../credential.ts";
 import type { ModelList } from "../models.ts";
 import type { AddonQueries } from "../queries.ts";
 import { accountText, failure, quotaRows, say, walletRows } from "../quota.ts";
@@ -13,20 +13,17 @@ import { type ScreenParts, settingsScreen } from "./screen.ts";
 /** What the command works with. */
 export interface SettingsTools {
   queries: AddonQueries;
+  credentials: PiCredentials;
   models: ModelList;
   parts: ScreenParts;
 }
 
 /** Runs the command. */
-export async function kimiSettings(
-  args: string,
-  ctx: ExtensionCommandContext,
-  { queries, models, parts }: SettingsTools,
-): Promise<void> {
-  const editor = new SettingsEditor(queries);
+export async function kimiSettings(args: string, ctx: ExtensionCommandContext, tools: SettingsTools): Promise<void> {
+  const editor = new SettingsEditor(tools.queries);
   if (args.trim() !== "") return say(ctx, readOrChange(editor, args));
-  if (ctx.mode !== "tui") return say(ctx, await overview(queries, editor, models, ctx));
-  await settingsScreen(parts, queries, editor, models, ctx);
+  if (ctx.mode !== "tui") return say(ctx, await overview(tools, editor, ctx));
+  await settingsScreen(tools.parts, tools, editor, ctx);
 }
 
 /** Runs `key`, `key value` and `key value --project`; returns the resulting value as text. */
@@ -48,12 +45,11 @@ function readOrChange(editor: SettingsEditor, args: string): string {
 
 /** Returns account, quota and all settings as text. */
 async function overview(
-  queries: AddonQueries,
+  { queries, credentials, models }: SettingsTools,
   editor: SettingsEditor,
-  models: ModelList,
   ctx: ExtensionCommandContext,
 ): Promise<string> {
-  const credential = await credentialOf(ctx).catch(() => ({}));
+  const credential = await credentials.current(ctx).catch(() => ({}));
   const [profile, quota] = await Promise.all([
     queries.profile(credential).catch(failure),
     queries.quota(credential).catch(failure),

@@ -2,7 +2,8 @@
  * Formats what the settings screen says about the model.
  */
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
-import { type ModelList, PROVIDER_ID } from "../models.ts";
+import { PROVIDER_ID } from "../ids.ts";
+import type { ModelList } from "../models.ts";
 import type { SettingsReport } from "../queries.ts";
 
 /** Formats the model line, `k3 · 1,048,576 tokens · 4 models · https://api.kimi.com/coding`. */

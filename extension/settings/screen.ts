@@ -5,7 +5,7 @@
  */
 import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
-import { credentialOf } from "../credential.ts";
+import type { PiCredentials } from "../credential.ts";
 import type { ModelList } from "../models.ts";
 import type { AddonQueries, Profile, Quota, SettingKey } from "../queries.ts";
 import { accountText, clock, failure, quotaRows, walletRows } from "../quota.ts";
@@ -32,9 +32,8 @@ const VISIBLE_ROWS = 12;
 /** Shows the screen until the user leaves it. */
 export async function settingsScreen(
   parts: ScreenParts,
-  queries: AddonQueries,
+  { queries, credentials, models }: { queries: AddonQueries; credentials: PiCredentials; models: ModelList },
   editor: SettingsEditor,
-  models: ModelList,
   ctx: ExtensionCommandContext,
 ): Promise<void> {
   await ctx.ui.custom<void>((tui, theme, _keys, done) => {
@@ -43,7 +42,8 @@ export async function settingsScreen(
       change();
       tui.requestRender();
     };
-    void credentialOf(ctx)
+    void credentials
+      .current(ctx)
       .catch(() => ({}))
       .then((credential) =>
         Promise.all([

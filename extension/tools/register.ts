@@ -7,6 +7,7 @@
  */
 import { tmpdir } from "node:os";
 import type { ExtensionAPI, ToolDefinition } from "@earendil-works/pi-coding-agent";
+import type { PiCredentials } from "../credential.ts";
 import { lazyImport } from "../lazy.ts";
 import type { AddonQueries } from "../queries.ts";
 import type { KimiServices } from "../services.ts";
@@ -28,17 +29,17 @@ const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
 export class KimiTools {
   readonly #pi: ExtensionAPI;
   readonly #services: () => Promise<KimiServices>;
-  readonly #providerId: string;
+  readonly #credentials: PiCredentials;
   readonly #registered = new Set<string>();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
   /** The last change, which the next one waits for. */
   #last: Promise<void> = Promise.resolve();
 
-  constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, providerId: string) {
+  constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, credentials: PiCredentials) {
     this.#pi = pi;
     this.#services = services;
-    this.#providerId = providerId;
+    this.#credentials = credentials;
   }
 
   /** Applies settings to the running session, one change after the other. Do not call it before `session_start`. */
@@ -82,9 +83,9 @@ export class KimiTools {
       collapsed: (name) => this.#settings[name]?.default_collapsed ?? true,
       session: async ({ modelRegistry }) => {
         // Pi refreshes an expiring login here, under its lock.
-        const auth = (await modelRegistry.getProviderAuth?.(this.#providerId))?.auth;
+        const { apiKey, ...addresses } = await this.#credentials.current({ modelRegistry });
         const limit = { bytes: parts.maxBytes, lines: parts.maxLines, directory: tmpdir() };
-        return { credential: auth?.apiKey, baseUrl: auth?.baseUrl, limit };
+        return { credential: apiKey, ...addresses, limit };
       },
     };
     return [searchTool(shared), fetchTool(shared), datasourceTool(shared)];
@@ -96,9 +97,9 @@ export function registerTools(
   pi: ExtensionAPI,
   queries: AddonQueries,
   services: () => Promise<KimiServices>,
-  providerId: string,
+  credentials: PiCredentials,
 ): void {
-  const tools = new KimiTools(pi, services, providerId);
+  const tools = new KimiTools(pi, services, credentials);
   let leave = (): void => undefined;
   pi.on("session_start", async (_event, context) => {
     const follow = async (settings = (): ToolSettings => queries.settings().settings.tools): Promise<void> => {

@@ -28,7 +28,9 @@ export interface ToolParts {
   /** Returns whether this tool's results start collapsed. */
   collapsed(name: string): boolean;
   /** Returns the call options of the session: Pi's credential, and the limits of a tool's output. */
-  session(context: ExtensionContext): Promise<Pick<ServiceOptions, "credential" | "baseUrl" | "limit">>;
+  session(
+    context: ExtensionContext,
+  ): Promise<Pick<ServiceOptions, "credential" | "baseUrl" | "modelsJsonBaseUrl" | "limit">>;
 }
 
 /** One paragraph. */

@@ -161,7 +161,7 @@ class Turn {
       case OpCode.Response:
         return this.#responseHook(text);
       case OpCode.Raw:
-        return Promise.resolve(this.#options.onProviderStreamEvent?.(JSON.parse(text), this.#model));
+        return this.#eventHook(text);
       case OpCode.Media: {
         const item = this.#media[index];
         const [from, to] = JSON.parse(text) as [number, number];
@@ -185,6 +185,19 @@ class Turn {
     const replaced = await this.#options.onPayload?.(body, this.#model);
     // A hook returns a new body or changes the one it was given.
     this.#handle?.sendBody(JSON.stringify(replaced ?? body));
+  }
+
+  async #eventHook(text: string): Promise<void> {
+    for (const event of text.split("\u001e")) {
+      let parsed: unknown;
+      try {
+        parsed = JSON.parse(event);
+      } catch {
+        // The addon reports what it cannot read.
+        continue;
+      }
+      await this.#options.onProviderStreamEvent?.(parsed, this.#model);
+    }
   }
 
   async #responseHook(text: string): Promise<void> {

@@ -1,29 +1,31 @@
-//! The credential that a request carries, and what becomes of it when the service refuses it.
+//! The credential that a request carries: where it is found, and what happens when the service refuses it.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::login_sources::Account;
 use super::token::Tokens;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::process_state::ProcessState;
 
-/// More logins than this in one process means that somebody is generating them.
-const MAX_REMEMBERED: usize = 64;
+/// Access tokens that are remembered. A process with more logins than this is generating them.
+const MAX_LOGIN_TOKENS: usize = 64;
 
-/// What Pi or a caller passed as the credential. Who asks for what an account was told last time has to understand it as who
-/// sends it, or never finds it.
+/// What Pi or a caller passed as the credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SuppliedKey<'p> {
+pub enum SuppliedKey<'k> {
     /// Nothing, or nothing but blanks.
     Nothing,
     /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (docs/pi-contract.md#key-syntax).
     Variable,
     /// A key or an access token.
-    Token(&'p str),
+    Token(&'k str),
 }
 
-impl<'p> SuppliedKey<'p> {
-    /// Understands it.
-    pub fn new(passed: Option<&'p str>) -> Self {
+impl<'k> SuppliedKey<'k> {
+    /// Classifies what was passed.
+    pub fn new(passed: Option<&'k str>) -> Self {
         match passed.map(str::trim) {
             None | Some("") => Self::Nothing,
             Some("$KIMI_API_KEY" | "${KIMI_API_KEY}") => Self::Variable,
@@ -32,13 +34,13 @@ impl<'p> SuppliedKey<'p> {
     }
 }
 
-/// What authorises a request: a static key, or the current access token of a login that can reauthenticate itself.
+/// What authorizes a request: a static key, or the current access token of a login, which can be refreshed.
 #[derive(Debug, Clone)]
 pub struct Credential {
     token: Arc<Mutex<Secret>>,
-    /// The login behind the token.
+    /// The logins among which a refused token is looked up.
     account: Option<Arc<Account>>,
-    /// RequestContext to come from a login, and not merely to look like it.
+    /// Known to come from a login.
     from_login: bool,
 }
 
@@ -50,36 +52,66 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// A credential, and the endpoint of the login that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// What authorizes requests.
+    pub credential: Credential,
+    /// Where a login belongs that this process has looked for itself.
+    pub endpoint: Option<Endpoint>,
+}
+
+impl Account {
+    /// Finds what authorizes a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in
+    /// Pi's file, else `api_key` (from `KIMI_API_KEY`), else a login of the official client. `None` if there is nothing. A static
+    /// key never turns into a login.
+    pub async fn credential(self, passed: Option<&str>, api_key: Option<&str>) -> Result<Option<Found>> {
+        let key = |key: &str| Found { credential: Credential::key(key), endpoint: None };
+        match SuppliedKey::new(passed) {
+            SuppliedKey::Variable => Ok(api_key.map(key)),
+            SuppliedKey::Token(token) => {
+                let from_login = self.login_tokens().contains(token);
+                let credential = Credential { account: Some(Arc::new(self)), from_login, ..Credential::key(token) };
+                Ok(Some(Found { credential, endpoint: None }))
+            }
+            SuppliedKey::Nothing => {
+                let found = match (self.stored_in_pi().await?, api_key) {
+                    (Some(found), _) => Some(found),
+                    (None, Some(api_key)) => return Ok(Some(key(api_key))),
+                    (None, None) => self.cli_login().await?,
+                };
+                let Some((tokens, scope)) = found else { return Ok(None) };
+                let account = self.at(&scope)?;
+                let endpoint = Some(account.endpoint.clone());
+                Ok(Some(Found { credential: Credential::login(&tokens, account), endpoint }))
+            }
+        }
+    }
+}
+
 impl Credential {
-    /// A key of the user's own. It is never exchanged for anything.
+    /// Wraps a static key. It is never exchanged for anything.
     pub fn key(key: &str) -> Self {
         Self { token: Arc::new(Mutex::new(Secret(key.to_owned()))), account: None, from_login: false }
     }
 
-    /// What Pi or a caller passed: a key, or an access token that we handed out before.
-    pub fn passed(token: &str, account: Account) -> Self {
-        let from_login = is_remembered(token);
-        Self { account: Some(Arc::new(account)), from_login, ..Self::key(token) }
-    }
-
-    /// The access token of a login.
-    pub fn login(tokens: &Tokens, account: Account) -> Self {
-        register_oauth_token(&tokens.access);
+    fn login(tokens: &Tokens, account: Account) -> Self {
+        account.login_tokens().add(&tokens.access);
         Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
     }
 
     /// Whether this is a login, as opposed to a static key.
     pub fn is_login(&self) -> bool {
-        self.from_login || is_remembered(&self.token())
+        self.from_login || self.account.as_ref().is_some_and(|account| account.login_tokens().contains(&self.token()))
     }
 
-    /// The value to send now.
+    /// Returns the value to send now.
     pub fn token(&self) -> String {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    /// Sends with the token. A 401 is answered once by healing the login and sending again; that happens before anything of
-    /// an answer exists, so nothing can be said twice. A 401 that stays says what to do about this kind of credential.
+    /// Sends with the token. After a 401 the login is refreshed and the request sent once more; that happens before any output,
+    /// so nothing is shown twice. The error of a second 401 says what to do about this kind of credential.
     pub async fn send_with_reauth<T, F: Future<Output = Result<T>>>(&self, send: impl Fn(String) -> F) -> Result<T> {
         let token = self.token();
         let error = match send(token.clone()).await {
@@ -94,24 +126,31 @@ impl Credential {
         result.map_err(|error| self.explain(error))
     }
 
-    /// The service refused `rejected` with 401. `Some` is another token, worth one more request; `None` means that this
-    /// is a static key, or that there is nothing newer.
+    /// Renews the login after the service refused `rejected` inside a stream, where no status says so. `Ok` means that the request is
+    /// worth sending once more; else the refusal comes back with advice.
+    pub async fn renew_refused(&self, rejected: &str, refusal: Error) -> Result<()> {
+        match self.reauthenticate(rejected).await? {
+            Some(_) => Ok(()),
+            None => Err(self.explain(refusal)),
+        }
+    }
+
+    /// Returns another token for one that the service refused, or `None` if this is a static key or there is nothing newer.
     async fn reauthenticate(&self, rejected: &str) -> Result<Option<String>> {
         let current = self.token();
         if current != rejected {
             return Ok(Some(current));
         }
         let Some(account) = &self.account else { return Ok(None) };
-        let healed = account.reauthenticate(rejected, self.from_login).await?;
-        if let Some(token) = healed.as_deref().filter(|token| *token != rejected) {
-            register_oauth_token(token);
-            token.clone_into(&mut self.token.lock().unwrap_or_else(PoisonError::into_inner).0);
-            return Ok(Some(token.to_owned()));
-        }
-        Ok(None)
+        let replacement = account.reauthenticate(rejected, self.from_login).await?;
+        let Some(token) = replacement.filter(|token| token != rejected) else { return Ok(None) };
+        account.login_tokens().add(&token);
+        token.clone_into(&mut self.token.lock().unwrap_or_else(PoisonError::into_inner).0);
+        Ok(Some(token))
     }
 
-    fn explain(&self, error: Error) -> Error {
+    /// Adds to a refusal what the user can do about it.
+    pub fn explain(&self, error: Error) -> Error {
         if error.kind != ErrorKind::Unauthorized {
             return error;
         }
@@ -125,25 +164,31 @@ impl Credential {
     }
 }
 
-/// Access tokens that logins of this process had. Pi passes a token and a static key in the same place.
-fn remembered() -> &'static Mutex<Vec<String>> {
-    static REMEMBERED: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
-    REMEMBERED.get_or_init(Mutex::default)
-}
+/// Access tokens that logins of this process had, the newest last. Pi passes a token and a static key in the same place.
+#[derive(Debug, Default)]
+pub struct LoginTokens(Mutex<VecDeque<Secret>>);
 
-/// Notes that this is the access token of a login.
-pub fn register_oauth_token(access: &str) {
-    let mut tokens = remembered().lock().unwrap_or_else(PoisonError::into_inner);
-    if !access.is_empty() && !tokens.iter().any(|known| known == access) {
-        if tokens.len() == MAX_REMEMBERED {
-            tokens.remove(0);
+impl LoginTokens {
+    /// Remembers that this is the access token of a login.
+    pub fn add(&self, access: &str) {
+        if access.is_empty() || self.contains(access) {
+            return;
         }
-        tokens.push(access.to_owned());
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tokens.len() == MAX_LOGIN_TOKENS {
+            tokens.pop_front();
+        }
+        tokens.push_back(Secret(access.to_owned()));
+    }
+
+    fn contains(&self, token: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known.0 == token)
     }
 }
 
-fn is_remembered(token: &str) -> bool {
-    remembered().lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
+/// Remembers that this is the access token of a login.
+pub fn register_oauth_token(access: &str) {
+    ProcessState::shared().get::<LoginTokens>().add(access);
 }
 
 #[cfg(test)]
@@ -151,12 +196,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_never_shows_in_debug_output() {
+    fn credential_debug_output_hides_the_key() {
         assert!(!format!("{:?}", Credential::key("sk-kimi-hunter2")).contains("hunter2"));
     }
 
     #[test]
-    fn a_refusal_speaks_of_what_was_refused() {
+    fn credential_refused_with_401_advises_about_its_kind() {
         let refused = || Error { status: Some(401), ..Error::new(ErrorKind::Unauthorized, "401 Unauthorized") };
         let key = Credential::key("sk-kimi").explain(refused()).message;
         assert!(key.starts_with("401 ") && key.contains("KIMI_API_KEY") && !key.contains("no longer valid"), "{key}");
@@ -164,5 +209,12 @@ mod tests {
         assert!(login.contains("/login kimi-coding") && !login.to_lowercase().contains("key"), "{login}");
         let other = Credential::key("sk-kimi").explain(Error::new(ErrorKind::Entitlement, "403 no"));
         assert_eq!(other.message, "403 no");
+    }
+
+    #[test]
+    fn login_tokens_number_is_bounded_and_the_oldest_go_first() {
+        let tokens = LoginTokens::default();
+        (0..=MAX_LOGIN_TOKENS).for_each(|at| tokens.add(&at.to_string()));
+        assert!(!tokens.contains("0") && tokens.contains("1") && tokens.contains("64"));
     }
 }

@@ -1,7 +1,7 @@
 //! Signing in: the OAuth 2.0 device flow (docs/protocol.md#device-flow).
 //!
-//! A person looks at a code in a browser while we poll. Nothing but a refusal by that person ends it early: rate limits,
-//! server trouble and a lost network are survived, an expired code is replaced by a new one.
+//! The user confirms a code in a browser while this polls. Only a refusal by the user ends it early: it goes on after rate limits,
+//! server errors and network failures, and replaces an expired code by a new one.
 
 use std::time::Duration;
 
@@ -13,61 +13,62 @@ use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
 use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A login that has not happened after this long was abandoned.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Longest wait for the user's confirmation.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The service's default, and the least it may ask for.
+/// Pause between two polls where the service names none, and the shortest one it may name.
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 
-/// What `slow_down` adds, for good.
+/// Time that each `slow_down` adds to the pause, for the rest of the flow.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
+/// Limit for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Requests for a device code before trouble on the way counts as failure.
+/// Requests for a device code until a failure ends the login.
 const CODE_ATTEMPTS: u32 = 4;
 
-/// What a person has to do.
+/// What the user has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCode {
-    /// To be compared with what the page shows.
+    /// Code that the page shows as well, for comparison.
     pub user_code: String,
-    /// An http(s) page; it is opened in a browser.
+    /// Page to open in a browser, http or https.
     pub url: String,
-    /// Between two polls.
+    /// Pause between two polls.
     pub interval: Duration,
     /// Life of the code.
     pub expires_in: Duration,
     device_code: String,
 }
 
-/// What happens on the way.
+/// A step of the flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Show this.
+    /// There is a code to confirm.
     Code(DeviceCode),
-    /// The last code ran out; another one follows.
+    /// The last code expired; another one follows.
     Expired,
-    /// The service cannot be reached at the moment; waiting goes on.
+    /// The service cannot be reached at the moment, for this reason; polling goes on.
     Trouble(String),
 }
 
 /// Runs the flow to its end. Dropping the future aborts it.
-pub async fn sign_in(endpoint: &TokenEndpoint, mut tell: impl FnMut(Step)) -> Result<Tokens> {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn sign_in(endpoint: &TokenEndpoint, mut report: impl FnMut(Step)) -> Result<Tokens> {
+    let deadline = Instant::now() + CONFIRMATION_TIMEOUT;
     loop {
         let asked = Instant::now();
         let code = request_code(endpoint).await?;
-        tell(Step::Code(code.clone()));
-        if let Some(tokens) = poll(endpoint, &code, deadline, &mut tell).await? {
+        report(Step::Code(code.clone()));
+        if let Some(tokens) = poll(endpoint, &code, deadline, &mut report).await? {
             return Ok(tokens);
         }
-        // Codes that are born dead are asked for no faster than the service wants to be polled.
+        // Codes that expire at once are requested no faster than the service wants to be polled.
         let next = asked + code.interval;
         if next >= deadline {
             return Err(abandoned());
         }
-        tell(Step::Expired);
+        report(Step::Expired);
         tokio::time::sleep_until(next).await;
     }
 }
@@ -111,7 +112,7 @@ fn device_code(answer: &TokenResponse) -> Result<DeviceCode> {
     let url = text("verification_uri_complete")
         .or_else(|| text("verification_uri"))
         .ok_or_else(|| invalid("names no page to open"))?;
-    // It is handed to the operating system to open: nothing but a web page may be.
+    // The operating system opens it, so nothing but a web page is accepted.
     let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     Ok(DeviceCode {
         user_code: ascii(text("user_code").ok_or_else(|| invalid("has no user code"))?),
@@ -122,18 +123,21 @@ fn device_code(answer: &TokenResponse) -> Result<DeviceCode> {
     })
 }
 
-/// A time in seconds, as number or text. Never longer than anybody waits, so that clocks can hold what it leads to.
+/// Reads a time in seconds, as number or text. It is cut to the longest wait, so that adding it to a clock cannot overflow.
 fn seconds(value: &Value) -> Option<Duration> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    Duration::try_from_secs_f64(number).ok().filter(|duration| !duration.is_zero()).map(|time| time.min(PATIENCE))
+    Duration::try_from_secs_f64(number)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .map(|time| time.min(CONFIRMATION_TIMEOUT))
 }
 
-/// Polls one code. `None` means that it ran out.
+/// Polls one code. `None` means that it expired.
 async fn poll(
     endpoint: &TokenEndpoint,
     code: &DeviceCode,
     deadline: Instant,
-    tell: &mut impl FnMut(Step),
+    report: &mut impl FnMut(Step),
 ) -> Result<Option<Tokens>> {
     let form = [
         ("client_id", CLIENT_ID),
@@ -144,7 +148,7 @@ async fn poll(
     let mut interval = code.interval;
     loop {
         match endpoint.post("/api/oauth/token", &form, REQUEST_TIMEOUT).await {
-            // What the body says counts whatever its status: some gateways answer 200 where RFC 8628 wants 400.
+            // The body decides, whatever the status: some gateways answer 200 where RFC 8628 wants 400.
             Ok(answer) => match answer.error() {
                 "authorization_pending" => {}
                 "slow_down" => {
@@ -156,19 +160,19 @@ async fn poll(
                     return Err(Error::new(ErrorKind::LoginRequired, "The Kimi Code login was denied in the browser."));
                 }
                 "" if answer.status.is_success() && answer.body.is_object() => {
-                    let odd =
+                    let unusable =
                         || Error::new(ErrorKind::Protocol, "Kimi Code confirmed the login but sent no usable tokens");
-                    return tokens(&answer.body).map(Some).ok_or_else(odd);
+                    return tokens(&answer.body).map(Some).ok_or_else(unusable);
                 }
                 "" if answer.status.is_success() => {
-                    tell(Step::Trouble("something answers that is not the service".to_owned()));
+                    report(Step::Trouble("something answers that is not the service".to_owned()));
                 }
                 _ if answer.status.as_u16() == 429 || answer.status.is_server_error() => {
-                    tell(Step::Trouble(format!("the service answers {}", answer.status.as_u16())));
+                    report(Step::Trouble(format!("the service answers {}", answer.status.as_u16())));
                 }
                 _ => return Err(failure("login", &answer, &[&code.device_code])),
             },
-            Err(error) if error.kind.retryable() => tell(Step::Trouble(error.message)),
+            Err(error) if error.kind.retryable() => report(Step::Trouble(error.message)),
             Err(error) => return Err(error),
         }
         let now = Instant::now();
@@ -189,9 +193,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_absurd_time_from_the_service_is_no_longer_than_our_patience() {
+    fn device_flow_times_are_cut_to_the_longest_wait() {
         for absurd in [json!(1e19), json!("1e19"), json!(u64::MAX)] {
-            assert_eq!(seconds(&absurd).unwrap_or(PATIENCE), PATIENCE, "{absurd}");
+            assert_eq!(seconds(&absurd).unwrap_or(CONFIRMATION_TIMEOUT), CONFIRMATION_TIMEOUT, "{absurd}");
         }
         assert_eq!(seconds(&json!("5")), Some(Duration::from_secs(5)));
         assert_eq!([seconds(&json!(0)), seconds(&json!(-1)), seconds(&json!("soon"))], [None; 3]);

@@ -1,7 +1,7 @@
-//! What a token says about itself: whose it is, and when it was issued and ends.
+//! Reads what a token says about itself: its user, and when it was issued and ends.
 //!
-//! Access tokens are JWTs (docs/protocol.md#token-answers). Nobody here verifies them: whether a claim is true is the service's
-//! business, and all that depends on it is which of two files is read, never what is allowed.
+//! Access tokens are JWTs (docs/protocol.md#token-answers). Signatures are not verified, because the claims only decide which of
+//! two files is used, never what is allowed.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,15 +12,15 @@ use serde_json::Value;
 pub struct Claims(Value);
 
 impl Claims {
-    /// `None` for whatever is no JWT: static keys, opaque tokens.
+    /// Reads the payload. `None` for static keys and opaque tokens.
     pub fn of(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
         let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok().map(Self)
     }
 
-    /// The user it belongs to: `sub`, else `user_id`. One that is empty, or neither text nor number, names nobody; else all
-    /// nameless ones would be the same person.
+    /// Returns the user: `sub`, else `user_id`. Empty values and values that are neither text nor number do not count, because
+    /// all such tokens would otherwise belong to one user.
     pub fn subject(&self) -> Option<String> {
         let name = |claim: &str| match self.0.get(claim)? {
             Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -30,12 +30,12 @@ impl Claims {
         name("sub").or_else(|| name("user_id"))
     }
 
-    /// When it was issued, in seconds since 1970 by the service's clock.
+    /// Returns when the token was issued, in seconds since 1970 by the service's clock.
     pub fn issued(&self) -> Option<f64> {
         self.0.get("iat")?.as_f64()
     }
 
-    /// When it ends, in the same form.
+    /// Returns when it ends, in the same form.
     pub fn end(&self) -> Option<f64> {
         self.0.get("exp")?.as_f64()
     }
@@ -48,11 +48,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_subject_that_names_nobody_leaves_it_to_the_user_id() {
+    fn token_subject_unusable_sub_falls_back_to_user_id() {
         let subject = |claims: Value| Claims::of(&jwt(&claims)).unwrap().subject();
-        for nobody in [json!(null), json!(""), json!(" "), json!({}), json!(true)] {
-            assert_eq!(subject(json!({ "sub": nobody, "user_id": "me" })).as_deref(), Some("me"));
-            assert_eq!(subject(json!({ "sub": nobody, "user_id": nobody })), None);
+        for unusable in [json!(null), json!(""), json!(" "), json!({}), json!(true)] {
+            assert_eq!(subject(json!({ "sub": unusable, "user_id": "me" })).as_deref(), Some("me"));
+            assert_eq!(subject(json!({ "sub": unusable, "user_id": unusable })), None);
         }
         assert_eq!(subject(json!({ "sub": "you", "user_id": "me" })).as_deref(), Some("you"));
         assert_eq!(subject(json!({ "user_id": 7 })).as_deref(), Some("7"));

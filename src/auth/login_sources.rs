@@ -1,64 +1,69 @@
-//! Where a login may be found, and which one counts.
+//! Where a login may be found, and which one is used.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::credential::LoginTokens;
 use super::kimi_auth_file::{KimiCodeFile, Stored};
 use super::pi_auth_file::{PiAuth, PiEntry};
-use super::token::TokenEndpoint;
+use super::token::OAuthClient;
 use crate::config::Paths;
 use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
+use crate::process_state::ProcessState;
 
-/// What decides which login counts.
+/// The folders, hosts and settings that decide which login is used.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// The folders.
+    /// Folders of the programs involved.
     pub paths: Paths,
     /// API that the tokens are for.
     pub endpoint: Endpoint,
     /// `KIMI_CODE_OAUTH_HOST`.
     pub oauth_host: Option<String>,
-    /// Neither base nor host are chosen by the user, so the login decides the region.
+    /// The user has chosen neither base nor host, so the login decides the region.
     pub region_is_open: bool,
-    /// How to reach an OAuth host; `host` is filled in per slot.
-    pub oauth: TokenEndpoint,
+    /// Reaches OAuth hosts.
+    pub oauth: OAuthClient,
+    /// What outlives this account: refreshes under way, held locks, known tokens.
+    pub process: Arc<ProcessState>,
 }
 
 impl Account {
-    /// The slot of a login. `entry` is Pi's entry, which may say where the login came from.
-    pub fn slot(&self, entry: Option<&PiEntry>) -> Result<CredentialScope> {
+    /// Returns the scope of a login. `entry` is Pi's entry, which may say where the login came from.
+    pub fn scope(&self, entry: Option<&PiEntry>) -> Result<CredentialScope> {
         let recorded = entry.and_then(|entry| entry.oauth_host.as_deref());
         let endpoint = match entry.and_then(|entry| entry.base_url.as_deref()) {
             Some(base) if self.region_is_open => Endpoint::from_base(base)?,
             _ => self.endpoint.clone(),
         };
-        let slot = |host: &str| CredentialScope::new(host, &endpoint);
+        let scope = |host: &str| CredentialScope::new(host, &endpoint);
         match (self.oauth_host.as_deref(), recorded) {
-            (Some(chosen), Some(recorded)) if slot(chosen)? != slot(recorded)? => Err(Error::new(
+            (Some(chosen), Some(recorded)) if scope(chosen)? != scope(recorded)? => Err(Error::new(
                 ErrorKind::LoginRequired,
                 "This Kimi Code login belongs to another OAuth host than KIMI_CODE_OAUTH_HOST names, and tokens are never \
                  sent to a host they did not come from. Sign in again with /login kimi-coding, or unset the variable.",
             )),
-            (Some(host), _) | (None, Some(host)) => slot(host),
-            (None, None) => slot(endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
+            (Some(host), _) | (None, Some(host)) => scope(host),
+            (None, None) => scope(endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
         }
     }
 
-    /// Pi's file.
+    /// Returns Pi's file.
     pub fn pi(&self) -> PiAuth {
         PiAuth::new(&self.paths.agent_dir)
     }
 
-    /// The official client's file of a slot.
-    pub fn kimi_code(&self, slot: &CredentialScope) -> KimiCodeFile {
-        KimiCodeFile::new(&self.paths.kimi_home, &slot.name())
+    /// Returns the official client's file of a scope.
+    pub fn kimi_code(&self, scope: &CredentialScope) -> KimiCodeFile {
+        KimiCodeFile::new(&self.paths.kimi_home, &scope.name())
     }
 
-    /// What the official client left for this slot. Only where it has no file at all its predecessor's counts, and only for
-    /// the one deployment the predecessor knew; a tombstone is the last word.
-    pub fn shared_login(&self, slot: &CredentialScope) -> Result<Stored> {
-        let stored = self.kimi_code(slot).read()?;
-        if matches!(stored, Stored::Absent | Stored::Unusable(_)) && slot.is_default() {
+    /// Reads what the official client left for this scope. Only where it has no file at all its predecessor's is used, and only for
+    /// the one deployment the predecessor knew; a tombstone is final.
+    pub fn shared_login(&self, scope: &CredentialScope) -> Result<Stored> {
+        let stored = self.kimi_code(scope).read()?;
+        if matches!(stored, Stored::Absent | Stored::Unusable(_)) && scope.is_default() {
             let legacy = KimiCodeFile::new(&self.paths.legacy_home, "kimi-code").read()?;
             if matches!(legacy, Stored::Login(_)) {
                 return Ok(legacy);
@@ -67,47 +72,79 @@ impl Account {
         Ok(stored)
     }
 
-    /// The slots in which a login without Pi's doing may be found, best first (docs/protocol.md#hosts-and-regions).
+    /// Returns the scopes in which the official client may have a login, best first (docs/protocol.md#hosts-and-regions).
     pub fn cli_login_scopes(&self) -> Result<Vec<CredentialScope>> {
         if !self.region_is_open {
-            return Ok(vec![self.slot(None)?]);
+            return Ok(vec![self.scope(None)?]);
         }
-        let mut slots = Region::ALL.map(CredentialScope::of_region).to_vec();
+        let mut scopes = Region::ALL.map(CredentialScope::of_region).to_vec();
         if chosen_region(&self.paths.kimi_home) == Some(Region::Global) {
-            slots.reverse();
+            scopes.reverse();
         }
-        Ok(slots)
+        Ok(scopes)
     }
 
-    /// The region that the official client would log in to: its last login, else what its installer noted.
+    /// Returns the region that the official client would log in to: its last login's, else what its installer noted.
     pub fn preferred_region(&self, ignore_marker: bool) -> Option<Region> {
         let home = &self.paths.kimi_home;
         let marker = || std::fs::read_to_string(home.join("region")).ok().and_then(|text| Region::from_id(&text));
         chosen_region(home).or_else(|| if ignore_marker { None } else { marker() })
     }
 
-    /// The same account with the endpoint of a slot.
-    pub fn at(&self, slot: &CredentialScope) -> Result<Self> {
-        let endpoint = Endpoint::from_base(slot.base_url())?;
-        Ok(Self { endpoint, oauth_host: Some(slot.oauth_host().to_owned()), region_is_open: false, ..self.clone() })
+    /// Returns the same account with the endpoint of a scope.
+    pub fn at(&self, scope: &CredentialScope) -> Result<Self> {
+        let endpoint = Endpoint::from_base(scope.base_url())?;
+        Ok(Self { endpoint, oauth_host: Some(scope.oauth_host().to_owned()), region_is_open: false, ..self.clone() })
+    }
+
+    /// Returns the account in a region that the user has just chosen. It outranks the setting, but not custom hosts.
+    pub fn in_chosen_region(self, region: Option<Region>, has_custom_hosts: bool) -> Result<Self> {
+        match region {
+            Some(region) if !has_custom_hosts && self.endpoint.region().is_some() => {
+                self.at(&CredentialScope::of_region(region))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Returns the account to sign in to: where nothing else decides, in the region that the official client would take.
+    pub fn to_sign_in(self, ignore_marker: bool) -> Result<Self> {
+        match self.preferred_region(ignore_marker) {
+            Some(region) if self.region_is_open => self.at(&CredentialScope::of_region(region)),
+            _ => Ok(self),
+        }
+    }
+
+    pub(super) fn login_tokens(&self) -> Arc<LoginTokens> {
+        self.process.get()
     }
 }
 
-/// The region of the login that the official client uses, from its `config.toml` (docs/protocol.md#client-configuration): the
-/// managed provider's OAuth host, or the default slot by its key.
+/// Refuses a login of another region. `recorded` is the API base that the login was made for, `configured` the endpoint that the
+/// settings lead to.
+pub fn check_region(recorded: &str, configured: &Endpoint) -> Result<()> {
+    match (Endpoint::from_base(recorded)?.region(), configured.region()) {
+        (Some(recorded), Some(configured)) if recorded != configured => Err(Error::new(
+            ErrorKind::LoginRequired,
+            format!(
+                "this login belongs to the region {}, but the environment asks for {}; sign in again with /login kimi-coding",
+                recorded.id(),
+                configured.id()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the region of the login that the official client uses from its `config.toml` (docs/protocol.md#client-configuration): the
+/// managed provider's OAuth host, or the default scope by its key.
 fn chosen_region(home: &Path) -> Option<Region> {
-    let text = std::fs::read_to_string(home.join("config.toml")).ok()?;
-    let section = text
-        .split("\n[")
-        .find(|part| part.trim_start_matches('[').starts_with("providers.\"managed:kimi-code\".oauth]"))?;
-    let value = |name: &str| {
-        section.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')).map(|rest| {
-            rest.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']).trim_end_matches('/').to_owned()
-        })
-    };
-    match value("oauth_host") {
-        Some(host) => Region::ALL.into_iter().find(|region| region.oauth_host() == host),
-        None => (value("key").as_deref() == Some("oauth/kimi-code")).then_some(Region::MainlandCn),
+    let config: toml::Table = std::fs::read_to_string(home.join("config.toml")).ok()?.parse().ok()?;
+    let oauth = config.get("providers")?.get("managed:kimi-code")?.get("oauth")?;
+    let text = |name: &str| oauth.get(name).and_then(toml::Value::as_str);
+    match text("oauth_host") {
+        Some(host) => Region::ALL.into_iter().find(|region| region.oauth_host() == host.trim_end_matches('/')),
+        None => (text("key") == Some("oauth/kimi-code")).then_some(Region::MainlandCn),
     }
 }
 
@@ -116,22 +153,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_official_clients_region_is_read_from_its_config() {
-        let home = std::env::temp_dir().join(format!("kimi-region-{:016x}", rand::random::<u64>()));
-        std::fs::create_dir_all(&home).unwrap();
-        let write = |oauth: &str| {
-            let text = format!(
-                "default_model = \"x\"\n\n[providers.\"managed:kimi-code\".oauth]\nstorage = \"file\"\n{oauth}\n\n[thinking]\nenabled = true\n"
-            );
-            std::fs::write(home.join("config.toml"), text).unwrap();
+    fn official_clients_region_is_read_from_every_spelling_of_its_config() {
+        let home = tempfile::tempdir().unwrap();
+        let region = |text: &str| {
+            std::fs::write(home.path().join("config.toml"), text).unwrap();
+            chosen_region(home.path())
         };
-        assert_eq!(chosen_region(&home), None);
-        write("key = \"oauth/kimi-code-env-0e4f99c69cc27850\"\noauth_host = \"https://auth.kimi.ai\"  # x");
-        assert_eq!(chosen_region(&home), Some(Region::Global));
-        write("key = \"oauth/kimi-code\"");
-        assert_eq!(chosen_region(&home), Some(Region::MainlandCn));
-        write("key = \"oauth/kimi-code-env-89494f7cfcc7062e\"\noauth_host = \"http://127.0.0.1:1\"");
-        assert_eq!(chosen_region(&home), None);
-        std::fs::remove_dir_all(&home).unwrap();
+        assert_eq!(chosen_region(home.path()), None);
+        let global = [
+            "[providers.\"managed:kimi-code\".oauth]\nkey = \"oauth/kimi-code-env-0e4f99c69cc27850\"\noauth_host = \"https://auth.kimi.ai\"",
+            "  [ providers . \"managed:kimi-code\" . oauth ]\n  oauth_host = \"https://auth.kimi.ai\" # global",
+            "[providers.\"managed:kimi-code\"]\noauth = { storage = \"file\", oauth_host = 'https://auth.kimi.ai/' }",
+            "default_model = \"x\"\nproviders.\"managed:kimi-code\".oauth.oauth_host = \"https://auth.kimi.ai\"\n[thinking]\nenabled = true",
+        ];
+        for text in global {
+            assert_eq!(region(text), Some(Region::Global), "{text}");
+        }
+        let table = "[providers.\"managed:kimi-code\".oauth]\nstorage = \"file\"\n";
+        assert_eq!(region(&format!("{table}key = \"oauth/kimi-code\"")), Some(Region::MainlandCn));
+        assert_eq!(region(&format!("{table}oauth_host = \"http://127.0.0.1:1\"")), None);
+        assert_eq!(region(&format!("# {}", global[0])), None);
+        assert_eq!(region("not = [toml"), None);
+    }
+
+    #[test]
+    fn login_of_another_region_is_refused() {
+        let endpoint = Endpoint::from_base(CredentialScope::of_region(Region::Global).base_url()).unwrap();
+        let mainland = CredentialScope::of_region(Region::MainlandCn);
+        assert!(check_region(endpoint.root(), &endpoint).is_ok());
+        assert_eq!(check_region(mainland.base_url(), &endpoint).unwrap_err().kind, ErrorKind::LoginRequired);
     }
 }

@@ -1,9 +1,8 @@
-//! The account: whose credential a request carries, and how it stays valid.
+//! Credentials: which one a request carries, and how a login stays valid.
 //!
 //! Access tokens live 15 minutes, refresh tokens work once, and several programs of a machine share one login: Pi (many at
-//! once), the official client, editors, quota meters. Everything here serves one sentence: one refresh per machine, never a
-//! lost login. `docs/architecture.md` has the whole picture; order of sources: docs/architecture.md#credential-order; of locks:
-//! docs/architecture.md#refresh-transaction.
+//! once), the official client, editors, quota meters. The goal is one refresh per machine and never a lost login. Order of
+//! sources: docs/architecture.md#credential-order; of locks: docs/architecture.md#refresh-transaction.
 
 pub mod account_id;
 pub mod credential;
@@ -16,7 +15,6 @@ pub mod refresh;
 #[cfg(test)]
 mod samples;
 pub mod token;
-mod token_aliases;
 
 pub use account_id::AccountId;
 pub use credential::{Credential, SuppliedKey};

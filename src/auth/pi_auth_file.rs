@@ -1,11 +1,11 @@
-//! Pi's `auth.json` (docs/pi-contract.md#auth-file), of which one entry is ours. The rules of [`super::kimi_auth_file`] hold here
-//! too.
+//! Pi's `auth.json` (docs/pi-contract.md#auth-file), of which one entry is ours. The rules of [`super::kimi_auth_file`] apply here
+//! as well.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::kimi_auth_file::{Stored, io_error, number, pretty, read_object, reserve, text};
+use super::kimi_auth_file::{JsonFile, Stored, io_error, number, pretty, reserve, text};
 use super::token::Tokens;
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,7 +14,7 @@ use crate::storage::private_file;
 /// Pi's name for this provider.
 const PROVIDER: &str = "kimi-coding";
 
-/// Pi's `auth.json`, of which one entry is ours.
+/// Pi's `auth.json`.
 #[derive(Debug, Clone)]
 pub struct PiAuth {
     path: PathBuf,
@@ -32,23 +32,23 @@ pub struct PiEntry {
 }
 
 impl PiAuth {
-    /// `<agent dir>/auth.json`.
+    /// Names `<agent dir>/auth.json`.
     pub fn new(agent_dir: &Path) -> Self {
         Self { path: agent_dir.join("auth.json") }
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Our entry.
+    /// Reads our entry.
     pub fn read(&self) -> Result<PiEntry> {
         let none = |stored| Ok(PiEntry { stored, oauth_host: None, base_url: None });
-        let object = match read_object(&self.path)? {
-            Ok(object) => object,
-            Err(None) => return none(Stored::Absent),
-            Err(Some(reason)) => return none(Stored::Unusable(reason)),
+        let object = match JsonFile::read(&self.path)? {
+            JsonFile::Object(object) => object,
+            JsonFile::Missing => return none(Stored::Absent),
+            JsonFile::Invalid(reason) => return none(Stored::Unusable(reason)),
         };
         match object.get(PROVIDER) {
             None => none(Stored::Absent),
@@ -57,7 +57,7 @@ impl PiAuth {
         }
     }
 
-    /// Whether our entry could be replaced now: `Ok(false)` where this user may not write at all, an error where there is no
+    /// Whether our entry can be replaced now: `Ok(false)` where this user may not write at all, an error where there is no
     /// room.
     pub fn is_writable(&self) -> Result<bool> {
         Ok(reserve(&self.path)?.is_some())
@@ -65,10 +65,12 @@ impl PiAuth {
 
     /// Replaces the tokens of our entry, which must still be a login: a user may have logged out meanwhile.
     pub fn write(&self, tokens: &Tokens) -> Result<()> {
-        let mut object = match read_object(&self.path)? {
-            Ok(object) => object,
-            Err(None) => return Ok(()),
-            Err(Some(reason)) => return Err(Error::new(ErrorKind::Io, format!("{reason}; it was left untouched"))),
+        let mut object = match JsonFile::read(&self.path)? {
+            JsonFile::Object(object) => object,
+            JsonFile::Missing => return Ok(()),
+            JsonFile::Invalid(reason) => {
+                return Err(Error::new(ErrorKind::Io, format!("{reason}; it was left untouched")));
+            }
         };
         let Some(Value::Object(entry)) = object.get_mut(PROVIDER) else { return Ok(()) };
         if entry.get("type").and_then(Value::as_str) != Some("oauth") {
@@ -77,7 +79,7 @@ impl PiAuth {
         for (name, value) in [
             ("access", Value::from(tokens.access.as_str())),
             ("refresh", tokens.refresh.as_str().into()),
-            ("expires", tokens.expires_at_ms.into()),
+            ("expires", tokens.expires_at_ms.unwrap_or(0).into()),
         ] {
             entry.insert(name.to_owned(), value);
         }
@@ -86,7 +88,7 @@ impl PiAuth {
     }
 }
 
-/// Understands one credential in Pi's form.
+/// Reads one credential in Pi's form.
 pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
     let stored = match entry.get("type").and_then(Value::as_str) {
         Some("api_key") => Stored::StaticKey,
@@ -94,8 +96,8 @@ pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
             let tokens = Tokens {
                 access: text(entry, "access"),
                 refresh: text(entry, "refresh"),
-                expires_at_ms: number(entry.get("expires")) as i64,
-                expires_in: 0,
+                expires_at_ms: number(entry.get("expires")).map(|end| end as i64),
+                expires_in: None,
                 scope: String::new(),
                 token_type: String::new(),
             };
@@ -107,14 +109,14 @@ pub fn pi_entry(entry: &Map<String, Value>) -> PiEntry {
     PiEntry { stored, oauth_host: recorded("oauthHost"), base_url: recorded("baseUrl") }
 }
 
-/// A login in Pi's form. Hosts are recorded unless they are the default ones, so that a token never meets another host.
-pub fn to_pi_entry(tokens: &Tokens, slot: &CredentialScope) -> Value {
+/// Writes a login in Pi's form. Hosts are recorded unless they are the default ones, so that a token is never sent to another host.
+pub fn to_pi_entry(tokens: &Tokens, scope: &CredentialScope) -> Value {
     let mut entry = json!({
-        "type": "oauth", "access": tokens.access, "refresh": tokens.refresh, "expires": tokens.expires_at_ms,
+        "type": "oauth", "access": tokens.access, "refresh": tokens.refresh, "expires": tokens.expires_at_ms.unwrap_or(0),
     });
-    if !slot.is_default() {
-        entry["oauthHost"] = slot.oauth_host().into();
-        entry["baseUrl"] = slot.base_url().into();
+    if !scope.is_default() {
+        entry["oauthHost"] = scope.oauth_host().into();
+        entry["baseUrl"] = scope.base_url().into();
     }
     entry
 }
@@ -127,7 +129,7 @@ mod tests {
     use crate::auth::samples::{place, tokens};
 
     #[test]
-    fn other_providers_and_unknown_members_of_auth_json_survive() {
+    fn auth_json_other_providers_and_unknown_members_are_kept() {
         let home = place();
         let pi = PiAuth::new(&home);
         let before = r#"{"anthropic":{"type":"api_key","key":"k"},"kimi-coding":{"type":"oauth","access":"a","refresh":"r","expires":5,"modelCatalog":{"k3":{}}},"z":1}"#;
@@ -138,12 +140,12 @@ mod tests {
         assert_eq!(after["kimi-coding"]["modelCatalog"], json!({"k3": {}}));
         assert_eq!(after["kimi-coding"]["access"], "new-access");
         assert_eq!(after["z"], 1);
-        assert_eq!(pi.read().unwrap().stored.tokens().unwrap().expires_at_ms, 1_767_225_600_500);
+        assert_eq!(pi.read().unwrap().stored.tokens().unwrap().expires_at_ms, Some(1_767_225_600_500));
         fs::remove_dir_all(home).unwrap();
     }
 
     #[test]
-    fn a_logout_or_a_static_key_is_never_overwritten_and_a_broken_auth_json_never_replaced() {
+    fn auth_json_with_a_logout_a_static_key_or_broken_text_is_not_overwritten() {
         let home = place();
         let pi = PiAuth::new(&home);
         for content in ["{}", r#"{"kimi-coding":{"type":"api_key","key":"sk"}}"#] {

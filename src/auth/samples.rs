@@ -1,4 +1,4 @@
-//! What the tests of the credential files start from.
+//! Sample logins for tests of this folder.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::token::Tokens;
 
-/// A new folder that is a home and an agent directory alike; whoever asks removes it.
+/// Creates a folder that is a home and an agent directory alike; the test removes it.
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub fn place() -> PathBuf {
     let path = std::env::temp_dir().join(format!("kimi-files-{:016x}", rand::random::<u64>()));
@@ -16,19 +16,19 @@ pub fn place() -> PathBuf {
     path
 }
 
-/// A token that says this about itself.
+/// Returns a token with these claims.
 pub fn jwt(claims: &Value) -> String {
     let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
     format!("eyJhbGciOiJub25lIn0.{payload}.sig")
 }
 
-/// A login whose tokens tell nothing about themselves.
+/// Returns a login whose tokens are opaque.
 pub fn tokens() -> Tokens {
     Tokens {
         access: "new-access".into(),
         refresh: "new-refresh".into(),
-        expires_at_ms: 1_767_225_600_500,
-        expires_in: 900,
+        expires_at_ms: Some(1_767_225_600_500),
+        expires_in: Some(900),
         scope: String::new(),
         token_type: String::new(),
     }

@@ -1,4 +1,4 @@
-//! Signing in and staying signed in, as JavaScript asks for it. Tokens cross only where Pi is the one that keeps them.
+//! Logins for JavaScript: signing in, refreshing, finding. Tokens cross only where Pi stores them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,23 +17,24 @@ use crate::auth::Account;
 use crate::auth::credential::register_oauth_token;
 use crate::auth::device_flow::{Step, sign_in};
 use crate::auth::kimi_auth_file::Stored;
+use crate::auth::login_sources::check_region;
 use crate::auth::pi_auth_file::to_pi_entry;
-use crate::auth::refresh::single_flight;
+use crate::auth::refresh;
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, RequestAddresses};
-use crate::endpoint::{CredentialScope, Endpoint, Region};
+use crate::endpoint::Region;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::user_agent::Host;
 
-/// Who asks, and where.
+/// What JavaScript sends with every call.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountRequest {
     environment: HashMap<String, String>,
     #[serde(default)]
     host: Host,
-    /// The region a person has chosen for this login.
+    /// The region that the user has chosen for this login.
     #[serde(default)]
     region: Option<String>,
     /// Where the service is; `base_url` is the API base that Pi's credential says it belongs to.
@@ -46,26 +47,12 @@ impl AccountRequest {
         Config::from_environment(&Environment::new(self.environment.clone()), &self.addresses)
     }
 
-    /// The account that is meant. A region that a person has just chosen outranks the setting, but not hosts of their own.
+    /// Returns the account that is meant.
     fn account(&self) -> Result<Account> {
         let config = self.config()?;
-        let hosts_are_ours = config.settings.base_url.is_none() && config.oauth_host.is_none();
+        let has_custom_hosts = config.settings.base_url.is_some() || config.oauth_host.is_some();
         let account = Kimi::new(config, self.host.clone())?.account()?;
-        match self.region.as_deref().and_then(Region::from_id) {
-            Some(region) if hosts_are_ours && account.endpoint.region().is_some() => {
-                account.at(&CredentialScope::of_region(region))
-            }
-            _ => Ok(account),
-        }
-    }
-
-    /// The account to sign in to: where nothing else decides, in the region that the official client would take.
-    fn account_to_sign_in(&self) -> Result<Account> {
-        let account = self.account()?;
-        match account.preferred_region(self.ignores_marker()) {
-            Some(region) if account.region_is_open => account.at(&CredentialScope::of_region(region)),
-            _ => Ok(account),
-        }
+        account.in_chosen_region(self.region.as_deref().and_then(Region::from_id), has_custom_hosts)
     }
 
     fn ignores_marker(&self) -> bool {
@@ -96,18 +83,10 @@ pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
         let request: AccountRequest = read(&request)?;
         let Config { endpoint, login_endpoint, .. } = request.config()?;
-        let recorded = request.addresses.base_url.as_deref().map(Endpoint::from_base).transpose()?;
-        match (recorded.and_then(|base| base.region()), login_endpoint.region()) {
-            (Some(ours), Some(asked)) if ours != asked => Err(Error::new(
-                ErrorKind::LoginRequired,
-                format!(
-                    "this login belongs to the region {}, but the environment asks for {}; sign in again with /login kimi-coding",
-                    ours.id(),
-                    asked.id()
-                ),
-            )),
-            _ => Ok(endpoint.root().to_owned()),
+        if let Some(recorded) = &request.addresses.base_url {
+            check_region(recorded, &login_endpoint)?;
         }
+        Ok(endpoint.root().to_owned())
     };
     base().map_err(thrown)
 }
@@ -134,7 +113,7 @@ pub async fn reuse_login(request: String) -> String {
         let current = account.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
         let used = |access: &str| current.tokens().is_some_and(|tokens| tokens.access == access);
         match account.cli_login().await? {
-            Some((tokens, slot)) if !used(&tokens.access) => Ok(json!({ "credential": to_pi_entry(&tokens, &slot) })),
+            Some((tokens, scope)) if !used(&tokens.access) => Ok(json!({ "credential": to_pi_entry(&tokens, &scope) })),
             _ => Ok(json!({})),
         }
     };
@@ -145,9 +124,9 @@ pub async fn reuse_login(request: String) -> String {
 pub async fn cli_login(request: String) -> String {
     let login = async {
         Ok(match account(request).await?.cli_login().await? {
-            Some((tokens, slot)) => {
+            Some((tokens, scope)) => {
                 register_oauth_token(&tokens.access);
-                json!({ "access": tokens.access, "baseUrl": slot.base_url() })
+                json!({ "access": tokens.access, "baseUrl": scope.base_url() })
             }
             None => json!({}),
         })
@@ -157,20 +136,16 @@ pub async fn cli_login(request: String) -> String {
 
 #[napi(catch_unwind)]
 pub fn has_cli_login(request: String) -> bool {
-    let look = || -> Result<bool> {
-        let account = read::<AccountRequest>(&request)?.account()?;
-        let slots = account.cli_login_scopes()?;
-        Ok(slots.iter().any(|slot| matches!(account.shared_login(slot), Ok(Stored::Login(_)))))
-    };
+    let look = || read::<AccountRequest>(&request)?.account()?.has_cli_login();
     look().unwrap_or(false)
 }
 
 #[napi(catch_unwind)]
 pub fn shutdown() {
-    single_flight::shutdown();
+    refresh::shutdown();
 }
 
-/// A login that waits for a person.
+/// A login that waits for the user.
 #[napi]
 pub struct LoginHandle {
     cancel: CancellationToken,
@@ -214,11 +189,13 @@ pub fn start_login(request: String, on_step: Function<'_, String, ()>) -> napi::
 }
 
 async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value> {
-    let account = in_background(move || read::<AccountRequest>(&request)?.account_to_sign_in()).await?;
-    let slot = account.slot(None)?;
-    let mut endpoint = account.oauth.clone();
-    slot.oauth_host().clone_into(&mut endpoint.host);
-    let tokens = sign_in(&endpoint, |step| {
+    let account = in_background(move || {
+        let request: AccountRequest = read(&request)?;
+        request.account()?.to_sign_in(request.ignores_marker())
+    })
+    .await?;
+    let scope = account.scope(None)?;
+    let tokens = sign_in(&account.oauth.at(scope.oauth_host()), |step| {
         tell(match step {
             Step::Code(code) => json!({
                 "type": "code",
@@ -234,9 +211,9 @@ async fn login(request: String, tell: &(impl Fn(Value) + Sync)) -> Result<Value>
         });
     })
     .await?;
-    if let Err(error) = account.share(&slot, &tokens).await {
+    if let Err(error) = account.share(&scope, &tokens).await {
         tracing::warn!(%error, "the login could not be shared with the kimi CLI");
     }
     register_oauth_token(&tokens.access);
-    Ok(to_pi_entry(&tokens, &slot))
+    Ok(to_pi_entry(&tokens, &scope))
 }

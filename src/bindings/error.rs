@@ -1,24 +1,26 @@
-//! The one form in which an error reaches JavaScript.
+//! The one form in which an error reaches JavaScript. Here, where errors leave, credentials are removed from every member.
 
 use serde_json::{Map, Value, json};
 
 use crate::display_text::visible;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::redact::KnownSecrets;
 
 /// `{code, message, status?, retryAfterMs?, traceId?}`. Members without a value are left out.
 pub fn error_json(error: &Error) -> Map<String, Value> {
     let members = [
         ("code", Some(error.kind.code().into())),
-        ("message", Some(visible(&error.message).into())),
+        ("message", Some(safe_text(&error.message).into())),
         ("status", error.status.map(Value::from)),
         ("retryAfterMs", error.retry_after.map(|wait| Value::from(wait.as_millis() as u64))),
-        ("traceId", error.trace_id.as_deref().map(|id| visible(id).into())),
+        ("traceId", error.trace_id.as_deref().map(|id| safe_text(id).into())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// The error's members beside others, in one object.
 pub fn with_error(mut members: Value, error: &Error) -> String {
+    redact_json(&mut members);
     if let Some(object) = members.as_object_mut() {
         object.extend(error_json(error));
     }
@@ -30,6 +32,16 @@ pub fn answer(result: Result<Value>) -> String {
     result.unwrap_or_else(|error| json!({ "error": error_json(&error) })).to_string()
 }
 
+/// Removes secrets from a text and makes it safe to print.
+pub fn safe_text(text: &str) -> String {
+    visible(&KnownSecrets::shared().redact(text)).into_owned()
+}
+
+/// Removes secrets from the texts of a JSON value.
+pub fn redact_json(value: &mut Value) {
+    KnownSecrets::shared().redact_json(value);
+}
+
 /// The error for a panic; `what` was ended by it.
 pub fn defect(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("internal defect in pi-provider-kimi-code; the {what} was ended"))
@@ -37,5 +49,5 @@ pub fn defect(what: &str) -> Error {
 
 /// The error to throw where a call answers at once.
 pub fn thrown(error: Error) -> napi::Error {
-    napi::Error::from_reason(visible(&error.message))
+    napi::Error::from_reason(safe_text(&error.message))
 }

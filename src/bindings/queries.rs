@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::answer;
+use super::error::{answer, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -71,7 +71,7 @@ pub fn settings(request: String) -> String {
                 (key.path, key.kind.format(value.unwrap_or(&Value::Null)))
             })
             .collect();
-        let problems: Vec<String> = layers.problems.iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = layers.problems.iter().map(|problem| safe_text(&problem.to_string())).collect();
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
             "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,

@@ -16,7 +16,7 @@ use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{defect, with_error};
+use super::error::{defect, redact_json, safe_text, with_error};
 use super::js_string::utf8;
 use super::media::{self, MediaHandle};
 use super::node_runtime::spawn;
@@ -24,7 +24,7 @@ use super::{JsText, read};
 use crate::chat::request::transcript::Media;
 use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter};
 use crate::chat::turn::{BufferPool, MediaChunk, TurnChannels, TurnRequest, failure, run};
-use crate::display_text::{visible, visible_json};
+use crate::display_text::visible_json;
 
 /// `[code, index, text, extra]`, described for JavaScript beside its table of codes.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -36,6 +36,7 @@ pub struct TurnHandle {
     body: mpsc::UnboundedSender<String>,
     media: mpsc::UnboundedSender<MediaChunk>,
     buffer_pool: BufferPool,
+    answers: mpsc::UnboundedSender<String>,
 }
 
 #[napi]
@@ -60,6 +61,13 @@ impl TurnHandle {
         if sent.is_err() {
             self.cancel.cancel();
         }
+    }
+
+    /// Answers a question that a notice asked: `stop` or `wait`.
+    #[napi(catch_unwind)]
+    pub fn send_answer(&self, answer: String) {
+        // The turn may be over already.
+        let _ = self.answers.send(answer);
     }
 
     /// Answers a `Media` op with a chunk of base64 text.
@@ -96,16 +104,18 @@ pub fn start_turn(
     let (body, hooked_bodies) = mpsc::unbounded_channel();
     let buffer_pool = BufferPool::default();
     let (media_sender, chunks) = mpsc::unbounded_channel();
+    let (answer_sender, answers) = mpsc::unbounded_channel();
     let channels = TurnChannels {
         ops: OpWriter::new(queue, wake),
         cancel: cancel.clone(),
         hooked_bodies,
         chunks,
         buffer_pool: buffer_pool.clone(),
+        answers,
     };
     let media = media.iter().map(|handle| handle.media_item()).collect();
     spawn(guarded(request, context, media, channels))?;
-    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool })
+    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool, answers: answer_sender })
 }
 
 /// Runs a turn and ends it with an error op if it panics.
@@ -124,18 +134,19 @@ async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut c
     }
 }
 
-/// Makes the texts of a notice safe to print; they may quote the service.
-fn visible_notice(text: String) -> String {
-    let Ok(mut notice) = serde_json::from_str(&text) else { return visible(&text).into_owned() };
-    visible_json(&mut notice);
-    notice.to_string()
+/// Removes secrets from a JSON text and makes it safe to print; it may quote the service.
+fn safe_json(text: String) -> String {
+    let Ok(mut value) = serde_json::from_str(&text) else { return safe_text(&text) };
+    redact_json(&mut value);
+    visible_json(&mut value);
+    value.to_string()
 }
 
 fn js_op(op: Op) -> JsOp {
     let code = op.code();
     let (index, text, extra) = match op {
-        Op::Notice(text) => (0, visible_notice(text), None),
-        Op::Body(text) | Op::Response(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
+        Op::Notice(text) | Op::Response(text) => (0, safe_json(text), None),
+        Op::Body(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
         Op::Failed { error, summary } => (0, with_error(summary, &error), None),
         Op::Media { index, from, to } => (index, format!("[{from},{to}]"), None),
         Op::Start { index, head: text, .. }

@@ -290,6 +290,41 @@ pub const KEYS: &[Key] = &[
             "Longest wait that the service may ask for; Pi's own setting wins.",
         ),
     ),
+    home_only(key(
+        "quota.onExhausted",
+        ValueKind::Choice(&["stop", "ask", "wait"]),
+        &["KIMI_CODE_QUOTA"],
+        "null",
+        "At the end of a quota window: fail, ask, or wait until it opens; unset, ask where a user can answer.",
+    )),
+    home_only(key(
+        "quota.maxWaitMs",
+        ValueKind::Millis,
+        &[],
+        "21600000",
+        "Longest time that a request waits for a quota window.",
+    )),
+    home_only(key(
+        "quota.reserve.*",
+        ValueKind::Number(0.0, 100.0),
+        &[],
+        "null",
+        "Percent of a window (5h, 7d) that stay unused: requests pause before it is used up.",
+    )),
+    home_only(key(
+        "concurrency.max",
+        ValueKind::Count(1),
+        &[],
+        "null",
+        "Requests of all processes at once, instead of what the service says.",
+    )),
+    home_only(key(
+        "concurrency.reserve",
+        ValueKind::Count(0),
+        &[],
+        "2",
+        "Parallel requests of the plan that are left to other programs.",
+    )),
 ];
 
 /// Finds the key for a path in a file.

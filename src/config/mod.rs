@@ -14,6 +14,7 @@ mod legacy;
 mod network;
 mod paths;
 mod protocol;
+mod quota;
 mod retry;
 mod settings;
 #[cfg(test)]
@@ -35,8 +36,9 @@ pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, Problem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
 pub use self::protocol::Dialect;
+pub use self::quota::OnExhausted;
 pub use self::retry::RetryPolicy;
-pub use self::settings::{ModelOverrides, RegionChoice, Settings, Tool, Uploads};
+pub use self::settings::{Concurrency, ModelOverrides, RegionChoice, Settings, Tool, Uploads};
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;
@@ -62,6 +64,9 @@ impl RequestAddresses {
     }
 }
 
+/// Largest answer by default, in bytes: far more than the longest output cap can fill, and far less than what ends a Node process.
+const ANSWER_BYTES: usize = 64 << 20;
+
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -83,6 +88,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Timeouts.
     pub limits: TimeoutLimits,
+    /// Largest answer, in bytes of memory.
+    pub answer_bytes: usize,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
@@ -143,6 +150,7 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
+            answer_bytes: ANSWER_BYTES,
             retry: settings.retry_policy(),
             settings,
             state_directory: environment.state_directory(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use super::keys;
 use super::protocol::Dialect;
+use super::quota::OnExhausted;
 use super::retry::RetryPolicy;
 use super::thinking::ThinkingPreference;
 use super::timeouts::TimeoutLimits;
@@ -54,6 +55,34 @@ pub struct Settings {
     /// Retries.
     #[serde(default)]
     pub retry: Retry,
+    /// The end of a quota window.
+    #[serde(default)]
+    pub quota: Quota,
+    /// Requests at once.
+    #[serde(default)]
+    pub concurrency: Concurrency,
+}
+
+/// What happens at the end of a quota window.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Quota {
+    /// What a request does; unset, it asks where a user can answer and fails elsewhere.
+    pub on_exhausted: Option<OnExhausted>,
+    /// Longest wait in milliseconds.
+    pub max_wait_ms: u64,
+    /// Window id → percent of it that stay unused.
+    pub reserve: BTreeMap<String, f64>,
+}
+
+/// How many requests of an account run at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concurrency {
+    /// Requests at once, instead of what the service says.
+    pub max: Option<u64>,
+    /// Requests that are left to other programs.
+    pub reserve: u64,
 }
 
 /// When images are uploaded instead of sent inline.
@@ -222,7 +251,11 @@ impl Settings {
 
     /// Returns what may be tried again.
     pub fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy { attempts: self.retry.attempts.max(1), max_delay: Duration::from_millis(self.retry.max_delay_ms) }
+        RetryPolicy {
+            attempts: self.retry.attempts.max(1),
+            max_delay: Duration::from_millis(self.retry.max_delay_ms),
+            max_total: None,
+        }
     }
 }
 

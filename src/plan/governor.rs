@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::limits::{Concurrency, Limits, MAX_SLOTS, Refusal, now};
+use super::limits::{Limits, MAX_SLOTS, Refusal, now};
 use super::slots::{Kind, Priority, Slot, Slots, Ticket};
 use super::watch::Watch;
 use crate::blocking::in_background;
+use crate::config::Concurrency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
 use std::sync::Arc;
@@ -27,16 +28,6 @@ const SETTLE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub struct Permit {
     _slot: Option<Slot>,
-}
-
-/// What happens while a request waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It waits behind this many others.
-    Waiting {
-        /// Requests that go first.
-        ahead: usize,
-    },
 }
 
 /// How busy the account is.
@@ -87,7 +78,7 @@ impl Governor {
     }
 
     /// Waits for a slot. `tell` hears how many requests go first, each time that changes. Dropping the future leaves the queue.
-    pub async fn admit(&self, priority: Priority, tell: impl FnMut(Admission)) -> Permit {
+    pub async fn admit(&self, priority: Priority, tell: impl FnMut(usize)) -> Permit {
         self.take(Kind::Request, priority, tell).await
     }
 
@@ -96,7 +87,7 @@ impl Governor {
         self.take(Kind::Retry, priority, |_| ()).await
     }
 
-    async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(Admission)) -> Permit {
+    async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(usize)) -> Permit {
         let Some(slots) = &self.slots else { return Permit::default() };
         match self.try_take(slots, kind, priority, &mut tell).await {
             Ok(slot) => Permit { _slot: slot },
@@ -112,13 +103,13 @@ impl Governor {
         slots: &Slots,
         kind: Kind,
         priority: Priority,
-        tell: &mut impl FnMut(Admission),
+        tell: &mut impl FnMut(usize),
     ) -> Result<Option<Slot>> {
         let mut ticket = match self.look(slots, kind, priority, None).await? {
             Look::Admitted(slot) => return Ok(Some(slot)),
             Look::Unlimited => return Ok(None),
             Look::Queued(ticket, ahead) => {
-                tell(Admission::Waiting { ahead });
+                tell(ahead);
                 (ticket, ahead)
             }
         };
@@ -133,7 +124,7 @@ impl Governor {
                 Look::Unlimited => return Ok(None),
                 Look::Queued(own, ahead) => {
                     if ahead != told {
-                        tell(Admission::Waiting { ahead });
+                        tell(ahead);
                     }
                     ticket = (own, ahead);
                 }
@@ -169,10 +160,14 @@ impl Governor {
         }
     }
 
-    /// Whether the service's own limit should be asked for again.
-    pub async fn wants_limit(&self) -> bool {
-        let Some(slots) = self.slots.clone() else { return false };
-        in_background(move || Ok(Limits::read(slots.folder()).is_due(now()))).await.unwrap_or_default()
+    /// Whether the service's own limit should be asked for again: it is unknown or old, and at least `under_way` requests run.
+    pub async fn wants_limit(&self, under_way: usize) -> bool {
+        let Some(slots) = self.slots.clone().filter(|_| self.concurrency.max.is_none()) else { return false };
+        let wants = in_background(move || {
+            let due = Limits::read(slots.folder()).is_due(now());
+            Ok(due && slots.held(Kind::Request, 0).map_err(io_error)? >= under_way)
+        });
+        wants.await.unwrap_or_default()
     }
 
     /// Notes the service's own limit, or that it names none.

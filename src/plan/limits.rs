@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Concurrency;
 use crate::storage::private_file::replace;
 
 /// Most slots of an account. Beyond that many requests the governor steps aside.
@@ -24,15 +25,6 @@ const TOLD_MS: u64 = 3_600_000;
 
 /// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
 const RETRY_SHARE: usize = 4;
-
-/// What the user set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Concurrency {
-    /// Requests at once, instead of what the service says.
-    pub max: Option<u64>,
-    /// Requests that are left to other programs.
-    pub reserve: u64,
-}
 
 /// Why a request was refused for being one too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

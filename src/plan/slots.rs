@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
+
 use crate::storage::private_file::{create_private_dir, private_options};
 
 /// A waiting request moves up one class after this time, so that a busy screen cannot starve a batch job.
@@ -18,7 +20,8 @@ pub const PROMOTION: Duration = Duration::from_secs(60);
 const MAX_TICKETS: usize = 4096;
 
 /// Which requests go first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// A session that a user watches.
     Interactive,
@@ -27,18 +30,6 @@ pub enum Priority {
     /// Print mode, JSON mode and programs that say nothing else.
     #[default]
     Batch,
-}
-
-impl Priority {
-    /// Reads a name; `None` if there is no such class.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "interactive" => Some(Self::Interactive),
-            "agent" => Some(Self::Agent),
-            "batch" => Some(Self::Batch),
-            _ => None,
-        }
-    }
 }
 
 /// Which set of slots.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::members::text;
 use super::quota_cache::REQUEST_TIMEOUT;
 use crate::auth::Credential;
-use crate::client::Kimi;
+use crate::client::{Kimi, not_a_document};
 use crate::error::Result;
 use crate::json::lenient::integer;
 
@@ -36,7 +36,7 @@ pub async fn profile(kimi: &Kimi, credential: &Credential) -> Result<Profile> {
     let url = format!("{}/me", kimi.config.endpoint.v1());
     let body = kimi.get(&url, credential, REQUEST_TIMEOUT, MAX_ANSWER).await?;
     let profile = parse(&serde_json::from_slice(&body).unwrap_or_default());
-    profile.ok_or_else(|| kimi.no_document("the account answer is not one", &body, credential))
+    profile.ok_or_else(|| not_a_document("the account answer is not one", &body))
 }
 
 /// Reads an answer; `None` without a user id.

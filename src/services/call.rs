@@ -73,7 +73,8 @@ impl Service {
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
-        Ok(Reply { bytes: read_whole(response, MAX_ANSWER).await?.into(), content_type, request_id })
+        let bytes = self.kimi.scrub(read_whole(response, MAX_ANSWER).await?);
+        Ok(Reply { bytes: bytes.into(), content_type, request_id })
     }
 }
 

@@ -48,6 +48,14 @@ pub struct Wallet {
     pub used_ratio: Option<f64>,
 }
 
+impl Wallet {
+    /// Whether requests can go on being paid from it.
+    pub fn has_credit(&self) -> bool {
+        let positive = self.balance.cents.parse::<i128>().is_ok_and(|cents| cents > 0);
+        positive && self.used_ratio.is_none_or(|used| used < 1.0)
+    }
+}
+
 /// Reads the wallet; `None` unless it holds bought credit (docs/protocol.md#wallet).
 pub fn wallet(value: &Value) -> Option<Wallet> {
     let balance = &value["balance"];

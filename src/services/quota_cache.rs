@@ -14,8 +14,9 @@ use serde_json::Value;
 use super::usage::{self, Usage};
 use crate::auth::{AccountId, Credential};
 use crate::blocking::in_background;
-use crate::client::Kimi;
+use crate::client::{Kimi, not_a_document};
 use crate::error::Result;
+use crate::http::redact::KnownSecrets;
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, replace};
 use crate::storage::remembered::Remembered;
@@ -113,16 +114,12 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     let url = format!("{}/usages", kimi.config.endpoint.v1());
     let answer = kimi.get(&url, credential, REQUEST_TIMEOUT, MAX_ANSWER).await.and_then(|bytes| {
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if answer.is_object() {
-            Ok(answer)
-        } else {
-            Err(kimi.no_document("the usage answer is no object", &bytes, credential))
-        }
+        if answer.is_object() { Ok(answer) } else { Err(not_a_document("the usage answer is no object", &bytes)) }
     });
     let now = Some(now());
     let record = match &answer {
         Ok(answer) => Record { fetched_at: now, checked_at: now, problem: None, answer: answer.clone() },
-        Err(error) => Record { checked_at: now, problem: Some(error.message.clone()), ..known },
+        Err(error) => Record { checked_at: now, problem: Some(KnownSecrets::shared().redact(&error.message)), ..known },
     };
     let snapshot = record.snapshot();
     in_background(move || {

@@ -121,6 +121,11 @@ pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> 
     error
 }
 
+/// Formats when a window opens, "opens 14:32 (in 1 h 12 min)"; `None` for a moment that has passed.
+pub fn opening_at(config: &Config, at: i64) -> Option<String> {
+    opening(at, &now(config))
+}
+
 /// Returns the time in the user's zone: the one that the environment names, else the system's.
 fn now(config: &Config) -> Zoned {
     let named = config.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
@@ -217,8 +222,8 @@ fn end_of_wait(wait: Duration) -> Option<i64> {
     i64::try_from(at.as_millis()).ok().filter(|_| !wait.is_zero())
 }
 
-/// Finds the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
-fn used_up_window(usage: &Usage, named: Option<QuotaWindow>) -> Option<&Window> {
+/// Returns the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
+pub fn used_up_window(usage: &Usage, named: Option<QuotaWindow>) -> Option<&Window> {
     let full = usage.windows.iter().filter(|window| window.is_used_up()).max_by_key(|window| window.resets_at);
     full.or_else(|| usage.windows.iter().find(|window| named.is_some_and(|named| window.id == named.id())))
 }

@@ -109,8 +109,7 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
         Task::Fetch(fetch) => fetch.run(&service, limit).await,
         Task::Datasource(datasource) => datasource.run(&service, limit).await,
     };
-    let redact_error = |error| service.kimi.redact_error(error, &service.credential.token(), &Vec::new());
-    let mut outcome = outcome.map_err(redact_error)?;
+    let mut outcome = outcome?;
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
@@ -124,11 +123,10 @@ async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
         let message = format!("{why} Sign in with /login kimi-coding.");
         Err(Error::new(ErrorKind::LoginRequired, message))
     };
-    match kimi.authorize(passed).await {
-        Ok(credential) if credential.is_login() => Ok(credential),
-        Ok(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
-        Err(error) if error == Error::login_required() => refused("this tool needs a Kimi Code login."),
-        Err(error) => Err(error),
+    match kimi.find_credential(passed).await? {
+        Some(credential) if credential.is_login() => Ok(credential),
+        Some(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
+        None => refused("this tool needs a Kimi Code login."),
     }
 }
 

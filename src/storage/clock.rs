@@ -1,6 +1,38 @@
-//! The wall clock, which tests of debug builds can set.
+//! Clocks: the time of day, which tests of debug builds can set, and the time in which this process ran.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Longest time between two looks that counts as one in which this process ran.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+/// Measures time without the periods in which this process was stopped or the machine slept. Limits measured with it cannot win
+/// over data that arrived meanwhile. It has to be looked at several times a second.
+#[derive(Debug)]
+pub struct AwakeTime {
+    looked: Instant,
+    total: Duration,
+}
+
+impl AwakeTime {
+    /// Starts at zero.
+    pub fn start() -> Self {
+        Self { looked: Instant::now(), total: Duration::ZERO }
+    }
+
+    /// Returns the time so far.
+    pub fn look(&mut self) -> Duration {
+        let now = Instant::now();
+        self.total += now.duration_since(self.looked).min(LONGEST_GAP);
+        self.looked = now;
+        self.total
+    }
+
+    /// Pretends that the process was stopped for a while after the last look.
+    #[cfg(test)]
+    pub fn stop(&mut self, time: Duration) {
+        self.looked -= time;
+    }
+}
 
 /// Returns the current time.
 pub fn now() -> SystemTime {
@@ -19,10 +51,23 @@ pub fn now_ms() -> i64 {
 /// running process.
 #[cfg(debug_assertions)]
 fn shifted(now: SystemTime) -> SystemTime {
-    use std::time::Duration;
     static FILE: std::sync::OnceLock<Option<std::ffi::OsString>> = std::sync::OnceLock::new();
     let Some(file) = FILE.get_or_init(|| std::env::var_os("KIMI_TEST_CLOCK")) else { return now };
     let shift = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or(0);
     let size = Duration::from_millis(shift.unsigned_abs());
     if shift < 0 { now - size } else { now + size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn awake_time_does_not_count_while_the_process_is_stopped() {
+        let mut time = AwakeTime::start();
+        time.stop(Duration::from_secs(60));
+        assert!(time.look() <= LONGEST_GAP);
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(time.look() > LONGEST_GAP);
+    }
 }

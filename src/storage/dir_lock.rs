@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use filetime::FileTime;
 use serde::{Deserialize, Serialize};
 
-use super::clock;
+use super::clock::{self, AwakeTime};
 use super::lease::Lease;
 
 /// How often a held lock is touched. Kimi's waiters give up on a lock after 5 s, Pi's synchronous ones after 10 s.
@@ -40,10 +40,6 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// Time without a touch after which the modification time is believed: more than the 2.5 s between two touches of the official
 /// client, so that neither a step of the clock nor the different clock of another process makes a living holder look dead.
 const WATCH: Duration = Duration::from_millis(3500);
-
-/// Longest time between two looks that counts as watched. A longer gap means that this process was stopped, and then the holder
-/// may have been as well.
-const WATCH_GAP: Duration = Duration::from_secs(1);
 
 /// Every lock that this process holds.
 #[derive(Debug, Default)]
@@ -86,9 +82,8 @@ struct Owner {
 #[derive(Debug)]
 struct Seen {
     modified: u64,
-    looked: Instant,
-    /// Time in which nobody touched it while we were looking.
-    watched: Duration,
+    /// Time in which nobody touched it while we were looking. While we are stopped, the holder may be as well.
+    watched: AwakeTime,
 }
 
 /// Waits for a lock.
@@ -151,9 +146,8 @@ impl Waiter {
             if round > 0 {
                 break;
             }
-            self.look(modified);
             lease = self.lease_of_dead_holder(modified);
-            if lease.is_none() && !self.is_abandoned(modified) {
+            if !self.is_abandoned(modified) && lease.is_none() {
                 break;
             }
             self.clear()?;
@@ -173,19 +167,11 @@ impl Waiter {
         &self.directory
     }
 
-    fn look(&mut self, modified: u64) {
-        let now = Instant::now();
-        match &mut self.seen {
-            Some(seen) if seen.modified == modified => {
-                seen.watched += now.duration_since(seen.looked).min(WATCH_GAP);
-                seen.looked = now;
-            }
-            _ => self.seen = Some(Seen { modified, looked: now, watched: Duration::ZERO }),
+    fn is_abandoned(&mut self, modified: u64) -> bool {
+        if self.seen.as_ref().is_none_or(|seen| seen.modified != modified) {
+            self.seen = Some(Seen { modified, watched: AwakeTime::start() });
         }
-    }
-
-    fn is_abandoned(&self, modified: u64) -> bool {
-        let watched = self.seen.as_ref().map_or(Duration::ZERO, |seen| seen.watched);
+        let watched = self.seen.as_mut().map_or(Duration::ZERO, |seen| seen.watched.look());
         let is_old = modified.saturating_add(self.stale.as_millis() as u64) < millis(clock::now());
         watched > self.stale || (is_old && watched >= WATCH)
     }
@@ -448,7 +434,7 @@ mod tests {
         place.leave_behind(400_000);
         let mut waiter = place.waiter(5000);
         assert!(waiter.try_lock().unwrap().is_none());
-        waiter.seen.as_mut().unwrap().looked -= Duration::from_secs(60);
+        waiter.seen.as_mut().unwrap().watched.stop(Duration::from_secs(60));
         assert!(waiter.try_lock().unwrap().is_none());
     }
 

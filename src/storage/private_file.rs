@@ -5,6 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
+/// Hexadecimal digits in the names of our temporary files.
+const OUR_DIGITS: usize = 16;
+
 /// Writes `content` to `path`. The file is created 0600 in a 0700 directory; an existing file keeps its mode and a symbolic
 /// link keeps pointing where it points.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -104,11 +107,17 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     private_options().create_new(true).open(path)
 }
 
-/// The official client's form of a temporary name: `<file>.tmp.<pid>.<8 hex>` (docs/protocol.md#official-client-file).
+/// Returns a temporary name in the official client's form, `<file>.tmp.<pid>.<hex>` (docs/protocol.md#official-client-file), but
+/// with [`OUR_DIGITS`] instead of its 8.
 fn sibling(target: &Path) -> PathBuf {
     let mut name = OsString::from(target);
-    name.push(format!(".tmp.{}.{:08x}", std::process::id(), rand::random::<u32>()));
+    name.push(format!(".tmp.{}.{:0OUR_DIGITS$x}", std::process::id(), rand::random::<u64>()));
     name.into()
+}
+
+/// Whether this is the name of a temporary file of ours.
+pub fn is_our_temporary(name: &str) -> bool {
+    name.contains(".tmp.") && name.rsplit('.').next().is_some_and(|digits| digits.len() == OUR_DIGITS)
 }
 
 /// On Windows a rename fails while another process has the target open; that is over in milliseconds.

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { kimiAuth } from "../../extension/auth.ts";
+import { PiCredentials } from "../../extension/credential.ts";
 import { host } from "../../extension/environment.ts";
 import type { JsonObject } from "../simulator/json.ts";
 import type { DeviceStep } from "../simulator/oauth-state.ts";
@@ -269,7 +270,7 @@ describe("regions", () => {
 
 describe("what Pi is told", () => {
   test("a person who has to choose a region is asked, and abort ends the login", async () => {
-    const auth = kimiAuth(addon, { host: host("0.87.1") });
+    const auth = kimiAuth(addon, { host: host("0.87.1"), credentials: new PiCredentials() });
     const saved = { ...process.env };
     Object.assign(process.env, { HOME: machine.home, USERPROFILE: machine.home });
     for (const name of Object.keys(process.env)) if (name.startsWith("KIMI_")) delete process.env[name];

@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import { platformName } from "../../extension/native/loader.ts";
 import { type Scenario, type Simulator } from "../simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, ROOT, RpcPi, runPi, textOf } from "../support/pi.ts";
+import { piLevel } from "../support/pi-versions.ts";
 import { withPi } from "../support/with-pi.ts";
 
 let simulator: Simulator;
@@ -291,7 +292,8 @@ describe("what is missing", () => {
       data: { models: { provider: string; api: string }[] };
     };
     const builtIn = data.models.filter((model) => model.provider === "kimi-coding");
-    assert.ok(builtIn.length > 0 && builtIn.every((model) => model.api === "anthropic-messages"));
+    const api = piLevel() >= 1003 ? "openai-completions" : "anthropic-messages";
+    assert.ok(builtIn.length > 0 && builtIn.every((model) => model.api === api));
     const isWarning = (event: PiEvent): boolean =>
       event.type === "extension_ui_request" && event["method"] === "notify";
     await pi.waitFor(isWarning);

@@ -168,12 +168,12 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["environment", "lazy", "messages", "overrides", "warning"],
+  ["environment", "ids", "lazy", "messages", "overrides", "warning"],
   ["errors"],
   ["native"],
   ["queries", "services"],
-  ["models"],
   ["credential"],
+  ["models"],
   ["login", "quota"],
   ["auth", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],

@@ -29,13 +29,16 @@ class EchoServer {
   status = 400;
   /** Whether it answers 200 and quotes inside the stream. */
   streams = false;
+  /** The form in which it quotes. */
+  form = (quoted: string): string => quoted;
 
   constructor() {
     this.#server = createServer(async (request, response) => {
       let body = "";
       for await (const piece of request.setEncoding("latin1") as AsyncIterable<string>) body += piece;
-      const quoted = `refused: ${request.rawHeaders.join(" ")} ${request.url?.startsWith("/api") ? body : ""}`;
-      const error = { error: { message: quoted, type: "echo_error" } };
+      const whole = `${request.rawHeaders.join(" ")} ${request.url?.startsWith("/api") ? body : ""}`;
+      const error = { error: { message: `refused: ${this.form(whole)}`, type: "echo_error" } };
+      response.setHeader("x-trace-id", this.form(request.headers.authorization ?? "none").replaceAll("\n", ""));
       if (this.streams) {
         response.writeHead(200, { "content-type": "text/event-stream" });
         return response.end(`event: error\ndata: ${JSON.stringify(error)}\n\n`);
@@ -74,6 +77,7 @@ beforeEach(() => {
   simulator.credentials.add(KEY);
   echo.status = 400;
   echo.streams = false;
+  echo.form = (quoted) => quoted;
   machine = new Machine(simulator);
   machine.settings({ retry: { enabled: false } });
   const login = simulator.oauth.login();
@@ -234,6 +238,86 @@ describe("secrets: errors of the client", () => {
       clean(await said(() => call(client("https://kimi.invalid", nonsense, apiKey))), `${name}, unusable proxy`);
     });
   }
+});
+
+describe("secrets: echoes", () => {
+  const key = "corp+PLANTED/key=with.every_Sign~0123456789";
+  const hex = (text: string): string => Buffer.from(text).toString("hex");
+  const forms: Record<string, (quoted: string) => string> = {
+    plain: (quoted) => quoted,
+    "percent-encoded": encodeURIComponent,
+    "percent-encoded twice": (quoted) => encodeURIComponent(encodeURIComponent(quoted)),
+    "percent-encoded everywhere": (quoted) => hex(quoted).replace(/../g, "%$&"),
+    "upper-cased": (quoted) => quoted.toUpperCase(),
+    "HTML-escaped": (quoted) => quoted.replaceAll("+", "&#43;").replaceAll("/", "&#x2F;").replaceAll("=", "&#61;"),
+    "JSON-escaped": (quoted) => quoted.replaceAll("/", "\\/").replaceAll("+", "\\u002b"),
+    "cut short": (quoted) => quoted.replace(key, `"${key.slice(0, 20)}" was too long; it ended with ${key.slice(-16)}`),
+  };
+
+  /** Every 12 bytes of the key that a reader could recognize in any of the forms. */
+  function keyIsAbsent(text: string, where: string): void {
+    let plain = text.replaceAll("\\", "");
+    for (let pass = 0; pass < 3; pass++) {
+      plain = plain
+        .replace(/%([0-9a-f]{2})/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
+        .replace(/&#x([0-9a-f]+);/gi, (_, digits: string) => String.fromCharCode(parseInt(digits, 16)))
+        .replace(/&#(\d+);/g, (_, digits: string) => String.fromCharCode(Number(digits)))
+        .replace(/u002b/gi, "+");
+    }
+    plain = plain.toLowerCase();
+    for (let at = 0; at + 12 <= key.length; at++) {
+      const part = key.slice(at, at + 12).toLowerCase();
+      assert.ok(!plain.includes(part), `${where} holds ${part}: ${text}`);
+    }
+  }
+
+  for (const [name, form] of Object.entries(forms)) {
+    test(`${name} → redacted in message, trace id, notices and log`, async () => {
+      echo.form = form;
+      const env = { ...planted(echo.origin), HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
+      const kimi = new Kimi({ apiKey: key, env: { ...env, KIMI_LOOP_MAX_ATTEMPTS_PER_STEP: "2" } });
+      for (const [status, streams] of [
+        [400, false],
+        [401, false],
+        [503, false],
+        [200, true],
+      ] as const) {
+        Object.assign(echo, { status, streams });
+        const stream = kimi.chat("hi");
+        const events: unknown[] = [];
+        const error: unknown = await (async () => {
+          for await (const event of stream) events.push(event);
+        })().catch((reason: unknown) => reason);
+        assert.ok(error instanceof Error && /refused/i.test(error.message), String(error));
+        keyIsAbsent(inspect(error, { depth: 9, showHidden: true }) + JSON.stringify(events), `${name}, ${status}`);
+      }
+    });
+  }
+
+  test("own credential in the answer of a service → redacted in the result", async () => {
+    const login = simulator.oauth.login();
+    machine.piLogin(login, 900);
+    const quoting = createServer((request, response) => {
+      const quoted = request.headers.authorization?.replace("Bearer ", "") ?? "";
+      const result = { title: "t", url: "https://example.com", snippet: quoted, content: encodeURIComponent(quoted) };
+      const isPage = request.url?.endsWith("/fetch") === true;
+      response.writeHead(200, { "content-type": isPage ? "text/markdown" : "application/json" });
+      response.end(isPage ? `# ${quoted}\n` : JSON.stringify({ search_results: [result], data: [result] }));
+    });
+    await new Promise<void>((listening) => quoting.listen(0, "127.0.0.1", listening));
+    const { port } = quoting.address() as { port: number };
+    const env = { ...planted(`http://127.0.0.1:${port}`), HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
+    const kimi = new Kimi({ env: { ...env, KIMI_CODE_OAUTH_HOST: simulator.origin } });
+    try {
+      for (const call of [() => kimi.search("x"), () => kimi.fetch("https://example.com")]) {
+        const result = await call().catch((error: unknown) => error);
+        assert.match(inspect(result, { depth: 9 }), /\[redacted\]/);
+        clean(inspect(result, { depth: 9 }), "the result");
+      }
+    } finally {
+      quoting.close();
+    }
+  });
 });
 
 test("secrets: a credential → leaves in its header only", async () => {

@@ -8,11 +8,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { piCli } from "./pi-versions.ts";
 
 export const ROOT = join(import.meta.dirname, "..", "..");
 
-/** Command line program of the Pi version in package.json. */
-export const PI_CLI = join(ROOT, "node_modules/@earendil-works/pi-coding-agent/dist/bundle/cli.js");
+/** Command line program of the Pi version of this run. */
+export const PI_CLI = piCli();
 
 /** Limit for a run of Pi and for each wait, in milliseconds. */
 const TIMEOUT_MS = 60_000;
@@ -79,12 +80,15 @@ export interface PiOptions {
   extensions?: string[] | "installed";
   cwd?: string;
   timeoutMs?: number;
+  /** Path of another Pi's program. Default: the one in package.json. */
+  cli?: string;
 }
 
 function piArguments(args: string[], options: PiOptions): string[] {
-  if (options.extensions === "installed") return [PI_CLI, ...args];
+  const cli = options.cli ?? PI_CLI;
+  if (options.extensions === "installed") return [cli, ...args];
   const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);
-  return [PI_CLI, "-ne", ...extensions, ...args];
+  return [cli, "-ne", ...extensions, ...args];
 }
 
 /** Runs Pi to its end with stdin closed. */

@@ -1,41 +1,53 @@
-//! One refresh per machine.
+//! Refreshes a login: once per machine, and never so that its successor can be lost.
 //!
-//! A refresh token works once, so whoever spends it must be alone, must look first whether somebody else has been faster,
-//! and must put the answer where everybody finds it before anything else can go wrong. The order, always:
+//! A refresh token works once, so the process that spends it must be alone, must look first whether another one was faster, and
+//! must store the answer where everybody finds it before anything else can go wrong. The order:
 //!
-//! 1. Pi's `auth.json` lock (taken here after a 401; already held by Pi when Pi asks), then the official client's lock;
+//! 1. Pi's `auth.json` lock (taken here after a 401; held by Pi when Pi asks), then the official client's lock and our lease;
 //! 2. read again: a newer token on disk is adopted, and no refresh token is spent;
 //! 3. the token call, the only network traffic under a lock;
 //! 4. the official client's file, then Pi's. If the process dies in between, the next reader adopts from the first.
 //!
-//! A transaction runs on a thread of its own: file systems block, and nothing the caller does – aborting, ending, being
-//! busy – may interrupt it between 3 and 4. Sources: docs/protocol.md#refresh-under-the-lock,
-//! docs/architecture.md#refresh-transaction.
+//! A transaction runs on a thread of its own: file systems block, and a caller that aborts, ends or gives up must not interrupt it
+//! between 3 and 4. Reasons: docs/architecture.md#refresh-transaction; facts: docs/protocol.md#refresh-under-the-lock.
 
+mod in_flight;
 mod locks;
-pub mod single_flight;
-pub use single_flight::shutdown;
 mod transaction;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 
+pub use in_flight::shutdown;
+use in_flight::{Refreshes, detached};
 use locks::Waited;
-pub(super) use transaction::TOKEN_BUDGET;
-use transaction::same_account_as;
+use transaction::{Refresh, same_account_as};
 
-use self::single_flight::{detached, in_cooldown, start_cooldown};
-use super::credential::register_oauth_token;
+use super::account_id::record_successor;
 use super::kimi_auth_file::Stored;
 use super::login_sources::Account;
 use super::pi_auth_file::pi_entry;
 use super::token::Tokens;
-use super::token_aliases;
 use crate::blocking::in_background;
 use crate::endpoint::CredentialScope;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::storage::clock::AwakeTime;
+
+/// Longest wait of a caller. The refresh itself goes on.
+const CALLER_WAIT: Duration = Duration::from_secs(30);
+
+/// The same while Pi holds its lock, whose own waiters give up after 30 s.
+const PI_CALLER_WAIT: Duration = Duration::from_secs(28);
+
+/// The same where Pi's lock is taken first, which may mean waiting for a dead holder's to become stale.
+const LOCKING_CALLER_WAIT: Duration = Duration::from_secs(45);
+
+/// Age of a token call from which Pi's lock is no longer held for it, because Pi's own waiters give up after 30 s.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// How often the files are read while another process refreshes.
+const PEEK: Duration = Duration::from_millis(100);
 
 /// Which token would do.
 #[derive(Debug, Clone)]
@@ -54,175 +66,220 @@ impl TokenRequirement {
 }
 
 impl Account {
-    /// Pi asks for a fresh credential and holds its own lock, and will write what is returned. `entry` is Pi's credential; all
-    /// its other members come back unchanged.
+    /// Refreshes the login for Pi, which holds its own lock and writes what is returned. `entry` is Pi's credential; all its other
+    /// members are returned unchanged.
     pub async fn renew(&self, entry: Map<String, Value>) -> Result<Map<String, Value>> {
-        let account = self.clone();
-        detached(move |runtime| {
-            let parsed = pi_entry(&entry);
-            let slot = account.slot(Some(&parsed))?;
-            let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
-            let wish = TokenRequirement { not: Some(known.access.clone()), fresh: true };
-            let tokens = account
-                .or_keep(&slot, &known, |account| account.adopt_or_refresh(&slot, &wish, Some(&known), runtime))?;
-            account.note(&known.access, &tokens);
-            let mut entry = entry;
-            entry.insert("access".to_owned(), tokens.access.as_str().into());
-            entry.insert("refresh".to_owned(), tokens.refresh.as_str().into());
-            entry.insert("expires".to_owned(), tokens.expires_at_ms.into());
-            Ok(entry)
-        })
-        .await
+        let parsed = pi_entry(&entry);
+        let scope = self.scope(Some(&parsed))?;
+        let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
+        let requirement = TokenRequirement { not: Some(known.access.clone()), fresh: true };
+        let (account, late, login) = (self.clone(), self.clone(), (scope.clone(), known.clone()));
+        let work = move |thread: &_| {
+            let (scope, known) = login;
+            let refresh = Refresh { scope: &scope, requirement: &requirement, pi: Some(&known), thread };
+            let tokens = account.adopt_or_refresh(&refresh, || {})?;
+            account.record(&known, &tokens);
+            Ok(tokens)
+        };
+        let spent = known.clone();
+        let unclaimed = move |tokens: Tokens| late.store_for_pi(&spent, &tokens);
+        let tokens = self.or_keep(&scope, &known, detached(&self.process, PI_CALLER_WAIT, work, unclaimed)).await?;
+        let mut entry = entry;
+        entry.insert("access".to_owned(), tokens.access.as_str().into());
+        entry.insert("refresh".to_owned(), tokens.refresh.as_str().into());
+        entry.insert("expires".to_owned(), tokens.expires_at_ms.unwrap_or(0).into());
+        Ok(entry)
     }
 
-    /// The service refused `rejected` although nobody expected it. Returns another access token, found or newly issued, or
-    /// `None` if the token is not that of a login (then it is a static key, and those are never replaced).
+    /// Returns another access token for one that the service refused before its time, found or newly issued. `None` if the token is
+    /// not that of a login: static keys are never replaced.
     pub async fn reauthenticate(&self, rejected: &str, from_login: bool) -> Result<Option<String>> {
         let account = self.clone();
         let rejected = rejected.to_owned();
-        detached(move |runtime| {
-            let healed = account.heal_blocking(&rejected, from_login, runtime)?;
-            healed.iter().for_each(|tokens| account.note(&rejected, tokens));
-            Ok(healed.map(|tokens| tokens.access))
-        })
-        .await
+        let work = move |thread: &_| account.replace_rejected(&rejected, from_login, thread);
+        Ok(detached(&self.process, LOCKING_CALLER_WAIT, work, |_| ()).await?.map(|tokens| tokens.access))
     }
 
-    /// A login that the official client left on this machine, refreshed if its time has come. `None` if there is none.
+    /// Returns a login that the official client left on this machine, refreshed if it is due. `None` if there is none.
     pub async fn cli_login(&self) -> Result<Option<(Tokens, CredentialScope)>> {
-        let account = self.clone();
-        let found = in_background(move || {
-            for slot in account.cli_login_scopes()? {
-                if let Stored::Login(known) = account.shared_login(&slot)? {
-                    return Ok(Some((known, slot)));
-                }
+        let scopes = {
+            let account = self.clone();
+            in_background(move || account.cli_login_scopes()).await?
+        };
+        for scope in scopes {
+            if let Stored::Login(known) = self.settled_login(&scope).await? {
+                return Ok(Some((self.current(&scope, &known).await?, scope)));
             }
-            Ok(None)
-        });
-        match found.await? {
-            Some((known, slot)) if known.is_due() => {
-                let account = self.clone();
-                detached(move |runtime| account.current(&slot, &known, runtime).map(|tokens| Some((tokens, slot))))
-                    .await
-            }
-            found => Ok(found),
         }
+        Ok(None)
     }
 
-    /// Puts a login that has just been made where the official client finds it too, unless another account lives there.
-    pub async fn share(&self, slot: &CredentialScope, tokens: &Tokens) -> Result<()> {
-        let (account, slot, tokens) = (self.clone(), slot.clone(), tokens.clone());
-        detached(move |_| {
-            let Waited::Locked(_locks) = account.lock_kimi(&slot, false, &|| Ok(None))? else { return Ok(()) };
-            let stored = account.kimi_code(&slot).read()?;
+    /// Whether there is such a login. Only looks at files.
+    pub fn has_cli_login(&self) -> Result<bool> {
+        let scopes = self.cli_login_scopes()?;
+        Ok(scopes
+            .iter()
+            .any(|scope| matches!(self.shared_login(scope), Ok(Stored::Login(_))) || self.is_refreshing(scope)))
+    }
+
+    /// Puts a login that has just been made where the official client finds it too, unless another account is there.
+    pub async fn share(&self, scope: &CredentialScope, tokens: &Tokens) -> Result<()> {
+        let (account, scope, tokens) = (self.clone(), scope.clone(), tokens.clone());
+        let work = move |_: &_| {
+            let Waited::Locked(_lock) = account.lock_refresh(&scope, false, || Ok(None))? else { return Ok(()) };
+            let stored = account.kimi_code(&scope).read()?;
             if stored.tokens().is_none_or(|theirs| same_account_as(Some(&tokens), theirs)) {
-                account.kimi_code(&slot).write(&tokens)?;
+                account.kimi_code(&scope).write(&tokens)?;
             }
             Ok(())
-        })
-        .await
+        };
+        detached(&self.process, CALLER_WAIT, work, |()| ()).await
     }
 
-    /// The login in Pi's file, for programs that have no Pi to ask, refreshed if its time has come.
+    /// Returns the login in Pi's file, for programs without Pi, refreshed if it is due.
     pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, CredentialScope)>> {
         let account = self.clone();
         let found = in_background(move || {
             let entry = account.pi().read()?;
             let Stored::Login(known) = &entry.stored else { return Ok(None) };
-            Ok(Some((known.clone(), account.slot(Some(&entry))?)))
+            Ok(Some((known.clone(), account.scope(Some(&entry))?)))
         });
-        match found.await? {
-            Some((known, slot)) if known.is_due() => {
-                let account = self.clone();
-                detached(move |runtime| {
-                    let tokens = account.or_keep(&slot, &known, |account| {
-                        // Not read from the file again: it may be one that cannot be written.
-                        account.heal_blocking(&known.access, true, runtime)?.ok_or_else(Error::login_required)
-                    })?;
-                    account.note(&known.access, &tokens);
-                    Ok(Some((tokens, slot)))
-                })
-                .await
+        let Some((known, scope)) = found.await? else { return Ok(None) };
+        if !known.is_due() {
+            return Ok(Some((known, scope)));
+        }
+        let (account, rejected) = (self.clone(), known.access.clone());
+        // Not read from the file again: it may be one that cannot be written.
+        let work =
+            move |thread: &_| account.replace_rejected(&rejected, true, thread)?.ok_or_else(Error::login_required);
+        let refreshing = detached(&self.process, LOCKING_CALLER_WAIT, work, |_| ());
+        Ok(Some((self.or_keep(&scope, &known, refreshing).await?, scope)))
+    }
+
+    /// Reads the official client's login. While another process of ours refreshes it, a missing login or a tombstone is not final:
+    /// then this waits for what that process stores.
+    async fn settled_login(&self, scope: &CredentialScope) -> Result<Stored> {
+        let mut time = AwakeTime::start();
+        loop {
+            let (account, scope) = (self.clone(), scope.clone());
+            let look = move || {
+                // In this order: what was stored before the answer to the first question is read by the second.
+                let is_refreshing = account.is_refreshing(&scope);
+                Ok((account.shared_login(&scope)?, is_refreshing))
+            };
+            match in_background(look).await? {
+                (stored, is_refreshing) if !is_refreshing || stored.tokens().is_some() => return Ok(stored),
+                _ if time.look() >= CALLER_WAIT => {
+                    let message = "another program is refreshing the Kimi Code login and has not finished; try again";
+                    return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
+                }
+                _ => tokio::time::sleep(PEEK).await,
             }
-            found => Ok(found),
         }
     }
 
-    /// The login of one slot, refreshed if its time has come.
-    fn current(&self, slot: &CredentialScope, known: &Tokens, runtime: &Handle) -> Result<Tokens> {
-        let wish = TokenRequirement { not: None, fresh: true };
-        if wish.is_met_by(known) {
+    /// Returns the login of one scope, refreshed if it is due.
+    async fn current(&self, scope: &CredentialScope, known: &Tokens) -> Result<Tokens> {
+        if !known.is_due() {
             return Ok(known.clone());
         }
-        let tokens = self.or_keep(slot, known, |account| account.adopt_or_refresh(slot, &wish, None, runtime))?;
-        self.note(&known.access, &tokens);
-        Ok(tokens)
+        let (account, scope_of_login, old) = (self.clone(), scope.clone(), known.clone());
+        let work = move |thread: &_| {
+            let requirement = TokenRequirement { not: None, fresh: true };
+            let refresh = Refresh { scope: &scope_of_login, requirement: &requirement, pi: None, thread };
+            let tokens = account.adopt_or_refresh(&refresh, || {})?;
+            account.record(&old, &tokens);
+            Ok(tokens)
+        };
+        self.or_keep(scope, known, detached(&self.process, CALLER_WAIT, work, |_| ())).await
     }
 
-    /// `tokens` came in the place of `old`.
-    fn note(&self, old: &str, tokens: &Tokens) {
-        token_aliases::succeed(self.paths.state.as_deref(), old, &tokens.access);
+    /// Records that `tokens` replaced `old`.
+    fn record(&self, old: &Tokens, tokens: &Tokens) {
+        record_successor(self.paths.state.as_deref(), &old.access, &tokens.access);
     }
 
-    /// Runs a refresh that nobody is forced to have: if it fails for no fault of the login, what still works stays in use.
-    fn or_keep(
+    /// Runs a refresh that is not urgent: if it fails through no fault of the login, the old token stays in use while it works.
+    async fn or_keep(
         &self,
-        slot: &CredentialScope,
+        scope: &CredentialScope,
         known: &Tokens,
-        refresh: impl FnOnce(&Self) -> Result<Tokens>,
+        refreshing: impl Future<Output = Result<Tokens>>,
     ) -> Result<Tokens> {
-        let key = self.key(slot);
-        if known.is_valid() && in_cooldown(&key) {
+        let (login, refreshes) = (self.login_key(scope), self.process.get::<Refreshes>());
+        if known.is_valid() && refreshes.in_cooldown(&login) {
             return Ok(known.clone());
         }
-        match refresh(self) {
+        match refreshing.await {
             Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => {
                 tracing::debug!(%error, "the refresh failed; the old token still works");
-                start_cooldown(key);
+                refreshes.start_cooldown(login);
                 Ok(known.clone())
             }
             result => result,
         }
     }
 
-    fn heal_blocking(&self, rejected: &str, from_login: bool, runtime: &Handle) -> Result<Option<Tokens>> {
+    fn replace_rejected(
+        &self,
+        rejected: &str,
+        from_login: bool,
+        thread: &std::sync::Arc<in_flight::RefreshThread>,
+    ) -> Result<Option<Tokens>> {
         let pi = self.pi();
         let entry = pi.read()?;
-        let slot = self.slot(Some(&entry))?;
+        let scope = self.scope(Some(&entry))?;
         let is_rejected = |stored: &Stored| stored.tokens().is_some_and(|tokens| tokens.access == rejected);
-        if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&slot)?) {
+        if !from_login && !is_rejected(&entry.stored) && !is_rejected(&self.shared_login(&scope)?) {
             return Ok(None);
         }
-        let wish = TokenRequirement { not: Some(rejected.to_owned()), fresh: false };
-        if entry.stored.tokens().is_none() {
-            return self.adopt_or_refresh(&slot, &wish, None, runtime).map(Some);
-        }
-        let mut known = entry.stored;
-        let found = |known: &Stored| known.tokens().filter(|tokens| wish.is_met_by(tokens)).cloned();
-        let _locks = match self.lock_pi(|| {
-            known = pi.read()?.stored;
-            Ok(found(&known))
-        })? {
-            Waited::Found(tokens) => return Ok(Some(tokens)),
-            Waited::Locked(locks) => locks,
+        let requirement = TokenRequirement { not: Some(rejected.to_owned()), fresh: false };
+        let found = |known: &Stored| known.tokens().filter(|tokens| requirement.is_met_by(tokens)).cloned();
+        let record = |tokens: Tokens| {
+            record_successor(self.paths.state.as_deref(), rejected, &tokens.access);
+            Ok(Some(tokens))
         };
-        known = pi.read()?.stored;
+        if entry.stored.tokens().is_none() {
+            let refresh = Refresh { scope: &scope, requirement: &requirement, pi: None, thread };
+            return record(self.adopt_or_refresh(&refresh, || {})?);
+        }
+        let mut locks = match self.lock_pi(|| Ok(found(&pi.read()?.stored)))? {
+            Waited::Found(tokens) => return record(tokens),
+            Waited::Locked(locks) => Some(locks),
+        };
+        let known = pi.read()?.stored;
         if let Some(tokens) = found(&known) {
-            return Ok(Some(tokens));
+            return record(tokens);
         }
-        let tokens = self.adopt_or_refresh(&slot, &wish, known.tokens(), runtime)?;
-        register_oauth_token(&tokens.access);
-        if known.tokens().is_some_and(|known| known.same_account(&tokens))
-            && let Err(error) = pi.write(&tokens)
-        {
-            // Whoever asked still gets the token, and the next one adopts it from the official client's file.
-            tracing::warn!(%error, "the refreshed login could not be saved for Pi");
+        let refresh = Refresh { scope: &scope, requirement: &requirement, pi: known.tokens(), thread };
+        let tokens = self.adopt_or_refresh(&refresh, || locks = None)?;
+        self.login_tokens().add(&tokens.access);
+        let Some(spent) = known.tokens().filter(|known| known.same_account(&tokens)) else { return record(tokens) };
+        if locks.as_ref().is_some_and(|locks| locks.iter().all(crate::storage::dir_lock::Lock::is_held)) {
+            // The caller gets the token in any case, and the next one adopts it from the official client's file.
+            if let Err(error) = pi.write(&tokens) {
+                tracing::warn!(%error, "the refreshed login could not be saved for Pi");
+            }
+        } else {
+            drop(locks);
+            self.store_for_pi(spent, &tokens);
         }
-        Ok(Some(tokens))
+        record(tokens)
     }
 
-    fn key(&self, slot: &CredentialScope) -> PathBuf {
-        self.paths.kimi_home.join(slot.name())
+    /// Stores a login for Pi whose answer came after Pi's lock had been given back, unless Pi has another one by now.
+    fn store_for_pi(&self, spent: &Tokens, tokens: &Tokens) {
+        let still_spent = || {
+            self.pi().read().is_ok_and(|entry| entry.stored.tokens().is_some_and(|now| now.refresh == spent.refresh))
+        };
+        let stored = match self.lock_pi(|| Ok((!still_spent()).then(|| tokens.clone()))) {
+            Ok(Waited::Locked(_locks)) if still_spent() => self.pi().write(tokens),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            tracing::warn!(%error, "the refreshed login could not be saved for Pi");
+        }
     }
 }
 

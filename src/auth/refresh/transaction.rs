@@ -1,138 +1,278 @@
-//! The transaction under the official client's lock: adopt what is newer, else spend one refresh token and keep its successor.
+//! The transaction under the locks: adopt what is newer, else spend one refresh token and keep its successor.
 
-use std::sync::PoisonError;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
-use super::locks::Waited;
-use super::single_flight::{InFlightRefresh, single_flight};
+use super::in_flight::RefreshThread;
+use super::locks::{RefreshLock, Waited};
 use super::{TokenRequirement, login_again};
-use crate::auth::credential::register_oauth_token;
-use crate::auth::kimi_auth_file::Stored;
+use crate::auth::kimi_auth_file::{KimiCodeFile, ReservedAuthFile, Stored};
 use crate::auth::login_sources::Account;
-use crate::auth::token::{TokenEndpoint, Tokens};
+use crate::auth::token::{Issued, SendGate, TokenEndpoint, Tokens};
 use crate::endpoint::CredentialScope;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::storage::clock::AwakeTime;
 
-/// All attempts of one token call together.
-pub(in crate::auth) const TOKEN_BUDGET: Duration = Duration::from_secs(14);
-
-/// How long a refused refresh token may be the sign of a peer that has not finished writing.
+/// Time in which a refused refresh token may be the sign of a peer that has not finished writing.
 const PEER_GRACE: Duration = Duration::from_secs(2);
 
+/// The same where another program took our lock over and may be in the middle of its own token call.
+const TAKEOVER_GRACE: Duration = Duration::from_secs(30);
+
+/// Time in which a login that was stored without the lock is watched, because the program that took the lock over may still
+/// write a tombstone. The official client writes it 0.1 s after its refusal.
+const WATCH_TIME: Duration = Duration::from_secs(3);
+
+/// Transactions that are begun anew because the lock was lost before anything was sent.
+const MAX_RESTARTS: u32 = 3;
+
+/// A candidate's call, and why it was not made or failed.
+enum Failed {
+    /// The lock was lost before anything was sent.
+    NotSent,
+    Error(Error),
+}
+
+/// What one refresh is made for.
+pub(super) struct Refresh<'a> {
+    pub scope: &'a CredentialScope,
+    pub requirement: &'a TokenRequirement,
+    /// Pi's login, where it is the one to refresh.
+    pub pi: Option<&'a Tokens>,
+    pub thread: &'a Arc<RefreshThread>,
+}
+
 impl Account {
-    /// A token that fulfils the wish, under the official client's lock: adopted if there is one, else newly issued.
-    pub(super) fn adopt_or_refresh(
+    /// Returns a token that meets the requirement: adopted if there is one, else newly issued. `on_slow` is called once if the
+    /// answer takes long.
+    pub(super) fn adopt_or_refresh(&self, refresh: &Refresh<'_>, mut on_slow: impl FnMut()) -> Result<Tokens> {
+        for _ in 0..MAX_RESTARTS {
+            let adoptable = || self.adoptable(refresh);
+            let lock = match self.lock_refresh(refresh.scope, refresh.pi.is_some(), adoptable)? {
+                Waited::Found(tokens) => return Ok(tokens),
+                Waited::Locked(lock) => lock,
+            };
+            if let Some(tokens) = self.refresh_locked(refresh, lock, &mut on_slow)? {
+                return Ok(tokens);
+            }
+        }
+        let message = "the login's lock was taken over by another program several times; try again";
+        Err(Error::new(ErrorKind::Timeout(Phase::Headers), message))
+    }
+
+    /// Reads a token that meets the requirement from the official client's file.
+    fn adoptable(&self, refresh: &Refresh<'_>) -> Result<Option<Tokens>> {
+        let stored = self.shared_login(refresh.scope)?;
+        let usable = |tokens: &&Tokens| same_account_as(refresh.pi, tokens) && refresh.requirement.is_met_by(tokens);
+        Ok(stored.tokens().filter(usable).cloned())
+    }
+
+    /// Runs the transaction. `None`: the lock was lost before anything was sent, so everything has to be read again.
+    fn refresh_locked(
         &self,
-        slot: &CredentialScope,
-        wish: &TokenRequirement,
-        pi: Option<&Tokens>,
-        runtime: &Handle,
-    ) -> Result<Tokens> {
-        let file = self.kimi_code(slot);
-        let adoptable = || -> Result<Option<Tokens>> {
-            let shared = self.shared_login(slot)?;
-            Ok(shared.tokens().filter(|tokens| same_account_as(pi, tokens) && wish.is_met_by(tokens)).cloned())
-        };
-        let single_flight = single_flight(&self.key(slot));
-        let _flight = single_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let locks = match self.lock_kimi(slot, pi.is_some(), &adoptable)? {
-            Waited::Found(tokens) => return Ok(tokens),
-            Waited::Locked(locks) => locks,
-        };
-        if !locks.is_empty() {
-            file.recover(pi);
+        refresh: &Refresh<'_>,
+        lock: RefreshLock,
+        on_slow: &mut dyn FnMut(),
+    ) -> Result<Option<Tokens>> {
+        let Refresh { scope, pi, .. } = *refresh;
+        let file = self.kimi_code(scope);
+        file.recover(pi, lock.is_exclusive());
+        if let Some(tokens) = self.adoptable(refresh)? {
+            return Ok(Some(tokens));
         }
-        if let Some(tokens) = adoptable()? {
-            return Ok(tokens);
-        }
-        let shared = self.shared_login(slot)?;
-        // Asked before anything is spent: an answer that cannot be stored would be the end of the login.
-        let mut place = file.reserve()?.filter(|_| shared.tokens().is_none_or(|tokens| same_account_as(pi, tokens)));
-        let may_write = place.is_some();
-        let nowhere = match pi {
+        let shared = self.shared_login(scope)?;
+        let is_ours = |tokens: &Tokens| same_account_as(pi, tokens);
+        // Before anything is spent: an answer that cannot be stored would be the end of the login.
+        let reserved = file.reserve()?.filter(|_| shared.tokens().is_none_or(is_ours));
+        let may_write = reserved.is_some();
+        let read_only = match pi {
             _ if may_write => None,
             None => Some(file.path().to_owned()),
             Some(_) if self.pi().is_writable()? => None,
             Some(_) => Some(self.pi().path().to_owned()),
         };
-        if let Some(path) = nowhere {
+        if let Some(path) = read_only {
             let message = format!("{} cannot be written, so the login in it cannot be refreshed", path.display());
             return Err(Error::new(ErrorKind::Io, message));
         }
-        let candidates = candidates(shared.tokens().filter(|tokens| same_account_as(pi, tokens)), pi);
+        let candidates = candidates(shared.tokens().filter(|tokens| is_ours(tokens)), pi);
         if candidates.is_empty() {
             return Err(login_again(match shared {
                 Stored::Revoked => "the service has ended this login",
                 _ => "there is no refresh token",
             }));
         }
-        let endpoint = TokenEndpoint { host: slot.oauth_host().to_owned(), ..self.oauth.clone() };
+        let mut exchange = Exchange {
+            endpoint: self.oauth.at(scope.oauth_host()),
+            thread: Arc::clone(refresh.thread),
+            lock: Arc::new(lock),
+            reserved,
+        };
         let mut refused = None;
         for candidate in &candidates {
-            if locks.iter().any(|lock| !lock.is_held()) {
-                return Err(Error::new(ErrorKind::Io, "the login's lock was taken over by another program; try again"));
-            }
-            let spending = InFlightRefresh::begin();
-            match runtime.block_on(endpoint.refresh(&candidate.refresh, TOKEN_BUDGET)) {
+            match exchange.run(&candidate.refresh, on_slow) {
                 Ok(tokens) => {
-                    if let Some(Err(error)) = place.take().map(|place| place.fill(&tokens)) {
-                        // Whoever asked still gets the token, and Pi's own file may still take it.
-                        tracing::warn!(%error, "the refreshed login could not be saved for the kimi CLI");
-                        if pi.is_none() {
-                            return Err(error);
+                    if let Some(reserved) = exchange.reserved.take() {
+                        let stored = store(&file, &shared, reserved, &tokens, &exchange.lock);
+                        if let Err(error) = stored {
+                            // The caller still gets the token, and Pi's own file may still take it.
+                            tracing::warn!(%error, "the refreshed login could not be saved for the kimi CLI");
+                            if pi.is_none() {
+                                return Err(error);
+                            }
                         }
                     }
-                    drop(spending);
-                    register_oauth_token(&tokens.access);
-                    return Ok(tokens);
+                    self.login_tokens().add(&tokens.access);
+                    return Ok(Some(tokens));
                 }
-                Err(error) if error.kind == ErrorKind::LoginRequired => refused = Some(error),
-                Err(error) => return Err(error),
+                Err(Failed::NotSent) => return Ok(None),
+                Err(Failed::Error(error)) if error.kind == ErrorKind::LoginRequired => refused = Some(error),
+                Err(Failed::Error(error)) => return Err(error),
             }
         }
-        drop(place);
-        if let Some(tokens) = self.late_answer_of_a_peer(wish, pi, adoptable)? {
-            return Ok(tokens);
+        drop(exchange.reserved.take());
+        self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
+    }
+
+    /// Looks for a successor before a login is declared dead.
+    fn refused(
+        &self,
+        refresh: &Refresh<'_>,
+        lock: &RefreshLock,
+        candidates: &[Tokens],
+        may_write: bool,
+        refused: Option<Error>,
+    ) -> Result<Option<Tokens>> {
+        let mut time = AwakeTime::start();
+        loop {
+            std::thread::sleep(Duration::from_millis(100));
+            if let Some(tokens) = self.adoptable(refresh)? {
+                return Ok(Some(tokens));
+            }
+            let stored = self.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
+            let usable = |tokens: &&Tokens| refresh.pi.is_some() && refresh.requirement.is_met_by(tokens);
+            if let Some(tokens) = stored.tokens().filter(usable) {
+                return Ok(Some(tokens.clone()));
+            }
+            // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
+            let limit = if lock.is_held() { PEER_GRACE } else { TAKEOVER_GRACE };
+            if time.look() >= limit {
+                break;
+            }
         }
-        let spent = |stored: &Stored| {
-            stored.tokens().is_some_and(|tokens| candidates.iter().any(|used| used.refresh == tokens.refresh))
-        };
-        if may_write && spent(&file.read()?) {
+        if !lock.is_held() {
+            let message = "another program is refreshing the Kimi Code login and has not finished; try again";
+            return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
+        }
+        let file = self.kimi_code(refresh.scope);
+        let is_spent = |tokens: &Tokens| candidates.iter().any(|used| used.refresh == tokens.refresh);
+        if may_write && file.read()?.tokens().is_some_and(is_spent) {
             file.write_tombstone()?;
         }
         Err(refused.unwrap_or_else(Error::login_required))
     }
+}
 
-    /// A peer without our locks may have been faster and still be writing.
-    fn late_answer_of_a_peer(
-        &self,
-        wish: &TokenRequirement,
-        pi: Option<&Tokens>,
-        adoptable: impl Fn() -> Result<Option<Tokens>>,
-    ) -> Result<Option<Tokens>> {
-        let until = Instant::now() + PEER_GRACE;
-        while Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(100));
-            if let Some(tokens) = adoptable()? {
-                return Ok(Some(tokens));
+/// Token calls under one lock.
+struct Exchange {
+    endpoint: TokenEndpoint,
+    thread: Arc<RefreshThread>,
+    lock: Arc<RefreshLock>,
+    /// Where the answer goes.
+    reserved: Option<ReservedAuthFile>,
+}
+
+impl Exchange {
+    /// Spends a refresh token. The answer is handed to the system on the I/O thread, right after its last byte was read.
+    fn run(&mut self, refresh_token: &str, on_slow: &mut dyn FnMut()) -> std::result::Result<Tokens, Failed> {
+        let (lock, thread) = (Arc::clone(&self.lock), Arc::clone(&self.thread));
+        let gate = SendGate::new(move || lock.is_held() && thread.may_send());
+        let reserved = Arc::new(Mutex::new(self.reserved.take()));
+        let (sender, receiver) = mpsc::channel();
+        let call = {
+            let (endpoint, gate, reserved) = (self.endpoint.clone(), Arc::clone(&gate), Arc::clone(&reserved));
+            let refresh_token = refresh_token.to_owned();
+            async move {
+                let issued = endpoint.refresh(&refresh_token, &gate).await;
+                let written = match (&issued, &mut *reserved.lock().unwrap_or_else(PoisonError::into_inner)) {
+                    (Ok(Issued { tokens, .. }), Some(file)) => file.write(tokens),
+                    _ => Ok(()),
+                };
+                if let Ok(Issued { received, .. }) = &issued {
+                    tracing::debug!(micros = received.elapsed().as_micros() as u64, "the new login is written");
+                }
+                // The receiver waits in any case.
+                let _ = sender.send((issued, written));
             }
-            let stored = self.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
-            if let Some(tokens) = stored.tokens().filter(|tokens| pi.is_some() && wish.is_met_by(tokens)) {
-                return Ok(Some(tokens.clone()));
+        };
+        self.thread.runtime.spawn(call);
+        let began = Instant::now();
+        let mut was_slow = false;
+        let (issued, written) = loop {
+            match receiver.recv_timeout(Duration::from_millis(500)) {
+                Ok(answer) => break answer,
+                Err(RecvTimeoutError::Timeout) if !was_slow && began.elapsed() > super::SLOW => {
+                    was_slow = true;
+                    on_slow();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failed::Error(Error::new(ErrorKind::Internal, "the token call ended unexpectedly")));
+                }
             }
+        };
+        if let Err(error) = written {
+            tracing::debug!(%error, "the reserved file cannot be written");
         }
-        Ok(None)
+        self.reserved = reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match issued {
+            Ok(Issued { tokens, .. }) => Ok(tokens),
+            Err(_) if gate.has_refused() => Err(Failed::NotSent),
+            Err(error) => Err(Failed::Error(error)),
+        }
     }
 }
 
-/// The shared login belongs to the account that Pi uses, as far as the tokens tell.
+/// Stores new tokens, whatever has happened to the reserved file, its folder or the lock since the refresh began. `before` is what
+/// the file held then; a login that the user made since is kept.
+fn store(
+    file: &KimiCodeFile,
+    before: &Stored,
+    reserved: ReservedAuthFile,
+    tokens: &Tokens,
+    lock: &RefreshLock,
+) -> Result<()> {
+    let now = file.read().unwrap_or(Stored::Absent);
+    if matches!(now, Stored::Login(_)) && now != *before {
+        tracing::debug!("another login was stored meanwhile and is kept");
+        return Ok(());
+    }
+    let stored = match reserved.commit() {
+        Ok(()) if file.read().is_ok_and(|stored| stored.tokens().is_some_and(|t| t.refresh == tokens.refresh)) => {
+            Ok(())
+        }
+        // The reserved file or its folder was removed, or the write failed.
+        _ => file.write(tokens),
+    };
+    if !lock.is_held() {
+        let mut time = AwakeTime::start();
+        while time.look() < WATCH_TIME {
+            std::thread::sleep(Duration::from_millis(100));
+            if matches!(file.read(), Ok(Stored::Revoked)) {
+                file.write(tokens)?;
+            }
+        }
+    }
+    stored
+}
+
+/// Whether the shared login belongs to the account that Pi uses, as far as the tokens tell.
 pub(super) fn same_account_as(pi: Option<&Tokens>, shared: &Tokens) -> bool {
     pi.is_none_or(|pi| pi.same_account(shared))
 }
 
-/// What can be refreshed, the most recently issued first.
+/// Returns what can be refreshed, the most recently issued first.
 fn candidates(shared: Option<&Tokens>, pi: Option<&Tokens>) -> Vec<Tokens> {
     let mut candidates: Vec<Tokens> =
         [shared, pi].into_iter().flatten().filter(|tokens| !tokens.refresh.is_empty()).cloned().collect();

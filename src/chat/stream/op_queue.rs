@@ -24,6 +24,9 @@ const HIGH_WATER: usize = 1 << 20;
 /// Bytes of arguments that are read while the queue is locked, because JavaScript waits for that lock.
 const LONGEST_READ: usize = 64 << 10;
 
+/// Separates raw events. JSON cannot contain it.
+const RAW_SEPARATOR: char = '\u{1e}';
+
 /// Size that an op without text counts with, in bytes.
 const OP_SIZE: usize = 64;
 
@@ -56,7 +59,7 @@ pub enum Op {
         /// The one behind the last.
         to: usize,
     },
-    /// The raw JSON of one service event, for callers that asked for it.
+    /// The raw JSON of service events, separated by [`RAW_SEPARATOR`], for callers that asked for it.
     Raw(String),
     /// A block begins; `head` is JSON with what is final from the start.
     Start {
@@ -172,6 +175,14 @@ impl Op {
         }
     }
 
+    /// Whether the op changes the content of the answer.
+    fn is_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Start { .. } | Self::Delta { .. } | Self::ToolDelta { .. } | Self::Amend { .. } | Self::End { .. }
+        )
+    }
+
     fn size(&self) -> usize {
         OP_SIZE
             + match self {
@@ -188,6 +199,8 @@ impl Op {
 struct Waiting {
     ops: Vec<Op>,
     bytes: usize,
+    /// Position of the last raw op, if nothing but content follows it.
+    raw: Option<usize>,
 }
 
 /// Ops that wait for JavaScript; shared between the turn's task and the JavaScript thread.
@@ -202,8 +215,7 @@ impl OpQueue {
     pub fn take(&self) -> Vec<Op> {
         let ops = {
             let mut waiting = self.lock();
-            waiting.bytes = 0;
-            std::mem::take(&mut waiting.ops)
+            std::mem::take(&mut *waiting).ops
         };
         self.drained.notify_one();
         ops
@@ -212,7 +224,24 @@ impl OpQueue {
     fn push(&self, op: Op) {
         let mut waiting = self.lock();
         waiting.bytes += op.size();
+        if !op.is_content() {
+            waiting.raw = matches!(op, Op::Raw(_)).then_some(waiting.ops.len());
+        }
         waiting.ops.push(op);
+    }
+
+    /// Adds a raw event to those that are waiting, ahead of the content after them, so that content is merged all the same.
+    fn append_raw(&self, event: &str) {
+        let mut waiting = self.lock();
+        let position = waiting.raw;
+        if let Some(Op::Raw(text)) = position.and_then(|position| waiting.ops.get_mut(position)) {
+            text.push(RAW_SEPARATOR);
+            text.push_str(event);
+            waiting.bytes += event.len();
+        } else {
+            drop(waiting);
+            self.push(Op::Raw(event.to_owned()));
+        }
     }
 
     /// Appends to the last op where that is of the same block, so that a slow consumer costs memory for text only.
@@ -289,6 +318,12 @@ impl OpWriter {
     /// Adds an op to the current frame.
     pub fn push(&mut self, op: Op) {
         self.queue.push(op);
+        self.dirty = true;
+    }
+
+    /// Adds a raw event of the service to the current frame.
+    pub fn append_raw(&mut self, event: &str) {
+        self.queue.append_raw(event);
         self.dirty = true;
     }
 
@@ -377,6 +412,23 @@ mod tests {
             true
         });
         (OpWriter::new(Arc::clone(&queue), wake), queue, wakes)
+    }
+
+    #[test]
+    fn op_queue_raw_events_go_ahead_of_the_content_of_their_frame_and_do_not_split_it() {
+        let (mut writer, queue, _) = writer();
+        writer.push(Op::Response("{}".to_owned()));
+        for (event, more) in [("1", "a"), ("2", "b"), ("3", "c")] {
+            writer.append_raw(event);
+            writer.append(0, BlockKind::Text, more);
+        }
+        let expected = [Op::Response("{}".to_owned()), Op::Raw("1\u{1e}2\u{1e}3".to_owned()), text("abc")];
+        assert_eq!(queue.take(), expected);
+        writer.append_raw("4");
+        writer.push(Op::Notice("retry".to_owned()));
+        writer.append_raw("5");
+        let raw = |event: &str| Op::Raw(event.to_owned());
+        assert_eq!(queue.take(), [raw("4"), Op::Notice("retry".to_owned()), raw("5")], "never ahead of other ops");
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,4 +18,6 @@ pub struct TurnChannels {
     pub chunks: ChunkReceiver,
     /// Memory for that content.
     pub buffer_pool: BufferPool,
+    /// The user's answers, one for each question.
+    pub answers: mpsc::UnboundedReceiver<String>,
 }

@@ -6,17 +6,22 @@
 mod attempt;
 mod channels;
 mod media_transfer;
+mod plan_gate;
 mod prepare;
 mod request;
 mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use self::attempt::{Finished, attempt};
-use self::prepare::{ConversationSource, PreparedRequest, prepare};
+use self::attempt::{AnswerStream, Finished};
+use self::plan_gate::{Admitted, PlanGate};
+use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -61,7 +66,9 @@ async fn answer(
     let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
-    let mut turn = Turn { request, source, prepared, blocks, channels };
+    let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
+    let uncounted = Duration::ZERO;
+    let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
     match result {
@@ -97,16 +104,29 @@ struct Turn<'t> {
     request: &'t TurnRequest,
     source: ConversationSource,
     prepared: PreparedRequest,
+    gate: PlanGate,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
+    /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
+    token_renewed: bool,
+    /// Time spent waiting for a slot of the plan or for a quota window.
+    uncounted: Duration,
 }
 
 impl Operation for Turn<'_> {
     type Output = Finished;
 
     async fn attempt(&mut self) -> Attempt<Finished> {
-        let outcome = attempt(&self.prepared, self.request, self.blocks, &mut self.channels.ops).await;
-        match outcome {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
+        let admitted = match self.gate.admit(kimi, credential, ops, answers).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Attempt::Fatal(error),
+        };
+        self.uncounted += start.elapsed();
+        let mut token = None;
+        match self.send(admitted, &mut token).await {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -118,12 +138,25 @@ impl Operation for Turn<'_> {
                 Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
             }
             Err(error) => {
-                let resolved = &self.prepared.resolved;
-                let token = resolved.credential.token();
-                let error = resolved.kimi.redact_error(error, &token, &self.request.extra_headers());
-                if self.blocks.visible() { Attempt::Fatal(error) } else { self.repair(error).await }
+                // A refusal before the stream began was answered by a new token already.
+                if let Some(token) = token
+                    && error.kind == ErrorKind::Unauthorized
+                    && !self.request.has_own_authorization()
+                {
+                    return self.renew_token(&token, error).await;
+                }
+                self.gate.learn(&error).await;
+                match error.kind {
+                    _ if self.blocks.visible() => Attempt::Fatal(error),
+                    ErrorKind::QuotaExhausted => self.park(error).await,
+                    _ => self.repair(error).await,
+                }
             }
         }
+    }
+
+    fn uncounted(&self) -> Duration {
+        self.uncounted
     }
 
     async fn before_retry(&mut self, retry: Retry<'_>) {
@@ -148,6 +181,20 @@ impl Operation for Turn<'_> {
 }
 
 impl Turn<'_> {
+    /// Sends the request and reads its answer. `token` becomes the one that was accepted once the response begins.
+    async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
+        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
+        *token = Some(stream.token.clone());
+        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        if self.blocks.content_state() == ContentState::Answer {
+            // Nothing will be sent again, so the memory of the request is free.
+            self.prepared.body = Bytes::new();
+            self.source.context = Arc::default();
+            self.source.media = Arc::default();
+        }
+        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+    }
+
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
     fn is_complete(&self, finished: &Finished) -> bool {
         self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
@@ -158,6 +205,31 @@ impl Turn<'_> {
         let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
         let rejections = resolved.kimi.process.get::<SessionRejections>();
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
+    }
+
+    /// Waits for the quota window that refused the request.
+    async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
+        let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        self.uncounted += start.elapsed();
+        match parked {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.
+    async fn renew_token(&mut self, refused: &str, error: Error) -> Attempt<Finished> {
+        let credential = &self.prepared.resolved.credential;
+        if self.blocks.visible() || std::mem::replace(&mut self.token_renewed, true) {
+            return Attempt::Fatal(credential.explain(error));
+        }
+        match credential.renew_refused(refused, error).await {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
     }
 
     /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.

@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
-use crate::config::{RequestAddresses, RetryPolicy};
+use crate::config::{OnExhausted, RequestAddresses, RetryPolicy};
 use crate::http::user_agent::Host;
 use crate::models::{Compat, Prices};
+use crate::plan::Priority;
 
 /// One turn. Its context crosses separately, as JSON text.
 #[derive(Debug, Deserialize)]
@@ -39,6 +40,11 @@ impl TurnRequest {
     /// Returns the headers that the caller adds to every request of the turn.
     pub fn extra_headers(&self) -> ExtraHeaders {
         self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Whether the caller's headers authorize the request in place of our credential.
+    pub fn has_own_authorization(&self) -> bool {
+        self.options.headers.iter().flatten().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
     }
 }
 
@@ -93,6 +99,7 @@ impl TurnOptions {
             // The cast saturates.
             attempts: self.max_retries.map_or(policy.attempts, |retries| (retries as u32).saturating_add(1)),
             max_delay: self.max_retry_delay_ms.map_or(policy.max_delay, Duration::from_millis),
+            ..policy
         }
     }
 }
@@ -121,6 +128,12 @@ pub struct TurnOptions {
     pub max_retries: Option<f64>,
     /// Longest wait that the service may ask for, in milliseconds.
     pub max_retry_delay_ms: Option<u64>,
+    /// What to do at the end of a quota window, instead of the setting.
+    pub on_quota: Option<OnExhausted>,
+    /// JavaScript can put questions to the user.
+    pub can_ask: bool,
+    /// Which requests go first where the plan allows no more at once.
+    pub priority: Priority,
     /// `auto` or `none`.
     pub tool_choice: Option<Value>,
     /// Merged into the body last.

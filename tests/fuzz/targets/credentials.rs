@@ -26,7 +26,7 @@ pub fn credentials(data: &[u8]) {
 /// Every query about a login has an answer.
 fn judge(tokens: &Tokens) {
     assert!(!(tokens.access.is_empty() && tokens.is_valid()));
-    let _ = (tokens.is_due(), tokens.remaining());
+    let _ = (tokens.is_due(), tokens.is_valid());
     assert!(tokens.same_account(tokens));
     assert!(tokens.access.len() < 8 || !format!("{tokens:?}").contains(&tokens.access), "a token in a debug text");
 }
@@ -35,8 +35,8 @@ fn fresh() -> Tokens {
     Tokens {
         access: "new-access".to_owned(),
         refresh: "new-refresh".to_owned(),
-        expires_at_ms: 2_000_000_000_000,
-        expires_in: 900,
+        expires_at_ms: Some(2_000_000_000_000),
+        expires_in: Some(900),
         scope: String::new(),
         token_type: String::new(),
     }
@@ -55,7 +55,7 @@ fn kimi_code(home: &Path, content: &[u8], leftover: &[u8]) {
 
     let before = file.read().expect("readable");
     before.tokens().iter().for_each(|tokens| judge(tokens));
-    file.recover(None);
+    file.recover(None, true);
     if matches!(before, Stored::Login(_) | Stored::Revoked) {
         let recovered = file.read().expect("readable");
         assert!(matches!(recovered, Stored::Login(_) | Stored::Revoked), "recovery loses a login: {recovered:?}");

@@ -1,0 +1,206 @@
+//! What a request passes before it is sent: the reserve of its quota window, then a slot of the plan. A request that meets a used-up
+//! window waits here as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::request::TurnRequest;
+use crate::auth::{AccountId, Credential};
+use crate::blocking::in_background;
+use crate::chat::stream::op_queue::{Op, OpWriter};
+use crate::client::Kimi;
+use crate::config::OnExhausted;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
+use crate::plan::{Governor, Permit, Priority, Refusal};
+use crate::services::quota_cache::{Snapshot, quota};
+use crate::services::quota_message::opening_at;
+
+/// How old the quota record may be that says how many requests the plan allows at once.
+const LIMIT_AGE: Duration = Duration::from_secs(3600);
+
+/// Longest wait for that record before a request is sent without it.
+const LIMIT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Requests under way from which on the plan's limit matters: a single session never asks for it.
+const LIMIT_MATTERS: usize = 2;
+
+/// The gate of one turn.
+pub(super) struct PlanGate {
+    governor: Governor,
+    file: ParkFile,
+    policy: ParkPolicy,
+    priority: Priority,
+    account: String,
+    /// The credential that the caller passed.
+    passed: Option<String>,
+    /// The last refusal was for an overload, so the next request takes part in the shared budget of retries.
+    is_retry: bool,
+    /// Spending bought credit was reported.
+    spends_credit: bool,
+}
+
+/// What a request holds: its slot until the end of the stream, and the right to retry until the response begins.
+pub(super) struct Admitted {
+    pub slot: Permit,
+    pub retry: Option<Permit>,
+}
+
+impl PlanGate {
+    pub async fn open(kimi: &Kimi, credential: &Credential, request: &TurnRequest) -> Self {
+        let options = &request.options;
+        let account = account(kimi, credential).await;
+        let state = kimi.config.state_directory.as_deref();
+        let settings = &kimi.config.settings;
+        let process = Arc::clone(&kimi.process);
+        Self {
+            governor: Governor::open(state, &account, settings.concurrency, process).await,
+            file: ParkFile::new(state, &account),
+            policy: ParkPolicy::new(settings, options.on_quota, options.can_ask),
+            priority: options.priority,
+            account,
+            passed: options.api_key.clone(),
+            is_retry: false,
+            spends_credit: false,
+        }
+    }
+
+    /// Waits until the request may be sent.
+    pub async fn admit(
+        &mut self,
+        kimi: &Kimi,
+        credential: &Credential,
+        ops: &mut OpWriter,
+        answers: &mut UnboundedReceiver<String>,
+    ) -> Result<Admitted> {
+        let (file, policy) = (self.file.clone(), self.policy.clone());
+        keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
+        self.learn_limit(kimi, credential).await;
+        let slot = self
+            .governor
+            .admit(self.priority, |ahead| ops.send(notice(json!({ "kind": "slot", "ahead": ahead }))))
+            .await;
+        let retry = if self.is_retry { Some(self.governor.admit_retry(self.priority).await) } else { None };
+        Ok(Admitted { slot, retry })
+    }
+
+    /// Learns from an error that says that too much is under way.
+    pub async fn learn(&mut self, error: &Error) {
+        let refusal = match error.kind {
+            ErrorKind::RateLimited => Refusal::TooMany,
+            ErrorKind::Overloaded => Refusal::Overload,
+            _ => return self.is_retry = false,
+        };
+        self.is_retry = true;
+        self.governor.refused(refusal).await;
+    }
+
+    /// Waits until the window that refused a request is open again, or returns the refusal.
+    pub async fn park(
+        &mut self,
+        kimi: &Kimi,
+        credential: &Credential,
+        ops: &mut OpWriter,
+        answers: &mut UnboundedReceiver<String>,
+        refusal: Error,
+    ) -> Result<()> {
+        let (file, policy) = (self.file.clone(), self.policy.clone());
+        if policy.on_exhausted == OnExhausted::Stop {
+            return Err(refusal);
+        }
+        park(&mut self.host(kimi, credential, ops, answers), &file, &policy, refusal).await
+    }
+
+    /// Asks the service for the plan's limit once an hour, where several requests run at once.
+    async fn learn_limit(&self, kimi: &Kimi, credential: &Credential) {
+        if !self.governor.wants_limit(LIMIT_MATTERS).await {
+            return;
+        }
+        let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
+        let usage = asked.ok().and_then(Result::ok).and_then(|snapshot| snapshot.usage);
+        self.governor.tell_limit(usage.and_then(|usage| usage.parallel_limit).map(u64::from)).await;
+    }
+
+    fn host<'h>(
+        &'h mut self,
+        kimi: &'h Kimi,
+        credential: &'h Credential,
+        ops: &'h mut OpWriter,
+        answers: &'h mut UnboundedReceiver<String>,
+    ) -> TurnHost<'h> {
+        let Self { account, passed, spends_credit, .. } = self;
+        TurnHost { kimi, credential, account, passed: passed.as_deref(), ops, answers, spends_credit }
+    }
+}
+
+async fn account(kimi: &Kimi, credential: &Credential) -> String {
+    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
+    let state = kimi.config.state_directory.clone();
+    let name = in_background(move || Ok(AccountId::new(&root, &token, state.as_deref()).name().to_owned()));
+    name.await.unwrap_or_default()
+}
+
+fn notice(notice: Value) -> Op {
+    Op::Notice(notice.to_string())
+}
+
+/// Parking, as a turn does it.
+struct TurnHost<'h> {
+    kimi: &'h Kimi,
+    credential: &'h Credential,
+    account: &'h str,
+    passed: Option<&'h str>,
+    ops: &'h mut OpWriter,
+    answers: &'h mut UnboundedReceiver<String>,
+    spends_credit: &'h mut bool,
+}
+
+impl ParkHost for TurnHost<'_> {
+    async fn quota(&mut self, max_age: Duration) -> Result<Snapshot> {
+        quota(self.kimi, self.credential, max_age).await
+    }
+
+    async fn signed_in(&mut self) -> Result<()> {
+        let mut kimi = self.kimi.clone();
+        let credential = kimi.authorize(self.passed).await.map_err(|error| match error.kind {
+            ErrorKind::LoginRequired => {
+                Error { message: format!("Signed out while waiting for the quota window. {}", error.message), ..error }
+            }
+            _ => error,
+        })?;
+        if account(&kimi, &credential).await == self.account {
+            return Ok(());
+        }
+        let message = "Another account is signed in now, so the request that waited for a quota window was not sent";
+        Err(Error::new(ErrorKind::QuotaExhausted, message))
+    }
+
+    fn tell(&mut self, event: ParkEvent) {
+        let config = &self.kimi.config;
+        self.ops.send(notice(match event {
+            ParkEvent::Parked { window, label, resets_at } => json!({
+                "kind": "parked", "window": window, "label": label, "resetsAt": resets_at,
+                "opens": opening_at(config, resets_at),
+            }),
+            ParkEvent::Resumed => json!({ "kind": "resumed" }),
+            ParkEvent::SpendsCredit { label } => {
+                if std::mem::replace(self.spends_credit, true) {
+                    return;
+                }
+                json!({ "kind": "note", "message": format!("{label}: the reserve is reached; bought credit is spent now") })
+            }
+        }));
+    }
+
+    async fn ask(&mut self, window: &str, label: &str, resets_at: i64) -> Option<OnExhausted> {
+        self.ops.send(notice(json!({
+            "kind": "quotaQuestion", "window": window, "label": label, "resetsAt": resets_at,
+            "opens": opening_at(&self.kimi.config, resets_at),
+        })));
+        let answer = self.answers.recv().await?;
+        serde_json::from_value(Value::from(answer)).ok()
+    }
+}

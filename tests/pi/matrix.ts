@@ -1,0 +1,38 @@
+/**
+ * Decides which tests run in which versions of Pi. npm/test.mjs reads this table.
+ *
+ * Tests run in every version where Pi's own code decides the outcome and has changed between versions: composing providers,
+ * running modes, drawing screens, declaring tools. They run in one version where our code decides it and Pi is only the way in.
+ */
+export interface MatrixRow {
+  /** Test file, relative to tests/. */
+  file: string;
+  versions: "all" | "one";
+  reason: string;
+}
+
+export const MATRIX: readonly MatrixRow[] = [
+  { file: "pi/headless.test.ts", versions: "all", reason: "print, JSON and RPC mode, hooks and reload are Pi's" },
+  { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
+  { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
+  { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
+  { file: "auth/pi.test.ts", versions: "one", reason: "refresh and locks are ours; rows.test.ts signs in everywhere" },
+  { file: "auth/regions.test.ts", versions: "one", reason: "regions are chosen by the addon" },
+  { file: "auth/interop.test.ts", versions: "one", reason: "is about the official client" },
+  {
+    file: "chat/stream-pi.test.ts",
+    versions: "one",
+    reason: "compares events with Pi's own types; headless covers the rest",
+  },
+  { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
+  { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },
+  { file: "security/secrets.test.ts", versions: "one", reason: "looks for credentials in what we write" },
+  { file: "services/pi.test.ts", versions: "one", reason: "answers are ours; rows.test.ts calls the tools everywhere" },
+  {
+    file: "services/tui.test.ts",
+    versions: "one",
+    reason: "rendering is ours; rows.test.ts shows the tools everywhere",
+  },
+  { file: "settings/screen.test.ts", versions: "one", reason: "the screen is ours; rows.test.ts opens it everywhere" },
+  { file: "settings/settings.test.ts", versions: "one", reason: "settings are read by the addon" },
+];
