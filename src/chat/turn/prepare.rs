@@ -24,7 +24,10 @@ use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{Attachments, BodyTemplate, UploadClient, attach};
 use crate::json::surrogates::without_lone_surrogates;
-use crate::models;
+use crate::models::{self, ModelFacts, OfferedModels, Prices};
+
+/// Longest wait for the model list where none is stored for the account.
+const LIST_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
@@ -60,6 +63,7 @@ pub(super) struct ResolvedRequest {
     options: BodyOptions,
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
+    prices: Prices,
     /// The caller's limit for the answer, in tokens.
     max_tokens: Option<u64>,
 }
@@ -101,7 +105,7 @@ pub(super) async fn prepare(
 ) -> Result<PreparedRequest> {
     let mut media = source.media_source(channels);
     media.collect().await?;
-    let resolved = resolve(request, source).await?;
+    let resolved = resolve(request).await?;
     let built = {
         let (resolved, source) = (resolved.clone(), source.clone());
         in_background(move || build(resolved, &source)).await?
@@ -129,35 +133,35 @@ pub(super) async fn prepare(
 }
 
 /// Finds configuration, credential, dialect and what the model takes.
-async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<ResolvedRequest> {
+async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
     let (environment, addresses) = (Environment::new(request.environment.clone()), request.model.addresses.clone());
-    let (host, model, key) = (request.host.clone(), request.model.id.clone(), request.options.api_key.clone());
-    // Pi's model entry may be older than the list on disk, which is read only where the difference matters.
-    let may_hold_media = !source.media.is_empty() || source.context.contains("video");
-    let (mut kimi, listed_videos) = in_background(move || {
+    let host = request.host.clone();
+    let (mut kimi, environment) = in_background(move || {
         let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
-        let listing = may_hold_media.then(|| models::known(&kimi.process, &environment, &kimi.config, key.as_deref()));
-        let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
-        Ok((kimi, entry.map(|entry| entry.video)))
+        Ok((kimi, environment))
     })
     .await?;
     kimi.config.retry = request.options.retry(kimi.config.retry);
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let model = &request.model;
-    let dialect = Dialect::of_model(model.protocol.as_deref(), kimi.config.settings.protocol);
+    let listing = models::current(&kimi, &environment, &credential, LIST_TIMEOUT).await?;
+    let listed = listing.models.iter().find(|listed| listed.id == model.id);
+    let facts = kimi.process.get::<OfferedModels>().current(&model.id, model.facts(), listed);
+    let dialect = Dialect::of_model(facts.protocol.as_deref(), kimi.config.settings.protocol);
     let anthropic = dialect == Dialect::Anthropic;
     let target = Target {
-        images: model.input.iter().any(|input| input == "image"),
-        videos: listed_videos.unwrap_or_else(|| model.takes_videos()),
-        late_tools: !anthropic && model.compat.unwrap_or_default().supports_mid_convo_tool_additions,
+        images: facts.images,
+        videos: facts.videos.unwrap_or_else(|| model.takes_videos()),
+        late_tools: !anthropic && facts.compat.supports_mid_convo_tool_additions,
         anthropic,
     };
     let session = request.options.session_id.as_deref();
     Ok(ResolvedRequest {
         session: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
-        options: body_options(request, &kimi.config),
-        context_window: model.context_window,
+        options: body_options(request, &facts, &kimi.config),
+        context_window: facts.context_window,
+        prices: facts.prices,
         max_tokens: request.options.max_tokens,
         kimi,
         credential,
@@ -194,7 +198,12 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
     Ok(BuiltRequest {
         template: BodyTemplate::new(body, media, dialect.shape()),
         prompt_tokens: conversation.estimated_tokens,
-        context: RequestContext { calls, names: conversation.renamed, argument_names: conversation.argument_names },
+        context: RequestContext {
+            calls,
+            names: conversation.renamed,
+            argument_names: conversation.argument_names,
+            prices: Some(resolved.prices),
+        },
         notes: conversation.notes,
         images,
         rejected_images,
@@ -256,7 +265,7 @@ fn answer_room(window: u64, prompt: u64) -> u64 {
     }
 }
 
-fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
+fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
     let configured = config.settings.overrides(&model.id);
@@ -266,7 +275,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
-        thinking: thinking(level, model.reasoning, model.thinking_level_map.as_ref(), &overrides),
+        thinking: thinking(level, facts.thinking.0, facts.thinking.1.as_ref(), &overrides),
         max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),
