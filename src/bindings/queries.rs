@@ -138,7 +138,8 @@ pub async fn ensure_models(request: String, max_wait_ms: u32) -> String {
     let result = async {
         let query: QueryRequest = read(&request)?;
         let (kimi, credential) = client(request).await?;
-        models::current(&kimi, &query.environment(), &credential, Duration::from_millis(u64::from(max_wait_ms))).await
+        let max_wait = Duration::from_millis(u64::from(max_wait_ms));
+        models::current(&kimi, &query.environment(), &credential, Some(max_wait)).await
     };
     answer(result.await.map(|_| json!({})))
 }

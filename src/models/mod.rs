@@ -62,17 +62,16 @@ pub fn known(process: &ProcessState, environment: &Environment, config: &Config,
 }
 
 /// Returns the list for a turn. A missing one is asked for, which takes at most `max_wait`; an old one is renewed in the background.
-/// `KIMI_CODE_MODEL_LIST=off` never asks.
+/// Nothing is asked for without `max_wait`, and with `KIMI_CODE_MODEL_LIST=off`.
 pub async fn current(
     kimi: &Kimi,
     environment: &Environment,
     credential: &Credential,
-    max_wait: Duration,
+    max_wait: Option<Duration>,
 ) -> Result<Listing> {
-    let stored = if environment.get("KIMI_CODE_MODEL_LIST") == Some("off") {
-        refresh::stored(kimi, credential).await?
-    } else {
-        refresh::ensure(kimi, credential, max_wait).await?
+    let stored = match max_wait.filter(|_| environment.get("KIMI_CODE_MODEL_LIST") != Some("off")) {
+        Some(max_wait) => refresh::ensure(kimi, credential, max_wait).await?,
+        None => refresh::stored(kimi, credential).await?,
     };
     Ok(listing(Some(stored), environment, &kimi.config))
 }

@@ -145,7 +145,9 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let model = &request.model;
-    let listing = models::current(&kimi, &environment, &credential, LIST_TIMEOUT).await?;
+    // Programs outside of Pi ask for the list themselves (`kimi.models()`).
+    let max_wait = request.host.pi_version.as_ref().map(|_| LIST_TIMEOUT);
+    let listing = models::current(&kimi, &environment, &credential, max_wait).await?;
     let listed = listing.models.iter().find(|listed| listed.id == model.id);
     let facts = kimi.process.get::<OfferedModels>().current(&model.id, model.facts(), listed);
     let dialect = Dialect::of_model(facts.protocol.as_deref(), kimi.config.settings.protocol);
