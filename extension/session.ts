@@ -34,6 +34,7 @@ export function registerSession(
     // Pi before 0.79 has no project trust; a project's settings do not count there.
     const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
     extensionEnvironment.enterProject(ctx.cwd, trusted);
+    extensionEnvironment.setScreen(ctx.hasUI);
     credentials.enterSession(ctx);
     try {
       const text = queries.settings().problems.join("\n");

@@ -40,6 +40,8 @@ export type Op = [code: number, index: number, text: string, extra?: string | nu
 export interface TurnHandle {
   /** Aborts. The terminal op still arrives. Safe at any time. */
   cancel(): void;
+  /** Stops or resumes the ops of this turn. The addon stops reading from the service once 1 MiB is waiting. */
+  pause(paused: boolean): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
   /** Answers a question that a notice asked: `stop` or `wait`. */
@@ -71,6 +73,8 @@ export interface FileUpload {
   result(): Promise<string>;
   /** `[sent, total]` in bytes; `total` is 0 until it is known. */
   progress(): [sent: number, total: number];
+  /** "uploading 12.3 MB of 60.2 MB (20 %, 3.1 MB/s)"; null until the upload has begun. */
+  progressText(): string | null;
   /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
   cancel(): void;
 }
@@ -117,6 +121,8 @@ export interface Addon {
   renewLogin(request: string, credential: string): Promise<string>;
   /** Returns a fresh `{access, baseUrl}` of the CLI's login, `{}` if there is none, or `{error}`. */
   cliLogin(request: string): Promise<string>;
+  /** Removes the CLI's login from this machine: `{signedOut}`, whether there was one, or `{error}`. */
+  logout(request: string): Promise<string>;
   /** Returns whether there is such a login. Only reads files. */
   hasCliLogin(request: string): boolean;
   /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */
@@ -131,6 +137,14 @@ export interface Addon {
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
+  /**
+   * Prepares the upload of an image or video on disk for a session. `request` is that of `fileUpload` with `path` and, besides,
+   * `project` (nothing outside of it is read but `allowed`), `allowed` (paths that the user wrote, never those of a tool or
+   * model) and `model` (a video is refused if the service refused videos for that model). The result is
+   * `{text, marker, details, kind, mimeType, bytes, lengthMs, known}` or `{error}`: `text` for a tool result with `details`,
+   * `marker` for the text of a user's message. Both become media in requests to Kimi, and are text for everybody else.
+   */
+  prepareMedia(request: string): FileUpload;
   /** Returns the tools as a JSON list of `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
   toolDefinitions(): string;
   /** Returns the data sources as a JSON list of `[name, content]`. */

@@ -13,6 +13,7 @@ mod process_exit;
 mod queries;
 mod services;
 mod turn;
+mod turn_hub;
 
 use napi_derive::napi;
 use serde::de::DeserializeOwned;
@@ -20,15 +21,16 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use auth::{
-    LoginHandle, base_of, cli_login, has_cli_login, login_options, register_login, renew_login, reuse_login, shutdown,
-    start_login,
+    LoginHandle, base_of, cli_login, has_cli_login, login_options, logout, register_login, renew_login, reuse_login,
+    shutdown, start_login,
 };
-pub use files::{FileUpload, file_upload};
+pub use files::{FileUpload, file_upload, prepare_media};
 pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call, tool_definitions};
-pub use turn::{TurnHandle, op_codes, start_turn};
+pub use turn::{TurnHandle, op_codes};
+pub use turn_hub::TurnHub;
 
 /// Runs once per process, before the first environment starts.
 #[napi_derive::module_init]

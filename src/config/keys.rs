@@ -149,6 +149,20 @@ pub const KEYS: &[Key] = &[
         "Answers of data sources start collapsed on the screen.",
     )),
     key(
+        "tools.kimi_read_media.enabled",
+        ValueKind::Switch,
+        &[],
+        "false",
+        "Showing images and videos on disk to the model, as a tool of the model.",
+    ),
+    display(key(
+        "tools.kimi_read_media.default_collapsed",
+        ValueKind::Switch,
+        &[],
+        "true",
+        "Results of reading media start collapsed on the screen.",
+    )),
+    key(
         "uploads.thresholdBytes",
         ValueKind::Size,
         &["KIMI_CODE_UPLOAD_THRESHOLD_BYTES"],
@@ -168,6 +182,13 @@ pub const KEYS: &[Key] = &[
         &["KIMI_CODE_INLINE_LIMIT_BYTES"],
         "52428800",
         "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
+    ),
+    key(
+        "uploads.videoMaxBytes",
+        ValueKind::Size,
+        &[],
+        "104857600",
+        "Largest video that is uploaded from disk; the service documents 100 MB.",
     ),
     timeout(key(
         "uploads.timeoutMs",
@@ -268,6 +289,13 @@ pub const KEYS: &[Key] = &[
         "300000",
         "Longest silence within reasoning.",
     )),
+    home_only(key(
+        "limits.answerBytes",
+        ValueKind::Size,
+        &["KIMI_CODE_ANSWER_LIMIT_BYTES"],
+        "67108864",
+        "Largest answer; a longer one ends with an error before memory runs out. 0 means no limit.",
+    )),
     bounded(
         1,
         20,
@@ -290,6 +318,13 @@ pub const KEYS: &[Key] = &[
             "Longest wait that the service may ask for; Pi's own setting wins.",
         ),
     ),
+    home_only(key(
+        "retry.maxTotalMs",
+        ValueKind::Millis,
+        &["KIMI_CODE_MAX_WAIT_MS"],
+        "null",
+        "Longest time for all attempts of a turn together; unset, 120000 without a screen and no limit on one.",
+    )),
     home_only(key(
         "quota.onExhausted",
         ValueKind::Choice(&["stop", "ask", "wait"]),
@@ -431,7 +466,10 @@ mod tests {
         assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
         assert!(find(&["models", "k3"]).is_none());
         assert!(find(&["retry", "attempts", "more"]).is_none());
-        assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes", "inlineLimitBytes", "timeoutMs"]);
+        assert_eq!(
+            children(&["uploads"]),
+            ["thresholdBytes", "totalBytes", "inlineLimitBytes", "videoMaxBytes", "timeoutMs"]
+        );
     }
 
     /// `UPDATE_SCHEMA=1 cargo test schema` updates the file.

@@ -28,7 +28,7 @@ pub struct ToolDefinition {
 
 /// Returns the definitions of all tools, in the order in which they are registered.
 pub fn tool_definitions() -> Vec<ToolDefinition> {
-    vec![search(), fetch(), datasource()]
+    vec![search(), fetch(), datasource(), read_media()]
 }
 
 fn search() -> ToolDefinition {
@@ -100,6 +100,28 @@ fn datasource() -> ToolDefinition {
                 "params": { "type": "object", "description": "Parameters of the API as documented by the source" },
             },
             "required": ["data_source_name"],
+        }),
+    }
+}
+
+fn read_media() -> ToolDefinition {
+    ToolDefinition {
+        name: "kimi_read_media",
+        label: "Kimi media",
+        description: "Shows you an image or video file of the project, whole and in its original resolution. Use it for videos, \
+                      and for images that are too large to be read as files. A video may have a size limit, which an error names."
+            .to_owned(),
+        prompt_snippet: "Look at an image or video file",
+        prompt_guidelines: &[
+            "Use kimi_read_media to look at a video, or at an image whose details matter, before you answer questions about it.",
+        ],
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "path": { "type": "string", "description": "Path of the file, relative to the project or absolute" },
+                "question": { "type": "string", "description": "What to look for; shown to you beside the file" },
+            },
+            "required": ["path"],
         }),
     }
 }

@@ -145,7 +145,9 @@ describe("images: what the user sees", () => {
     const pi = await rpc();
     simulator.intercept("files", { delayMs: 1600 });
     await pi.prompt("look", pasted("slow") as Record<string, unknown>);
-    const shown = statuses(pi).filter((text) => /^Kimi: uploading file, 1\.4 MB of 1\.4 MB$/.test(String(text)));
+    const shown = statuses(pi).filter((text) =>
+      /^Kimi: uploading file, 1\.4 MB of 1\.4 MB \(100 %, \S+ [KM]B\/s\)$/.test(String(text)),
+    );
     assert.ok(shown.length > 0, JSON.stringify(statuses(pi)));
     assert.equal(statuses(pi).at(-1), undefined);
   });
@@ -198,7 +200,7 @@ test("debug log → names every decision and no credential", async () => {
   }
   const log = readFileSync(join(home.home, ".pi", "pi-provider-kimi-code", "debug.log"), "utf8");
   const line = (bytes: string, decision: string): RegExp =>
-    new RegExp(`medium content="[0-9a-f]{12}" mime="image/png" bytes=${bytes} decision="${decision}" why=".+"`);
+    new RegExp(`media content="[0-9a-f]{12}" mime="image/png" bytes=${bytes} decision="${decision}" why=".+"`);
   assert.match(log, line("14\\d{5}", "uploaded"));
   assert.match(log, line("14\\d{5}", "known"));
   assert.match(log, line("1\\d{4}", "inline"));

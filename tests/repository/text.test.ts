@@ -119,7 +119,8 @@ const RUST_ORDER = [
   ["blocking", "json", "endpoint", "process_state"],
   ["storage"],
   ["config"],
-  ["logging", "runtime", "http"],
+  ["runtime", "http"],
+  ["logging"],
   ["auth"],
   ["client"],
   ["services"],
@@ -168,7 +169,7 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["environment", "ids", "lazy", "messages", "overrides", "warning"],
+  ["environment", "headless", "ids", "lazy", "loop-guard", "messages", "overrides", "warning"],
   ["errors"],
   ["native"],
   ["queries", "services"],

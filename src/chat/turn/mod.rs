@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::attempt::{AnswerStream, Finished};
 use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
+use super::request::parameters::{Parameter, RefusedParameters};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -29,6 +30,7 @@ use super::stream::message::{Blocks, ContentState};
 use super::stream::op_queue::Op;
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
+use crate::files::Reuploaded;
 use crate::http::retry::{Attempt, GaveUp, Operation, Retry, run_with_retry};
 use crate::process_state::ProcessState;
 use crate::services::quota_message::explain;
@@ -63,7 +65,13 @@ async fn answer(
     blocks: &mut Blocks,
     channels: &mut TurnChannels,
 ) -> Result<Finished, GaveUp> {
-    let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
+    let source = ConversationSource {
+        context: Arc::new(context),
+        media: Arc::new(media),
+        rejected_item: None,
+        lost_media: Vec::new(),
+        without_videos: false,
+    };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
     let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
@@ -88,7 +96,8 @@ async fn ready(
 ) -> Result<PreparedRequest> {
     let mut prepared = prepare(request, source, channels).await?;
     for note in &prepared.notes {
-        if source.rejected_item.is_some() || ToldNotes::is_news(&prepared.resolved.kimi.process, note) {
+        let wanted = request.repeat_notes || source.rejected_item.is_some();
+        if ToldNotes::is_news(&prepared.resolved.kimi.process, note) || wanted {
             channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }
     }
@@ -126,7 +135,9 @@ impl Operation for Turn<'_> {
         };
         self.uncounted += start.elapsed();
         let mut token = None;
-        match self.send(admitted, &mut token).await {
+        let result = self.send(admitted, &mut token).await;
+        self.channels.pace.hurry();
+        match result {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -185,14 +196,14 @@ impl Turn<'_> {
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
-        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        stream.read_until_answer(self.blocks, self.channels).await?;
         if self.blocks.content_state() == ContentState::Answer {
             // Nothing will be sent again, so the memory of the request is free.
             self.prepared.body = Bytes::new();
             self.source.context = Arc::default();
             self.source.media = Arc::default();
         }
-        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+        stream.read_to_end(self.blocks, self.channels).await
     }
 
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
@@ -207,12 +218,25 @@ impl Turn<'_> {
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
     }
 
+    /// Prepares the request again with less in it. If that fails, `error` is what there is to report.
+    async fn prepare_again(&mut self, error: Error) -> Attempt<Finished> {
+        match ready(self.request, &self.source, self.blocks, self.channels).await {
+            Ok(prepared) => {
+                self.prepared = prepared;
+                Attempt::Changed { counts: false }
+            }
+            Err(_) => Attempt::Fatal(error),
+        }
+    }
+
     /// Waits for the quota window that refused the request.
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let TurnChannels { ops, answers, pace, .. } = &mut *self.channels;
         let start = Instant::now();
+        pace.relax();
         let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        pace.hurry();
         self.uncounted += start.elapsed();
         match parked {
             Ok(()) => Attempt::Changed { counts: false },
@@ -235,21 +259,28 @@ impl Turn<'_> {
     /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
     async fn repair(&mut self, error: Error) -> Attempt<Finished> {
         match self.prepared.reupload(&error, &self.source, self.channels).await {
-            Ok(true) => return Attempt::Changed { counts: false },
-            Ok(false) => {}
+            Ok(Reuploaded::Body(_)) => return Attempt::Changed { counts: false },
+            Ok(Reuploaded::Lost(media)) => {
+                self.source.lost_media.extend(media);
+                return self.prepare_again(error).await;
+            }
+            Ok(Reuploaded::No) => {}
             Err(error) => return Attempt::Fatal(error),
+        }
+        if let Some(parameter) = Parameter::refused_by(&error, &self.prepared.options) {
+            let kimi = &self.prepared.resolved.kimi;
+            let refused = kimi.process.get::<RefusedParameters>();
+            refused.learn(parameter, kimi.config.endpoint.root(), &self.prepared.options);
+            return self.prepare_again(error).await;
+        }
+        if !self.source.without_videos && self.prepared.refuses_videos(&error, &self.request.model.id).await {
+            self.source.without_videos = true;
+            return self.prepare_again(error).await;
         }
         match (RejectedItem::of(&error), &self.source.rejected_item) {
             (Some(item), None) => {
                 self.source.rejected_item = Some(item);
-                match ready(self.request, &self.source, self.blocks, self.channels).await {
-                    Ok(prepared) => {
-                        self.prepared = prepared;
-                        Attempt::Changed { counts: true }
-                    }
-                    // The item is not in the conversation, so the refusal itself is what there is to report.
-                    Err(_) => Attempt::Fatal(error),
-                }
+                self.prepare_again(error).await
             }
             (second, first) => {
                 if let (Some(second), Some(first)) = (second, first)

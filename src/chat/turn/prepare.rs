@@ -12,7 +12,9 @@ use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
-use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections};
+use crate::chat::request::parameters::{Parameter, RefusedParameters};
+use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
+use crate::chat::request::response_format::ResponseFormat;
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::tool_schema::SchemaCache;
@@ -22,7 +24,9 @@ use crate::chat::stream::op_queue::Op;
 use crate::client::Kimi;
 use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Attachments, BodyTemplate, UploadClient, attach};
+use crate::files::{
+    Attachments, BodyTemplate, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach, may_refer_to_media,
+};
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, ModelFacts, OfferedModels, Prices};
 
@@ -38,9 +42,18 @@ pub(super) struct ConversationSource {
     pub media: Arc<Vec<Media>>,
     /// What the service refused in the first request.
     pub rejected_item: Option<RejectedItem>,
+    /// Contents that the service no longer has and that cannot be uploaded again: their text stays.
+    pub lost_media: Vec<StoredMedia>,
+    /// The service refused videos for this model.
+    pub without_videos: bool,
 }
 
 impl ConversationSource {
+    /// Whether the conversation may hold media. Looks only for words, so that one without any costs nothing more.
+    fn may_hold_media(&self) -> bool {
+        !self.media.is_empty() || self.context.contains("video") || may_refer_to_media(&self.context)
+    }
+
     fn media_source<'c>(&'c self, channels: &'c mut TurnChannels) -> TurnMediaSource<'c> {
         TurnMediaSource {
             ops: &mut channels.ops,
@@ -61,6 +74,7 @@ pub(super) struct ResolvedRequest {
     pub session: Option<String>,
     target: Target,
     options: BodyOptions,
+    response_format: ResponseFormat,
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
     prices: Prices,
@@ -71,17 +85,21 @@ pub(super) struct ResolvedRequest {
 /// A body without its media, and what is known about it.
 struct BuiltRequest {
     template: BodyTemplate,
+    options: BodyOptions,
     prompt_tokens: u64,
     context: RequestContext,
     notes: Vec<String>,
     images: Vec<ImageKey>,
     rejected_images: Vec<ImageKey>,
+    has_videos: bool,
 }
 
 /// A request that is ready to be sent.
 pub(super) struct PreparedRequest {
     pub resolved: ResolvedRequest,
     pub body: Bytes,
+    /// The options as they are in the body.
+    pub options: BodyOptions,
     /// The files that the body refers to.
     pub attachments: Attachments,
     /// What reading the answer needs to know.
@@ -92,6 +110,8 @@ pub(super) struct PreparedRequest {
     pub images: Vec<ImageKey>,
     /// Images that the service has just refused, and that are not in it.
     pub rejected_images: Vec<ImageKey>,
+    /// Whether it holds a video.
+    has_videos: bool,
     pub limits: TimeoutLimits,
     /// Limit for the wait for the first content.
     pub first_content: Option<Duration>,
@@ -105,28 +125,36 @@ pub(super) async fn prepare(
 ) -> Result<PreparedRequest> {
     let mut media = source.media_source(channels);
     media.collect().await?;
-    let resolved = resolve(request).await?;
-    let built = {
-        let (resolved, source) = (resolved.clone(), source.clone());
-        in_background(move || build(resolved, &source)).await?
-    };
-    let uploads = UploadClient {
+    let mut resolved = resolve(request).await?;
+    let uploader = Uploader::new(UploadClient {
         kimi: resolved.kimi.clone(),
         credential: resolved.credential.clone(),
         extra: request.extra_headers(),
+    })
+    .await?;
+    if resolved.target.videos && source.may_hold_media() {
+        resolved.target.videos = !source.without_videos && !uploader.refuses_videos(&request.model.id).await;
+    }
+    let stored = resolve_stored(&uploader, source, &mut media).await?;
+    let built = {
+        let (resolved, source, stored) = (resolved.clone(), source.clone(), stored.clone());
+        in_background(move || build(resolved, &source, &stored)).await?
     };
-    let (body, attachments) = attach(uploads, built.template, &mut media).await?;
+    let (body, mut attachments) = attach(uploader, built.template, &mut media).await?;
+    attachments.add_stored(&stored);
     tracing::debug!(bytes = body.len(), built.prompt_tokens, model = request.model.id, "request");
     let limits = resolved.kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let effort = resolved.options.thinking.as_ref().and_then(|thinking| thinking.effort.as_deref());
     Ok(PreparedRequest {
         first_content: limits.first_for(effort, built.prompt_tokens),
         body,
+        options: built.options,
         attachments,
         context: built.context,
         notes: built.notes,
         images: built.images,
         rejected_images: built.rejected_images,
+        has_videos: built.has_videos,
         limits,
         resolved,
     })
@@ -164,6 +192,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
         options: body_options(request, &facts, &kimi.config),
         context_window: facts.context_window,
         prices: facts.prices,
+        response_format: request.options.response_format.clone(),
         max_tokens: request.options.max_tokens,
         kimi,
         credential,
@@ -172,11 +201,32 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
     })
 }
 
+/// Finds the files that the conversation refers to, and uploads those that may be uploaded.
+async fn resolve_stored(
+    uploader: &Uploader,
+    source: &ConversationSource,
+    media: &mut TurnMediaSource<'_>,
+) -> Result<StoredFiles> {
+    if !may_refer_to_media(&source.context) {
+        return Ok(StoredFiles::default());
+    }
+    let conversation = source.clone();
+    let mut wanted = in_background(move || {
+        let clean = without_lone_surrogates(&conversation.context);
+        let transcript = Transcript::parse(clean.as_ref().unwrap_or(&conversation.context), &conversation.media)?;
+        Ok(transcript.stored_media())
+    })
+    .await?;
+    wanted.retain(|media| !source.lost_media.iter().any(|lost| (lost.digest, lost.kind) == (media.digest, media.kind)));
+    uploader.resolve_stored(wanted, media).await
+}
+
 /// Reads, repairs and encodes the conversation.
-fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<BuiltRequest> {
+fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &StoredFiles) -> Result<BuiltRequest> {
     let ResolvedRequest { dialect, mut options, .. } = resolved;
     let clean = without_lone_surrogates(&source.context);
-    let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
+    let mut transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
+    transcript.resolve_stored(|media| stored.link(media));
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));
     let mut conversation = normalize(transcript, resolved.target, &resolved.kimi.process.get::<SchemaCache>());
@@ -193,12 +243,15 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
     let room = answer_room(resolved.context_window, conversation.estimated_tokens);
     let cap = resolved.max_tokens.unwrap_or(room).min(room);
     options.max_completion_tokens = options.max_completion_tokens.min(cap).max(1);
+    restrict(&mut options, &mut conversation, &resolved.response_format, &resolved.kimi, dialect);
     let media = BodyTemplate::number(conversation.media_refs_mut());
     let body = dialect
         .encode(&conversation, &options)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
+    let has_videos = conversation.has_videos();
     Ok(BuiltRequest {
         template: BodyTemplate::new(body, media, dialect.shape()),
+        options,
         prompt_tokens: conversation.estimated_tokens,
         context: RequestContext {
             calls,
@@ -207,23 +260,57 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
             prices: Some(resolved.prices),
         },
         notes: conversation.notes,
+        has_videos,
         images,
         rejected_images,
     })
 }
 
+/// Brings the options into the form that the service accepts, and notes what that changes.
+fn restrict(
+    options: &mut BodyOptions,
+    conversation: &mut Conversation<'_>,
+    format: &ResponseFormat,
+    kimi: &Kimi,
+    dialect: Dialect,
+) {
+    let schemas = kimi.process.get::<SchemaCache>();
+    let mut form = format.requested(dialect, &schemas, false);
+    options.response_format = form.member.take();
+    conversation.notes.extend(options.restrict_tool_choice());
+    for parameter in kimi.process.get::<RefusedParameters>().apply(kimi.config.endpoint.root(), options) {
+        conversation.notes.push(parameter.note());
+        if parameter == Parameter::ResponseFormat {
+            form = format.requested(dialect, &schemas, true);
+        }
+    }
+    conversation.notes.extend(form.note);
+    conversation.turns.extend(form.instruction.map(|text| Item::System(text.into())));
+}
+
 impl PreparedRequest {
-    /// Uploads files again that the service no longer knows, according to `error`. True if the body has new ids.
+    /// Uploads files again that the service no longer knows, according to `error`.
     pub async fn reupload(
         &mut self,
         error: &Error,
         source: &ConversationSource,
         channels: &mut TurnChannels,
-    ) -> Result<bool> {
+    ) -> Result<Reuploaded> {
         let mut media = source.media_source(channels);
-        let Some(body) = self.attachments.reupload(error, &self.body, &mut media).await? else { return Ok(false) };
-        self.body = body;
-        Ok(true)
+        let reuploaded = self.attachments.reupload(error, &self.body, &mut media).await?;
+        if let Reuploaded::Body(body) = &reuploaded {
+            self.body = body.clone();
+        }
+        Ok(reuploaded)
+    }
+
+    /// Whether `error` refuses the videos of this request, whatever they are. If so, that is recorded for model and account.
+    pub async fn refuses_videos(&self, error: &Error, model: &str) -> bool {
+        let refuses = self.has_videos && is_video_refusal(error);
+        if refuses {
+            self.attachments.uploader().record_video_refusal(model).await;
+        }
+        refuses
     }
 
     /// Shows the body to the payload hook and takes the body that it returns.
@@ -281,7 +368,9 @@ fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> B
         max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),
-        top_p: configured.top_p,
+        top_p: options.top_p.or(configured.top_p),
+        stop: options.stop.clone(),
+        response_format: None,
         extra: [&model.sampling_params, &options.sampling_params]
             .into_iter()
             .flatten()
