@@ -162,7 +162,7 @@ async fn refresh_hints(kimi: Kimi, credential: Credential, account: ListAccount)
     let url = format!("{}/client_configs", kimi.config.endpoint.v1());
     let body = Bytes::from(json!({ "name": cache_hints::CONFIG_NAME }).to_string());
     let request = async {
-        let response = kimi.post_json(&url, &credential, body, &Vec::new()).await?;
+        let response = kimi.post_json(&url, &credential, body, &Vec::new(), &Default::default()).await?;
         read_whole(response, MAX_HINTS).await
     };
     let answer = timeout(HINTS_TIMEOUT, request).await;
