@@ -82,10 +82,10 @@ async fn post_h2(client: &reqwest::Client, url: &str, limit: Duration) -> Option
 
 fn h2_client(directory: &tempfile::TempDir, pem: &str) -> reqwest::Client {
     let file = directory.path().join("ca.pem");
-    fs::write(&file, pem).unwrap();
+    fs::write(&file, pem).expect("a client");
     let variables = [("NODE_EXTRA_CA_CERTS".to_owned(), file.display().to_string())].into_iter().collect();
-    let config = Config::from_environment(&Environment::new(variables), &Default::default()).unwrap();
-    http::Pools::default().client(&config.network).unwrap()
+    let config = Config::from_environment(&Environment::new(variables), &Default::default()).expect("a client");
+    http::Pools::default().client(&config.network).expect("a client")
 }
 
 #[tokio::test(flavor = "multi_thread")]
