@@ -59,6 +59,17 @@ export class ModelList {
     }));
   }
 
+  /** Waits for a list where none is stored. On an error the built-in list stays. */
+  async complete(credential: Credential, maxWaitMs: number): Promise<void> {
+    if (maxWaitMs === 0 || this.fetchedAt > 0) return;
+    try {
+      await this.#queries.ensureModels(credential, maxWaitMs);
+      this.reload();
+    } catch {
+      // Without a credential, for example.
+    }
+  }
+
   /** Asks the service. Concurrent calls share one request. */
   refresh(credential: Credential): Promise<void> {
     this.#credential = credential;

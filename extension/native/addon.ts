@@ -103,8 +103,16 @@ export interface Addon {
   models(request: string): string;
   /** Asks the service for its models and stores them for `models`. */
   refreshModels(request: string): Promise<string>;
+  /** Asks only where no list is stored, or an old one, and waits at most this long where there is none. */
+  ensureModels(request: string, maxWaitMs: number): Promise<string>;
   /** Returns the quota, at most `maxAgeMs` old; 0 always asks the service. */
   usage(request: string, maxAgeMs: number): Promise<string>;
+  /** Returns what the plan was spent on; `history` is JSON, `{history, by?, session?}`. */
+  usageHistory(request: string, history: string): Promise<string>;
+  /** Returns whether requests wait for a quota window. */
+  quotaState(request: string): Promise<string>;
+  /** Applies `wait`, `stop` or `resume` to the window that requests wait for, and returns the state then. */
+  chooseQuota(request: string, choice: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
   /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */
