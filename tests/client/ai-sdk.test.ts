@@ -152,7 +152,7 @@ describe("AI SDK", () => {
 
   test("overload that we gave up on → the SDK does not multiply the attempts", async () => {
     const overloaded = { status: 503, headers: { "retry-after-ms": "1" }, body: { error: { message: "overloaded" } } };
-    simulator.intercept("chat", ...Array<typeof overloaded>(20).fill(overloaded));
+    simulator.intercept("chat", ...Array.from({ length: 20 }, () => overloaded));
     const limited = createKimi({
       baseUrl: simulator.baseUrl,
       apiKey: simulator.apiKey,
