@@ -15,7 +15,7 @@ withMachine((...given) => {
   simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
 
-const MODELS = ["k3", "k3-256k", "kimi-for-coding", "kimi-for-coding-highspeed"];
+const MODELS = ["k3", "k3-256k", "k3.1-pro", "k3.1-pro-highspeed", "kimi-for-coding", "kimi-for-coding-highspeed"];
 
 /** Where requests fail at once: nothing listens on the port of discard on this machine. */
 const NOWHERE = "http://127.0.0.1:9";
