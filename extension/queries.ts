@@ -14,7 +14,7 @@ export interface Settings {
   baseUrl?: string | null;
   oauthHost?: string | null;
   uploads: { thresholdBytes: number; totalBytes: number; inlineLimitBytes: number; timeoutMs: number | null };
-  tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
+  tools: Record<string, { enabled: boolean; default_collapsed: boolean; exposure: "direct" | "deferred" }>;
   statusLine: boolean;
   model: object;
   models: Record<string, object>;

@@ -127,7 +127,7 @@ export interface Addon {
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
-  /** Returns the tools as a JSON list of `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
+  /** Returns the tools as a JSON list; see `ToolTexts` in services.ts. */
   toolDefinitions(): string;
   /** Returns the data sources as a JSON list of `[name, content]`. */
   dataSources(): string;

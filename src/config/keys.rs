@@ -121,6 +121,13 @@ pub const KEYS: &[Key] = &[
         "Search results start collapsed on the screen.",
     )),
     key(
+        "tools.moonshot_search.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
+    key(
         "tools.moonshot_fetch.enabled",
         ValueKind::Switch,
         &[],
@@ -135,6 +142,13 @@ pub const KEYS: &[Key] = &[
         "Fetched pages start collapsed on the screen.",
     )),
     key(
+        "tools.moonshot_fetch.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
+    key(
         "tools.kimi_datasource.enabled",
         ValueKind::Switch,
         &[],
@@ -148,6 +162,13 @@ pub const KEYS: &[Key] = &[
         "true",
         "Answers of data sources start collapsed on the screen.",
     )),
+    key(
+        "tools.kimi_datasource.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
     key(
         "uploads.thresholdBytes",
         ValueKind::Size,
