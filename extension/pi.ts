@@ -10,7 +10,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { PiCredentials } from "./credential.ts";
-import { ExtensionEnvironment, host } from "./environment.ts";
+import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
@@ -21,6 +21,9 @@ import { registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
+
+/** Oldest version of Pi that takes a provider object. */
+const OLDEST_PI = [0, 81] as const;
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, typed by what we use, so that these types work without Pi's. */
 export type PiExtension = (pi: {
@@ -44,7 +47,11 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     import("@earendil-works/pi-coding-agent"),
     import("@earendil-works/pi-tui"),
   ]);
-  const thisHost = host((agent as { VERSION?: string }).VERSION);
+  const { VERSION } = agent as { VERSION?: string };
+  if (!isAtLeast(VERSION, ...OLDEST_PI)) {
+    return `Kimi Code needs Pi ${OLDEST_PI.join(".")} or newer, and this is Pi ${VERSION ?? ""}. Please update Pi.`;
+  }
+  const thisHost = host(VERSION);
   const queries = new AddonQueries(addon, thisHost, extensionEnvironment);
   const credentials = new PiCredentials();
   const models = new ModelList(queries, credentials);
