@@ -9,6 +9,7 @@ import type { AssistantMessage } from "./messages.ts";
 /** Every error code. docs/troubleshooting.md lists cause and cure of each. */
 export type KimiErrorCode =
   | "addon_missing"
+  | "answer_too_large"
   | "bad_media"
   | "bad_request"
   | "cancelled"
@@ -99,7 +100,7 @@ export class KimiRequestError extends KimiError {
   override name = "KimiRequestError";
 }
 
-/** The service failed: `server`, `protocol`, `truncated`, `empty_answer`, `filtered`. */
+/** The service failed: `server`, `protocol`, `truncated`, `empty_answer`, `answer_too_large`, `filtered`. */
 export class KimiServerError extends KimiError {
   override name = "KimiServerError";
 }
@@ -112,6 +113,7 @@ const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
   client_refused: KimiAuthError,
   config: KimiRequestError,
   context_overflow: KimiRequestError,
+  answer_too_large: KimiServerError,
   empty_answer: KimiServerError,
   entitlement: KimiAuthError,
   filtered: KimiServerError,

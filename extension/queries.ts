@@ -20,6 +20,8 @@ export interface Settings {
   models: Record<string, object>;
   limits: Record<string, number | null>;
   retry: { attempts: number; maxDelayMs: number };
+  quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
+  concurrency: { max: number | null; reserve: number };
 }
 
 export interface SettingsReport {
@@ -74,8 +76,37 @@ export interface Wallet {
   usedRatio: number | null;
 }
 
+/** How full a quota window is. */
+export type QuotaLevel = "ok" | "warning" | "alarm";
+
+/** The words that show a quota. */
+export interface QuotaDisplay {
+  /** Parts of the status line: `5h 62%`, `wk 18%`, `resets 14:32`. */
+  status: { text: string; level: QuotaLevel }[];
+  /** The quota is old, or the last request for it failed. */
+  stale: boolean;
+  /** When it was fetched, `14:32`. */
+  asOf: string | null;
+  /** One row for each window of the usage, in the same order. */
+  windows: {
+    label: string;
+    share: string | null;
+    level: QuotaLevel;
+    resets: string | null;
+    remaining: string | null;
+    parts: string[];
+  }[];
+}
+
 export interface Quota {
-  usage: { windows: QuotaWindow[]; wallet: Wallet | null; plan: string | null } | null;
+  usage: {
+    windows: QuotaWindow[];
+    wallet: Wallet | null;
+    plan: string | null;
+    /** Requests that may run at the same time. */
+    parallelLimit: number | null;
+  } | null;
+  display: QuotaDisplay;
   /** Milliseconds since 1970; null if there is no answer yet. */
   fetchedAt: number | null;
   /** Why the last update failed. */

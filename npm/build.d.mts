@@ -1,4 +1,6 @@
 /** Builds the addon into npm/<platform>/. */
 export function buildAddon(release: boolean, options?: { platform?: string; zig?: boolean }): void;
-/** Compiles index.ts and extension/ into `directory`, dist/ if not given. */
-export function buildJavaScript(directory?: string): void;
+/** The published entries: name → source. */
+export const ENTRIES: Record<string, string>;
+/** Compiles the published entries into `directory`, dist/ if not given. */
+export function buildJavaScript(directory?: string, root?: object): void;

@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { buildJavaScript } from "./build.mjs";
 import { PLATFORMS, platformManifest, publishedManifest } from "./platforms.mjs";
+import { renameFolder } from "./tar.mjs";
 import { billOfMaterials, licenseTexts, linkedCrates } from "./third-party.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
@@ -51,7 +52,7 @@ export function packAllInOne(out, overrides = {}) {
   );
   mkdirSync(out, { recursive: true });
   const archive = join(resolve(out), `${ALL_IN_ONE}.tar.gz`);
-  writeFileSync(archive, gzipSync(inFolder(gunzipSync(readFileSync(tarball)), ALL_IN_ONE)));
+  writeFileSync(archive, gzipSync(renameFolder(gunzipSync(readFileSync(tarball)), ALL_IN_ONE)));
   rmSync(join(tarball, ".."), { recursive: true });
   return archive;
 }
@@ -68,8 +69,8 @@ export function packPlatform(out, platform, { addon = addonOf(platform), ...over
 }
 
 function fillRoot(stage, root) {
-  buildJavaScript(join(stage, "dist")); // not what an earlier build left in dist/
-  for (const entry of root.files.filter((entry) => entry !== "dist")) {
+  buildJavaScript(join(stage, "dist"), root); // not what an earlier build left in dist/
+  for (const entry of root.files.filter((entry) => entry !== "dist" && !entry.startsWith("!"))) {
     cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
   }
 }
@@ -101,25 +102,6 @@ function pack(out, manifest, fill) {
   } finally {
     rmSync(stage, { recursive: true, force: true });
   }
-}
-
-/** Returns npm's uncompressed archive with the folder "package" renamed. */
-function inFolder(tar, folder) {
-  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0;) {
-    const header = tar.subarray(at, at + 512);
-    const path = header.toString("latin1", 0, 100).replace(/\0.*$/s, "");
-    const renamed = path.replace(/^package(?=\/)/, folder);
-    if (renamed === path || renamed.length > 100) throw new Error(`${path} cannot be moved into ${folder}/`);
-    header.fill(0, 0, 100);
-    header.write(renamed, 0, "latin1");
-    // The checksum counts its own field as blanks.
-    header.fill(" ", 148, 156);
-    const sum = header.reduce((total, byte) => total + byte, 0);
-    header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-    const size = Number.parseInt(header.toString("latin1", 124, 136), 8);
-    at += 512 + Math.ceil(size / 512) * 512;
-  }
-  return tar;
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -45,6 +45,7 @@ export function platformManifest(platform, root) {
   return {
     name: packageName(platform, root),
     version: root.version,
+    ...(root.gitHead ? { gitHead: root.gitHead } : {}),
     description: `Native part of ${root.name} for ${platform}`,
     license: root.license,
     ...ownership(root),

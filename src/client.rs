@@ -18,6 +18,7 @@ use crate::http;
 use crate::http::body::{read_available, read_whole};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
+use crate::http::timeout::within;
 use crate::http::user_agent::{Host, device_id};
 use crate::process_state::ProcessState;
 
@@ -171,11 +172,10 @@ impl Kimi {
     /// Gets a small document of at most `max` bytes within `limit`. A 401 is answered as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, limit: Duration, max: usize) -> Result<Vec<u8>> {
         let work = credential.send_with_reauth(|token| async move { self.get_once(url, &token, max).await });
-        let late = |_| {
+        within(Some(limit), work).await.unwrap_or_else(|| {
             let seconds = limit.as_secs();
-            Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s"))
-        };
-        tokio::time::timeout(limit, work).await.map_err(late)?
+            Err(Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s")))
+        })
     }
 
     async fn get_once(&self, url: &str, token: &str, max: usize) -> Result<Vec<u8>> {

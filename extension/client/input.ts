@@ -1,10 +1,10 @@
 /**
  * The checks for everything that a program passes to the client.
  */
+import { kimiError } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { parseAnswer } from "../native/call.ts";
-import { settingsVariable } from "../overrides.ts";
-import type { KimiOptions } from "./options.ts";
+import { type SettingsOverrides, settingsVariable } from "../overrides.ts";
 import {
   anything,
   callback,
@@ -63,20 +63,23 @@ const clientOptions = members(
     env: record(text),
     model: filledText,
     headers,
+    native: filledText,
   },
   [],
   CLIENT_HINTS,
 );
 
-/** Checks the options of a client. What settings there are, only the addon knows. */
-export function checkClientOptions(options: KimiOptions, addon: Addon): void {
-  checked("config", () => {
-    clientOptions(options, "");
-    const environment = settingsVariable(options.settings ?? {});
-    if (Object.keys(environment).length === 0) return;
-    const { problems } = parseAnswer<{ problems: string[] }>(addon.settings(JSON.stringify({ environment })));
-    if (problems[0] !== undefined) throw new InvalidInput(problems[0].replace(/^KIMI_CODE_SETTINGS: /, "settings: "));
-  });
+export function checkClientOptions(options: unknown): void {
+  checked("config", () => clientOptions(options, ""));
+}
+
+/** Checks the settings of a client. Which settings there are is known to the addon only. */
+export function checkSettings(settings: SettingsOverrides | undefined, addon: Addon): void {
+  const environment = settingsVariable(settings ?? {});
+  if (Object.keys(environment).length === 0) return;
+  const { problems } = parseAnswer<{ problems: string[] }>(addon.settings(JSON.stringify({ environment })));
+  const message = problems[0]?.replace(/^KIMI_CODE_SETTINGS: /, "settings: ");
+  if (message !== undefined) throw kimiError({ code: "config", message });
 }
 
 // ---- tools

@@ -28,6 +28,7 @@ import {
   checkFetch,
   checkLogin,
   checkSearch,
+  checkSettings,
 } from "./input.ts";
 import { login, type LoginOptions } from "./login.ts";
 import type { ChatMessage } from "../messages.ts";
@@ -45,10 +46,11 @@ export class Kimi {
 
   /** Throws a `KimiAddonError` if the native addon cannot be loaded. */
   constructor(options: KimiOptions = {}) {
-    const loaded = loadAddon();
+    checkClientOptions(options);
+    const loaded = loadAddon(options.native);
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
-    checkClientOptions(options, this.#addon);
+    checkSettings(options.settings, this.#addon);
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
     const uploadContext = (): object => ({

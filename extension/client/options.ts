@@ -20,6 +20,8 @@ export interface KimiOptions {
   model?: string;
   /** Headers of every request; `null` removes a default header. */
   headers?: Record<string, string | null>;
+  /** Path of the native addon. Default: `KIMI_CODE_NATIVE`, else the platform's package, else `kimi-code.node` beside the program. */
+  native?: string | undefined;
 }
 
 export interface ChatOptions {

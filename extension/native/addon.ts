@@ -42,6 +42,8 @@ export interface TurnHandle {
   cancel(): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
+  /** Answers a question that a notice asked: `stop` or `wait`. */
+  sendAnswer(answer: string): void;
   /** Answers a Media op with this range of the base64 text or data URL. */
   sendMedia(index: number, from: number, data: string): void;
 }

@@ -5,13 +5,17 @@
  * there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the result is an addon of exactly our
  * version, or a text that names the problem and the repair.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync, realpathSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { closeSync, existsSync, openSync, readSync, realpathSync } from "node:fs";
+import * as nodeModule from "node:module";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
+import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
 import { privateCopy } from "./private-copy.ts";
+
+/** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
+const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
 
 const FILE = "kimi-code.node";
 
@@ -66,65 +70,87 @@ function isMuslByReport(): boolean {
   return header.glibcVersionRuntime === undefined;
 }
 
-/** Loads the addon of exactly our version. */
-export function loadAddon(): Loaded {
+/** Loads the addon of exactly our version: from the file `native`, if given, else from where packages and bundles keep it. */
+export function loadAddon(native?: string): Loaded {
   const platform = platformName();
   const tried: string[] = [];
-  let root = "";
-  let manifest: Manifest | undefined;
+  let origins: string[] = [];
+  let info: PackageInfo | undefined;
   try {
-    root = packageRoot(realpathSync(fileURLToPath(import.meta.url)));
-    manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
-    const require = createRequire(join(root, "index.ts"));
-    for (const candidate of candidates(root, platform, packageName(manifest, platform))) {
-      const found = attempt(require, candidate, manifest.version);
+    origins = originFiles();
+    info = packageInfo(packageRoot(origins[0] ?? ""), platform);
+    const require = createRequire(origins[0] ?? join(process.cwd(), "index.js"));
+    for (const candidate of native === undefined ? candidates(origins, platform, info) : [resolve(native)]) {
+      const found = attempt(require, candidate, info.version);
       if (typeof found !== "string") return { addon: shutDownOnExit(found) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried, root, manifest) };
+  return { problem: problemText(platform, tried, origins[0], info) };
 }
 
-/** The members of our package.json that are read here. */
-interface Manifest {
-  name: string;
-  version: string;
-  optionalDependencies?: Record<string, string>;
+declare const __filename: string | undefined;
+
+/** Lists the files to search from: our own, and the program, because a bundler may have moved our code into it. */
+function originFiles(): string[] {
+  // A bundle in CommonJS has no `import.meta`. Elsewhere bundlers may put the path of the build into `__filename`.
+  const url: string | undefined = import.meta.url;
+  const bundle = typeof __filename === "string" ? __filename : undefined;
+  const own = url === undefined ? bundle : fileURLToPath(url);
+  const files = [own, process.argv[1], process.execPath].map((file) => {
+    try {
+      return file === undefined ? undefined : realpathSync(file);
+    } catch {
+      return undefined; // a path inside of a compiled program
+    }
+  });
+  return [...new Set(files.filter((file) => file !== undefined))];
 }
 
-/** Returns the package of a platform. Published packages list theirs; a checkout and the all-in-one archive have none. */
-function packageName({ optionalDependencies = {} }: Manifest, platform: string): string | undefined {
-  return Object.keys(optionalDependencies).find((name) => name.endsWith(platform));
+/** Returns the directory of the nearest package.json if it is that of `name`. */
+function ownPackage(file: string, name: string): string | undefined {
+  const root = packageRoot(file);
+  return root !== undefined && readManifest(root).name === name ? root : undefined;
 }
 
-/** Returns the directory of our package.json. */
-function packageRoot(file: string): string {
-  let directory = dirname(file);
-  while (!existsSync(join(directory, "package.json"))) {
-    const parent = dirname(directory);
-    if (parent === directory) break;
-    directory = parent;
-  }
-  return directory;
-}
-
-/** Lists the possible paths of the addon, best first. `root` must be resolved: pnpm and `pi -e ./link` use symlinks. */
-function candidates(root: string, platform: string, name: string | undefined): string[] {
-  const files = [join(root, "npm", platform, FILE)];
-  const names = name === undefined ? [] : [name];
-  for (let directory = root; ; directory = dirname(directory)) {
-    files.push(...names.map((one) => join(directory, "node_modules", one, FILE)));
-    if (directory === dirname(directory)) break;
+/** Lists the possible paths of the addon, best first. The origins are resolved: pnpm and `pi -e ./link` use symlinks. */
+function candidates(origins: string[], platform: string, { name, platformPrefix }: PackageInfo): string[] {
+  const packages = platformPrefix === undefined ? [] : [`${platformPrefix}${platform}`];
+  const files: string[] = [];
+  for (const origin of origins) {
+    const root = ownPackage(origin, name);
+    files.push(root === undefined ? join(dirname(origin), FILE) : join(root, "npm", platform, FILE));
+    for (let directory = root ?? dirname(origin); ; directory = dirname(directory)) {
+      const modules = [join(directory, "node_modules")];
+      // A bundle finds the platform's package beside ours, which pnpm links to.
+      if (root === undefined) modules.push(dirname(resolved(join(directory, "node_modules", name))));
+      files.push(...modules.flatMap((folder) => packages.map((one) => join(folder, one, FILE))));
+      if (directory === dirname(directory)) break;
+    }
   }
   const override = process.env["KIMI_CODE_NATIVE"];
   return [
-    ...(override ? [override] : []),
-    ...files.filter((file) => existsSync(file)),
+    ...(override ? [resolve(override)] : []),
+    ...[...new Set(files)].map(outsideOfArchive).filter((file) => existsSync(file)),
     // For Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
-    ...names.map((one) => `${one}/${FILE}`),
+    ...packages.map((one) => `${one}/${FILE}`),
   ];
+}
+
+/** Electron keeps binaries beside its archive. */
+function outsideOfArchive(file: string): string {
+  const unpacked = file.replace(/\bapp\.asar(?=[\\/])/, "app.asar.unpacked");
+  return existsSync(unpacked) ? unpacked : file;
+}
+
+function resolved(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Loads the addon at `path`, or returns the reason why that failed. */
@@ -162,17 +188,23 @@ function shutDownOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(platform: string, tried: string[], root: string, manifest: Manifest | undefined): string {
-  const name = manifest && packageName(manifest, platform);
+function problemText(
+  platform: string,
+  tried: string[],
+  origin: string | undefined,
+  info: PackageInfo | undefined,
+): string {
+  const name = info?.platformPrefix === undefined ? "" : ` (package ${info.platformPrefix}${platform})`;
   return (
-    `Kimi Code: the native part for ${platform}${name ? ` (package ${name})` : ""} could not be loaded. ` +
-    `${repair(platform, root, manifest?.name ?? "pi-provider-kimi-code")}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
+    `Kimi Code: the native part for ${platform}${name} could not be loaded. ` +
+    `${repair(platform, origin, info?.name ?? "pi-provider-kimi-code")}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
   );
 }
 
-function repair(platform: string, root: string, name: string): string {
+function repair(platform: string, origin: string | undefined, name: string): string {
+  const root = origin === undefined ? undefined : ownPackage(origin, name);
   // Published packages contain no Rust; a checkout and an installation from Git do.
-  if (existsSync(join(root, "Cargo.toml"))) {
+  if (root !== undefined && existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
       ? `, or install the published package instead: \`pi install npm:${name}\``
       : "";
@@ -180,6 +212,12 @@ function repair(platform: string, root: string, name: string): string {
   }
   if (!PREBUILT.includes(platform)) {
     return `There is no prebuilt package for this platform. Repair: build it with Rust in a checkout (\`npm run build\`).`;
+  }
+  if (root === undefined) {
+    return (
+      `This program is bundled. Repair: install ${name} where it runs and keep it external, put ${FILE} beside the program, or pass ` +
+      "its path as the option `native` or in KIMI_CODE_NATIVE."
+    );
   }
   return (
     `Repair: in Pi run \`pi remove npm:${name}\` and \`pi install npm:${name}\`, elsewhere reinstall ${name}, both without ` +

@@ -126,6 +126,15 @@ impl Credential {
         result.map_err(|error| self.explain(error))
     }
 
+    /// Renews the login after the service refused `rejected` inside a stream, where no status says so. `Ok` means that the request is
+    /// worth sending once more; else the refusal comes back with advice.
+    pub async fn renew_refused(&self, rejected: &str, refusal: Error) -> Result<()> {
+        match self.reauthenticate(rejected).await? {
+            Some(_) => Ok(()),
+            None => Err(self.explain(refusal)),
+        }
+    }
+
     /// Returns another token for one that the service refused, or `None` if this is a static key or there is nothing newer.
     async fn reauthenticate(&self, rejected: &str) -> Result<Option<String>> {
         let current = self.token();
@@ -140,7 +149,8 @@ impl Credential {
         Ok(Some(token))
     }
 
-    fn explain(&self, error: Error) -> Error {
+    /// Adds to a refusal what the user can do about it.
+    pub fn explain(&self, error: Error) -> Error {
         if error.kind != ErrorKind::Unauthorized {
             return error;
         }

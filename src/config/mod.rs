@@ -64,6 +64,9 @@ impl RequestAddresses {
     }
 }
 
+/// Largest answer by default, in bytes: far more than the longest output cap can fill, and far less than what ends a Node process.
+const ANSWER_BYTES: usize = 64 << 20;
+
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -85,6 +88,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Timeouts.
     pub limits: TimeoutLimits,
+    /// Largest answer, in bytes of memory.
+    pub answer_bytes: usize,
     /// Retries.
     pub retry: RetryPolicy,
     /// All settings.
@@ -145,6 +150,7 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
+            answer_bytes: ANSWER_BYTES,
             retry: settings.retry_policy(),
             settings,
             state_directory: environment.state_directory(),

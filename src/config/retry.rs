@@ -11,6 +11,8 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// Longest wait that the service may ask for; zero means any.
     pub max_delay: Duration,
+    /// Longest time for all attempts and waits together; absent means any.
+    pub max_total: Option<Duration>,
 }
 
 impl Default for RetryPolicy {

@@ -264,7 +264,11 @@ impl Settings {
 
     /// Returns what may be tried again.
     pub fn retry_policy(&self) -> RetryPolicy {
-        RetryPolicy { attempts: self.retry.attempts.max(1), max_delay: Duration::from_millis(self.retry.max_delay_ms) }
+        RetryPolicy {
+            attempts: self.retry.attempts.max(1),
+            max_delay: Duration::from_millis(self.retry.max_delay_ms),
+            max_total: None,
+        }
     }
 }
 

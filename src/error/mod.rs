@@ -87,6 +87,8 @@ pub enum ErrorKind {
     BadRequest,
     /// The answer was withheld by a content filter.
     Filtered,
+    /// The answer is larger than the setting allows.
+    AnswerTooLarge,
     /// The answer held nothing, or reasoning only.
     EmptyAnswer,
     /// The stream closed before the answer was finished.
@@ -124,6 +126,7 @@ impl ErrorKind {
             Self::BadMedia => "bad_media",
             Self::BadRequest => "bad_request",
             Self::Filtered => "filtered",
+            Self::AnswerTooLarge => "answer_too_large",
             Self::EmptyAnswer => "empty_answer",
             Self::Truncated => "truncated",
             Self::Protocol => "protocol",

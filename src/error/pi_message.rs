@@ -19,6 +19,13 @@ pub enum RetryOutcome {
         /// Requests that were sent.
         attempts: u32,
     },
+    /// The time for all attempts together is used up.
+    OutOfTime {
+        /// Requests that were sent.
+        attempts: u32,
+        /// What is allowed.
+        allowed: Duration,
+    },
     /// The service wants a longer pause than the person allows.
     WaitTooLong {
         /// What the service asked for.
@@ -77,7 +84,9 @@ impl Error {
             };
         }
         match retry_outcome {
-            RetryOutcome::Exhausted { attempts: 2.. } | RetryOutcome::WaitTooLong { .. } => {
+            RetryOutcome::Exhausted { attempts: 2.. }
+            | RetryOutcome::OutOfTime { .. }
+            | RetryOutcome::WaitTooLong { .. } => {
                 format!("{}: {text}", retry_outcome.verdict())
             }
             RetryOutcome::Open | RetryOutcome::Exhausted { .. } => text,
@@ -90,6 +99,13 @@ impl RetryOutcome {
         match self {
             Self::Open => String::new(),
             Self::Exhausted { attempts } => format!("Gave up after {attempts} attempts, retries are out of budget"),
+            Self::OutOfTime { attempts, allowed } => {
+                let times = if attempts == 1 { "attempt" } else { "attempts" };
+                let allowed = duration(allowed);
+                format!(
+                    "Gave up after {attempts} {times} within {allowed} (retry.maxTotalMs), retries are out of budget"
+                )
+            }
             Self::WaitTooLong { asked, allowed } => format!(
                 "Kimi asks to wait {} before the next request, and {} are allowed (retry.provider.maxRetryDelayMs): waiting is \
                  out of budget",

@@ -23,6 +23,7 @@ use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::body::read_whole;
 use crate::http::retry::{RetryDecision, RetryState};
+use crate::http::timeout;
 
 /// Bytes handed to the connection at once, and the step of the progress.
 const CHUNK: usize = 256 << 10;
@@ -82,7 +83,7 @@ impl UploadClient {
     /// Uploads a file and returns its id. Transient errors are retried.
     pub async fn upload(&self, file: &Upload, timeout: Option<Duration>) -> Result<String> {
         let attempts = ATTEMPTS.min(self.kimi.config.retry.attempts);
-        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY };
+        let policy = RetryPolicy { attempts, max_delay: MAX_DELAY, max_total: None };
         let mut retries = RetryState::default();
         loop {
             retries.attempts += 1;
@@ -130,10 +131,9 @@ fn chunks(file: &Upload) -> impl Iterator<Item = Bytes> + use<> {
 }
 
 async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let Some(limit) = limit else { return work.await };
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        let text = format!("timeout: the upload took longer than {} s", limit.as_secs_f64());
-        Err(Error::new(ErrorKind::Timeout(Phase::Body), text))
+    timeout::within(limit, work).await.unwrap_or_else(|| {
+        let seconds = limit.unwrap_or_default().as_secs_f64();
+        Err(Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: the upload took longer than {seconds} s")))
     })
 }
 

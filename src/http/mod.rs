@@ -7,6 +7,7 @@
 pub mod body;
 pub mod redact;
 pub mod retry;
+pub mod timeout;
 pub mod user_agent;
 
 use crate::config::NetworkSettings;

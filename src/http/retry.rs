@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Result, RetryOutcome};
 
@@ -39,6 +41,11 @@ pub trait Operation {
 
     /// Makes one attempt.
     fn attempt(&mut self) -> impl Future<Output = Attempt<Self::Output>> + Send;
+
+    /// Returns how much of the time so far does not count against the policy's total.
+    fn uncounted(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Reports the next attempt, before the delay.
     fn before_retry(&mut self, retry: Retry<'_>) -> impl Future<Output = ()> + Send;
@@ -78,6 +85,7 @@ impl From<Error> for GaveUp {
 /// Runs `operation` until it succeeds or `policy` ends it.
 pub async fn run_with_retry<O: Operation>(operation: &mut O, policy: &RetryPolicy) -> Result<O::Output, GaveUp> {
     let mut state = RetryState::default();
+    let start = Instant::now();
     loop {
         state.attempts += 1;
         let (error, fallback) = match operation.attempt().await {
@@ -89,7 +97,15 @@ pub async fn run_with_retry<O: Operation>(operation: &mut O, policy: &RetryPolic
                 continue;
             }
         };
-        match (state.decide(&error, policy), fallback) {
+        let decision = match (state.decide(&error, policy), policy.max_total) {
+            (RetryDecision::Again(delay), Some(allowed))
+                if start.elapsed().saturating_sub(operation.uncounted()) + delay > allowed =>
+            {
+                RetryDecision::Final(RetryOutcome::OutOfTime { attempts: state.attempts, allowed })
+            }
+            (decision, _) => decision,
+        };
+        match (decision, fallback) {
             (RetryDecision::Again(delay), _) => {
                 let (attempt, attempts) = (state.attempts + 1, policy.attempts);
                 operation.before_retry(Retry { attempt, attempts, delay, error: &error }).await;
@@ -234,6 +250,59 @@ mod tests {
         assert!(matches!(state.decide(&asked(61), &policy), RetryDecision::Final(RetryOutcome::WaitTooLong { .. })));
         let unlimited = RetryPolicy { max_delay: Duration::ZERO, ..policy };
         assert_eq!(state.decide(&asked(61), &unlimited), RetryDecision::Again(Duration::from_secs(61)));
+    }
+
+    /// Fails as often as it is told and notes what the loop does.
+    #[derive(Default)]
+    struct Script {
+        failures: u32,
+        steps: Vec<String>,
+        uncounted: Duration,
+    }
+
+    impl Operation for Script {
+        type Output = u32;
+
+        async fn attempt(&mut self) -> Attempt<u32> {
+            self.steps.push("attempt".to_owned());
+            if self.failures == 0 {
+                return Attempt::Success(7);
+            }
+            self.failures -= 1;
+            Attempt::Failed { error: error(ErrorKind::Overloaded, Some(10)), fallback: None }
+        }
+
+        fn uncounted(&self) -> Duration {
+            self.uncounted
+        }
+
+        async fn before_retry(&mut self, retry: Retry<'_>) {
+            self.steps.push(format!("{} of {} in {:?}", retry.attempt, retry.attempts, retry.delay));
+        }
+
+        async fn reset(&mut self, _: &Error) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_loop_reports_each_attempt_and_returns_the_first_success() {
+        let mut script = Script { failures: 1, ..Script::default() };
+        let output = run_with_retry(&mut script, &RetryPolicy { attempts: 3, ..RetryPolicy::default() }).await;
+        assert_eq!(output.unwrap(), 7);
+        assert_eq!(script.steps, ["attempt", "2 of 3 in 10s", "attempt"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_loop_ends_before_a_wait_that_exceeds_the_total() {
+        let policy = RetryPolicy { max_total: Some(Duration::from_secs(25)), ..RetryPolicy::default() };
+        let mut script = Script { failures: 9, ..Script::default() };
+        let gave_up = run_with_retry(&mut script, &policy).await.unwrap_err();
+        assert!(matches!(gave_up.outcome, RetryOutcome::OutOfTime { attempts: 3, .. }), "{gave_up:?}");
+        assert!(gave_up.error.message_for_pi(gave_up.outcome).contains("within 25 s (retry.maxTotalMs)"));
+        let mut parked = Script { failures: 9, uncounted: Duration::from_secs(20), ..Script::default() };
+        let gave_up = run_with_retry(&mut parked, &policy).await.unwrap_err();
+        assert!(matches!(gave_up.outcome, RetryOutcome::OutOfTime { attempts: 5, .. }), "{gave_up:?}");
     }
 
     #[test]

@@ -96,6 +96,65 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// Text that may come as a list of parts: a string, or the `text` of all text parts together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartsText<'a>(pub Option<Cow<'a, str>>);
+
+impl PartsText<'_> {
+    /// Returns the text, or an empty one.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+/// One part of a text: `{"type": "text", "text": …}`, where the type may be left out.
+#[derive(serde::Deserialize)]
+struct TextPart<'a> {
+    #[serde(rename = "type", default, borrow)]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    text: Text<'a>,
+}
+
+impl<'a> TextPart<'a> {
+    fn into_text(self) -> Option<Cow<'a, str>> {
+        self.text.0.filter(|_| matches!(self.kind.as_str(), "" | "text" | "output_text"))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for PartsText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PartsVisitor;
+        impl<'de> Visitor<'de> for PartsVisitor {
+            type Value = PartsText<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                expecting(f)
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(PartsText(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(PartsText(Some(Cow::Owned(text.to_owned()))))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                TextPart::deserialize(MapAccessDeserializer::new(map)).map(|part| PartsText(part.into_text()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut whole: Option<Cow<'de, str>> = None;
+                while let Some(PartsText(part)) = seq.next_element()? {
+                    whole = match (whole, part) {
+                        (Some(whole), Some(part)) => Some(Cow::Owned(whole.into_owned() + &part)),
+                        (whole, part) => whole.or(part),
+                    };
+                }
+                Ok(PartsText(whole))
+            }
+            absent!(PartsText(None); number bool_or_null);
+        }
+        deserializer.deserialize_any(PartsVisitor)
+    }
+}
+
 /// A count. Numeric strings are read; everything else is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count(pub Option<u64>);
@@ -261,6 +320,20 @@ mod tests {
             assert_eq!(serde_json::from_str::<Text<'_>>(odd).unwrap().as_str(), "");
         }
         assert_eq!(serde_json::from_str::<Text<'_>>("3").unwrap().as_str(), "3");
+    }
+
+    #[test]
+    fn parts_text_joins_the_text_of_parts() {
+        let read = |json: &'static str| serde_json::from_str::<PartsText<'_>>(json).unwrap();
+        assert!(matches!(read(r#""plain""#).0, Some(Cow::Borrowed("plain"))));
+        assert_eq!(
+            read(r#"[{"type":"text","text":"a"},"b",{"text":"c"},{"type":"image","text":"no"}]"#).as_str(),
+            "abc"
+        );
+        assert_eq!(read(r#"{"type":"text","text":"a"}"#).as_str(), "a");
+        for odd in ["null", "[]", "[null,{}]", "{}", "1"] {
+            assert_eq!(serde_json::from_str::<PartsText<'_>>(odd).unwrap().0, None, "{odd}");
+        }
     }
 
     #[test]

@@ -253,3 +253,113 @@ fn tool_input_as_text_or_as_objects_is_read() {
         r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":{"a":1}}}"#;
     assert_eq!(read(Anthropic, &[&start(r#""""#), piece, stop])[..3], expected);
 }
+
+/// The name of a call that is reported without one.
+const UNKNOWN: &str = r#"1 start Tool {"id":"y","name":"unknown_tool"}"#;
+
+#[test]
+fn call_without_a_name_behind_another_reaches_the_model_as_unknown_tool() {
+    let seen = calls(&[
+        r#"{"index":0,"id":"x","function":{"name":"a","arguments":"{\"a\":1}"}}"#,
+        r#"{"index":1,"id":"y","function":{"arguments":"{\"b\":2}"}}"#,
+    ]);
+    assert_eq!(seen, [A_AND_B[0], A_AND_B[1], UNKNOWN, A_AND_B[3], "0 end", "1 end"]);
+    let start = |index: u8, head: &str| {
+        format!(r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use",{head}}}}}"#)
+    };
+    let (named, nameless) =
+        (start(0, r#""id":"x","name":"a","input":{"a":1}"#), start(1, r#""id":"y","input":{"b":2}"#));
+    let ends = [r#"{"type":"content_block_stop","index":0}"#, r#"{"type":"message_stop"}"#];
+    let seen = read(Anthropic, &[&named, &nameless, ends[0], ends[1]]);
+    assert_eq!(seen[..6], [A_AND_B[0], A_AND_B[1], "0 end", UNKNOWN, A_AND_B[3], "1 end"]);
+}
+
+#[test]
+fn call_without_a_name_and_nothing_else_fails_the_attempt() {
+    let nameless = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x","function":{"arguments":"{}"}}]}}]}"#;
+    let finish = r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#;
+    assert_eq!(
+        read(OpenAi, &[nameless, finish])[0],
+        "failed protocol: the answer contains a tool call without a name: {}"
+    );
+    let nameless = r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"x"}}"#;
+    let seen = read(Anthropic, &[nameless, r#"{"type":"message_stop"}"#]);
+    assert_eq!(seen[0], "failed protocol: the answer contains a tool call without a name");
+}
+
+#[test]
+fn content_as_a_list_of_parts_is_text() {
+    let seen = deltas(&[
+        r#"{"reasoning_content":[{"type":"text","text":"Hm."}]}"#,
+        r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#,
+    ]);
+    assert_eq!(
+        seen,
+        [
+            r#"0 start Thinking {"signature":"reasoning_content"}"#,
+            "0 + Hm.",
+            "0 end",
+            "1 start Text",
+            "1 + ab",
+            "1 end"
+        ]
+    );
+    let delta = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":[{"type":"text","text":"ab"}]}}"#;
+    assert_eq!(read(Anthropic, &[delta, r#"{"type":"message_stop"}"#])[..3], ["0 start Text", "0 + ab", "0 end"]);
+}
+
+#[test]
+fn whole_message_in_place_of_a_delta_is_the_answer() {
+    let message = r#"{"role":"assistant","content":"ok","tool_calls":[{"id":"x","type":"function","function":{"name":"a","arguments":"{\"a\":1}"}}]}"#;
+    let whole = format!(r#"{{"choices":[{{"index":0,"message":{message},"finish_reason":"tool_calls"}}]}}"#);
+    let expected = [
+        "0 start Text",
+        "0 + ok",
+        "0 end",
+        r#"1 start Tool {"id":"x","name":"a"}"#,
+        r#"1 + {"a":1} => [3,"a",1]"#,
+        "1 end",
+    ];
+    let seen = read(OpenAi, &[&whole]);
+    assert_eq!(seen[..6], expected);
+    assert_eq!(seen[6], "done ToolUse (tool_calls)");
+    let whole = r#"{"type":"message","id":"m","model":"k3","stop_reason":"tool_use","usage":{"input_tokens":3,"output_tokens":2},
+        "content":[{"type":"text","text":"ok"},{"type":"tool_use","id":"x","name":"a","input":{"a":1}}]}"#
+        .replace('\n', "");
+    let seen = read(Anthropic, &[&whole]);
+    assert_eq!(seen[..6], expected);
+    assert_eq!(seen[6..], ["done ToolUse (tool_use)", "usage 3 2 0 0 5"]);
+}
+
+#[test]
+fn whole_message_after_its_deltas_is_no_repeat() {
+    let delta = r#"{"choices":[{"delta":{"content":"ok"}}]}"#;
+    let whole = r#"{"choices":[{"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}]}"#;
+    assert_eq!(read(OpenAi, &[delta, whole])[..4], ["0 start Text", "0 + ok", "0 end", "done Stop (stop)"]);
+}
+
+#[test]
+fn function_call_of_older_servers_is_a_call() {
+    let pieces = [r#"{"function_call":{"name":"a","arguments":"{\"a\":"}}"#, r#"{"function_call":{"arguments":"1}"}}"#];
+    assert_eq!(deltas(&pieces), [r#"0 start Tool {"id":"call_*","name":"a"}"#, A_AND_B[1], "0 end"]);
+}
+
+#[test]
+fn full_context_window_ends_an_answer_alike_in_both_dialects() {
+    let delta = r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"model_context_window_exceeded"}]}"#;
+    assert_eq!(read(OpenAi, &[delta])[3], "done Length (model_context_window_exceeded)");
+    let start = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":"x"}}"#;
+    let stop = r#"{"type":"message_delta","delta":{"stop_reason":"model_context_window_exceeded"}}"#;
+    assert_eq!(read(Anthropic, &[start, stop])[3], "done Length (model_context_window_exceeded)");
+}
+
+#[test]
+fn event_behind_a_bom_in_mid_stream_is_not_lost() {
+    let event = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let finish = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let stream = format!("\u{feff}{}\u{feff}{}{finish}", event("a"), event("b"));
+    let single: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+    for chunks in [vec![stream.as_bytes()], single] {
+        assert_eq!(outcome(OpenAi, &chunks)[..3], ["0 start Text", "0 + ab", "0 end"]);
+    }
+}

@@ -128,8 +128,8 @@ describe("loader: update of a running program", () => {
     mkdirSync(old, { recursive: true });
     const root = unpack(join(home.path, "node_modules", NAME));
     platformPackage(join(home.path, "node_modules"));
-    const file = join(root, "package.json");
-    writeFileSync(file, readFileSync(file, "utf8").replace(`"version": "${VERSION}"`, '"version": "9.9.9"'));
+    const file = join(root, "dist", "client.js");
+    writeFileSync(file, readFileSync(file, "utf8").replace(`version:"${VERSION}"`, 'version:"9.9.9"'));
     assert.match(load(root), new RegExp(`is version ${VERSION.replaceAll(".", "\\.")}, but 9\\.9\\.9 is needed`));
     assert.ok(!existsSync(old));
   });

@@ -17,6 +17,7 @@ import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { PREBUILT } from "../../extension/native/loader.ts";
+import { ENTRIES } from "../../npm/build.mjs";
 import { packRoot } from "../../npm/pack.mjs";
 import { packageName, PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
 import { manifest, run } from "../support/packages.ts";
@@ -58,28 +59,22 @@ describe("root package", () => {
           .replaceAll("\\", "/"),
       );
     const known =
-      /^(package\.json|index\.ts|[A-Z]+\.md|LICENSE|docs\/[\w/-]+\.(md|svg|mjs|cjs)|extension\/[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(js|d\.ts))$/;
+      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/.-]+\.(md|svg|mjs|cjs|ts)|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
     assert.deepEqual(
       files.filter((file) => !known.test(file)),
       [],
     );
-    for (const file of [
-      "index.ts",
-      "extension/native/loader.ts",
-      "extension/settings.schema.json",
-      "dist/index.js",
-      "dist/index.d.ts",
-      "README.md",
-      "LICENSE",
-    ]) {
+    for (const file of ["extension/native/loader.ts", "extension/settings.schema.json", "README.md", "LICENSE"]) {
       assert.ok(files.includes(file), file);
     }
-    const sources = files.filter((file) => /^(index|extension\/.*)\.ts$/.test(file)).map((file) => file.slice(0, -3));
-    for (const source of sources) assert.ok(files.includes(`dist/${source}.d.ts`), `dist/${source}.d.ts`);
+    const entries = Object.keys(ENTRIES).toSorted();
+    for (const form of ["d.ts", "d.cts", "cjs"]) {
+      for (const entry of entries) assert.ok(files.includes(`dist/${entry}.${form}`), `dist/${entry}.${form}`);
+    }
     assert.deepEqual(
-      files.filter((file) => /^dist\/.*\.js$/.test(file)),
-      ["dist/index.js"],
-      "one file, because Node takes a millisecond for each",
+      files.filter((file) => /^dist\/.*\.js$/.test(file)).toSorted(),
+      entries.map((entry) => `dist/${entry}.js`),
+      "one file per entry, because Node takes a millisecond for each",
     );
   });
 
@@ -121,14 +116,10 @@ describe("root package", () => {
 
   test("are-the-types-wrong → passes", async () => {
     const result = await checkPackage(createPackageFromTarballData(readFileSync(tarball)));
-    // Pure ESM: Node 22.12 and later load it with require() too; only resolution before 2023 is not supported.
-    const esmOnly = new Set(["CJSResolvesToESM"]);
     const problems = "problems" in result ? result.problems : [];
+    // Only resolution before 2023 is not supported.
     assert.deepEqual(
-      problems.filter(
-        (problem) =>
-          !esmOnly.has(problem.kind) && !("resolutionKind" in problem && problem.resolutionKind === "node10"),
-      ),
+      problems.filter((problem) => !("resolutionKind" in problem && problem.resolutionKind === "node10")),
       [],
     );
   });
@@ -166,14 +157,14 @@ test("versions: crate and package → equal, because the loader compares them", 
 });
 
 describe("types", () => {
-  function check(source: string, compilerOptions: Record<string, unknown> = {}): void {
-    writeFileSync(join(work, "use.ts"), source);
+  function check(source: string, compilerOptions: Record<string, unknown> = {}, file = "use.ts"): void {
+    writeFileSync(join(work, file), source);
     const options = {
       ...{ strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, skipLibCheck: false },
       ...{ module: "nodenext", target: "es2023", lib: ["es2024"], noEmit: true },
       ...{ types: ["node"], typeRoots: [join(ROOT, "node_modules", "@types")], ...compilerOptions },
     };
-    writeFileSync(join(work, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: ["use.ts"] }));
+    writeFileSync(join(work, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: [file] }));
     writeFileSync(join(work, "package.json"), '{"type":"module"}');
     run("node", [TSC, "-p", work], work);
   }
@@ -204,6 +195,22 @@ describe("types", () => {
   `;
 
   test("strict mode without Pi, our declarations checked → compiles", () => check(USE));
+
+  test("CommonJS under node16 → compiles", () => {
+    const source = `
+      import { Kimi, KimiError } from "pi-provider-kimi-code/client";
+      import kimi = require("pi-provider-kimi-code");
+      export const clients: Kimi[] = [new Kimi(), new kimi.Kimi()];
+      export const failed = (error: unknown): boolean => error instanceof KimiError;`;
+    check(source, { module: "node16" }, "use.cts");
+  });
+
+  test("the client's own entry → compiles", () => {
+    const client = USE.replace("register, {", "{")
+      .replace("KimiCode, ", "")
+      .replace(/export const extensions.*/, "");
+    check(client.replace('-code";', '-code/client";'));
+  });
 
   test("bundler resolution → compiles", () => check(USE, { module: "esnext", moduleResolution: "bundler" }));
 

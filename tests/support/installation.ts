@@ -6,7 +6,7 @@ import { after, afterEach, before, beforeEach } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { platformTarball } from "./packages.ts";
-import { Home, type PiResult, RpcPi, runPi } from "./pi.ts";
+import { Home, PI_CLI, type PiResult, RpcPi, runPi } from "./pi.ts";
 import { Registry } from "./registry.ts";
 
 export const NAME = "pi-provider-kimi-code";
@@ -29,13 +29,16 @@ export function withInstallation(use: (simulator: Simulator, machine: Installati
 }
 
 export class Installation extends Home {
-  readonly registry = new Registry();
+  readonly registry: Registry;
+  /** Program of the Pi that is used. */
+  cli = PI_CLI;
   readonly simulator: Simulator;
 
-  /** `simulator` answers the turns; the caller owns it. */
-  constructor(simulator: Simulator) {
+  /** `simulator` answers the turns; the caller owns it, and a registry that is passed. */
+  constructor(simulator: Simulator, registry = new Registry()) {
     super();
     this.simulator = simulator;
+    this.registry = registry;
     simulator.reset();
   }
 
@@ -64,7 +67,13 @@ export class Installation extends Home {
 
   /** Runs Pi with whatever is installed; `pi` requires success. */
   run(...args: string[]): Promise<PiResult> {
-    return runPi(args, { home: this, env: this.variables(), extensions: "installed", timeoutMs: 120_000 });
+    return runPi(args, {
+      home: this,
+      env: this.variables(),
+      extensions: "installed",
+      timeoutMs: 120_000,
+      cli: this.cli,
+    });
   }
 
   async pi(...args: string[]): Promise<PiResult> {
@@ -74,7 +83,12 @@ export class Installation extends Home {
   }
 
   rpc(...args: string[]): RpcPi {
-    return new RpcPi(["--no-session", ...args], { home: this, env: this.variables(), extensions: "installed" });
+    return new RpcPi(["--no-session", ...args], {
+      home: this,
+      env: this.variables(),
+      extensions: "installed",
+      cli: this.cli,
+    });
   }
 
   /** Runs a turn of the installed extension. Our agent name tells it from Pi's own provider. */

@@ -14,6 +14,9 @@ export const manifest = readRoot;
 /** Name of this platform's package. */
 export const PLATFORM_PACKAGE = packageName(PLATFORM, manifest());
 
+/** Programs such as npm are scripts on Windows, which only a shell can start. */
+const SHELL = process.platform === "win32";
+
 export const ADDON = join(ROOT, "npm", PLATFORM, "kimi-code.node");
 
 /** Tarball of this platform's package; packed again only if the addon changed, because compressing it takes seconds. */
@@ -33,6 +36,7 @@ export function run(command: string, args: string[], cwd: string, env?: NodeJS.P
     cwd,
     encoding: "utf8",
     timeout: 120_000,
+    shell: SHELL && command !== "node",
     ...(env ? { env } : {}),
   });
   if (error) throw error;
@@ -43,7 +47,8 @@ export function run(command: string, args: string[], cwd: string, env?: NodeJS.P
 /** The same asynchronously, for programs that talk to a server of this process. */
 export async function runAside(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
   const program = command === "node" ? process.execPath : command;
-  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+  const shell = SHELL && command !== "node";
+  const child = spawn(program, args, { cwd, env, shell, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));

@@ -80,12 +80,15 @@ export interface PiOptions {
   extensions?: string[] | "installed";
   cwd?: string;
   timeoutMs?: number;
+  /** Path of another Pi's program. Default: the one in package.json. */
+  cli?: string;
 }
 
 function piArguments(args: string[], options: PiOptions): string[] {
-  if (options.extensions === "installed") return [PI_CLI, ...args];
+  const cli = options.cli ?? PI_CLI;
+  if (options.extensions === "installed") return [cli, ...args];
   const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);
-  return [PI_CLI, "-ne", ...extensions, ...args];
+  return [cli, "-ne", ...extensions, ...args];
 }
 
 /** Runs Pi to its end with stdin closed. */

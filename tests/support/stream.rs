@@ -54,7 +54,7 @@ pub fn read(
         }
         sse.finish(&mut on_event)?;
     }
-    decoder.finish(&mut |delta| blocks.apply(delta, ops))
+    decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, ops))
 }
 
 fn line(op: Op) -> String {

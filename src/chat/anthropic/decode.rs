@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::chat::stream::decoder::{DialectDecoder, event_error};
+use crate::chat::stream::decoder::{DialectDecoder, common_stop_reason, event_error, nameless_call};
 use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::json::lenient::{Count, JsonText, Object, Text};
+use crate::json::lenient::{Count, JsonText, List, Object, PartsText, Text};
 
 #[derive(Deserialize)]
 struct MessagesEvent<'a> {
@@ -39,6 +39,11 @@ struct MessageHead<'a> {
     model: Text<'a>,
     #[serde(default)]
     usage: Option<Value>,
+    /// Empty unless the answer comes whole.
+    #[serde(default, borrow)]
+    content: List<BlockHead<'a>>,
+    #[serde(default, borrow)]
+    stop_reason: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +51,9 @@ struct BlockHead<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Text<'a>,
     #[serde(default, borrow)]
-    text: Text<'a>,
+    text: PartsText<'a>,
     #[serde(default, borrow)]
-    thinking: Text<'a>,
+    thinking: PartsText<'a>,
     #[serde(default, borrow)]
     signature: Text<'a>,
     #[serde(default, borrow)]
@@ -64,9 +69,9 @@ struct BlockHead<'a> {
 #[derive(Deserialize)]
 struct BlockDelta<'a> {
     #[serde(default, borrow)]
-    text: Text<'a>,
+    text: PartsText<'a>,
     #[serde(default, borrow)]
-    thinking: Text<'a>,
+    thinking: PartsText<'a>,
     #[serde(default, borrow)]
     signature: Text<'a>,
     #[serde(default, borrow)]
@@ -75,23 +80,29 @@ struct BlockDelta<'a> {
     stop_reason: Text<'a>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum OpenKind {
+    #[default]
     Text,
     Thinking,
     Tool,
+    /// A call without a name, kept until the answer is complete.
+    NamelessTool,
     /// A kind that we do not know; its deltas are ignored.
     Unknown,
 }
 
 /// A block between its start and its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OpenBlock {
     index: Option<u64>,
     kind: OpenKind,
     block: BlockId,
-    /// Signature so far.
+    /// Signature so far, and whether a part of it came after the start.
     signature: String,
+    late_signature: bool,
+    /// Id of a call without a name.
+    id: String,
     /// Arguments that came whole with the start; used if no delta follows.
     input: String,
 }
@@ -101,6 +112,7 @@ struct OpenBlock {
 pub struct AnthropicDecoder {
     next_block: BlockId,
     open: Vec<OpenBlock>,
+    nameless: Vec<OpenBlock>,
     has_calls: bool,
     stop_reason: String,
     stopped: bool,
@@ -111,6 +123,11 @@ impl DialectDecoder for AnthropicDecoder {
         let Object::<MessagesEvent<'_>>(Some(event)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
         if let Some(error) = event_error(event.kind.as_str(), event.error.as_ref(), json)? {
             return Ok(Err(error));
+        }
+        if event.kind.as_str() == "message" {
+            self.message(&serde_json::from_str(json)?, emit);
+            self.stopped = true;
+            return Ok(Ok(true));
         }
         Ok(Ok(self.read(&event, name, emit)))
     }
@@ -123,24 +140,20 @@ impl DialectDecoder for AnthropicDecoder {
         self.stopped || !self.stop_reason.is_empty()
     }
 
-    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+    fn finish(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
         if !self.finished() {
             return Err(Error::new(ErrorKind::Truncated, "Stream ended before message_stop"));
         }
-        for block in std::mem::take(&mut self.open) {
-            close(block, emit);
+        for open in std::mem::take(&mut self.open) {
+            self.close(open, emit);
+        }
+        for OpenBlock { block, id, input, .. } in std::mem::take(&mut self.nameless) {
+            nameless_call(visible, block, &id, &input, emit)?;
+            emit(Delta::End(block));
+            self.has_calls = true;
         }
         let done = if self.has_calls { StopReason::ToolUse } else { StopReason::Stop };
-        let reason = match self.stop_reason.as_str() {
-            "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
-            reason @ ("refusal" | "sensitive") => {
-                return Err(Error::new(
-                    ErrorKind::Filtered,
-                    format!("Provider stop_reason: {reason} (the service withheld the rest of the answer)"),
-                ));
-            }
-            _ => done,
-        };
+        let reason = common_stop_reason("stop_reason", &self.stop_reason).unwrap_or(Ok(done))?;
         Ok((reason, std::mem::take(&mut self.stop_reason)))
     }
 }
@@ -152,8 +165,7 @@ impl AnthropicDecoder {
         match kind {
             "message_start" => {
                 if let Some(message) = &event.message.0 {
-                    emit(Delta::Meta { id: message.id.as_str(), model: message.model.as_str() });
-                    emit_usage(message.usage.as_ref(), emit);
+                    self.message(message, emit);
                 }
             }
             "content_block_start" => {
@@ -168,16 +180,13 @@ impl AnthropicDecoder {
             }
             "content_block_stop" => {
                 if let Some(at) = self.find(event.index.0) {
-                    close(self.open.remove(at), emit);
+                    let open = self.open.remove(at);
+                    self.close(open, emit);
                 }
             }
             "message_delta" => {
                 emit_usage(event.usage.as_ref(), emit);
-                let reason = event.delta.0.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default();
-                if !reason.is_empty() {
-                    reason.clone_into(&mut self.stop_reason);
-                    emit(Delta::Finish(reason));
-                }
+                self.stop(event.delta.0.as_ref().map(|delta| delta.stop_reason.as_str()).unwrap_or_default(), emit);
             }
             "message_stop" => {
                 self.stopped = true;
@@ -187,6 +196,28 @@ impl AnthropicDecoder {
             _ => {}
         }
         false
+    }
+
+    /// Handles a message: the head of an answer, or the whole answer, which some gateways send in place of events.
+    fn message(&mut self, message: &MessageHead<'_>, emit: &mut Emit<'_>) {
+        emit(Delta::Meta { id: message.id.as_str(), model: message.model.as_str() });
+        emit_usage(message.usage.as_ref(), emit);
+        if self.next_block == 0 {
+            for head in &message.content.0 {
+                self.start(None, head, emit);
+                if let Some(open) = self.open.pop() {
+                    self.close(open, emit);
+                }
+            }
+        }
+        self.stop(message.stop_reason.as_str(), emit);
+    }
+
+    fn stop(&mut self, reason: &str, emit: &mut Emit<'_>) {
+        if !reason.is_empty() {
+            reason.clone_into(&mut self.stop_reason);
+            emit(Delta::Finish(reason));
+        }
     }
 
     fn start(&mut self, index: Option<u64>, head: &BlockHead<'_>, emit: &mut Emit<'_>) {
@@ -203,15 +234,17 @@ impl AnthropicDecoder {
                 let block = self.open_thinking(index, head.data.as_str(), true, emit);
                 emit(Delta::Thinking(block, ""));
             }
-            // A call without a name cannot be run, and this dialect has no way to send the name later.
-            "tool_use" if !head.name.as_str().is_empty() => {
-                self.has_calls = true;
-                let block = self.claim(index, OpenKind::Tool);
-                let id = head.id.as_str();
-                let id = if id.is_empty() { new_call_id() } else { id.to_owned() };
-                emit(Delta::ToolStart { block, id, name: head.name.as_str() });
-                if let (Some(input), Some(open)) = (head.input, self.open.last_mut()) {
-                    open.input = whole_input(input);
+            "tool_use" => {
+                let (id, name) = (head.id.as_str(), head.name.as_str());
+                let block = self.claim(index, if name.is_empty() { OpenKind::NamelessTool } else { OpenKind::Tool });
+                if !name.is_empty() {
+                    self.has_calls = true;
+                    let id = if id.is_empty() { new_call_id() } else { id.to_owned() };
+                    emit(Delta::ToolStart { block, id, name });
+                }
+                if let Some(open) = self.open.last_mut() {
+                    id.clone_into(&mut open.id);
+                    open.input = head.input.map(whole_input).unwrap_or_default();
                 }
             }
             // The deltas of a block without a kind show what it is.
@@ -229,11 +262,13 @@ impl AnthropicDecoder {
             return;
         }
         if let Some(json) = &delta.partial_json.0 {
-            if let Some(open) = known.map(|at| &mut self.open[at]).filter(|open| open.kind == OpenKind::Tool)
-                && !json.is_empty()
-            {
-                open.input.clear();
-                emit(Delta::ToolArguments(open.block, json));
+            match known.map(|at| &mut self.open[at]) {
+                Some(open) if open.kind == OpenKind::Tool && !json.is_empty() => {
+                    open.input.clear();
+                    emit(Delta::ToolArguments(open.block, json));
+                }
+                Some(open) if open.kind == OpenKind::NamelessTool => open.input.push_str(json),
+                _ => {}
             }
             return;
         }
@@ -261,7 +296,7 @@ impl AnthropicDecoder {
             && !signature.is_empty()
         {
             open.signature.push_str(signature);
-            emit(Delta::Signature(open.block, &open.signature));
+            open.late_signature = true;
         }
     }
 
@@ -283,7 +318,7 @@ impl AnthropicDecoder {
     fn claim(&mut self, index: Option<u64>, kind: OpenKind) -> BlockId {
         let block = self.next_block;
         self.next_block += 1;
-        self.open.push(OpenBlock { index, kind, block, signature: String::new(), input: String::new() });
+        self.open.push(OpenBlock { index, kind, block, ..OpenBlock::default() });
         block
     }
 
@@ -293,6 +328,16 @@ impl AnthropicDecoder {
             Some(_) => self.open.iter().rposition(|block| block.index == index),
             None => self.open.len().checked_sub(1),
         }
+    }
+
+    fn close(&mut self, open: OpenBlock, emit: &mut Emit<'_>) {
+        match open.kind {
+            OpenKind::NamelessTool => return self.nameless.push(open),
+            OpenKind::Thinking if open.late_signature => emit(Delta::Signature(open.block, &open.signature)),
+            OpenKind::Tool if !open.input.is_empty() => emit(Delta::ToolArguments(open.block, &open.input)),
+            _ => {}
+        }
+        emit(Delta::End(open.block));
     }
 
     fn block_of_kind(&self, at: Option<usize>, kind: OpenKind) -> Option<BlockId> {
@@ -311,13 +356,6 @@ fn whole_input(input: &RawValue) -> String {
     let text = serde_json::from_str::<String>(input.get());
     let text = text.as_deref().unwrap_or(input.get());
     if matches!(text, "{}" | "null") { String::new() } else { text.to_owned() }
-}
-
-fn close(open: OpenBlock, emit: &mut Emit<'_>) {
-    if !open.input.is_empty() {
-        emit(Delta::ToolArguments(open.block, &open.input));
-    }
-    emit(Delta::End(open.block));
 }
 
 fn emit_usage(value: Option<&Value>, emit: &mut Emit<'_>) {

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::chat::stream::decoder::{DialectDecoder, event_error};
+use crate::chat::stream::decoder::{DialectDecoder, common_stop_reason, event_error, nameless_call};
 use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::json::lenient::{Count, JsonText, List, Object, Text};
+use crate::json::lenient::{Count, JsonText, List, Object, PartsText, Text};
 
 #[derive(Deserialize)]
 struct ChatChunk<'a> {
@@ -33,6 +33,9 @@ struct Choice<'a> {
     index: Count,
     #[serde(default, borrow)]
     delta: Object<ChoiceDelta<'a>>,
+    /// A whole answer, which some gateways send in place of deltas.
+    #[serde(default, borrow)]
+    message: Object<ChoiceDelta<'a>>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default)]
@@ -42,15 +45,18 @@ struct Choice<'a> {
 #[derive(Deserialize)]
 struct ChoiceDelta<'a> {
     #[serde(default, borrow)]
-    content: Text<'a>,
+    content: PartsText<'a>,
     #[serde(default, borrow)]
-    reasoning_content: Text<'a>,
+    reasoning_content: PartsText<'a>,
     #[serde(default, borrow)]
-    reasoning: Text<'a>,
+    reasoning: PartsText<'a>,
     #[serde(default)]
     reasoning_details: Option<Value>,
     #[serde(default, borrow)]
     tool_calls: List<CallFragment<'a>>,
+    /// The one call of older servers.
+    #[serde(default, borrow)]
+    function_call: Object<FunctionFragment<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +75,16 @@ struct FunctionFragment<'a> {
     name: Text<'a>,
     #[serde(default, borrow)]
     arguments: JsonText<'a>,
+}
+
+impl ChoiceDelta<'_> {
+    fn is_empty(&self) -> bool {
+        let texts = [&self.content, &self.reasoning_content, &self.reasoning];
+        texts.iter().all(|text| text.0.is_none())
+            && self.reasoning_details.is_none()
+            && self.tool_calls.0.is_empty()
+            && self.function_call.0.is_none()
+    }
 }
 
 /// A tool call while its fragments arrive.
@@ -125,8 +141,11 @@ impl DialectDecoder for OpenAiDecoder {
         !self.finish.is_empty()
     }
 
-    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+    fn finish(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
         self.emit_details(emit);
+        if self.finished() {
+            self.report_nameless_calls(visible, emit)?;
+        }
         for block in 0..self.next_block {
             emit(Delta::End(block));
         }
@@ -134,18 +153,11 @@ impl DialectDecoder for OpenAiDecoder {
         let reason = match self.finish.as_str() {
             "stop" | "end" | "tool_calls" | "function_call" if has_calls => StopReason::ToolUse,
             "stop" | "end" | "tool_calls" | "function_call" => StopReason::Stop,
-            "length" | "model_context_window_exceeded" => StopReason::Length,
             "" => return Err(Error::new(ErrorKind::Truncated, "Stream ended without finish_reason")),
-            "content_filter" => {
-                return Err(Error::new(
-                    ErrorKind::Filtered,
-                    "Provider finish_reason: content_filter (the service withheld the rest of the answer)",
-                ));
-            }
-            other => {
+            other => common_stop_reason("finish_reason", other).unwrap_or_else(|| {
                 let other = crate::error::clip(other, 200);
-                return Err(Error::new(ErrorKind::Protocol, format!("Provider finish_reason: {other}")));
-            }
+                Err(Error::new(ErrorKind::Protocol, format!("Provider finish_reason: {other}")))
+            })?,
         };
         Ok((reason, std::mem::take(&mut self.finish)))
     }
@@ -160,15 +172,20 @@ impl OpenAiDecoder {
             emit(Delta::Usage(usage(value, Convention::TotalPrompt)));
         }
         let Some(choice) = choice else { return };
-        if let Some(delta) = &choice.delta.0 {
+        // A message after deltas only repeats them.
+        let message = choice.message.0.as_ref().filter(|_| self.next_block == 0);
+        if let Some(delta) = choice.delta.0.as_ref().filter(|delta| !delta.is_empty()).or(message) {
             self.reasoning(delta, emit);
             let content = delta.content.as_str();
             if !content.is_empty() {
                 let block = self.open_text(emit);
                 emit(Delta::Text(block, content));
             }
-            for fragment in &delta.tool_calls.0 {
-                self.call(fragment, emit);
+            for CallFragment { index, id, function } in &delta.tool_calls.0 {
+                self.call(index.0, id.as_str(), function.0.as_ref(), emit);
+            }
+            if delta.function_call.0.is_some() {
+                self.call(Some(0), "", delta.function_call.0.as_ref(), emit);
             }
         }
         let finish = choice.finish_reason.as_str();
@@ -272,14 +289,12 @@ impl OpenAiDecoder {
     }
 
     /// Handles a fragment of a tool call by the rules of docs/protocol.md#tool-call-fragments.
-    fn call(&mut self, fragment: &CallFragment<'_>, emit: &mut Emit<'_>) {
-        let function = fragment.function.0.as_ref();
+    fn call(&mut self, index: Option<u64>, id: &str, function: Option<&FunctionFragment<'_>>, emit: &mut Emit<'_>) {
         let name = function.map_or("", |function| function.name.as_str());
         let arguments = function.map_or("", |function| function.arguments.as_str());
-        let id = fragment.id.as_str();
-        let at = match self.call_of(fragment.index.0, id, name) {
+        let at = match self.call_of(index, id, name) {
             Some(at) => at,
-            None if fragment.index.0.is_some() || !name.is_empty() => self.add_call(fragment.index.0),
+            None if index.is_some() || !name.is_empty() => self.add_call(index),
             None => return,
         };
         if self.calls[at].block.is_none() && !id.is_empty() {
@@ -340,6 +355,21 @@ impl OpenAiDecoder {
         if !text.is_empty() {
             emit(Delta::ToolArguments(block, &text));
         }
+    }
+
+    /// Reports calls of which an id or arguments came, but no name.
+    fn report_nameless_calls(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<()> {
+        for at in 0..self.calls.len() {
+            let call = &self.calls[at];
+            if call.block.is_none() && !(call.id.is_empty() && call.early.is_empty()) {
+                self.close_running(emit);
+                let block = self.claim();
+                let call = &mut self.calls[at];
+                nameless_call(visible, block, &call.id, &call.early, emit)?;
+                call.block = Some(block);
+            }
+        }
+        Ok(())
     }
 
     fn claim(&mut self) -> BlockId {

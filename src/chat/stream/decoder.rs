@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::event::{Emit, StopReason};
+use super::event::{BlockId, Delta, Emit, StopReason, new_call_id};
 use super::surrogate_joiner::{SurrogateJoiner, marked};
-use crate::error::{Error, Result, from_stream, reported};
+use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 
 /// What a dialect knows about its events.
 pub trait DialectDecoder: fmt::Debug + Send {
@@ -21,8 +21,9 @@ pub trait DialectDecoder: fmt::Debug + Send {
     /// Whether the service has said why it stopped. The answer is then complete, whatever becomes of the connection.
     fn finished(&self) -> bool;
 
-    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word.
-    fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)>;
+    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word. `visible` says that the user
+    /// has seen a part of the answer.
+    fn finish(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<(StopReason, String)>;
 }
 
 /// Decoder of one stream.
@@ -91,10 +92,37 @@ impl Decoder {
         self.dialect.finished()
     }
 
-    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word.
-    pub fn finish(&mut self, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
+    /// Ends all open blocks and returns why the answer ended: our reason and the service's own word. `visible` says that the user
+    /// has seen a part of the answer.
+    pub fn finish(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
         let Self { dialect, surrogates } = self;
-        dialect.finish(&mut |delta| surrogates.pass(delta, false, emit))
+        dialect.finish(visible, &mut |delta| surrogates.pass(delta, false, emit))
+    }
+}
+
+/// Name under which a call without a name is reported, so that the model learns of its mistake and calls again.
+const UNKNOWN_TOOL: &str = "unknown_tool";
+
+/// Handles a call whose name never came: an error while the attempt can be repeated, else a call of an unknown tool.
+pub fn nameless_call(visible: bool, block: BlockId, id: &str, arguments: &str, emit: &mut Emit<'_>) -> Result<()> {
+    if !visible {
+        return Err(Error::protocol("the answer contains a tool call without a name", arguments));
+    }
+    let id = if id.is_empty() { new_call_id() } else { id.to_owned() };
+    emit(Delta::ToolStart { block, id, name: UNKNOWN_TOOL });
+    emit(Delta::ToolArguments(block, arguments));
+    Ok(())
+}
+
+/// Maps the reasons for stopping that mean the same in both dialects; `None` for all others. `member` names the reason in errors.
+pub fn common_stop_reason(member: &str, reason: &str) -> Option<Result<StopReason>> {
+    match reason {
+        "length" | "max_tokens" | "model_context_window_exceeded" => Some(Ok(StopReason::Length)),
+        "content_filter" | "refusal" | "sensitive" => Some(Err(Error::new(
+            ErrorKind::Filtered,
+            format!("Provider {member}: {reason} (the service withheld the rest of the answer)"),
+        ))),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Bytes → [`sse`] events → [`decoder`] → [`event::Delta`] → [`message`] → [`op_queue`].
 
+pub mod answer_size;
 pub mod decoder;
 pub mod empty_response;
 pub mod event;

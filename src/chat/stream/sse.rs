@@ -1,6 +1,6 @@
 //! Splits bytes into server-sent events, incrementally, and copies only what spans two chunks.
 //!
-//! Follows the WHATWG rules (LF, CRLF and CR line ends, BOM, comments, several `data:` lines) and, like the service's clients, accepts
+//! Follows the WHATWG rules (LF, CRLF and CR line ends, comments, several `data:` lines) and, like the service's clients, accepts
 //! a last event without its blank line or newline (docs/protocol.md#event-stream-format). Works on bytes, so a UTF-8 sequence may
 //! be split anywhere.
 
@@ -49,16 +49,17 @@ pub struct SseDecoder {
     name: String,
     /// The last chunk ended in CR: a following LF belongs to it.
     skip_lf: bool,
-    /// Bytes of a possible BOM seen so far; 3 means "past the start".
-    start: u8,
 }
 
-const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
+/// Removes a BOM. Streams that were joined from several have one in the middle as well.
+fn without_bom(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line)
+}
 
 impl SseDecoder {
     /// Parses `chunk` and reports every event it completes.
     pub fn feed(&mut self, chunk: &[u8], on_event: &mut impl FnMut(Event<'_>) -> Result<()>) -> Result<()> {
-        let mut at = self.skip_bom(chunk);
+        let mut at = 0;
         let mut pending = if self.has_data { Pending::Copied } else { Pending::None };
         while at < chunk.len() {
             if std::mem::take(&mut self.skip_lf) && chunk[at] == b'\n' {
@@ -98,21 +99,6 @@ impl SseDecoder {
         Ok(())
     }
 
-    fn skip_bom(&mut self, chunk: &[u8]) -> usize {
-        let mut at = 0;
-        while self.start < 3 && at < chunk.len() {
-            if chunk[at] != BOM[usize::from(self.start)] {
-                // Not a BOM: the bytes held back belong to the first line.
-                self.line.extend_from_slice(&BOM[..usize::from(self.start)]);
-                self.start = 3;
-                return at;
-            }
-            self.start += 1;
-            at += 1;
-        }
-        at
-    }
-
     /// Handles the line in `chunk[start..end]`.
     fn accept(
         &mut self,
@@ -122,7 +108,7 @@ impl SseDecoder {
         pending: Pending,
         on_event: &mut impl FnMut(Event<'_>) -> Result<()>,
     ) -> Result<Pending> {
-        let line = &chunk[start..end];
+        let line = without_bom(&chunk[start..end]);
         if line.is_empty() {
             self.dispatch(chunk, pending, on_event)?;
             return Ok(Pending::None);
@@ -157,7 +143,7 @@ impl SseDecoder {
         pending: Pending,
         on_event: &mut impl FnMut(Event<'_>) -> Result<()>,
     ) -> Result<Pending> {
-        match field(line) {
+        match field(without_bom(line)) {
             (b"data", value) => {
                 self.keep(chunk, pending);
                 if self.has_data {
@@ -243,7 +229,6 @@ mod tests {
 
     /// Reads events as plainly as possible: split into lines, then group.
     fn naive(bytes: &[u8]) -> Seen {
-        let bytes = bytes.strip_prefix(&BOM).unwrap_or(bytes);
         let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
         let mut i = 0;
         while i < bytes.len() {
@@ -264,6 +249,7 @@ mod tests {
         let mut name = String::new();
         let mut data: Option<Vec<u8>> = None;
         for line in lines {
+            let line = line.strip_prefix("\u{feff}".as_bytes()).map(<[u8]>::to_vec).unwrap_or(line);
             if line.is_empty() {
                 if let Some(data) = data.take() {
                     seen.push((name.clone(), data));
@@ -303,6 +289,7 @@ mod tests {
         assert_eq!(decode(&[b"data:  a\n\n"]), one(" a"));
         assert_eq!(decode(&[b"data: a\ndata: b\n\n"]), one("a\nb"));
         assert_eq!(decode(&[b"\xEF\xBB\xBFdata: a\n\n"]), one("a"));
+        assert_eq!(decode(&[b"data: a\n\n\xEF\xBB", b"\xBFdata: b\n\n"]), [one("a"), one("b")].concat());
         assert_eq!(decode(&[b": ping\n\ndata: a\n\n"]), one("a"));
         assert_eq!(decode(&[b"id: 7\nretry: 10\ndata: a\n\n"]), one("a"));
         assert_eq!(decode(&[b"event: ping\ndata: a\n\n"]), [("ping".to_owned(), b"a".to_vec())]);

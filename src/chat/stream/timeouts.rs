@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::TimeoutLimits;
-use crate::error::{Error, ErrorKind, Phase};
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::http::timeout::Deadline;
 
 /// Limit for what follows the service's reason for stopping, in which only usage and the end mark are due.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,21 +19,13 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Timeouts {
     limits: TimeoutLimits,
     phase: Phase,
-    limit: Option<Duration>,
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
 }
 
 impl Timeouts {
-    /// Starts with the wait for the response head.
-    pub fn headers(limits: TimeoutLimits) -> Self {
-        let mut timeouts = Self { limits, phase: Phase::Headers, limit: None, deadline: None };
-        timeouts.start(Phase::Headers, limits.headers);
-        timeouts
-    }
-
     /// Starts the wait for the first content, after the response head.
-    pub fn first(&mut self, limit: Option<Duration>) {
-        self.start(Phase::FirstToken, limit);
+    pub fn first_content(limits: TimeoutLimits, limit: Option<Duration>) -> Self {
+        Self { limits, phase: Phase::FirstToken, deadline: limit.map(Deadline::after) }
     }
 
     /// Starts the idle limit again, because content arrived; reasoning may pause longer.
@@ -47,31 +40,34 @@ impl Timeouts {
 
     /// Starts the current limit again.
     pub fn reset(&mut self) {
-        self.start(self.phase, self.limit);
+        self.start(self.phase, self.limit());
     }
 
-    /// Returns when the current limit is reached.
+    /// Returns when [`Self::check`] has to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.map(|deadline| deadline.at())
     }
 
     /// Returns the current limit.
     pub fn limit(&self) -> Option<Duration> {
-        self.limit
+        self.deadline.map(|deadline| deadline.limit())
     }
 
-    /// Makes the error for a limit that was reached.
-    pub fn expired(&self) -> Error {
-        let seconds = self.limit.unwrap_or_default().as_secs_f64();
-        Error::new(
-            ErrorKind::Timeout(self.phase),
-            format!("timeout: Kimi was silent for {seconds} s {}", self.phase.describe()),
-        )
+    /// Handles a timer that has fired; an error if the limit is reached.
+    pub fn check(&mut self) -> Result<()> {
+        let Some(deadline) = &mut self.deadline else { return Ok(()) };
+        if deadline.expired() { Err(silence(self.phase, deadline.limit())) } else { Ok(()) }
     }
 
     fn start(&mut self, phase: Phase, limit: Option<Duration>) {
         self.phase = phase;
-        self.limit = limit;
-        self.deadline = limit.map(|limit| Instant::now() + limit);
+        self.deadline = limit.map(Deadline::after);
     }
+}
+
+/// Makes the error for a service that was silent for `limit`.
+pub fn silence(phase: Phase, limit: Duration) -> Error {
+    let seconds = limit.as_secs_f64();
+    let message = format!("timeout: Kimi was silent for {seconds} s {}", phase.describe());
+    Error::new(ErrorKind::Timeout(phase), message)
 }

@@ -11,16 +11,19 @@ use super::plan_gate::Admitted;
 use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
 use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
+use crate::chat::stream::answer_size::AnswerSize;
 use crate::chat::stream::decoder::Decoder;
 use crate::chat::stream::event::{Delta, StopReason};
-use crate::chat::stream::message::Blocks;
+use crate::chat::stream::message::{Blocks, ContentState};
 use crate::chat::stream::op_queue::{Op, OpWriter, Readiness};
 use crate::chat::stream::sse::{Event, SseDecoder};
-use crate::chat::stream::timeouts::Timeouts;
+use crate::chat::stream::timeouts::{Timeouts, silence};
 use crate::client::ExtraHeaders;
 use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
 use crate::http::body::drain;
+use crate::http::timeout::{Deadline, within};
+use crate::plan::Permit;
 
 /// Silence after which the user is told that the service is idle.
 const IDLE_NOTICE: Duration = Duration::from_secs(20);
@@ -32,55 +35,85 @@ pub(super) struct Finished {
     pub raw_reason: String,
 }
 
-/// Sends the request and applies its answer to `blocks`.
-pub(super) async fn attempt(
-    prepared: &PreparedRequest,
-    request: &TurnRequest,
-    blocks: &mut Blocks,
-    ops: &mut OpWriter,
-    Admitted { slot: _slot, retry }: Admitted,
-) -> Result<Finished> {
-    let mut timeouts = Timeouts::headers(prepared.limits);
-    let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, .. } = prepared;
-    let url = dialect.url(&kimi.config.endpoint);
-    let headers = headers(*dialect, request);
-    let sending = kimi.post_json(&url, credential, body.clone(), &headers);
-    let response = tokio::select! {
-        response = sending => response?,
-        () = until(timeouts.deadline()) => return Err(timeouts.expired()),
-    };
-    tracing::debug!(status = response.status().as_u16(), "response");
-    drop(retry);
-    if let Some(encoding) = unreadable_compression(response.headers()) {
-        return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
-    }
-    ops.send(Op::Response(response_head(&response)));
-    timeouts.first(prepared.first_content);
-    let mut reader = ResponseReader {
-        kind: ResponseKind::new(response.headers()),
-        sse: SseDecoder::default(),
-        decoder: dialect.decoder(),
-        raw: request.raw_events,
-    };
-    read(response, &mut reader, &mut timeouts, blocks, ops).await?;
-    let (reason, raw_reason) = reader.decoder.finish(&mut |delta| blocks.apply(delta, ops))?;
-    Ok(Finished { reason, raw_reason })
+/// The answer to one request while it is read.
+pub(super) struct AnswerStream {
+    response: Response,
+    /// The token that the request carried.
+    pub token: String,
+    kind: ResponseKind,
+    sse: SseDecoder,
+    events: EventReader,
+    timeouts: Timeouts,
+    idle_notice: IdleNotice,
+    over: bool,
+    /// Held until the end of the stream.
+    _slot: Permit,
 }
 
-/// Reads until the stream is over. An answer that is complete stays so, whatever becomes of its connection.
-async fn read(
-    mut response: Response,
-    reader: &mut ResponseReader,
-    timeouts: &mut Timeouts,
-    blocks: &mut Blocks,
-    ops: &mut OpWriter,
-) -> Result<()> {
-    let mut idle_notice = IdleNotice::default();
-    loop {
+impl AnswerStream {
+    /// Sends the request and waits for the response head.
+    pub async fn open(
+        prepared: &PreparedRequest,
+        request: &TurnRequest,
+        ops: &mut OpWriter,
+        Admitted { slot, retry }: Admitted,
+    ) -> Result<Self> {
+        let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, limits, .. } =
+            prepared;
+        let url = dialect.url(&kimi.config.endpoint);
+        let headers = headers(*dialect, request);
+        let sending = kimi.post_json(&url, credential, body.clone(), &headers);
+        let response = within(limits.headers, sending)
+            .await
+            .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
+        tracing::debug!(status = response.status().as_u16(), "response");
+        drop(retry);
+        if let Some(encoding) = unreadable_compression(response.headers()) {
+            return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
+        }
+        ops.send(Op::Response(response_head(&response)));
+        Ok(Self {
+            kind: ResponseKind::new(response.headers()),
+            response,
+            token: credential.token(),
+            sse: SseDecoder::default(),
+            events: EventReader {
+                decoder: dialect.decoder(),
+                size: AnswerSize::new(kimi.config.answer_bytes),
+                raw: request.raw_events,
+            },
+            timeouts: Timeouts::first_content(*limits, prepared.first_content),
+            idle_notice: IdleNotice::default(),
+            over: false,
+            _slot: slot,
+        })
+    }
+
+    /// Reads until there is more than reasoning, or until the answer ends.
+    pub async fn read_until_answer(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+        while !self.over && blocks.content_state() != ContentState::Answer {
+            self.step(blocks, ops).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads to the end. An answer that is complete stays so, whatever becomes of its connection.
+    pub async fn read_to_end(mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<Finished> {
+        while !self.over {
+            self.step(blocks, ops).await?;
+        }
+        drain(self.response, DRAIN_TIMEOUT);
+        let mut decoder = self.events.decoder;
+        let (reason, raw_reason) = decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, ops))?;
+        Ok(Finished { reason, raw_reason })
+    }
+
+    /// Waits for the next thing to do, and does it.
+    async fn step(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
         match ops.ready().await {
             Readiness::Ready => {}
             // The service was not idle while JavaScript caught up.
-            Readiness::CaughtUp => timeouts.reset(),
+            Readiness::CaughtUp => self.timeouts.reset(),
             Readiness::Gone => return Err(Error::cancelled()),
         }
         let due = ops.due();
@@ -88,70 +121,83 @@ async fn read(
             biased;
             () = until(due), if due.is_some() => {
                 ops.flush();
-                continue;
-            }
-            chunk = response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
-            () = until(timeouts.deadline()) => Err(timeouts.expired()),
-            () = until(idle_notice.due()) => {
-                ops.send(idle_notice.notice(timeouts));
-                continue;
-            }
-        };
-        let chunk = match chunk {
-            Err(error) if reader.decoder.finished() => {
-                tracing::debug!(%error, "the connection failed after the answer was complete");
                 return Ok(());
             }
-            chunk => chunk?,
-        };
-        let Some(chunk) = chunk else {
-            if let Some(document) = reader.kind.document_at_end() {
-                return Err(document);
+            chunk = self.response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
+            () = until(self.timeouts.deadline()) => match self.timeouts.check() {
+                Ok(()) => return Ok(()),
+                Err(silent) => Err(silent),
+            },
+            () = until(self.idle_notice.due()) => {
+                if let Some(notice) = self.idle_notice.check(&self.timeouts) {
+                    ops.send(notice);
+                }
+                return Ok(());
             }
-            reader.end(blocks, ops)?;
-            return Ok(());
         };
-        if reader.kind.is_document(&chunk) {
-            return Err(reader.kind.document(&chunk, &mut response).await);
+        match chunk {
+            Ok(Some(chunk)) => self.read_chunk(&chunk, blocks, ops).await,
+            Ok(None) => self.read_end(blocks, ops),
+            Err(error) if self.events.decoder.finished() => {
+                tracing::debug!(%error, "the connection failed after the answer was complete");
+                self.over = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        let progress = reader.feed(&chunk, blocks, ops)?;
+    }
+
+    async fn read_chunk(&mut self, chunk: &[u8], blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+        if self.kind.is_document(chunk) {
+            return Err(self.kind.document(chunk, &mut self.response).await);
+        }
+        let mut progress = Progress::default();
+        self.sse.feed(chunk, &mut |event| self.events.read(event, blocks, ops, &mut progress))?;
         ops.flush_if_due();
-        if progress.over {
-            drain(response, DRAIN_TIMEOUT);
-            return Ok(());
-        }
+        self.over = progress.over;
         if progress.content.is_some() {
-            idle_notice = IdleNotice::default();
+            self.idle_notice = IdleNotice::default();
         }
-        if reader.decoder.finished() {
-            timeouts.closing();
+        if self.events.decoder.finished() {
+            self.timeouts.closing();
         } else if let Some(thinking) = progress.content {
-            timeouts.content(thinking);
+            self.timeouts.content(thinking);
         }
+        Ok(())
+    }
+
+    fn read_end(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+        if let Some(document) = self.kind.document_at_end() {
+            return Err(document);
+        }
+        self.over = true;
+        self.sse.finish(&mut |event| self.events.read(event, blocks, ops, &mut Progress::default()))
     }
 }
 
 /// Reports once per silence that the service is idle, long before a time limit is reached.
-struct IdleNotice {
-    since: Instant,
-    sent: bool,
-}
+struct IdleNotice(Option<Deadline>);
 
 impl Default for IdleNotice {
     fn default() -> Self {
-        Self { since: Instant::now(), sent: false }
+        Self(Some(Deadline::after(IDLE_NOTICE)))
     }
 }
 
 impl IdleNotice {
     fn due(&self) -> Option<Instant> {
-        (!self.sent).then(|| self.since + IDLE_NOTICE)
+        self.0.map(|deadline| deadline.at())
     }
 
-    fn notice(&mut self, timeouts: &Timeouts) -> Op {
-        self.sent = true;
+    /// Handles a timer that has fired.
+    fn check(&mut self, timeouts: &Timeouts) -> Option<Op> {
+        if !self.0.as_mut()?.expired() {
+            return None;
+        }
+        self.0 = None;
         let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
-        Op::Notice(json!({ "kind": "quiet", "sinceMs": IDLE_NOTICE.as_millis() as u64, "limitMs": limit }).to_string())
+        let notice = json!({ "kind": "quiet", "sinceMs": IDLE_NOTICE.as_millis() as u64, "limitMs": limit });
+        Some(Op::Notice(notice.to_string()))
     }
 }
 
@@ -184,11 +230,11 @@ fn response_head(response: &Response) -> String {
     json!({ "status": response.status().as_u16(), "headers": headers }).to_string()
 }
 
-/// Turns the bytes of one response into blocks.
-struct ResponseReader {
-    kind: ResponseKind,
-    sse: SseDecoder,
+/// Turns the events of one response into blocks.
+struct EventReader {
     decoder: Decoder,
+    size: AnswerSize,
+    /// The caller wants the raw events as well.
     raw: bool,
 }
 
@@ -200,43 +246,31 @@ struct Progress {
     over: bool,
 }
 
-impl ResponseReader {
-    fn feed(&mut self, chunk: &[u8], blocks: &mut Blocks, ops: &mut OpWriter) -> Result<Progress> {
-        let mut progress = Progress::default();
-        let (decoder, raw) = (&mut self.decoder, self.raw);
-        self.sse.feed(chunk, &mut |event| decode(event, decoder, raw, blocks, ops, &mut progress))?;
-        Ok(progress)
-    }
-
-    fn end(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
-        let mut progress = Progress::default();
-        let (decoder, raw) = (&mut self.decoder, self.raw);
-        self.sse.finish(&mut |event| decode(event, decoder, raw, blocks, ops, &mut progress))
-    }
-}
-
-fn decode(
-    event: Event<'_>,
-    decoder: &mut Decoder,
-    raw: bool,
-    blocks: &mut Blocks,
-    ops: &mut OpWriter,
-    progress: &mut Progress,
-) -> Result<()> {
-    let Event::Data { name, data } = event else { return Ok(()) };
-    if progress.over {
-        return Ok(());
-    }
-    if raw && data != b"[DONE]" {
-        ops.append_raw(&String::from_utf8_lossy(data));
-    }
-    progress.over = decoder.event(name, data, &mut |delta| {
-        if delta.is_content() {
-            progress.content = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
+impl EventReader {
+    fn read(
+        &mut self,
+        event: Event<'_>,
+        blocks: &mut Blocks,
+        ops: &mut OpWriter,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let Event::Data { name, data } = event else { return Ok(()) };
+        if progress.over {
+            return Ok(());
         }
-        blocks.apply(delta, ops);
-    })?;
-    Ok(())
+        if self.raw && data != b"[DONE]" {
+            ops.append_raw(&String::from_utf8_lossy(data));
+        }
+        let mut memory = 0;
+        progress.over = self.decoder.event(name, data, &mut |delta| {
+            memory += delta.memory();
+            if delta.is_content() {
+                progress.content = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
+            }
+            blocks.apply(delta, ops);
+        })?;
+        self.size.add(data.len(), memory)
+    }
 }
 
 #[cfg(test)]

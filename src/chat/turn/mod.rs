@@ -13,11 +13,14 @@ mod response_kind;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use self::attempt::{Finished, attempt};
-use self::plan_gate::PlanGate;
+use self::attempt::{AnswerStream, Finished};
+use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
@@ -64,7 +67,8 @@ async fn answer(
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
     let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
-    let mut turn = Turn { request, source, prepared, gate, blocks, channels };
+    let uncounted = Duration::ZERO;
+    let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
     match result {
@@ -103,6 +107,10 @@ struct Turn<'t> {
     gate: PlanGate,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
+    /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
+    token_renewed: bool,
+    /// Time spent waiting for a slot of the plan or for a quota window.
+    uncounted: Duration,
 }
 
 impl Operation for Turn<'_> {
@@ -111,12 +119,14 @@ impl Operation for Turn<'_> {
     async fn attempt(&mut self) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
         let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
         let admitted = match self.gate.admit(kimi, credential, ops, answers).await {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
-        let outcome = attempt(&self.prepared, self.request, self.blocks, ops, admitted).await;
-        match outcome {
+        self.uncounted += start.elapsed();
+        let mut token = None;
+        match self.send(admitted, &mut token).await {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -128,6 +138,13 @@ impl Operation for Turn<'_> {
                 Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
             }
             Err(error) => {
+                // A refusal before the stream began was answered by a new token already.
+                if let Some(token) = token
+                    && error.kind == ErrorKind::Unauthorized
+                    && !self.request.has_own_authorization()
+                {
+                    return self.renew_token(&token, error).await;
+                }
                 self.gate.learn(&error).await;
                 match error.kind {
                     _ if self.blocks.visible() => Attempt::Fatal(error),
@@ -136,6 +153,10 @@ impl Operation for Turn<'_> {
                 }
             }
         }
+    }
+
+    fn uncounted(&self) -> Duration {
+        self.uncounted
     }
 
     async fn before_retry(&mut self, retry: Retry<'_>) {
@@ -160,6 +181,20 @@ impl Operation for Turn<'_> {
 }
 
 impl Turn<'_> {
+    /// Sends the request and reads its answer. `token` becomes the one that was accepted once the response begins.
+    async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
+        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
+        *token = Some(stream.token.clone());
+        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        if self.blocks.content_state() == ContentState::Answer {
+            // Nothing will be sent again, so the memory of the request is free.
+            self.prepared.body = Bytes::new();
+            self.source.context = Arc::default();
+            self.source.media = Arc::default();
+        }
+        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+    }
+
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
     fn is_complete(&self, finished: &Finished) -> bool {
         self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
@@ -176,7 +211,22 @@ impl Turn<'_> {
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
         let TurnChannels { ops, answers, .. } = &mut *self.channels;
-        match self.gate.park(kimi, credential, ops, answers, refusal).await {
+        let start = Instant::now();
+        let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        self.uncounted += start.elapsed();
+        match parked {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.
+    async fn renew_token(&mut self, refused: &str, error: Error) -> Attempt<Finished> {
+        let credential = &self.prepared.resolved.credential;
+        if self.blocks.visible() || std::mem::replace(&mut self.token_renewed, true) {
+            return Attempt::Fatal(credential.explain(error));
+        }
+        match credential.renew_refused(refused, error).await {
             Ok(()) => Attempt::Changed { counts: false },
             Err(error) => Attempt::Fatal(error),
         }

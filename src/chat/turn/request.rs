@@ -41,6 +41,11 @@ impl TurnRequest {
     pub fn extra_headers(&self) -> ExtraHeaders {
         self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
+
+    /// Whether the caller's headers authorize the request in place of our credential.
+    pub fn has_own_authorization(&self) -> bool {
+        self.options.headers.iter().flatten().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+    }
 }
 
 /// The members of Pi's model entry that a request depends on.
@@ -94,6 +99,7 @@ impl TurnOptions {
             // The cast saturates.
             attempts: self.max_retries.map_or(policy.attempts, |retries| (retries as u32).saturating_add(1)),
             max_delay: self.max_retry_delay_ms.map_or(policy.max_delay, Duration::from_millis),
+            ..policy
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct RequestContext {
 pub struct Blocks {
     blocks: Vec<GrowingBlock>,
     next_index: usize,
+    /// Thinking blocks before this one have been opened.
+    thinking_shown: BlockId,
     usage: Usage,
     prices: Prices,
     id: String,
@@ -92,6 +94,7 @@ impl Blocks {
         Self {
             blocks: Vec::new(),
             next_index: 0,
+            thinking_shown: 0,
             usage: Usage::default(),
             prices,
             id: String::new(),
@@ -121,6 +124,7 @@ impl Blocks {
     /// Prepares for another attempt at the same answer. What the user has seen stays, and positions go on counting.
     pub fn restart(&mut self) {
         self.blocks.clear();
+        self.thinking_shown = 0;
         self.usage = Usage::default();
         self.id.clear();
         self.model.clear();
@@ -197,8 +201,9 @@ impl Blocks {
     /// Returns the next position. Empty reasoning blocks before `block` are opened first: they mean "reasoned, but empty", and their
     /// place among the others is part of what is replayed.
     fn claim(&mut self, block: BlockId, ops: &mut OpWriter) -> usize {
-        for earlier in 0..block.min(self.blocks.len()) {
+        for earlier in self.thinking_shown..block.min(self.blocks.len()) {
             self.show_thinking(earlier, ops);
+            self.thinking_shown = earlier;
         }
         let index = self.next_index;
         self.next_index += 1;
