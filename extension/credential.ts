@@ -4,6 +4,8 @@
  * Two addresses may differ from the default one: that of a login, because kimi.com and kimi.ai have separate accounts, and the
  * `baseUrl` of the user's models.json. Which of them counts is decided by the addon (docs/settings.md#addresses).
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Credential as PiCredential, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "./ids.ts";
@@ -24,6 +26,11 @@ export class PiCredentials {
   readonly #loginBases = new Map<string, string>();
   #registry: Registry | undefined;
   #modelsJsonBaseUrl: string | undefined;
+
+  /** `agentDir` has the models.json that counts as long as there is no session. */
+  constructor(agentDir?: string) {
+    if (agentDir !== undefined) this.#modelsJsonBaseUrl = baseInFile(join(agentDir, "models.json"));
+  }
 
   /** Remembers the API base of a login. Pi is not told about it, because it would replace the address of models.json. */
   registerLogin(access: string, baseUrl: string): void {
@@ -92,5 +99,20 @@ export class PiCredentials {
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(modelsJsonBaseUrl === undefined ? {} : { modelsJsonBaseUrl }),
     };
+  }
+}
+
+/** Reads our `baseUrl` from a models.json, which may have comments and trailing commas. Pi reports what is wrong with the file. */
+function baseInFile(file: string): string | undefined {
+  try {
+    const text = readFileSync(file, "utf8").replace(/^\uFEFF/, "");
+    const json = text
+      .replace(/"(?:\\.|[^"\\])*"|\/\/[^\n]*/g, (match) => (match.startsWith('"') ? match : ""))
+      .replace(/"(?:\\.|[^"\\])*"|,(\s*[}\]])/g, (match, end?: string) => end ?? match);
+    const { providers } = JSON.parse(json) as { providers?: Record<string, { baseUrl?: unknown } | undefined> };
+    const baseUrl = providers?.[PROVIDER_ID]?.baseUrl;
+    return typeof baseUrl === "string" ? baseUrl : undefined;
+  } catch {
+    return undefined;
   }
 }

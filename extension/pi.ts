@@ -53,8 +53,9 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   }
   const thisHost = host(VERSION);
   const queries = new AddonQueries(addon, thisHost, extensionEnvironment);
-  const credentials = new PiCredentials();
+  const credentials = new PiCredentials(agent.getAgentDir());
   const models = new ModelList(queries, credentials);
+  const footer = { quotaShown: false };
   const turnRunner = new TurnRunner(addon, thisHost, extensionEnvironment);
   const provider = kimiProvider({
     addon,
@@ -68,12 +69,13 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   });
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
-    turnRunner.attach(context.ui);
+    const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
-  registerUsage(pi, queries, credentials);
+  registerUsage(pi, queries, credentials, footer);
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);

@@ -74,7 +74,7 @@ export interface ToolTexts {
   /** JSON Schema of the arguments. */
   parameters: Record<string, unknown>;
   /** JSON Schema of the result as data. */
-  outputSchema: Record<string, unknown>;
+  outputSchema?: Record<string, unknown>;
   annotations: { readOnlyHint: boolean; destructiveHint: boolean; openWorldHint: boolean };
 }
 

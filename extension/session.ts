@@ -96,11 +96,19 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
 }
 
 /** Registers `/kimi-usage` and shows the quota in the footer. */
-export function registerUsage(pi: ExtensionAPI, queries: AddonQueries, credentials: PiCredentials): void {
+export function registerUsage(
+  pi: ExtensionAPI,
+  queries: AddonQueries,
+  credentials: PiCredentials,
+  footer: { quotaShown: boolean },
+): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {
-      if (ctx.hasUI)
-        defer(async () => (await lazyImport(() => import("./quota.ts"))).showQuota(queries, credentials, ctx));
+      if (!ctx.hasUI) return;
+      defer(async () => {
+        const { showQuota } = await lazyImport(() => import("./quota.ts"));
+        footer.quotaShown = await showQuota(queries, credentials, ctx);
+      });
     });
   }
   pi.registerCommand("kimi-usage", {

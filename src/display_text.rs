@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Formats a size in decimal units: `12 bytes`, `300 KB`, `1.5 MB`.
+/// Formats a size in decimal units: `12 bytes`, `300 KB`, `1.5 MB`, `4.0 GB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..=999 => format!("{bytes} bytes"),
         1_000..=999_999 => format!("{} KB", bytes / 1000),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+        1_000_000..=999_999_999 => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes / 100_000_000 % 10),
     }
 }
 
@@ -140,8 +141,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn size_decimal_units_up_to_megabytes() {
-        for (bytes, text) in [(0, "0 bytes"), (999, "999 bytes"), (2048, "2 KB"), (60_240_000, "60.2 MB")] {
+    fn size_decimal_units() {
+        for (bytes, text) in
+            [(0, "0 bytes"), (999, "999 bytes"), (2048, "2 KB"), (60_240_000, "60.2 MB"), (4 << 30, "4.2 GB")]
+        {
             assert_eq!(size(bytes), text);
         }
         for (bytes, text) in [(12, "12B"), (2048, "2.0KB"), (5 << 20, "5.0MB")] {

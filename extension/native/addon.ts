@@ -71,6 +71,8 @@ export interface FileUpload {
   result(): Promise<string>;
   /** `[sent, total]` in bytes; `total` is 0 until it is known. */
   progress(): [sent: number, total: number];
+  /** "uploading 12.3 MB of 60.2 MB (20 %, 3.1 MB/s)"; null until the upload has begun. */
+  progressText(): string | null;
   /** Aborts. The promise is fulfilled with the failure `cancelled`. Safe at any time. */
   cancel(): void;
 }
@@ -129,6 +131,14 @@ export interface Addon {
   serviceCall(request: string): ServiceCall;
   /** Prepares the upload of one file; `request` is JSON, see client/files.ts. */
   fileUpload(request: string): FileUpload;
+  /**
+   * Prepares the upload of an image or video on disk for a session. `request` is that of `fileUpload` with `path` and, besides,
+   * `project` (nothing outside of it is read but `allowed`), `allowed` (paths that the user wrote, never those of a tool or
+   * model) and `model` (a video is refused if the service refused videos for that model). The result is
+   * `{text, marker, details, kind, mimeType, bytes, lengthMs, known}` or `{error}`: `text` for a tool result with `details`,
+   * `marker` for the text of a user's message. Both become media in requests to Kimi, and are text for everybody else.
+   */
+  prepareMedia(request: string): FileUpload;
   /** Returns the tools as a JSON list; see `ToolTexts` in services.ts. */
   toolDefinitions(): string;
   /** Returns the data sources as a JSON list of `[name, content]`. */

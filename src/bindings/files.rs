@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt;
 use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{answer, defect};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{MAX_FILE, Progress, Uploaded, upload};
+use crate::files::{MAX_FILE, Progress, prepare_media as prepare, upload};
 
 /// One upload.
 #[napi]
@@ -22,6 +22,8 @@ pub struct FileUpload {
     input: Mutex<Option<(String, Vec<u8>)>>,
     progress: Progress,
     cancel: CancellationToken,
+    /// Whether the result is a reference for a session, else the uploaded file.
+    for_session: bool,
 }
 
 #[napi]
@@ -58,7 +60,7 @@ impl FileUpload {
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
         let running = AssertUnwindSafe(self.run(input)).catch_unwind().await;
         let uploaded = running.unwrap_or_else(|_| Err(defect("upload")));
-        answer(uploaded.map(|uploaded| json!(uploaded)))
+        answer(uploaded)
     }
 
     /// Returns `[sent, total]` in bytes.
@@ -67,26 +69,51 @@ impl FileUpload {
         [&self.progress.sent, &self.progress.total].map(|count| count.load(Ordering::Relaxed) as f64).to_vec()
     }
 
+    /// Returns "uploading 12.3 MB of 60.2 MB (20 %, 3.1 MB/s)", once the upload has begun.
+    #[napi(catch_unwind)]
+    pub fn progress_text(&self) -> Option<String> {
+        self.progress.text()
+    }
+
     /// Aborts; the promise is fulfilled with the error `cancelled`.
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
     }
 
-    async fn run(&self, input: Option<(String, Vec<u8>)>) -> Result<Uploaded> {
+    async fn run(&self, input: Option<(String, Vec<u8>)>) -> Result<Value> {
         let (request, content) = input.ok_or_else(|| Error::new(ErrorKind::Internal, "an upload runs only once"))?;
         let request = serde_json::from_str(&request)
             .map_err(|error| Error::new(ErrorKind::BadRequest, format!("the upload cannot be read: {error}")))?;
-        upload(request, content, &self.progress, self.cancel.clone()).await
+        let (progress, cancel) = (&self.progress, self.cancel.clone());
+        if self.for_session {
+            prepare(request, progress, cancel).await.map(|media| json!(media))
+        } else {
+            upload(request, content, progress, cancel).await.map(|file| json!(file))
+        }
     }
 }
 
-/// Prepares an upload; `request` is JSON.
+impl FileUpload {
+    fn new(request: String, for_session: bool) -> Self {
+        Self {
+            input: Mutex::new(Some((request, Vec::new()))),
+            progress: Progress::default(),
+            cancel: CancellationToken::new(),
+            for_session,
+        }
+    }
+}
+
+/// Makes an upload; `request` is JSON, see [`crate::files::FileRequest`].
 #[napi(catch_unwind)]
 pub fn file_upload(request: String) -> FileUpload {
-    FileUpload {
-        input: Mutex::new(Some((request, Vec::new()))),
-        progress: Progress::default(),
-        cancel: CancellationToken::new(),
-    }
+    FileUpload::new(request, false)
+}
+
+/// Makes an upload of a file on disk for a session; `request` is that of [`file_upload`] with `path`. Its result is
+/// [`crate::files::PreparedMedia`].
+#[napi(catch_unwind)]
+pub fn prepare_media(request: String) -> FileUpload {
+    FileUpload::new(request, true)
 }

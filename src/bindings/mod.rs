@@ -23,7 +23,7 @@ pub use auth::{
     LoginHandle, base_of, cli_login, has_cli_login, login_options, register_login, renew_login, reuse_login, shutdown,
     start_login,
 };
-pub use files::{FileUpload, file_upload};
+pub use files::{FileUpload, file_upload, prepare_media};
 pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;

@@ -170,6 +170,27 @@ pub const KEYS: &[Key] = &[
         "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
     ),
     key(
+        "tools.kimi_read_media.enabled",
+        ValueKind::Switch,
+        &[],
+        "false",
+        "Showing images and videos on disk to the model, as a tool of the model.",
+    ),
+    display(key(
+        "tools.kimi_read_media.default_collapsed",
+        ValueKind::Switch,
+        &[],
+        "true",
+        "Results of reading media start collapsed on the screen.",
+    )),
+    key(
+        "tools.kimi_read_media.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
+    key(
         "uploads.thresholdBytes",
         ValueKind::Size,
         &["KIMI_CODE_UPLOAD_THRESHOLD_BYTES"],
@@ -189,6 +210,13 @@ pub const KEYS: &[Key] = &[
         &["KIMI_CODE_INLINE_LIMIT_BYTES"],
         "52428800",
         "Longest request in which a file whose upload failed is sent inline instead; beyond it the turn fails.",
+    ),
+    key(
+        "uploads.videoMaxBytes",
+        ValueKind::Size,
+        &[],
+        "104857600",
+        "Largest video that is uploaded from disk; the service documents 100 MB.",
     ),
     timeout(key(
         "uploads.timeoutMs",
@@ -452,7 +480,10 @@ mod tests {
         assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
         assert!(find(&["models", "k3"]).is_none());
         assert!(find(&["retry", "attempts", "more"]).is_none());
-        assert_eq!(children(&["uploads"]), ["thresholdBytes", "totalBytes", "inlineLimitBytes", "timeoutMs"]);
+        assert_eq!(
+            children(&["uploads"]),
+            ["thresholdBytes", "totalBytes", "inlineLimitBytes", "videoMaxBytes", "timeoutMs"]
+        );
     }
 
     /// `UPDATE_SCHEMA=1 cargo test schema` updates the file.

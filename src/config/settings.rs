@@ -95,6 +95,8 @@ pub struct Uploads {
     pub total_bytes: u64,
     /// Longest request that carries files whose upload failed, in bytes.
     pub inline_limit_bytes: u64,
+    /// Largest video that is uploaded from disk or by a program, in bytes.
+    pub video_max_bytes: u64,
     /// Longest time for one file; 0 means no limit.
     pub timeout_ms: u64,
 }
@@ -245,6 +247,7 @@ impl Settings {
             threshold: self.uploads.threshold_bytes,
             budget: self.uploads.total_bytes,
             inline_limit: self.uploads.inline_limit_bytes,
+            video_max: self.uploads.video_max_bytes,
             timeout: limit(self.uploads.timeout_ms),
         }
     }

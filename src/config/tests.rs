@@ -126,7 +126,7 @@ fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
         format!("{file}: protocol is \"grpc\", expected \"openai\" or \"anthropic\""),
         format!("{file}: uploads.totalBytes is -1, expected a size in bytes, or text such as \"2 MiB\""),
         format!(
-            "{file}: uploads.limit is not a setting (known here: thresholdBytes, totalBytes, inlineLimitBytes, timeoutMs)"
+            "{file}: uploads.limit is not a setting (known here: thresholdBytes, totalBytes, inlineLimitBytes, videoMaxBytes, timeoutMs)"
         ),
         format!("{file}: retry is not an object (it may hold attempts, maxDelayMs)"),
         format!("{file}: model.temperature is \"hot\", expected a number from 0 to 2"),

@@ -11,6 +11,8 @@ pub struct UploadLimits {
     pub budget: u64,
     /// Longest body that is sent inline when an upload fails, in bytes.
     pub inline_limit: u64,
+    /// Largest video that is uploaded, in bytes.
+    pub video_max: u64,
     /// Longest time for one file, however large; `None` for no limit.
     pub timeout: Option<Duration>,
 }

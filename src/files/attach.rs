@@ -1,27 +1,17 @@
 //! Completes a request body: every media item becomes a known reference, a new upload or inline data.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use bytes::Bytes;
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::body_template::{BodyTemplate, MediaPayload, MediaRef};
 use super::index::Key;
 use super::media_source::{MediaSource, content};
 use super::policy::{Choice, choose};
-use super::reupload::{Attachments, Reference, with_name};
-use super::upload_request::{Upload, UploadClient, describe};
-use super::uploader::{Uploader, log};
+use super::reference::{Reference, ReferenceContent, with_name};
+use super::reupload::Attachments;
+use super::upload_request::{Upload, describe};
+use super::uploader::{UploadJob, UploadedId, Uploader, log};
 use crate::blocking::in_background;
-use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
-
-/// Delay of the first notice about uploads, and the interval of the following ones.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A content that is sent as a reference.
 struct PendingUpload {
@@ -29,17 +19,15 @@ struct PendingUpload {
     item: MediaRef,
     /// For messages.
     name: String,
-    /// The id, and whether it was uploaded just now.
-    outcome: Option<Result<(String, bool)>>,
+    outcome: Option<Result<UploadedId>>,
 }
 
 /// Completes a body, uploading what is not known yet.
 pub async fn attach(
-    client: UploadClient,
+    uploader: Uploader,
     template: BodyTemplate,
     source: &mut impl MediaSource,
 ) -> Result<(Bytes, Attachments)> {
-    let uploader = Uploader::new(client).await?;
     let choices = choose(&template.media, template.text_length(), &uploader.limits);
     let mut pending = pending_uploads(&template.media, &choices);
     uploader.look_up(&mut pending).await?;
@@ -54,7 +42,8 @@ pub async fn attach(
     let mut files = Vec::new();
     for PendingUpload { key, item, name, outcome } in pending {
         if let Some(Ok((id, fresh))) = outcome {
-            files.push(Reference { key, media_item: item.media_item, id, fresh, replaced: false, name });
+            let content = ReferenceContent::Item(item.media_item);
+            files.push(Reference { key, content, id, fresh, replaced: false, name });
         }
     }
     let body = in_background(move || Ok(template.fill(&payloads))).await?;
@@ -97,39 +86,18 @@ impl Uploader {
 
     /// Uploads the rest in parallel. Ends early with an error that sending inline would only hide.
     async fn upload(&self, pending: &mut [PendingUpload], source: &mut impl MediaSource) -> Result<()> {
-        let mut tasks = JoinSet::new();
-        let mut progress = Vec::new();
-        for (position, pending) in pending.iter().enumerate().filter(|(_, pending)| pending.outcome.is_none()) {
-            let upload = Upload::new(content(&pending.item.media_item, source).await?, pending.item.media_type);
-            progress.push((Arc::clone(&upload.progress), upload.size()));
-            let (uploader, key) = (self.clone(), pending.key);
-            tasks.spawn(async move { (position, uploader.file_id(&key, &upload, None).await) });
+        let mut uploads = Vec::new();
+        for pending in pending.iter().filter(|pending| pending.outcome.is_none()) {
+            let media = content(&pending.item.media_item, source).await?;
+            uploads.push(UploadJob {
+                key: pending.key,
+                upload: Upload::new(media, pending.item.media_type),
+                stale: None,
+            });
         }
-        let mut shown = false;
-        let mut due = Instant::now() + NOTICE_INTERVAL;
-        while !tasks.is_empty() {
-            let done = tokio::select! {
-                done = tasks.join_next() => done,
-                () = tokio::time::sleep_until(due) => {
-                    due += NOTICE_INTERVAL;
-                    shown = true;
-                    source.notice(notice(&progress, tasks.len()));
-                    continue;
-                }
-            };
-            let Some(Ok((position, outcome))) = done else {
-                return Err(Error::new(ErrorKind::Internal, "an upload failed unexpectedly"));
-            };
-            // Dropping the set aborts the other uploads.
-            if let Err(error) = &outcome
-                && !may_go_inline(error)
-            {
-                return Err(error.clone());
-            }
-            pending[position].outcome = Some(outcome);
-        }
-        if shown {
-            source.notice(notice(&progress, 0));
+        let mut outcomes = self.upload_all(uploads, source, |error| !may_go_inline(error)).await?.into_iter();
+        for pending in pending.iter_mut().filter(|pending| pending.outcome.is_none()) {
+            pending.outcome = outcomes.next();
         }
         Ok(())
     }
@@ -187,15 +155,4 @@ fn may_go_inline(error: &Error) -> bool {
             | ErrorKind::Tls
             | ErrorKind::Internal
     )
-}
-
-/// Describes the progress for the user; `left` is the number of unfinished files.
-fn notice(progress: &[(Arc<AtomicU64>, u64)], left: usize) -> Value {
-    let total: u64 = progress.iter().map(|(_, bytes)| bytes).sum();
-    let sent: u64 = progress.iter().map(|(sent, bytes)| sent.load(Ordering::Relaxed).min(*bytes)).sum();
-    let files = if progress.len() == 1 { "file".to_owned() } else { format!("{} files", progress.len()) };
-    json!({
-        "kind": "upload", "files": progress.len(), "left": left, "bytes": total, "sent": sent,
-        "message": format!("uploading {files}, {} of {}", size(sent), size(total)),
-    })
 }

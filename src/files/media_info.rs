@@ -17,6 +17,15 @@ impl From<Sha256> for Digest {
     }
 }
 
+impl Digest {
+    /// Reads 64 hexadecimal digits in lower case.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        (is_lower && hex::decode_to_slice(text, &mut digest).is_ok()).then_some(Self(digest))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -69,13 +78,6 @@ impl MediaInfo {
         if self.bytes == 0 {
             return Err("it has no data".to_owned());
         }
-        match self.sniffed {
-            Sniffed::Accepted(known) => Ok(known),
-            Sniffed::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
-            Sniffed::Unknown => MediaType::named(declared).or(self.declared).ok_or_else(|| match declared.trim() {
-                "" => "nothing tells its type".to_owned(),
-                named => format!("Kimi does not take {:?}", named.to_ascii_lowercase()),
-            }),
-        }
+        self.sniffed.or_declared(declared, self.declared)
     }
 }

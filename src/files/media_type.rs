@@ -16,6 +16,11 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// Finds the kind by its word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Image, Self::Video].into_iter().find(|kind| kind.word() == word)
+    }
+
     /// Returns the word that the Files API and our notes use.
     pub fn word(self) -> &'static str {
         match self {
@@ -88,6 +93,20 @@ pub enum Sniffed {
     Foreign(&'static str),
     /// No known type.
     Unknown,
+}
+
+impl Sniffed {
+    /// Returns the type of a file: what its bytes tell, else the MIME type `declared`, else `fallback`; or why there is none.
+    pub fn or_declared(self, declared: &str, fallback: Option<MediaType>) -> Result<MediaType, String> {
+        match self {
+            Self::Accepted(known) => Ok(known),
+            Self::Foreign(what) => Err(format!("it is {what}, which Kimi does not take")),
+            Self::Unknown => MediaType::named(declared).or(fallback).ok_or_else(|| match declared.trim() {
+                "" => "nothing tells its type".to_owned(),
+                named => format!("Kimi does not take {:?}", named.to_ascii_lowercase()),
+            }),
+        }
+    }
 }
 
 /// Finds the type of a file in its beginning; 64 bytes are enough.

@@ -10,7 +10,9 @@
 //! uploader         one upload per content · index  content → file id · upload_request  the request
 //! body_template    a body with placeholder tokens for media · policy  which media become references
 //! media            one image or video · base64_stream  base64 → bytes · media_info  what is known about a content
-//! media_type       bytes → type · media_source  how contents are fetched from JavaScript
+//! media_type       bytes → type · media_source  how contents are fetched from JavaScript · reference  a body's reference
+//! media_file       a file on disk, read in chunks · path_access  which paths may be read · video_length  the length of a video
+//! media_marker     references in sessions · stored  resolves them · progress  words about uploads
 //! ```
 
 mod api;
@@ -19,21 +21,31 @@ mod base64_stream;
 mod body_template;
 pub mod index;
 mod media;
+mod media_file;
 mod media_info;
+mod media_marker;
 mod media_source;
 mod media_type;
+mod path_access;
 mod policy;
+mod progress;
+mod reference;
 mod reupload;
+mod stored;
 mod upload_request;
 mod uploader;
+mod video_length;
 
-pub use api::{FileRequest, Progress, Uploaded, upload};
+pub use api::{FileRequest, PreparedMedia, Progress, Uploaded, prepare_media, upload};
 pub use attach::attach;
 pub use base64_stream::Base64Stream;
 pub use body_template::{BodyTemplate, MediaPayload, MediaRef, Shape};
 pub use media::{MediaItem, omitted};
 pub use media_info::Digest;
+pub use media_marker::{READ_MEDIA, StoredMedia, markers, may_refer_to_media, split_markers};
 pub use media_source::MediaSource;
 pub use media_type::{MAX_FILE, MediaKind, MediaType};
-pub use reupload::Attachments;
+pub use reupload::{Attachments, Reuploaded};
+pub use stored::StoredFiles;
 pub use upload_request::UploadClient;
+pub use uploader::Uploader;

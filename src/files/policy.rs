@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use super::body_template::MediaRef;
 use super::media_info::Digest;
-use super::media_type::MediaKind;
+use super::media_type::{MAX_FILE, MediaKind};
 use crate::config::UploadLimits;
+use crate::display_text::size;
 
 /// Why a media item is sent the way it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,19 @@ pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Cho
     choices
 }
 
+/// Refuses a file that is too large, naming the setting or the service's limit.
+pub fn check_size(kind: MediaKind, bytes: u64, limits: &UploadLimits) -> std::result::Result<(), String> {
+    match kind {
+        MediaKind::Video if bytes > limits.video_max => {
+            Err(format!("it has {}, and uploads.videoMaxBytes allows {}", size(bytes), size(limits.video_max)))
+        }
+        MediaKind::Image if bytes > MAX_FILE => {
+            Err(format!("it has {}, Kimi takes at most {}", size(bytes), size(MAX_FILE)))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -91,7 +105,7 @@ mod tests {
     }
 
     const SETTINGS: UploadLimits =
-        UploadLimits { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, timeout: None };
+        UploadLimits { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, video_max: 1 << 20, timeout: None };
 
     #[test]
     fn upload_timeout_a_small_file_has_less_time_than_a_large_one() {

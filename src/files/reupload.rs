@@ -1,15 +1,16 @@
 //! Replaces file ids that the service no longer knows.
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::body_template::replace_id;
-use super::index::Key;
-use super::media::MediaItem;
+use super::media_marker::StoredMedia;
 use super::media_source::{MediaSource, content};
+use super::reference::{Reference, ReferenceContent, with_name};
+use super::stored::StoredFiles;
 use super::upload_request::Upload;
-use super::uploader::{Uploader, log};
+use super::uploader::{UploadJob, Uploader, log};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,54 +21,94 @@ pub struct Attachments {
     pub(super) files: Vec<Reference>,
 }
 
-#[derive(Debug)]
-pub(super) struct Reference {
-    pub key: Key,
-    pub media_item: Arc<MediaItem>,
-    pub id: String,
-    /// Uploaded by this turn.
-    pub fresh: bool,
-    /// Replaced in this turn; no file is replaced twice.
-    pub replaced: bool,
-    /// For messages.
-    pub name: String,
+/// What becomes of a body after an error.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reuploaded {
+    /// The error is not about lost files.
+    No,
+    /// The body with new ids.
+    Body(Bytes),
+    /// These contents cannot be uploaded again, so the body has to be built without them.
+    Lost(Vec<StoredMedia>),
 }
 
 impl Attachments {
-    /// Uploads the files again that `error` says the service no longer knows, and returns the body with their new ids; `None` if
-    /// `error` says no such thing. Each file is replaced once per turn at most, because ids that work must never change.
-    pub async fn reupload(
-        &mut self,
-        error: &Error,
-        body: &[u8],
-        source: &mut impl MediaSource,
-    ) -> Result<Option<Bytes>> {
+    /// Adds the files that references of the session resolved to.
+    pub fn add_stored(&mut self, stored: &StoredFiles) {
+        self.files.extend(stored.references.iter().cloned());
+    }
+
+    /// Returns who uploaded the files.
+    pub fn uploader(&self) -> &Uploader {
+        &self.uploader
+    }
+
+    /// Uploads the files again that `error` says the service no longer knows. Each file is replaced once per turn at most,
+    /// because ids that work must never change.
+    pub async fn reupload(&mut self, error: &Error, body: &[u8], source: &mut impl MediaSource) -> Result<Reuploaded> {
         let suspects = self.suspects(error);
         if suspects.is_empty() {
-            return Ok(None);
+            return Ok(Reuploaded::No);
         }
         let mut body = body.to_vec();
+        let mut lost = Vec::new();
         for position in suspects {
-            let Reference { key, media_item, id, name, .. } = &self.files[position];
-            let (index, lost, stale) = (self.uploader.index.clone(), *key, id.clone());
-            log(key, media_item.info().bytes, "stale", id);
-            let newer = in_background(move || Ok(index.remove(&lost, &stale))).await?;
+            let Reference { key, id, .. } = &self.files[position];
+            let (index, key, stale) = (self.uploader.index.clone(), *key, id.clone());
+            let old = id.clone();
+            let (known, newer) = in_background(move || {
+                let known = index.find_content(key.digest, key.media_type.kind);
+                Ok((known, index.remove(&key, &stale)))
+            })
+            .await?;
+            log(&key, known.as_ref().map_or(0, |known| known.bytes), "stale", &old);
+            let path = known.and_then(|known| known.path);
             let new = match newer {
-                Some(newer) => newer,
-                None => {
-                    let upload = Upload::new(content(media_item, source).await?, key.media_type);
-                    let uploaded = self.uploader.file_id(key, &upload, Some(id)).await;
-                    if source.holds(media_item) {
-                        media_item.release();
-                    }
-                    uploaded.map_err(|error| with_name(name, "could not be uploaded again", &error))?.0
-                }
+                Some(newer) => Some(newer),
+                None => self.upload_again(position, path, source).await?,
             };
-            body = replace_id(&body, id, &new);
-            self.files[position].id = new;
+            match (new, &self.files[position].content) {
+                (Some(new), _) => {
+                    body = replace_id(&body, &old, &new);
+                    self.files[position].id = new;
+                }
+                (None, ReferenceContent::Stored(media)) => lost.push(media.clone()),
+                (None, ReferenceContent::Item(_)) => {}
+            }
             self.files[position].replaced = true;
         }
-        Ok(Some(body.into()))
+        Ok(if lost.is_empty() { Reuploaded::Body(body.into()) } else { Reuploaded::Lost(lost) })
+    }
+
+    /// Uploads one file again and returns its new id; `None` if its content is nowhere any more.
+    async fn upload_again(
+        &self,
+        position: usize,
+        path: Option<PathBuf>,
+        source: &mut impl MediaSource,
+    ) -> Result<Option<String>> {
+        let Reference { key, content: from, id, name, .. } = &self.files[position];
+        let failed = |error| with_name(name, "could not be uploaded again", &error);
+        match from {
+            ReferenceContent::Item(item) => {
+                let upload = Upload::new(content(item, source).await?, key.media_type);
+                let uploaded = self.uploader.file_id(key, &upload, Some(id)).await;
+                if source.holds(item) {
+                    item.release();
+                }
+                Ok(Some(uploaded.map_err(failed)?.0))
+            }
+            ReferenceContent::Stored(media) => {
+                let Some((key, upload)) = self.uploader.find_on_disk(media, path).await? else {
+                    self.uploader.delete(media).await?;
+                    return Ok(None);
+                };
+                let job = UploadJob { key, upload, stale: Some(id.clone()) };
+                let outcomes = self.uploader.upload_all(vec![job], source, |_| true).await.map_err(failed)?;
+                let uploaded = outcomes.into_iter().next().transpose().map_err(failed)?;
+                Ok(uploaded.map(|(id, _)| id))
+            }
+        }
     }
 
     /// Finds the files that `error` speaks of: by id, or else all that were not uploaded just now. The service's wording for an
@@ -90,11 +131,6 @@ impl Attachments {
         }
         if reports_a_lost_file(&error.message) { positions(&|file| !file.fresh) } else { Vec::new() }
     }
-}
-
-/// Puts the name of a file in front of an error about it.
-pub(super) fn with_name(name: &str, what: &str, error: &Error) -> Error {
-    Error { message: format!("{name} {what}: {}", error.message), ..error.clone() }
 }
 
 /// Whether `text` is about a lost file, and not about one of a wrong type or size.

@@ -1,22 +1,26 @@
 //! Sends the request that uploads a file: two parts, `file` and `purpose` (docs/protocol.md#upload-request).
 //!
-//! The request refers to the bytes that we have, so a file needs no second copy, and the request can be built again for every
-//! attempt.
+//! The request refers to the bytes that we have, or reads them from disk chunk by chunk. So a file needs no second copy, and the
+//! request can be built again for every attempt.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
 use super::index::is_file_id;
+use super::media_file::{CHUNK, MediaFile, Reading};
+use super::media_info::Digest;
 use super::media_type::MediaType;
 use crate::auth::Credential;
+use crate::blocking::in_background;
 use crate::client::{ExtraHeaders, Kimi};
 use crate::config::RetryPolicy;
 use crate::display_text::size;
@@ -24,9 +28,6 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::body::read_whole;
 use crate::http::retry::{RetryDecision, RetryState};
 use crate::http::timeout;
-
-/// Bytes handed to the connection at once, and the step of the progress.
-const CHUNK: usize = 256 << 10;
 
 /// Requests per file, unless the turn's own limit is lower; as many as in the official client's library.
 const ATTEMPTS: u32 = 3;
@@ -37,28 +38,63 @@ const MAX_DELAY: Duration = Duration::from_secs(15);
 /// Longest answer that is read, in bytes; an ordinary one has 200.
 const MAX_ANSWER: usize = 64 << 10;
 
+/// The content of a file to upload.
+#[derive(Debug, Clone)]
+pub enum UploadContent {
+    /// Bytes that we have.
+    Memory(Bytes),
+    /// A file on disk that must still have this digest.
+    Disk {
+        /// The open file.
+        file: MediaFile,
+        /// Identity of its content.
+        digest: Digest,
+        /// Where it is, for a later upload of the same content.
+        path: PathBuf,
+    },
+}
+
 /// A file to upload.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// The file.
-    pub content: Bytes,
+    /// The content.
+    pub content: UploadContent,
     /// What it is sent as.
     pub media_type: MediaType,
     /// File name that is sent.
     pub name: String,
     /// Bytes that have been handed to the connection.
     pub progress: Arc<AtomicU64>,
+    /// Why the content could not be read from disk.
+    read_error: Arc<OnceLock<String>>,
 }
 
 impl Upload {
-    /// Describes an upload under the usual name of the type.
+    /// Describes an upload of bytes under the usual name of the type.
     pub fn new(content: Bytes, media_type: MediaType) -> Self {
-        Self { content, media_type, name: media_type.file_name.to_owned(), progress: Arc::default() }
+        Self::of(UploadContent::Memory(content), media_type)
+    }
+
+    /// Describes an upload under the usual name of the type.
+    pub fn of(content: UploadContent, media_type: MediaType) -> Self {
+        let name = media_type.file_name.to_owned();
+        Self { content, media_type, name, progress: Arc::default(), read_error: Arc::default() }
     }
 
     /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
-        self.content.len() as u64
+        match &self.content {
+            UploadContent::Memory(bytes) => bytes.len() as u64,
+            UploadContent::Disk { file, .. } => file.size(),
+        }
+    }
+
+    /// Returns where the content is on disk.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match &self.content {
+            UploadContent::Memory(_) => None,
+            UploadContent::Disk { path, .. } => Some(path),
+        }
     }
 }
 
@@ -89,6 +125,11 @@ impl UploadClient {
             retries.attempts += 1;
             let error = match within(timeout, self.send(file)).await {
                 Ok(id) => return Ok(id),
+                // What the connection says about it would only hide the cause.
+                Err(_) if file.read_error.get().is_some() => {
+                    let why = file.read_error.get().map(String::as_str).unwrap_or_default();
+                    return Err(Error::new(ErrorKind::Io, format!("{} cannot be uploaded: {why}", file.name)));
+                }
                 Err(error) => error,
             };
             let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
@@ -112,7 +153,12 @@ impl UploadClient {
 
 fn form(file: &Upload) -> Result<Form> {
     let MediaType { kind, mime, .. } = file.media_type;
-    let body = Body::wrap_stream(stream::iter(chunks(file).map(Ok::<_, Infallible>)));
+    let body = match &file.content {
+        UploadContent::Memory(bytes) => Body::wrap_stream(stream::iter(chunks(file, bytes).map(Ok::<_, io::Error>))),
+        UploadContent::Disk { file: disk, digest, .. } => {
+            Body::wrap_stream(read_chunks(file.clone(), Reading::new(disk.clone(), Some(*digest))))
+        }
+    };
     let part = Part::stream_with_length(body, file.size())
         .file_name(file.name.clone())
         .mime_str(mime)
@@ -120,13 +166,36 @@ fn form(file: &Upload) -> Result<Form> {
     Ok(Form::new().part("file", part).text("purpose", kind.word()))
 }
 
-/// Splits the file. Each chunk stores where it ends, so a form that is built again counts from the beginning.
-fn chunks(file: &Upload) -> impl Iterator<Item = Bytes> + use<> {
-    let (content, progress) = (file.content.clone(), Arc::clone(&file.progress));
+/// Splits the bytes. Each chunk stores where it ends, so a form that is built again counts from the beginning.
+fn chunks(file: &Upload, content: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    let (content, progress) = (content.clone(), Arc::clone(&file.progress));
     (0..content.len()).step_by(CHUNK).map(move |at| {
         let chunk = content.slice(at..content.len().min(at + CHUNK));
         progress.store((at + chunk.len()) as u64, Ordering::Relaxed);
         chunk
+    })
+}
+
+/// Reads the chunks from disk as the connection takes them.
+fn read_chunks(upload: Upload, reading: Reading) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::try_unfold((upload, reading, 0), |(upload, mut reading, sent)| async move {
+        let read = in_background(move || {
+            let chunk = reading.next_chunk();
+            Ok((reading, chunk))
+        });
+        let (reading, chunk) = read.await.map_err(io::Error::other)?;
+        match chunk {
+            Ok(None) => Ok(None),
+            Ok(Some(chunk)) => {
+                let sent = sent + chunk.len() as u64;
+                upload.progress.store(sent, Ordering::Relaxed);
+                Ok(Some((chunk, (upload, reading, sent))))
+            }
+            Err(error) => {
+                let _ = upload.read_error.set(error.to_string());
+                Err(error)
+            }
+        }
     })
 }
 
@@ -151,10 +220,11 @@ mod tests {
     fn upload_progress_starts_again_with_each_attempt() {
         let media_type = MediaType::named("image/png").unwrap();
         let upload = Upload::new(Bytes::from(vec![0; CHUNK * 2 + 5]), media_type);
-        let mut abandoned = chunks(&upload);
+        let UploadContent::Memory(bytes) = &upload.content else { panic!("bytes in memory") };
+        let mut abandoned = chunks(&upload, bytes);
         abandoned.next();
         abandoned.next();
-        let sent = chunks(&upload).map(|chunk| {
+        let sent = chunks(&upload, bytes).map(|chunk| {
             assert!(upload.progress.load(Ordering::Relaxed) <= upload.size());
             chunk.len() as u64
         });

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use reqwest::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::index::{Index, Key};
+use super::index::{Index, Key, KnownFile};
+use super::media_source::MediaSource;
+use super::progress::upload_notice;
 use super::upload_request::{Upload, UploadClient};
 use crate::auth::AccountId;
 use crate::blocking::in_background;
 use crate::config::UploadLimits;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::lease::Lease;
 
 /// How often a process looks whether another one has finished the same upload.
@@ -21,6 +24,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Lets one turn at a time upload a content.
 type Queue = tokio::sync::Mutex<()>;
+
+/// Delay of the first notice about uploads, and the interval of the following ones.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// An uploaded file: its id, and whether it was uploaded just now.
+pub(super) type UploadedId = (String, bool);
+
+/// A file to upload.
+#[derive(Debug)]
+pub(super) struct UploadJob {
+    pub key: Key,
+    pub upload: Upload,
+    /// An id that no longer works.
+    pub stale: Option<String>,
+}
 
 /// The uploads of this process.
 #[derive(Debug)]
@@ -54,11 +72,11 @@ impl ActiveUploads {
 
 /// Uploads for one account.
 #[derive(Debug, Clone)]
-pub(super) struct Uploader {
+pub struct Uploader {
     client: UploadClient,
     active: Arc<ActiveUploads>,
-    pub index: Index,
-    pub limits: UploadLimits,
+    pub(super) index: Index,
+    pub(super) limits: UploadLimits,
 }
 
 /// The right to upload a content.
@@ -85,12 +103,12 @@ impl Uploader {
     }
 
     /// Returns the file id of a content, and whether it was uploaded just now. `stale` is an id that no longer works.
-    pub async fn file_id(&self, key: &Key, upload: &Upload, stale: Option<&str>) -> Result<(String, bool)> {
+    pub(super) async fn file_id(&self, key: &Key, upload: &Upload, stale: Option<&str>) -> Result<UploadedId> {
         let queue = self.active.queue(self.index.account(), key);
         let _only_one = queue.lock().await;
         let started = Instant::now();
         let lease = loop {
-            if let Some(id) = self.find(key).await.filter(|id| Some(id.as_str()) != stale) {
+            if let Some(id) = self.find_for(key, upload).await.filter(|id| Some(id.as_str()) != stale) {
                 log(key, upload.size(), "known", &id);
                 return Ok((id, false));
             }
@@ -111,17 +129,91 @@ impl Uploader {
         let id = self.client.upload(upload, self.limits.time_for(upload.size())).await?;
         drop(permit);
         log(key, upload.size(), "uploaded", &format!("{id} in {} ms", started.elapsed().as_millis()));
-        let (index, key, bytes, stale) = (self.index.clone(), *key, upload.size(), stale.map(str::to_owned));
         let fallback = id.clone();
-        let recorded = in_background(move || Ok(index.record(&key, &id, bytes, stale.as_deref()))).await;
+        let file = KnownFile { id, media_type: key.media_type, bytes: upload.size(), path: upload.path().cloned() };
+        let (index, digest, stale) = (self.index.clone(), key.digest, stale.map(str::to_owned));
+        let recorded = in_background(move || Ok(index.record(digest, file, stale.as_deref()))).await;
         drop(lease);
         Ok((recorded.unwrap_or(fallback), true))
     }
 
     /// Looks a content up in the index.
-    pub async fn find(&self, key: &Key) -> Option<String> {
+    pub(super) async fn find(&self, key: &Key) -> Option<String> {
         let (index, key) = (self.index.clone(), *key);
         in_background(move || Ok(index.find(&key))).await.ok().flatten()
+    }
+
+    /// Uploads files in parallel, with notices about the progress. Returns an outcome for each, or the first error that
+    /// `is_fatal`.
+    pub(super) async fn upload_all(
+        &self,
+        uploads: Vec<UploadJob>,
+        source: &mut impl MediaSource,
+        is_fatal: impl Fn(&Error) -> bool,
+    ) -> Result<Vec<Result<UploadedId>>> {
+        let mut outcomes: Vec<Option<Result<UploadedId>>> = uploads.iter().map(|_| None).collect();
+        let mut tasks = JoinSet::new();
+        let mut progress = Vec::new();
+        for (position, UploadJob { key, upload, stale }) in uploads.into_iter().enumerate() {
+            progress.push((Arc::clone(&upload.progress), upload.size()));
+            let uploader = self.clone();
+            tasks.spawn(async move { (position, uploader.file_id(&key, &upload, stale.as_deref()).await) });
+        }
+        let started = Instant::now();
+        let mut due = started + NOTICE_INTERVAL;
+        let mut shown = false;
+        while !tasks.is_empty() {
+            let done = tokio::select! {
+                done = tasks.join_next() => done,
+                () = sleep_until(due) => {
+                    due += NOTICE_INTERVAL;
+                    shown = true;
+                    source.notice(upload_notice(&progress, tasks.len(), started.elapsed()));
+                    continue;
+                }
+            };
+            match done {
+                // Dropping the set aborts the other uploads.
+                Some(Ok((_, Err(error)))) if is_fatal(&error) => return Err(error),
+                Some(Ok((position, outcome))) => outcomes[position] = Some(outcome),
+                _ => break,
+            }
+        }
+        if shown {
+            source.notice(upload_notice(&progress, 0, started.elapsed()));
+        }
+        let failed = || Err(Error::new(ErrorKind::Internal, "an upload failed unexpectedly"));
+        Ok(outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(failed)).collect())
+    }
+
+    /// Whether the service has refused videos for this model and account.
+    pub async fn refuses_videos(&self, model: &str) -> bool {
+        let (index, model) = (self.index.clone(), model.to_owned());
+        in_background(move || Ok(index.refuses_videos(&model))).await.unwrap_or(false)
+    }
+
+    /// Records that the service refuses videos for this model and account.
+    pub async fn record_video_refusal(&self, model: &str) {
+        let (index, model) = (self.index.clone(), model.to_owned());
+        // An error costs one more refused request.
+        let _ = in_background(move || {
+            index.record_video_refusal(&model);
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Looks a content up, and remembers where it is on disk now.
+    async fn find_for(&self, key: &Key, upload: &Upload) -> Option<String> {
+        let (index, key, path) = (self.index.clone(), *key, upload.path().cloned());
+        let find = move || {
+            let id = index.find(&key);
+            if let Some(path) = path.filter(|_| id.is_some()) {
+                index.record_path(key.digest, key.media_type.kind, &path);
+            }
+            Ok(id)
+        };
+        in_background(find).await.ok().flatten()
     }
 
     async fn lease(&self, key: &Key) -> LeaseOutcome {

@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::display_text::one_line;
+use crate::http::redact::KnownSecrets;
 
 /// Files of one answer that are looked at.
 const MAX_FILES: usize = 50;
@@ -74,9 +75,11 @@ fn content(file: &Value) -> Result<Vec<u8>, String> {
     match file.get("encoding").and_then(Value::as_str) {
         Some("base64") => {
             let packed: String = text.split_whitespace().collect();
-            STANDARD.decode(packed).map_err(|_| "its content is not valid base64".to_owned())
+            let bytes = STANDARD.decode(packed).map_err(|_| "its content is not valid base64".to_owned())?;
+            // The body was searched before, but not what is encoded in it.
+            Ok(KnownSecrets::shared().scrub(bytes))
         }
-        _ => Ok(text.as_bytes().to_vec()),
+        _ => Ok(KnownSecrets::shared().scrub(text.as_bytes().to_vec())),
     }
 }
 
@@ -468,5 +471,14 @@ mod tests {
     #[test]
     fn name_with_control_characters_is_shown_with_signs() {
         assert_eq!(Project::new().take("a\u{1b}[2J.csv", Some("a.csv")).name, "a␛[2J.csv");
+    }
+    #[test]
+    fn file_that_holds_our_credential_is_written_without_it() {
+        let (project, credential) = (Project::new(), "file-credential-0123456789abcdef");
+        KnownSecrets::shared().add_credential(credential);
+        let packed = STANDARD.encode(format!("token,{credential}\n"));
+        let files = json!([{"name": "out.csv", "content": packed, "encoding": "base64"}]);
+        take_files(&files, Some(&project.path()), Some("out.csv"));
+        assert_eq!(fs::read_to_string(project.path().join("out.csv")).unwrap(), "token,[redacted]\n");
     }
 }

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::call::Service;
-use super::truncate::{Limit, Outcome};
+use super::truncate::{Limit, Outcome, without_credentials};
 use super::{datasource, fetch, search};
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -113,7 +114,18 @@ async fn call(request: ServiceRequest) -> Result<Outcome> {
     outcome.set("callId", service.call_id);
     let notes = std::mem::take(&mut outcome.notes);
     outcome.set("notes", notes);
+    outcome.details.values_mut().for_each(remove_credentials);
     Ok(outcome)
+}
+
+/// Removes our own credentials from the members of a result.
+fn remove_credentials(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_credentials(std::mem::take(text)),
+        Value::Array(items) => items.iter_mut().for_each(remove_credentials),
+        Value::Object(members) => members.values_mut().for_each(remove_credentials),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Returns the credential of a login. The service takes no static key for tools (docs/protocol.md#plan-tools), so one is

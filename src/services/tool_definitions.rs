@@ -24,8 +24,9 @@ pub struct ToolDefinition {
     pub prompt_guidelines: &'static [&'static str],
     /// JSON Schema of the arguments.
     pub parameters: Value,
-    /// JSON Schema of the result as data, for scripts of Pi's codemode.
-    pub output_schema: Value,
+    /// JSON Schema of the result as data, for scripts of Pi's codemode. `None` where the result is not data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
     /// Hints for permission extensions.
     pub annotations: Annotations,
 }
@@ -44,12 +45,14 @@ pub struct Annotations {
 
 const READS_THE_WEB: Annotations = Annotations { read_only_hint: true, destructive_hint: false, open_world_hint: true };
 
+const READS_FILES: Annotations = Annotations { read_only_hint: true, destructive_hint: false, open_world_hint: false };
+
 /// A data source writes the files that a call asks for, also over existing ones.
 const WRITES_FILES: Annotations = Annotations { read_only_hint: false, destructive_hint: true, open_world_hint: true };
 
 /// Returns the definitions of all tools, in the order in which they are registered.
 pub fn tool_definitions() -> Vec<ToolDefinition> {
-    vec![search(), fetch(), datasource()]
+    vec![search(), fetch(), datasource(), read_media()]
 }
 
 fn search() -> ToolDefinition {
@@ -70,7 +73,7 @@ fn search() -> ToolDefinition {
             "properties": { "query": { "type": "string", "description": "What to search for, as one would type it" } },
             "required": ["query"],
         }),
-        output_schema: json!({
+        output_schema: Some(json!({
             "type": "object",
             "properties": {
                 "results": {
@@ -90,7 +93,7 @@ fn search() -> ToolDefinition {
                 "total": { "type": "integer", "description": "Number of results, including those left out here" },
             },
             "required": ["results", "total"],
-        }),
+        })),
         annotations: READS_THE_WEB,
     }
 }
@@ -112,7 +115,7 @@ fn fetch() -> ToolDefinition {
             "properties": { "url": { "type": "string", "description": "Whole address, beginning with https:// or http://" } },
             "required": ["url"],
         }),
-        output_schema: json!({
+        output_schema: Some(json!({
             "type": "object",
             "properties": {
                 "markdown": { "type": "string" },
@@ -120,7 +123,7 @@ fn fetch() -> ToolDefinition {
                 "fullOutputPath": { "type": "string", "description": "File with the whole page" },
             },
             "required": ["markdown", "truncated"],
-        }),
+        })),
         annotations: READS_THE_WEB,
     }
 }
@@ -154,7 +157,7 @@ fn datasource() -> ToolDefinition {
             },
             "required": ["data_source_name"],
         }),
-        output_schema: json!({
+        output_schema: Some(json!({
             "type": "object",
             "properties": {
                 "text": { "type": "string" },
@@ -173,8 +176,32 @@ fn datasource() -> ToolDefinition {
                 },
             },
             "required": ["text", "files"],
-        }),
+        })),
         annotations: WRITES_FILES,
+    }
+}
+
+fn read_media() -> ToolDefinition {
+    ToolDefinition {
+        name: "kimi_read_media",
+        label: "Kimi media",
+        description: "Shows you an image or video file of the project, whole and in its original resolution. Use it for videos, \
+                      and for images that are too large to be read as files. A video may have a size limit, which an error names."
+            .to_owned(),
+        prompt_snippet: "Look at an image or video file",
+        prompt_guidelines: &[
+            "Use kimi_read_media to look at a video, or at an image whose details matter, before you answer questions about it.",
+        ],
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "path": { "type": "string", "description": "Path of the file, relative to the project or absolute" },
+                "question": { "type": "string", "description": "What to look for; shown to you beside the file" },
+            },
+            "required": ["path"],
+        }),
+        output_schema: None,
+        annotations: READS_FILES,
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::display_text::{tool_size, visible};
+use crate::http::redact::KnownSecrets;
 use crate::storage::private_file::create_private_file;
 
 /// Limits of the text that is returned, and the directory for longer ones.
@@ -43,7 +44,7 @@ impl Outcome {
 
     /// Sets the text, safe to print and cut to the limit. `tool` and `extension` name the file with the whole text.
     pub(super) fn set_text(&mut self, text: String, limit: Option<&Limit>, tool: &str, extension: &str) {
-        let text = visible(&text).into_owned();
+        let text = visible(&without_credentials(text)).into_owned();
         let total = text.lines().count();
         self.set("lines", total);
         self.set("bytes", text.len());
@@ -75,6 +76,12 @@ impl Outcome {
         ));
         self.text = shown.to_owned();
     }
+}
+
+/// Removes our own credentials from a text of the service. The body was searched before, but JSON may write them with escapes.
+pub fn without_credentials(text: String) -> String {
+    String::from_utf8(KnownSecrets::shared().scrub(text.into_bytes()))
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Finds where to cut: after the last line that fits, or inside the first line if that is too long.

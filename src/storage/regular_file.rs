@@ -38,7 +38,7 @@ fn check(metadata: &fs::Metadata) -> io::Result<()> {
 }
 
 fn special() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no file but a folder, pipe, device or kernel interface")
 }
 
 #[cfg(test)]
@@ -51,7 +51,10 @@ mod tests {
         let file = folder.path().join("a");
         fs::write(&file, "x").unwrap();
         assert!(open_regular(&file).is_ok());
-        assert_eq!(open_regular(folder.path()).unwrap_err().to_string(), "it is no regular file");
+        assert_eq!(
+            open_regular(folder.path()).unwrap_err().to_string(),
+            "it is no file but a folder, pipe, device or kernel interface"
+        );
         assert_eq!(open_regular(&folder.path().join("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
@@ -65,7 +68,12 @@ mod tests {
         std::os::unix::fs::symlink("/proc/self/environ", &link).unwrap();
         let special = [&pipe, Path::new("/dev/zero"), Path::new("/proc/self/environ"), Path::new("/proc/kmsg"), &link];
         for path in special {
-            assert_eq!(open_regular(path).unwrap_err().to_string(), "it is no regular file", "{}", path.display());
+            assert_eq!(
+                open_regular(path).unwrap_err().to_string(),
+                "it is no file but a folder, pipe, device or kernel interface",
+                "{}",
+                path.display()
+            );
         }
     }
 }

@@ -145,7 +145,9 @@ describe("images: what the user sees", () => {
     const pi = await rpc();
     simulator.intercept("files", { delayMs: 1600 });
     await pi.prompt("look", pasted("slow") as Record<string, unknown>);
-    const shown = statuses(pi).filter((text) => /^Kimi: uploading file, 1\.4 MB of 1\.4 MB$/.test(String(text)));
+    const shown = statuses(pi).filter((text) =>
+      /^Kimi: uploading file, 1\.4 MB of 1\.4 MB \(100 %, \S+ [KM]B\/s\)$/.test(String(text)),
+    );
     assert.ok(shown.length > 0, JSON.stringify(statuses(pi)));
     assert.equal(statuses(pi).at(-1), undefined);
   });

@@ -29,6 +29,7 @@ use super::stream::message::{Blocks, ContentState};
 use super::stream::op_queue::Op;
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
+use crate::files::Reuploaded;
 use crate::http::retry::{Attempt, GaveUp, Operation, Retry, run_with_retry};
 use crate::process_state::ProcessState;
 use crate::services::quota_message::explain;
@@ -63,7 +64,13 @@ async fn answer(
     blocks: &mut Blocks,
     channels: &mut TurnChannels,
 ) -> Result<Finished, GaveUp> {
-    let source = ConversationSource { context: Arc::new(context), media: Arc::new(media), rejected_item: None };
+    let source = ConversationSource {
+        context: Arc::new(context),
+        media: Arc::new(media),
+        rejected_item: None,
+        lost_media: Vec::new(),
+        without_videos: false,
+    };
     let prepared = ready(request, &source, blocks, channels).await?;
     let policy = prepared.resolved.kimi.config.retry;
     let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
@@ -207,6 +214,17 @@ impl Turn<'_> {
         rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
     }
 
+    /// Prepares the request again with less in it. If that fails, `error` is what there is to report.
+    async fn prepare_again(&mut self, error: Error) -> Attempt<Finished> {
+        match ready(self.request, &self.source, self.blocks, self.channels).await {
+            Ok(prepared) => {
+                self.prepared = prepared;
+                Attempt::Changed { counts: false }
+            }
+            Err(_) => Attempt::Fatal(error),
+        }
+    }
+
     /// Waits for the quota window that refused the request.
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
@@ -235,9 +253,17 @@ impl Turn<'_> {
     /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
     async fn repair(&mut self, error: Error) -> Attempt<Finished> {
         match self.prepared.reupload(&error, &self.source, self.channels).await {
-            Ok(true) => return Attempt::Changed { counts: false },
-            Ok(false) => {}
+            Ok(Reuploaded::Body(_)) => return Attempt::Changed { counts: false },
+            Ok(Reuploaded::Lost(media)) => {
+                self.source.lost_media.extend(media);
+                return self.prepare_again(error).await;
+            }
+            Ok(Reuploaded::No) => {}
             Err(error) => return Attempt::Fatal(error),
+        }
+        if !self.source.without_videos && self.prepared.refuses_videos(&error, &self.request.model.id).await {
+            self.source.without_videos = true;
+            return self.prepare_again(error).await;
         }
         match (RejectedItem::of(&error), &self.source.rejected_item) {
             (Some(item), None) => {

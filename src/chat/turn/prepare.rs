@@ -12,7 +12,7 @@ use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
-use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections};
+use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::tool_schema::SchemaCache;
@@ -22,7 +22,9 @@ use crate::chat::stream::op_queue::Op;
 use crate::client::Kimi;
 use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{Attachments, BodyTemplate, UploadClient, attach};
+use crate::files::{
+    Attachments, BodyTemplate, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach, may_refer_to_media,
+};
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models;
 
@@ -35,9 +37,18 @@ pub(super) struct ConversationSource {
     pub media: Arc<Vec<Media>>,
     /// What the service refused in the first request.
     pub rejected_item: Option<RejectedItem>,
+    /// Contents that the service no longer has and that cannot be uploaded again: their text stays.
+    pub lost_media: Vec<StoredMedia>,
+    /// The service refused videos for this model.
+    pub without_videos: bool,
 }
 
 impl ConversationSource {
+    /// Whether the conversation may hold media. Looks only for words, so that one without any costs nothing more.
+    fn may_hold_media(&self) -> bool {
+        !self.media.is_empty() || self.context.contains("video") || may_refer_to_media(&self.context)
+    }
+
     fn media_source<'c>(&'c self, channels: &'c mut TurnChannels) -> TurnMediaSource<'c> {
         TurnMediaSource {
             ops: &mut channels.ops,
@@ -72,6 +83,7 @@ struct BuiltRequest {
     notes: Vec<String>,
     images: Vec<ImageKey>,
     rejected_images: Vec<ImageKey>,
+    has_videos: bool,
 }
 
 /// A request that is ready to be sent.
@@ -88,6 +100,8 @@ pub(super) struct PreparedRequest {
     pub images: Vec<ImageKey>,
     /// Images that the service has just refused, and that are not in it.
     pub rejected_images: Vec<ImageKey>,
+    /// Whether it holds a video.
+    has_videos: bool,
     pub limits: TimeoutLimits,
     /// Limit for the wait for the first content.
     pub first_content: Option<Duration>,
@@ -101,17 +115,23 @@ pub(super) async fn prepare(
 ) -> Result<PreparedRequest> {
     let mut media = source.media_source(channels);
     media.collect().await?;
-    let resolved = resolve(request, source).await?;
-    let built = {
-        let (resolved, source) = (resolved.clone(), source.clone());
-        in_background(move || build(resolved, &source)).await?
-    };
-    let uploads = UploadClient {
+    let mut resolved = resolve(request, source).await?;
+    let uploader = Uploader::new(UploadClient {
         kimi: resolved.kimi.clone(),
         credential: resolved.credential.clone(),
         extra: request.extra_headers(),
+    })
+    .await?;
+    if resolved.target.videos && source.may_hold_media() {
+        resolved.target.videos = !source.without_videos && !uploader.refuses_videos(&request.model.id).await;
+    }
+    let stored = resolve_stored(&uploader, source, &mut media).await?;
+    let built = {
+        let (resolved, source, stored) = (resolved.clone(), source.clone(), stored.clone());
+        in_background(move || build(resolved, &source, &stored)).await?
     };
-    let (body, attachments) = attach(uploads, built.template, &mut media).await?;
+    let (body, mut attachments) = attach(uploader, built.template, &mut media).await?;
+    attachments.add_stored(&stored);
     tracing::debug!(bytes = body.len(), built.prompt_tokens, model = request.model.id, "request");
     let limits = resolved.kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let effort = resolved.options.thinking.as_ref().and_then(|thinking| thinking.effort.as_deref());
@@ -123,6 +143,7 @@ pub(super) async fn prepare(
         notes: built.notes,
         images: built.images,
         rejected_images: built.rejected_images,
+        has_videos: built.has_videos,
         limits,
         resolved,
     })
@@ -133,7 +154,7 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     let (environment, addresses) = (Environment::new(request.environment.clone()), request.model.addresses.clone());
     let (host, model, key) = (request.host.clone(), request.model.id.clone(), request.options.api_key.clone());
     // Pi's model entry may be older than the list on disk, which is read only where the difference matters.
-    let may_hold_media = !source.media.is_empty() || source.context.contains("video");
+    let may_hold_media = source.may_hold_media();
     let (mut kimi, listed_videos) = in_background(move || {
         let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
         let listing = may_hold_media.then(|| models::known(&kimi.process, &environment, &kimi.config, key.as_deref()));
@@ -166,11 +187,32 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     })
 }
 
+/// Finds the files that the conversation refers to, and uploads those that may be uploaded.
+async fn resolve_stored(
+    uploader: &Uploader,
+    source: &ConversationSource,
+    media: &mut TurnMediaSource<'_>,
+) -> Result<StoredFiles> {
+    if !may_refer_to_media(&source.context) {
+        return Ok(StoredFiles::default());
+    }
+    let conversation = source.clone();
+    let mut wanted = in_background(move || {
+        let clean = without_lone_surrogates(&conversation.context);
+        let transcript = Transcript::parse(clean.as_ref().unwrap_or(&conversation.context), &conversation.media)?;
+        Ok(transcript.stored_media())
+    })
+    .await?;
+    wanted.retain(|media| !source.lost_media.iter().any(|lost| (lost.digest, lost.kind) == (media.digest, media.kind)));
+    uploader.resolve_stored(wanted, media).await
+}
+
 /// Reads, repairs and encodes the conversation.
-fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<BuiltRequest> {
+fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &StoredFiles) -> Result<BuiltRequest> {
     let ResolvedRequest { dialect, mut options, .. } = resolved;
     let clean = without_lone_surrogates(&source.context);
-    let transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
+    let mut transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
+    transcript.resolve_stored(|media| stored.link(media));
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));
     let mut conversation = normalize(transcript, resolved.target, &resolved.kimi.process.get::<SchemaCache>());
@@ -191,28 +233,41 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource) -> Result<Built
     let body = dialect
         .encode(&conversation, &options)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("the request cannot be written: {error}")))?;
+    let has_videos = conversation.has_videos();
     Ok(BuiltRequest {
         template: BodyTemplate::new(body, media, dialect.shape()),
         prompt_tokens: conversation.estimated_tokens,
         context: RequestContext { calls, names: conversation.renamed, argument_names: conversation.argument_names },
         notes: conversation.notes,
+        has_videos,
         images,
         rejected_images,
     })
 }
 
 impl PreparedRequest {
-    /// Uploads files again that the service no longer knows, according to `error`. True if the body has new ids.
+    /// Uploads files again that the service no longer knows, according to `error`.
     pub async fn reupload(
         &mut self,
         error: &Error,
         source: &ConversationSource,
         channels: &mut TurnChannels,
-    ) -> Result<bool> {
+    ) -> Result<Reuploaded> {
         let mut media = source.media_source(channels);
-        let Some(body) = self.attachments.reupload(error, &self.body, &mut media).await? else { return Ok(false) };
-        self.body = body;
-        Ok(true)
+        let reuploaded = self.attachments.reupload(error, &self.body, &mut media).await?;
+        if let Reuploaded::Body(body) = &reuploaded {
+            self.body = body.clone();
+        }
+        Ok(reuploaded)
+    }
+
+    /// Whether `error` refuses the videos of this request, whatever they are. If so, that is recorded for model and account.
+    pub async fn refuses_videos(&self, error: &Error, model: &str) -> bool {
+        let refuses = self.has_videos && is_video_refusal(error);
+        if refuses {
+            self.attachments.uploader().record_video_refusal(model).await;
+        }
+        refuses
     }
 
     /// Shows the body to the payload hook and takes the body that it returns.

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::media_info::Digest;
-use super::media_type::MediaType;
+use super::media_type::{MediaKind, MediaType};
 use crate::auth::AccountId;
 use crate::storage::private_file::{create_private_dir, replace};
 use crate::storage::regular_file::open_regular;
@@ -38,7 +39,13 @@ const TOUCH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// Longest entry that is read, in bytes.
-const MAX_ENTRY: u64 = 4096;
+const MAX_ENTRY: u64 = 8192;
+
+/// Longest path that is remembered, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// How long a refusal of videos counts: the service may learn to take them.
+const REFUSAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a file id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,13 +65,31 @@ struct Entry {
     mime: String,
     bytes: u64,
     created: u64,
+    /// Where the content was read, if it came from disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+/// A file that the service has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFile {
+    /// Id of the service.
+    pub id: String,
+    /// What it was uploaded as.
+    pub media_type: MediaType,
+    /// Size.
+    pub bytes: u64,
+    /// Where the content was read, if it came from disk.
+    pub path: Option<PathBuf>,
 }
 
 /// What this process knows about the indexes of all accounts.
 #[derive(Debug, Default)]
 pub struct KnownUploads {
-    /// At most 8192 ids.
-    ids: Remembered<(AccountId, Key), String, 8192>,
+    /// At most 8192 files.
+    files: Remembered<(AccountId, Digest, MediaKind), KnownFile, 8192>,
+    /// Models whose videos the service refuses; at most 256.
+    without_videos: Remembered<(AccountId, String), (), 256>,
     pruned: AtomicBool,
 }
 
@@ -91,49 +116,98 @@ impl Index {
 
     /// Returns the file id of a content.
     pub fn find(&self, key: &Key) -> Option<String> {
-        if let Some(id) = self.known.ids.get(&self.known_key(key)) {
-            return Some(id);
-        }
-        let path = self.path(key)?;
-        let id = self.read(&path, key)?;
-        touch(&path);
-        self.remember(key, &id);
-        Some(id)
+        self.find_content(key.digest, key.media_type.kind)
+            .filter(|known| known.media_type == key.media_type)
+            .map(|known| known.id)
     }
 
-    /// Records a new id. Returns the id that counts from now on: another process may have been first.
-    pub fn record(&self, key: &Key, id: &str, bytes: u64, stale: Option<&str>) -> String {
-        let id = match self.path(key) {
-            None => id.to_owned(),
-            Some(path) => match self.read(&path, key).filter(|known| Some(known.as_str()) != stale) {
-                Some(first) => first,
-                None => {
-                    if let Err(error) = self.write(&path, key, id, bytes) {
-                        // Without the file the upload is remembered by this process only.
-                        tracing::debug!(error = %error, "upload index cannot be written");
-                    }
-                    id.to_owned()
-                }
-            },
-        };
-        self.remember(key, &id);
+    /// Returns the file of a content whose exact type is not known.
+    pub fn find_content(&self, digest: Digest, kind: MediaKind) -> Option<KnownFile> {
+        let memory_key = self.memory_key(digest, kind);
+        if let Some(known) = self.known.files.get(&memory_key) {
+            return Some(known);
+        }
+        let path = self.path(digest, kind)?;
+        let known = self.read(&path, digest, kind)?;
+        touch(&path);
+        self.known.files.insert(memory_key, known.clone());
+        Some(known)
+    }
+
+    /// Records a new file; `stale` is an id that no longer works. Returns the id that counts from now on: another process may have
+    /// been first.
+    pub fn record(&self, digest: Digest, file: KnownFile, stale: Option<&str>) -> String {
+        let kind = file.media_type.kind;
+        let same_type = |known: &KnownFile| known.media_type == file.media_type && Some(known.id.as_str()) != stale;
+        let path = self.path(digest, kind);
+        let first = path.as_deref().and_then(|path| self.read(path, digest, kind)).filter(same_type);
+        let known = first.unwrap_or_else(|| {
+            self.write(digest, &file);
+            file
+        });
+        let id = known.id.clone();
+        self.known.files.insert(self.memory_key(digest, kind), known);
         id
+    }
+
+    /// Remembers where a content is on disk, so that it can be uploaded again.
+    pub fn record_path(&self, digest: Digest, kind: MediaKind, path: &Path) {
+        let Some(mut known) = self.find_content(digest, kind).filter(|known| known.path.as_deref() != Some(path))
+        else {
+            return;
+        };
+        known.path = Some(path.to_owned());
+        self.write(digest, &known);
+        self.known.files.insert(self.memory_key(digest, kind), known);
     }
 
     /// Removes an id that the service no longer knows. Returns the id that another process has put in its place.
     pub fn remove(&self, key: &Key, stale: &str) -> Option<String> {
-        let known_key = self.known_key(key);
-        self.known.ids.remove_if(&known_key, |id| id == stale);
+        let memory_key = self.memory_key(key.digest, key.media_type.kind);
+        self.known.files.remove_if(&memory_key, |known| known.id == stale);
         let newer = self.find(key).filter(|id| id != stale);
         if newer.is_none() {
-            self.known.ids.remove(&known_key);
+            self.known.files.remove(&memory_key);
         }
         newer
     }
 
+    /// Deletes the entry of a file that the service no longer knows and that cannot be uploaded again.
+    pub fn delete(&self, digest: Digest, kind: MediaKind) {
+        self.known.files.remove(&self.memory_key(digest, kind));
+        if let Some(path) = self.path(digest, kind) {
+            // Without the deletion the next request finds the same stale id, and does the same.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Whether the service has refused videos for this model during the last week.
+    pub fn refuses_videos(&self, model: &str) -> bool {
+        if self.known.without_videos.get(&(self.account.clone(), model.to_owned())).is_some() {
+            return true;
+        }
+        let recorded = self.refusal_path(model).and_then(|path| fs::metadata(path).ok()?.modified().ok());
+        recorded.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < REFUSAL_AGE))
+    }
+
+    /// Records that the service refuses videos for this model.
+    pub fn record_video_refusal(&self, model: &str) {
+        self.known.without_videos.insert((self.account.clone(), model.to_owned()), ());
+        if let Some(path) = self.refusal_path(model)
+            && let Err(error) = replace(&path, model.as_bytes())
+        {
+            tracing::debug!(%error, "the refusal of videos cannot be written");
+        }
+    }
+
+    fn refusal_path(&self, model: &str) -> Option<PathBuf> {
+        let hash: [u8; 32] = Sha256::digest(model).into();
+        self.directory.as_ref().map(|directory| directory.join(format!("no-video-{}", hex::encode(&hash[..16]))))
+    }
+
     /// Returns the lock file of the process that uploads this content.
     pub fn claim_path(&self, key: &Key) -> Option<PathBuf> {
-        self.path(key).map(|path| path.with_extension("lock"))
+        self.path(key.digest, key.media_type.kind).map(|path| path.with_extension("lock"))
     }
 
     /// Creates the directory if it is missing.
@@ -141,47 +215,50 @@ impl Index {
         self.directory.as_deref().map_or(Ok(()), create_private_dir)
     }
 
-    fn path(&self, key: &Key) -> Option<PathBuf> {
-        let name = format!("{}-{}", key.digest, key.media_type.kind.word());
-        self.directory.as_ref().map(|directory| directory.join(name))
+    fn path(&self, digest: Digest, kind: MediaKind) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join(format!("{digest}-{}", kind.word())))
     }
 
-    fn known_key(&self, key: &Key) -> (AccountId, Key) {
-        (self.account.clone(), *key)
+    fn memory_key(&self, digest: Digest, kind: MediaKind) -> (AccountId, Digest, MediaKind) {
+        (self.account.clone(), digest, kind)
     }
 
-    fn remember(&self, key: &Key, id: &str) {
-        self.known.ids.insert(self.known_key(key), id.to_owned());
-    }
-
-    fn read(&self, path: &Path, key: &Key) -> Option<String> {
+    fn read(&self, path: &Path, digest: Digest, kind: MediaKind) -> Option<KnownFile> {
         let mut text = String::new();
         open_regular(path).ok()?.take(MAX_ENTRY).read_to_string(&mut text).ok()?;
         let entry: Entry = serde_json::from_str(&text).ok()?;
-        let matches = entry.scope == self.account.name()
-            && entry.digest == key.digest.to_string()
-            && entry.purpose == key.media_type.kind.word()
-            && entry.mime == key.media_type.mime;
+        let matches =
+            entry.scope == self.account.name() && entry.digest == digest.to_string() && entry.purpose == kind.word();
+        let media_type =
+            MediaType::named(&entry.mime).filter(|known| known.kind == kind && known.mime == entry.mime)?;
         // Reject timestamps that overflow `SystemTime`.
         let created = UNIX_EPOCH.checked_add(Duration::from_secs(entry.created));
         let plausible = created.is_some_and(|created| created <= SystemTime::now() + TOUCH_INTERVAL);
-        (matches && plausible && is_file_id(&entry.id)).then_some(entry.id)
+        let path = entry.path.map(PathBuf::from).filter(|path| path.is_absolute());
+        let known = KnownFile { id: entry.id, media_type, bytes: entry.bytes, path };
+        (matches && plausible && is_file_id(&known.id)).then_some(known)
     }
 
-    fn write(&self, path: &Path, key: &Key, id: &str, bytes: u64) -> io::Result<()> {
+    /// Writes an entry. Where that fails, this process remembers the upload.
+    fn write(&self, digest: Digest, file: &KnownFile) {
+        let kind = file.media_type.kind;
+        let Some(path) = self.path(digest, kind) else { return };
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let entry = Entry {
-            id: id.to_owned(),
+            id: file.id.clone(),
             scope: self.account.name().to_owned(),
-            digest: key.digest.to_string(),
-            purpose: key.media_type.kind.word().to_owned(),
-            mime: key.media_type.mime.to_owned(),
-            bytes,
+            digest: digest.to_string(),
+            purpose: kind.word().to_owned(),
+            mime: file.media_type.mime.to_owned(),
+            bytes: file.bytes,
             created,
+            path: file.path.as_deref().and_then(Path::to_str).filter(|path| path.len() <= MAX_PATH).map(str::to_owned),
         };
-        let written = replace(path, &serde_json::to_vec(&entry)?);
+        let bytes = serde_json::to_vec(&entry).map_err(io::Error::from);
+        if let Err(error) = bytes.and_then(|bytes| replace(&path, &bytes)) {
+            tracing::debug!(%error, "the upload index cannot be written");
+        }
         self.prune_once();
-        written
     }
 
     /// Bounds the directory, once per process: no process uploads a thousand files.

@@ -19,6 +19,11 @@ fn token(user: &str, serial: u32) -> String {
     format!("eyJhbGciOiJub25lIn0.{payload}.signature")
 }
 
+fn png(id: &str) -> KnownFile {
+    let media_type = MediaType::named("image/png").unwrap();
+    KnownFile { id: id.to_owned(), media_type, bytes: 10, path: None }
+}
+
 /// An index as another process opens it.
 fn open(home: Option<&Path>, account: &str) -> Index {
     Index::new(home, AccountId::new("r", account, None), Arc::default())
@@ -42,7 +47,7 @@ fn account_survives_its_tokens_and_never_equals_another() {
 fn id_outlives_the_process() {
     let home = tempdir().unwrap();
     let key = key();
-    assert_eq!(open(Some(home.path()), "k").record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(open(Some(home.path()), "k").record(key.digest, png("file-1"), None), "file-1");
     assert_eq!(open(Some(home.path()), "k").find(&key).as_deref(), Some("file-1"));
     assert_eq!(open(Some(home.path()), "other").find(&key), None);
 }
@@ -51,11 +56,11 @@ fn id_outlives_the_process() {
 fn first_recorded_id_counts_until_it_is_stale() {
     let home = tempdir().unwrap();
     let key = key();
-    open(Some(home.path()), "k").record(&key, "file-1", 10, None);
+    open(Some(home.path()), "k").record(key.digest, png("file-1"), None);
     let index = open(Some(home.path()), "k");
-    assert_eq!(index.record(&key, "file-2", 10, None), "file-1");
+    assert_eq!(index.record(key.digest, png("file-2"), None), "file-1");
     assert_eq!(index.remove(&key, "file-1"), None);
-    assert_eq!(index.record(&key, "file-3", 10, Some("file-1")), "file-3");
+    assert_eq!(index.record(key.digest, png("file-3"), Some("file-1")), "file-3");
     let index = open(Some(home.path()), "k");
     assert_eq!(index.remove(&key, "file-1").as_deref(), Some("file-3"), "another process has replaced it");
 }
@@ -66,8 +71,11 @@ fn damaged_copied_or_foreign_entry_is_ignored() {
     let (key, other_key) = (key(), key());
     let restarted = || open(Some(home.path()), "k");
     let index = restarted();
-    index.record(&key, "file-1", 10, None);
-    let (path, other) = (index.path(&key).unwrap(), index.path(&other_key).unwrap());
+    index.record(key.digest, png("file-1"), None);
+    let (path, other) = (
+        index.path(key.digest, key.media_type.kind).unwrap(),
+        index.path(other_key.digest, other_key.media_type.kind).unwrap(),
+    );
     fs::copy(&path, &other).unwrap();
     assert_eq!(restarted().find(&other_key), None, "the entry of another content");
     let text = fs::read_to_string(&path).unwrap();
@@ -80,7 +88,7 @@ fn damaged_copied_or_foreign_entry_is_ignored() {
         fs::write(&path, damaged).unwrap();
         assert_eq!(restarted().find(&key), None, "{damaged:?}");
     }
-    assert_eq!(restarted().record(&key, "file-2", 10, None), "file-2", "and is replaced");
+    assert_eq!(restarted().record(key.digest, png("file-2"), None), "file-2", "and is replaced");
     assert_eq!(restarted().find(&key).as_deref(), Some("file-2"));
 }
 
@@ -90,7 +98,7 @@ fn directory_that_cannot_be_written_the_process_remembers() {
     fs::write(home.path().join("uploads"), "a file where the directory should be").unwrap();
     let index = open(Some(home.path()), "k");
     let key = key();
-    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(index.record(key.digest, png("file-1"), None), "file-1");
     assert_eq!(index.find(&key).as_deref(), Some("file-1"));
     let without_home = Index::new(None, AccountId::new("r", "k", None), Arc::clone(&index.known));
     assert_eq!(without_home.find(&key).as_deref(), Some("file-1"));
@@ -130,9 +138,42 @@ fn pipe_in_place_of_an_entry_is_ignored_at_once_and_replaced() {
     let home = tempdir().unwrap();
     let (key, index) = (key(), open(Some(home.path()), "k"));
     index.prepare().unwrap();
-    let entry = index.path(&key).unwrap();
+    let entry = index.path(key.digest, key.media_type.kind).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&entry).status().unwrap().success());
     assert_eq!(index.find(&key), None);
-    assert_eq!(index.record(&key, "file-1", 10, None), "file-1");
+    assert_eq!(index.record(key.digest, png("file-1"), None), "file-1");
     assert_eq!(open(Some(home.path()), "k").find(&key).as_deref(), Some("file-1"));
+}
+
+#[test]
+fn path_of_a_content_is_remembered_and_follows_a_renamed_file() {
+    let home = tempdir().unwrap();
+    let (key, kind) = (key(), MediaKind::Image);
+    let path = |name: &str| home.path().join(name);
+    let index = open(Some(home.path()), "k");
+    index.record(key.digest, KnownFile { path: Some(path("a.png")), ..png("file-1") }, None);
+    let known = open(Some(home.path()), "k").find_content(key.digest, kind).unwrap();
+    assert_eq!((known.id.as_str(), known.path), ("file-1", Some(path("a.png"))));
+    index.record_path(key.digest, kind, &path("b.png"));
+    let known = open(Some(home.path()), "k").find_content(key.digest, kind).unwrap();
+    assert_eq!((known.id.as_str(), known.path), ("file-1", Some(path("b.png"))));
+    open(Some(home.path()), "other").record_path(key.digest, kind, &path("c.png"));
+    assert_eq!(open(Some(home.path()), "other").find_content(key.digest, kind), None);
+    index.delete(key.digest, kind);
+    assert_eq!(open(Some(home.path()), "k").find_content(key.digest, kind), None);
+}
+
+#[test]
+fn refusal_of_videos_counts_for_one_account_and_model_and_for_a_week() {
+    let home = tempdir().unwrap();
+    let index = open(Some(home.path()), "k");
+    index.record_video_refusal("k3-256k");
+    assert!(index.refuses_videos("k3-256k") && !index.refuses_videos("k3"));
+    assert!(open(Some(home.path()), "k").refuses_videos("k3-256k"));
+    assert!(!open(Some(home.path()), "other").refuses_videos("k3-256k"));
+    let old = SystemTime::now() - REFUSAL_AGE - Duration::from_secs(60);
+    let path = index.refusal_path("k3-256k").unwrap();
+    File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+    assert!(!open(Some(home.path()), "k").refuses_videos("k3-256k"));
+    assert!(open(None, "k").refusal_path("k3").is_none());
 }

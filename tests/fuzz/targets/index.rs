@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kimi_code::auth::AccountId;
-use kimi_code::files::index::{Index, Key, is_file_id};
+use kimi_code::files::index::{Index, Key, KnownFile, is_file_id};
 use kimi_code::files::{Digest, MediaItem};
 
 /// Whatever is in place of an entry, only a well-formed id is returned, and a new id replaces it.
@@ -23,7 +23,8 @@ pub fn index(data: &[u8]) {
     if let Some(stale) = &found {
         assert_eq!(index.remove(&key, stale), None, "a stale id does not come back");
     }
-    assert_eq!(index.record(&key, "new-id", 3, found.as_deref()), "new-id");
+    let file = KnownFile { id: "new-id".to_owned(), media_type: key.media_type, bytes: 3, path: None };
+    assert_eq!(index.record(key.digest, file, found.as_deref()), "new-id");
     assert_eq!(index.remove(&key, "another-id").as_deref(), Some("new-id"));
     assert_eq!(index.remove(&key, "new-id"), None);
 }

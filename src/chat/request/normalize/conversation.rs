@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::is_signature;
+use super::media::is_video;
 use crate::chat::request::tool_schema::{ArgumentNames, WireTool};
 use crate::chat::request::transcript::Part;
 use crate::files::MediaRef;
@@ -38,6 +39,14 @@ impl<'a> Conversation<'a> {
             _ => &mut [],
         });
         parts.filter_map(|part| if let Part::MediaRef(media) = part { Some(media) } else { None })
+    }
+
+    /// Whether a video is sent.
+    pub fn has_videos(&self) -> bool {
+        self.turns.iter().any(|turn| match turn {
+            Item::User(parts) | Item::ToolResult { parts, .. } => parts.iter().any(is_video),
+            _ => false,
+        })
     }
 }
 

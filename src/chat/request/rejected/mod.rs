@@ -6,6 +6,7 @@
 
 mod cache;
 mod images;
+mod videos;
 
 use super::normalize::{AssistantBlock, AssistantItem, Conversation, Item};
 use super::transcript::Part;
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, clip};
 pub use self::cache::{RejectionCache, SessionRejections};
 pub use self::images::ImageKey;
 use self::images::leave_out;
+pub use self::videos::is_video_refusal;
 
 /// What was removed from a refused request.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! same bytes.
 
 mod raw;
+mod stored;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{MediaItem, MediaKind, MediaRef, omitted};
+use crate::files::{MediaItem, MediaKind, MediaRef, StoredMedia, omitted};
 use crate::json::lenient::Text;
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
 
@@ -132,6 +133,8 @@ pub enum Part<'a> {
 pub struct Transcript<'a> {
     /// Messages, oldest first.
     pub messages: Vec<Message<'a>>,
+    /// Contents that results of our own tool refer to.
+    recorded_media: Vec<StoredMedia>,
     /// Length of the JSON text it was read from, in bytes.
     pub bytes: usize,
 }
@@ -148,11 +151,19 @@ impl<'a> Transcript<'a> {
                 tools_removed: Vec::new(),
             });
         }
+        let mut recorded_media = Vec::new();
         for (position, raw) in context.messages.into_iter().enumerate() {
             let leading = messages.is_empty();
-            messages.push(read_message(raw, leading, media).map_err(|error| at_message(position, &error.message))?);
+            let recorded = recorded_media_of(&raw);
+            let mut message =
+                read_message(raw, leading, media).map_err(|error| at_message(position, &error.message))?;
+            if let (Message::ToolResult { parts, .. }, Some(media)) = (&mut message, recorded) {
+                parts.push(Part::Link { kind: media.kind, url: media.address().into() });
+                recorded_media.push(media);
+            }
+            messages.push(message);
         }
-        Ok(Self { messages, bytes: json.len() })
+        Ok(Self { messages, recorded_media, bytes: json.len() })
     }
 }
 
@@ -170,6 +181,12 @@ fn unreadable(json: &str, error: &serde_json::Error) -> Error {
     });
     unreadable_message
         .unwrap_or_else(|| Error::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))
+}
+
+/// Returns the content that a result of our own tool refers to.
+fn recorded_media_of(raw: &RawMessage<'_>) -> Option<StoredMedia> {
+    let details = raw.details.filter(|_| raw.role.as_str() == "toolResult" && raw.is_error != Some(true))?;
+    StoredMedia::of_details(raw.tool_name.as_str(), details.get())
 }
 
 fn read_message<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {

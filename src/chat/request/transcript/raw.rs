@@ -70,6 +70,10 @@ pub struct RawMessage<'a> {
     // toolResult
     #[serde(borrow)]
     pub tool_call_id: Text<'a>,
+    #[serde(borrow)]
+    pub tool_name: Text<'a>,
+    #[serde(borrow)]
+    pub details: Option<&'a RawValue>,
     pub is_error: Option<bool>,
 }
 
