@@ -73,7 +73,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
     defer(() => turnRunner.load());
   });
-  registerSession(pi, { queries, credentials, models, provider, extensionEnvironment });
+  registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
   // After registerSession, whose handler sets the project.

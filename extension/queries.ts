@@ -162,6 +162,11 @@ export class AddonQueries {
   /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
   change(scope: "home" | "project", path: string, text: string): SettingsReport {
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
+    return this.announceSettings();
+  }
+
+  /** Reads the settings again, calls the listeners, and returns the report. */
+  announceSettings(): SettingsReport {
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);
     return report;
