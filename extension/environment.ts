@@ -30,6 +30,7 @@ export function environment(overrides: Variables = {}): Environment {
 export class ExtensionEnvironment {
   readonly #fixed: Environment;
   #project: Environment = {};
+  #screen: Environment = {};
 
   /** `fixed`: variables from the program that embeds the extension. */
   constructor(fixed: Environment = {}) {
@@ -41,9 +42,14 @@ export class ExtensionEnvironment {
     this.#project = { KIMI_CODE_PROJECT: directory, KIMI_CODE_PROJECT_TRUSTED: trusted ? "1" : "0" };
   }
 
-  /** Returns the overrides for `environment`; `given` outranks the fixed ones, but never the project. */
+  /** Sets whether a user sees what a turn waits for. Without a screen, its time for retries is limited. */
+  setScreen(hasScreen: boolean): void {
+    this.#screen = { KIMI_CODE_SCREEN: hasScreen ? "1" : "0" };
+  }
+
+  /** Returns the overrides for `environment`; `given` outranks the fixed ones, but never project and screen. */
   variables(given: Variables = {}): Variables {
-    return { ...this.#fixed, ...given, ...this.#project };
+    return { ...this.#fixed, ...given, ...this.#project, ...this.#screen };
   }
 }
 

@@ -2,7 +2,7 @@
  * Decides whether the settings file of a project counts.
  *
  * Pi counts a folder as trusted without a question if it has nothing that Pi itself would have to trust, and our file is nothing
- * of that kind. So only a decision of the user counts here (docs/settings.md#project-files).
+ * of that kind. So only a decision of the user counts here (docs/settings.md#trust).
  */
 import { mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";

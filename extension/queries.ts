@@ -13,7 +13,13 @@ export interface Settings {
   identity: "honest" | "kimi-code";
   baseUrl?: string | null;
   oauthHost?: string | null;
-  uploads: { thresholdBytes: number; totalBytes: number; inlineLimitBytes: number; timeoutMs: number | null };
+  uploads: {
+    thresholdBytes: number;
+    totalBytes: number;
+    inlineLimitBytes: number;
+    timeoutMs: number | null;
+    videoMaxBytes: number;
+  };
   tools: Record<string, { enabled: boolean; default_collapsed: boolean; exposure: "direct" | "deferred" }>;
   statusLine: boolean;
   model: object;

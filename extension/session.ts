@@ -61,6 +61,7 @@ export function registerSession(
     });
   };
   pi.on("session_start", async (_event, ctx) => {
+    extensionEnvironment.setScreen(ctx.hasUI);
     credentials.enterSession(ctx);
     await enterProject(ctx);
     models.announce = undefined;

@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
+import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { platformName } from "../extension/native/loader.ts";
@@ -30,8 +31,11 @@ const LIBRARIES = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" };
 /** Oldest glibc that a Linux addon supports: CentOS 7 and later. */
 const GLIBC_FLOOR = "2.17";
 
-function run(command, args, rustFlags) {
-  const env = rustFlags ? { ...process.env, RUSTFLAGS: rustFlags } : process.env;
+function run(command, args, rustFlags = []) {
+  // The separated form takes folders with blanks. An environment that sets flags of its own keeps them.
+  const own = process.env.RUSTFLAGS?.split(" ").filter(Boolean) ?? [];
+  const encoded = { CARGO_ENCODED_RUSTFLAGS: [...own, ...rustFlags].join("\u001f") };
+  const env = rustFlags.length > 0 ? { ...process.env, ...encoded } : process.env;
   const { status, error } = spawnSync(command, args, { cwd: ROOT, stdio: "inherit", env });
   if (error?.code === "ENOENT" && command === "cargo") {
     console.error("Building the addon needs Rust: install the stable toolchain from https://rustup.rs and try again.");
@@ -48,7 +52,8 @@ export function buildAddon(release, { platform = platformName(), zig = false } =
   const floor = zig && libc.includes("glibc") ? `.${GLIBC_FLOOR}` : "";
   const options = [...(release ? ["--release"] : []), ...(foreign ? ["--target", `${target}${floor}`] : [])];
   const [command, verb] = zig ? ["cargo-zigbuild", "rustc"] : ["cargo", "rustc"];
-  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options], rustFlags(platform));
+  const flags = [...libraryFlags(platform), ...(release ? pathFlags() : [])];
+  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options], flags);
 
   const output = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
   const library = LIBRARIES[os[0]] ?? "libkimi_code.so";
@@ -62,10 +67,16 @@ export function buildAddon(release, { platform = platformName(), zig = false } =
 }
 
 /** Flags for the C library: musl must be linked dynamically to be loaded by Node, Microsoft's runtime may be missing. */
-function rustFlags(platform) {
-  if (platform.endsWith("-musl")) return "-C target-feature=-crt-static";
-  if (platform.startsWith("win32-")) return "-C target-feature=+crt-static";
-  return undefined;
+function libraryFlags(platform) {
+  if (platform.endsWith("-musl")) return ["-Ctarget-feature=-crt-static"];
+  if (platform.startsWith("win32-")) return ["-Ctarget-feature=+crt-static"];
+  return [];
+}
+
+/** Flags that keep this machine's folders out of the addon, so that builds in other folders give the same bytes. */
+function pathFlags() {
+  const cargo = process.env.CARGO_HOME ?? join(homedir(), ".cargo");
+  return [`--remap-path-prefix=${ROOT}=/kimi-code`, `--remap-path-prefix=${cargo}=/cargo`];
 }
 
 const readRoot = () => JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));

@@ -2,6 +2,7 @@
 export { Chat, type ChatEvent, type ChatNotice } from "./chat.ts";
 export type { FileSource, KimiFiles, UploadedFile, UploadOptions } from "./files.ts";
 export * from "./kimi.ts";
+export { LOOP_LIMITS, type LoopDecision, LoopGuard, type LoopLimits } from "../loop-guard.ts";
 export type { LoginCode, LoginOptions } from "./login.ts";
 export type * from "./options.ts";
 export {

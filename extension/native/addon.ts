@@ -117,6 +117,8 @@ export interface Addon {
   renewLogin(request: string, credential: string): Promise<string>;
   /** Returns a fresh `{access, baseUrl}` of the CLI's login, `{}` if there is none, or `{error}`. */
   cliLogin(request: string): Promise<string>;
+  /** Removes the CLI's login from this machine: `{signedOut}`, whether there was one, or `{error}`. */
+  logout(request: string): Promise<string>;
   /** Returns whether there is such a login. Only reads files. */
   hasCliLogin(request: string): boolean;
   /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */

@@ -163,6 +163,16 @@ impl KimiCodeFile {
         self.save(&merged(self.object(), tokens))
     }
 
+    /// Removes it, as the official client's logout does (docs/protocol.md#revoked-login).
+    pub fn remove(&self) -> Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::Io, format!("{} cannot be removed: {error}", self.path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Marks the login as refused for good, as the official client does (docs/protocol.md#revoked-login).
     pub fn write_tombstone(&self) -> Result<()> {
         let mut object = self.object();

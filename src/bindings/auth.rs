@@ -140,6 +140,13 @@ pub fn has_cli_login(request: String) -> bool {
     look().unwrap_or(false)
 }
 
+/// Signs the machine out: `{signedOut}`.
+#[napi(catch_unwind)]
+pub async fn logout(request: String) -> String {
+    let logout = async { Ok(json!({ "signedOut": account(request).await?.sign_out().await? })) };
+    answer(logout.await)
+}
+
 #[napi(catch_unwind)]
 pub fn shutdown() {
     refresh::shutdown();

@@ -37,6 +37,11 @@ impl Environment {
         Some(self.home()?.join(".pi").join("pi-provider-kimi-code"))
     }
 
+    /// Whether a user sees what a turn waits for. Set by the extension for each request.
+    pub(super) fn has_screen(&self) -> bool {
+        self.get("KIMI_CODE_SCREEN") == Some("1")
+    }
+
     /// Returns the project that the session works in, and whether the user trusts it. Set by the extension for each request;
     /// not a variable that users export.
     pub(super) fn project(&self) -> Option<(PathBuf, bool)> {

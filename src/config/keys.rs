@@ -317,6 +317,13 @@ pub const KEYS: &[Key] = &[
         "300000",
         "Longest silence within reasoning.",
     )),
+    home_only(key(
+        "limits.answerBytes",
+        ValueKind::Size,
+        &["KIMI_CODE_ANSWER_LIMIT_BYTES"],
+        "67108864",
+        "Largest answer; a longer one ends with an error before memory runs out. 0 means no limit.",
+    )),
     bounded(
         1,
         20,
@@ -339,6 +346,13 @@ pub const KEYS: &[Key] = &[
             "Longest wait that the service may ask for; Pi's own setting wins.",
         ),
     ),
+    home_only(key(
+        "retry.maxTotalMs",
+        ValueKind::Millis,
+        &["KIMI_CODE_MAX_WAIT_MS"],
+        "null",
+        "Longest time for all attempts of a turn together; unset, 120000 without a screen and no limit on one.",
+    )),
     home_only(key(
         "quota.onExhausted",
         ValueKind::Choice(&["stop", "ask", "wait"]),

@@ -64,9 +64,6 @@ impl RequestAddresses {
     }
 }
 
-/// Largest answer by default, in bytes: far more than the longest output cap can fill, and far less than what ends a Node process.
-const ANSWER_BYTES: usize = 64 << 20;
-
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -150,8 +147,8 @@ impl Config {
                 connect_timeout: limits.connect,
             },
             limits,
-            answer_bytes: ANSWER_BYTES,
-            retry: settings.retry_policy(),
+            answer_bytes: settings.answer_bytes(),
+            retry: settings.retry_policy(environment.has_screen()),
             settings,
             state_directory: environment.state_directory(),
             time_zone: environment.get("TZ").map(str::to_owned),

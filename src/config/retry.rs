@@ -15,8 +15,31 @@ pub struct RetryPolicy {
     pub max_total: Option<Duration>,
 }
 
+impl RetryPolicy {
+    /// Limit of `max_total` without a screen, where no user sees that a turn waits.
+    pub(super) const HEADLESS_TOTAL: Duration = Duration::from_secs(120);
+}
+
 impl Default for RetryPolicy {
+    /// Returns the default on a screen.
     fn default() -> Self {
-        Settings::default().retry_policy()
+        Settings::default().retry_policy(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn total_limit_two_minutes_without_a_screen_unless_set() {
+        let limit = |max_total_ms: Option<u64>, has_screen: bool| {
+            let mut settings = Settings::default();
+            settings.retry.max_total_ms = max_total_ms;
+            settings.retry_policy(has_screen).max_total.map(|limit| limit.as_millis())
+        };
+        assert_eq!((limit(None, false), limit(None, true)), (Some(120_000), None));
+        assert_eq!((limit(Some(5), false), limit(Some(5), true)), (Some(5), Some(5)));
+        assert_eq!((limit(Some(0), false), limit(Some(0), true)), (None, None));
     }
 }

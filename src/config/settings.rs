@@ -166,6 +166,8 @@ pub struct Limits {
     pub gap_ms: u64,
     /// Silence within reasoning.
     pub thinking_gap_ms: u64,
+    /// Largest answer in bytes; 0 means no limit.
+    pub answer_bytes: u64,
 }
 
 /// Retries of failed requests.
@@ -176,6 +178,8 @@ pub struct Retry {
     pub attempts: u32,
     /// Longest wait the service may ask for.
     pub max_delay_ms: u64,
+    /// Longest time for all attempts together; 0 means no limit.
+    pub max_total_ms: Option<u64>,
 }
 
 /// Which public deployment is used.
@@ -265,12 +269,23 @@ impl Settings {
         }
     }
 
-    /// Returns what may be tried again.
-    pub fn retry_policy(&self) -> RetryPolicy {
+    /// Returns what may be tried again. Where no user sees that a turn waits, its time is limited.
+    pub fn retry_policy(&self, has_screen: bool) -> RetryPolicy {
         RetryPolicy {
             attempts: self.retry.attempts.max(1),
             max_delay: Duration::from_millis(self.retry.max_delay_ms),
-            max_total: None,
+            max_total: match self.retry.max_total_ms {
+                Some(millis) => limit(millis),
+                None => (!has_screen).then_some(RetryPolicy::HEADLESS_TOTAL),
+            },
+        }
+    }
+
+    /// Returns the size of the largest answer in bytes of memory.
+    pub fn answer_bytes(&self) -> usize {
+        match self.limits.answer_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which layer has the last word, what a bad setting costs, and what a project may not decide.
+//! Precedence of layers, invalid settings, addresses, and what a project may set.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::endpoint::{DEFAULT_BASE_URL, Region};
+use crate::error::ErrorKind;
 
-/// A home and a project in a directory that goes away.
-struct Place {
+/// A home and a project in a temporary directory.
+struct TestHome {
     root: tempfile::TempDir,
 }
 
-impl Place {
+impl TestHome {
     fn new() -> Self {
         Self { root: tempfile::tempdir().unwrap() }
     }
@@ -60,8 +61,8 @@ fn config(variables: &[(&str, &str)]) -> Result<Config> {
 }
 
 #[test]
-fn each_layer_outranks_the_one_below_it_and_objects_merge() {
-    let place = Place::new();
+fn layers_stronger_ones_outrank_weaker_ones_and_objects_merge() {
+    let place = TestHome::new();
     place.write(HOME, r#"{"model": {"temperature": 0.1, "topP": 0.5}, "retry": {"attempts": 2}, "statusLine": false}"#);
     place.write(PROJECT, r#"{"model": {"temperature": 0.2}, "retry": {"attempts": 3}}"#);
     let variables = [("KIMI_LOOP_MAX_ATTEMPTS_PER_STEP", "4"), ("KIMI_CODE_SETTINGS", r#"{"statusLine": true}"#)];
@@ -77,8 +78,8 @@ fn each_layer_outranks_the_one_below_it_and_objects_merge() {
 }
 
 #[test]
-fn a_project_never_chooses_hosts_identity_or_region() {
-    let place = Place::new();
+fn project_never_chooses_hosts_identity_or_region() {
+    let place = TestHome::new();
     place.write(
         PROJECT,
         r#"{"baseUrl": "https://evil.example", "oauthHost": "https://evil.example", "identity": "kimi-code",
@@ -99,8 +100,8 @@ fn a_project_never_chooses_hosts_identity_or_region() {
 }
 
 #[test]
-fn an_untrusted_project_is_ignored_with_a_note() {
-    let place = Place::new();
+fn untrusted_project_is_ignored_with_a_note() {
+    let place = TestHome::new();
     place.write(PROJECT, r#"{"tools": {"moonshot_fetch": {"enabled": true}}}"#);
     let layers = load(&place.environment(false, &[]));
     assert!(!layers.settings.tool("moonshot_fetch").enabled);
@@ -111,8 +112,8 @@ fn an_untrusted_project_is_ignored_with_a_note() {
 }
 
 #[test]
-fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
-    let place = Place::new();
+fn invalid_values_are_reported_with_file_path_and_expectation_and_the_rest_applies() {
+    let place = TestHome::new();
     place.write(
         HOME,
         r#"{"protocol": "grpc", "uploads": {"thresholdBytes": "2 MiB", "totalBytes": -1, "limit": 3},
@@ -128,7 +129,7 @@ fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
         format!(
             "{file}: uploads.limit is not a setting (known here: thresholdBytes, totalBytes, inlineLimitBytes, videoMaxBytes, timeoutMs)"
         ),
-        format!("{file}: retry is not an object (it may hold attempts, maxDelayMs)"),
+        format!("{file}: retry is not an object (it may hold attempts, maxDelayMs, maxTotalMs)"),
         format!("{file}: model.temperature is \"hot\", expected a number from 0 to 2"),
     ];
     let found = problems(&layers);
@@ -142,8 +143,8 @@ fn bad_values_name_file_path_and_expectation_and_the_rest_applies() {
 }
 
 #[test]
-fn a_file_that_is_not_json_costs_only_itself() {
-    let place = Place::new();
+fn file_that_is_not_json_is_reported_and_other_layers_apply() {
+    let place = TestHome::new();
     place.write(HOME, "{\"retry\": {\"attempts\": 2},}");
     place.write(PROJECT, "\u{feff}{\"retry\": {\"attempts\": 3}}");
     let layers = load(&place.environment(true, &[]));
@@ -154,8 +155,8 @@ fn a_file_that_is_not_json_costs_only_itself() {
 }
 
 #[test]
-fn the_typescript_extensions_file_counts_until_ours_exists() {
-    let place = Place::new();
+fn legacy_file_counts_until_ours_exists() {
+    let place = TestHome::new();
     place.write("home/.pi/providers/kimi-coding/config.json", r#"{"tools": {"moonshot_search": {"enabled": true}}}"#);
     let environment = place.environment(true, &[]);
     assert!(load(&environment).settings.tool("moonshot_search").enabled);
@@ -165,8 +166,8 @@ fn the_typescript_extensions_file_counts_until_ours_exists() {
 }
 
 #[test]
-fn a_change_keeps_everything_else_of_the_file() {
-    let place = Place::new();
+fn change_keeps_everything_else_of_the_file() {
+    let place = TestHome::new();
     place.write(
         HOME,
         "{\n  \"zebra\": [1, 2],\n  \"tools\": {\"moonshot_search\": {\"note\": \"mine\"}},\n  \"apple\": null\n}\n",
@@ -187,8 +188,8 @@ fn a_change_keeps_everything_else_of_the_file() {
 }
 
 #[test]
-fn a_change_that_makes_no_sense_is_refused() {
-    let place = Place::new();
+fn change_to_an_invalid_value_is_refused() {
+    let place = TestHome::new();
     let refused = |trusted: bool, scope: Scope, path: &str, value: Value| {
         set(&place.environment(trusted, &[]), scope, path, &value).unwrap_err().message
     };
@@ -203,9 +204,9 @@ fn a_change_that_makes_no_sense_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_linked_file_stays_a_link_and_an_unwritable_home_is_an_error_only() {
+fn change_follows_a_link_and_an_unwritable_folder_is_an_error() {
     use std::os::unix::fs::{PermissionsExt, symlink};
-    let place = Place::new();
+    let place = TestHome::new();
     place.write("dotfiles/kimi.json", "{}");
     fs::create_dir_all(place.path("home/.pi")).unwrap();
     symlink(place.path("dotfiles/kimi.json"), place.path(HOME)).unwrap();
@@ -224,8 +225,8 @@ fn a_linked_file_stays_a_link_and_an_unwritable_home_is_an_error_only() {
 }
 
 #[test]
-fn a_variable_outranks_what_a_file_says_about_one_model() {
-    let place = Place::new();
+fn variable_outranks_a_file_about_one_model() {
+    let place = TestHome::new();
     place.write(HOME, r#"{"model": {"temperature": 0.3}, "models": {"k3": {"temperature": 0.6, "maxTokens": 9}}}"#);
     let overrides =
         |variables: &[(&str, &str)], model: &str| load(&place.environment(true, variables)).settings.overrides(model);
@@ -236,14 +237,14 @@ fn a_variable_outranks_what_a_file_says_about_one_model() {
 }
 
 #[test]
-fn the_base_url_comes_from_the_environment_then_the_file_then_the_model_then_the_default() {
+fn base_url_order_variable_file_model_entry_default() {
     let root = |variables: &[(&str, &str)]| config(variables).unwrap().endpoint.root().to_owned();
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", "https://a/x"), ("KIMI_BASE_URL", "https://b")]), "https://a/x");
     assert_eq!(root(&[("KIMI_CODE_BASE_URL", " "), ("KIMI_BASE_URL", "https://b/v1")]), "https://b");
     assert_eq!(root(&[]), "https://model.example/coding");
     let none = Config::from_environment(&Environment::default(), &RequestAddresses::default()).unwrap();
     assert_eq!(none.endpoint.root(), DEFAULT_BASE_URL);
-    let place = Place::new();
+    let place = TestHome::new();
     place.write(HOME, r#"{"baseUrl": "https://file.example/coding/v1"}"#);
     let filed = Config::from_environment(
         &place.environment(true, &[]),
@@ -254,28 +255,28 @@ fn the_base_url_comes_from_the_environment_then_the_file_then_the_model_then_the
 }
 
 #[test]
-fn proxies_are_found_in_either_case() {
+fn proxy_variables_in_either_case_are_read() {
     let network = config(&[("HTTPS_PROXY", "http://p:1"), ("all_proxy", "socks5://q:2")]).unwrap().network;
     assert_eq!(network.https_proxy.as_deref(), Some("http://p:1"));
     assert_eq!(network.all_proxy.as_deref(), Some("socks5://q:2"));
 }
 
 #[test]
-fn clocks_and_retries_default_to_what_their_own_modules_say() {
+fn timeouts_and_retries_default_to_the_table() {
     let config = config(&[]).unwrap();
     assert_eq!(config.limits, TimeoutLimits::default());
-    assert_eq!(config.retry, RetryPolicy::default());
+    assert_eq!(config.retry, Settings::default().retry_policy(false));
 }
 
 #[test]
-fn clocks_are_set_in_milliseconds_and_switched_off_with_zero() {
+fn timeouts_in_milliseconds_zero_means_no_limit() {
     let limits = config(&[("KIMI_CODE_GAP_TIMEOUT_MS", "0"), ("KIMI_CODE_FIRST_TIMEOUT_MS", "1500")]).unwrap().limits;
     assert_eq!(limits.idle_text, None);
     assert_eq!(limits.first_long, Some(Duration::from_millis(1500)));
 }
 
 #[test]
-fn keeping_earlier_reasoning_can_be_switched_off() {
+fn thinking_keep_off_is_not_sent() {
     let keep = |variables: &[(&str, &str)]| config(variables).unwrap().settings.thinking("k3").keep;
     assert_eq!(keep(&[]).as_deref(), Some("all"));
     assert_eq!(keep(&[("KIMI_MODEL_THINKING_KEEP", "off")]), None);
@@ -283,7 +284,7 @@ fn keeping_earlier_reasoning_can_be_switched_off() {
 }
 
 #[test]
-fn a_cap_of_zero_or_less_means_none() {
+fn output_cap_of_zero_or_less_means_none() {
     let cap = |text: &str| {
         config(&[("KIMI_MODEL_MAX_COMPLETION_TOKENS", text)]).unwrap().settings.max_completion_tokens("k3")
     };
@@ -293,7 +294,7 @@ fn a_cap_of_zero_or_less_means_none() {
 }
 
 #[test]
-fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
+fn region_is_chosen_by_name_and_outranked_by_hosts() {
     let of = |variables: &[(&str, &str)]| {
         let map = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Config::from_environment(&Environment::new(map), &RequestAddresses::default()).unwrap()
@@ -305,4 +306,174 @@ fn a_region_is_chosen_by_name_and_outranked_by_hosts() {
     let custom = of(&[("KIMI_CODE_REGION", "global"), ("KIMI_BASE_URL", "http://127.0.0.1:1/coding")]);
     assert_eq!(custom.endpoint.root(), "http://127.0.0.1:1/coding");
     assert!(of(&[("KIMI_CODE_REGION", "mars")]).region_is_open, "reported by load, and ignored");
+}
+
+/// Everything that names an address, in the order in which it counts.
+fn from_layers(home: &TestHome, variables: &[(&str, &str)], addresses: &RequestAddresses) -> Result<Config> {
+    Config::from_environment(&home.environment(true, variables), addresses)
+}
+
+#[test]
+fn address_order_program_variable_models_json_home_login_default() {
+    let place = TestHome::new();
+    let program = ("KIMI_CODE_SETTINGS", r#"{"baseUrl": "https://program.example"}"#);
+    let variable = ("KIMI_CODE_BASE_URL", "https://variable.example");
+    let addresses = |models_json: bool, login: bool| RequestAddresses {
+        models_json_base_url: models_json.then(|| "https://models-json.example/v1".to_owned()),
+        base_url: login.then(|| "https://login.example".to_owned()),
+    };
+    let root = |variables: &[(&str, &str)], models_json: bool, login: bool| {
+        let config = from_layers(&place, variables, &addresses(models_json, login)).unwrap();
+        (config.endpoint.root().to_owned(), config.login_endpoint.root().to_owned())
+    };
+    let both = |root: &str| (root.to_owned(), root.to_owned());
+    place.write(HOME, r#"{"baseUrl": "https://home.example"}"#);
+    assert_eq!(root(&[program, variable], true, true), both("https://program.example"));
+    assert_eq!(root(&[variable], true, true), both("https://variable.example"));
+    // models.json moves requests, and leaves the login where it is.
+    assert_eq!(root(&[], true, true), ("https://models-json.example".to_owned(), "https://home.example".to_owned()));
+    assert_eq!(root(&[], false, true), both("https://home.example"));
+    place.write(HOME, "{}");
+    assert_eq!(root(&[], true, true), ("https://models-json.example".to_owned(), "https://login.example".to_owned()));
+    assert_eq!(root(&[], false, true), both("https://login.example"));
+    assert_eq!(root(&[], false, false), both(DEFAULT_BASE_URL));
+}
+
+#[test]
+fn address_of_models_json_stays_when_a_login_is_found() {
+    let place = TestHome::new();
+    let models_json =
+        RequestAddresses { models_json_base_url: Some("http://127.0.0.1:8787/coding".to_owned()), base_url: None };
+    let mut config = from_layers(&place, &[], &models_json).unwrap();
+    assert!(config.region_is_open, "the login decides the region of its own requests");
+    config.follow_login(&Endpoint::of_region(Region::Global));
+    assert_eq!(config.endpoint.root(), "http://127.0.0.1:8787/coding");
+    assert_eq!(config.login_endpoint.region(), Some(Region::Global));
+    let mut config = from_layers(&place, &[], &RequestAddresses::default()).unwrap();
+    config.follow_login(&Endpoint::of_region(Region::Global));
+    assert_eq!(config.endpoint.region(), Some(Region::Global));
+}
+
+#[test]
+fn address_unusable_where_it_counts_is_a_config_error_that_names_the_layer() {
+    let bad =
+        ["kimi", "ftp://kimi.example", "https://me:hunter2@kimi.example", "http://", "https://[", "//kimi.example", ""];
+    for bad in bad {
+        for key in ["baseUrl", "oauthHost"] {
+            let place = TestHome::new();
+            let failed = |variables: &[(&str, &str)], addresses: &RequestAddresses, layer: &str| {
+                let error = from_layers(&place, variables, addresses).expect_err(layer);
+                assert_eq!(error.kind, ErrorKind::Config, "{layer} {bad}");
+                assert!(error.message.contains(layer), "{layer} {bad}: {}", error.message);
+                assert!(!error.message.contains("hunter2"), "{}", error.message);
+            };
+            let none = RequestAddresses::default();
+            let json = json!({ key: bad }).to_string();
+            failed(&[("KIMI_CODE_SETTINGS", &json)], &none, "KIMI_CODE_SETTINGS: ");
+            let variables = if key == "baseUrl" {
+                ["KIMI_CODE_BASE_URL", "KIMI_BASE_URL"]
+            } else {
+                ["KIMI_CODE_OAUTH_HOST", "KIMI_OAUTH_HOST"]
+            };
+            // A blank variable or member counts as unset, as everywhere.
+            for variable in variables.iter().filter(|_| !bad.is_empty()) {
+                failed(&[(variable, bad)], &none, &format!("environment variable {variable}: "));
+            }
+            if key == "baseUrl" && !bad.is_empty() {
+                let addresses = RequestAddresses { models_json_base_url: Some(bad.to_owned()), base_url: None };
+                failed(&[], &addresses, "models.json: ");
+                failed(&[], &RequestAddresses::of_login(Some(bad.to_owned())), "the login or Pi's model entry: ");
+            }
+            place.write(HOME, &json);
+            failed(&[], &none, HOME);
+            // A stronger layer that is usable has the last word; the bad one is reported like any bad setting.
+            let environment = place.environment(true, &[(variables[0], "https://kimi.example")]);
+            assert!(Config::from_environment(&environment, &none).is_ok(), "{bad}");
+            let found = problems(&load(&environment));
+            assert!(found.len() == 1 && found[0].contains(key) && !found[0].contains("hunter2"), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn address_in_a_file_that_is_not_json_is_a_config_error() {
+    let place = TestHome::new();
+    place.write(HOME, "{\"baseUrl\": \"https://kimi.example\",,}");
+    let error = from_layers(&place, &[], &RequestAddresses::default()).unwrap_err();
+    assert!(error.kind == ErrorKind::Config && error.message.contains(HOME), "{}", error.message);
+    assert!(from_layers(&place, &[("KIMI_BASE_URL", "https://b.example")], &RequestAddresses::default()).is_ok());
+    let error =
+        from_layers(&place, &[("KIMI_CODE_SETTINGS", "{baseUrl: 5}")], &RequestAddresses::default()).unwrap_err();
+    assert!(error.message.starts_with("KIMI_CODE_SETTINGS: is not JSON"), "{}", error.message);
+}
+
+#[test]
+fn address_of_a_project_neither_counts_nor_fails() {
+    let place = TestHome::new();
+    place.write(PROJECT, r#"{"baseUrl": "nonsense", "oauthHost": "nonsense"}"#);
+    let config = from_layers(&place, &[], &RequestAddresses::default()).unwrap();
+    assert_eq!(config.endpoint.root(), DEFAULT_BASE_URL);
+}
+
+#[test]
+fn project_values_are_clamped_and_reported() {
+    let place = TestHome::new();
+    place.write(
+        PROJECT,
+        r#"{"limits": {"connectMs": 1, "headersMs": 10, "firstMs": 999, "gapMs": 0, "thinkingGapMs": 5000},
+            "retry": {"attempts": 1000, "maxDelayMs": 86400000}, "uploads": {"timeoutMs": 1}}"#,
+    );
+    for (attempts, delay, expected) in [("1000", "86400000", (20, 600_000)), ("3", "0", (3, 600_000))] {
+        place.write(
+            "work/.pi/pi-provider-kimi-code.json",
+            &format!(
+                r#"{{"limits": {{"connectMs": 1, "headersMs": 10, "firstMs": 999, "gapMs": 0, "thinkingGapMs": 5000}},
+                    "retry": {{"attempts": {attempts}, "maxDelayMs": {delay}}}, "uploads": {{"timeoutMs": 1}}}}"#
+            ),
+        );
+        let layers = load(&place.environment(true, &[]));
+        let Settings { limits, retry, uploads, .. } = &layers.settings;
+        assert_eq!((limits.connect_ms, limits.headers_ms, limits.first_ms), (1000, 1000, Some(1000)));
+        assert_eq!((limits.gap_ms, limits.thinking_gap_ms, uploads.timeout_ms), (0, 5000, 1000));
+        assert_eq!((retry.attempts, retry.max_delay_ms), expected);
+        assert!(problems(&layers).iter().any(|problem| problem.contains("a project may not set it beyond 1000")));
+    }
+    place.write(HOME, r#"{"limits": {"headersMs": 10}, "retry": {"attempts": 50}}"#);
+    place.write(PROJECT, "{}");
+    let settings = load(&place.environment(true, &[])).settings;
+    assert_eq!((settings.limits.headers_ms, settings.retry.attempts), (10, 50), "the home file is the user's own");
+}
+
+#[test]
+fn untrusted_project_sets_only_what_the_screen_shows() {
+    let place = TestHome::new();
+    place.write(
+        PROJECT,
+        r#"{"statusLine": false, "tools": {"moonshot_search": {"enabled": true, "default_collapsed": false}},
+            "model": {"maxTokens": 5}, "retry": {"attempts": 20}, "unknown": 1}"#,
+    );
+    let layers = load(&place.environment(false, &[]));
+    let Settings { status_line, model, retry, .. } = &layers.settings;
+    let tool = layers.settings.tool("moonshot_search");
+    assert!(!status_line && !tool.default_collapsed && !tool.enabled);
+    assert_eq!((model.max_tokens, retry.attempts), (None, 10));
+    assert_eq!(problems(&layers).len(), 3);
+    for key in KEYS.iter().filter(|key| key.scope == SettingScope::AnyProject) {
+        assert!(key.path == "statusLine" || key.path.ends_with(".default_collapsed"), "{} costs something", key.path);
+    }
+}
+
+#[test]
+fn documents_describe_every_key_and_every_variable() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let (settings, variables) = (read("docs/settings.md"), read("docs/ENV.md"));
+    for key in KEYS.iter().filter(|key| !key.path.contains('*')) {
+        let (group, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+        let tool = group.starts_with("tools.").then(|| format!("`tools.<name>.{name}`"));
+        let spellings = [Some(format!("`{}`", key.path)), Some(format!("`.{name}`")), tool];
+        assert!(spellings.into_iter().flatten().any(|name| settings.contains(&name)), "{}", key.path);
+        for variable in key.variables {
+            assert!(variables.contains(&format!("`{variable}`")), "{variable}");
+        }
+    }
 }

@@ -3,18 +3,19 @@
  *
  * Exits with 0 only if the model thought, called Pi's `bash`, read the result and answered with it.
  */
-import { buildAddon, buildJavaScript } from "../../npm/build.mjs";
+import { styleText } from "node:util";
+import { buildAddon } from "../../npm/build.mjs";
 import { startSimulator } from "../simulator/index.ts";
 import { Home, messages, runPi, textOf } from "../support/pi.ts";
 
 const PROMPT = "How many bytes has the word simulator? run: printf simulator | wc -c";
 
-buildAddon(true);
-buildJavaScript();
+// The debug build, which is there in a third of the time.
+buildAddon(false);
 
 const simulator = await startSimulator();
 const home = new Home();
-const say = (who: string, text: string): void => console.log(`\n\x1b[1m${who}\x1b[0m\n${text.trim()}`);
+const say = (who: string, text: string): void => console.log(`\n${styleText("bold", who)}\n${text.trim()}`);
 let failed = true;
 try {
   console.log(`\nReal Pi, our extension, and a local Kimi at ${simulator.baseUrl}`);
@@ -36,7 +37,8 @@ try {
     }
     if (message.errorMessage !== undefined) say("error", message.errorMessage);
     const { input = 0, output = 0, cacheRead = 0, cost } = message.usage ?? {};
-    console.log(`\x1b[2m${input} in, ${cacheRead} from cache, ${output} out, $${(cost?.total ?? 0).toFixed(6)}\x1b[0m`);
+    const spent = `${input} in, ${cacheRead} from cache, ${output} out, $${(cost?.total ?? 0).toFixed(6)}`;
+    console.log(styleText("dim", spent));
   }
   const answers = messages(events);
   const thought = answers.some(({ content }) => content.some(({ type }) => type === "thinking"));

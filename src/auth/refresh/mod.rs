@@ -136,6 +136,28 @@ impl Account {
         detached(&self.process, CALLER_WAIT, work, |()| ()).await
     }
 
+    /// Removes the official client's login on this machine, as its own logout does; Pi's login stays. Returns whether there was one.
+    pub async fn sign_out(&self) -> Result<bool> {
+        let account = self.clone();
+        let work = move |_: &_| {
+            let mut found = false;
+            for scope in account.cli_login_scopes()? {
+                if !matches!(account.shared_login(&scope), Ok(Stored::Login(_))) {
+                    continue;
+                }
+                let Waited::Locked(_lock) = account.lock_refresh(&scope, false, || Ok(None))? else { continue };
+                account.kimi_code(&scope).remove()?;
+                // The file of the client's predecessor would count again, and only its own program may change it.
+                if matches!(account.shared_login(&scope), Ok(Stored::Login(_))) {
+                    account.kimi_code(&scope).write_tombstone()?;
+                }
+                found = true;
+            }
+            Ok(found)
+        };
+        detached(&self.process, CALLER_WAIT, work, |_| ()).await
+    }
+
     /// Returns the login in Pi's file, for programs without Pi, refreshed if it is due.
     pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, CredentialScope)>> {
         let account = self.clone();

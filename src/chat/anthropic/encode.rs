@@ -30,7 +30,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
     };
     let thinking = options.thinking.as_ref();
     let keep = thinking.filter(|thinking| thinking.enabled()).and_then(|thinking| thinking.keep.as_deref());
-    let choice = options.allowed_tool_choice().filter(|_| !conversation.tools.is_empty());
+    let choice = options.tool_choice.clone().filter(|_| !conversation.tools.is_empty());
     let mut messages: Vec<WireMessage<'_>> =
         runs(turns).map(|run| message(&turns[run], options.thinks() && thinking.is_some())).collect();
     if let Some(last) = messages.last_mut().filter(|last| marks && last.role == "user") {
@@ -46,6 +46,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
             .map(|keep| ContextManagement { edits: [Edit { kind: "clear_thinking_20251015", keep }] }),
         temperature: options.temperature,
         top_p: options.top_p,
+        stop_sequences: &options.stop,
         tool_choice: choice.map(|choice| match choice {
             ToolChoice::Auto => json!({ "type": "auto" }),
             ToolChoice::None => json!({ "type": "none" }),
@@ -203,6 +204,8 @@ struct Body<'a> {
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop_sequences: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

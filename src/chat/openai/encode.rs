@@ -17,7 +17,7 @@ use crate::chat::request::thinking::Thinking;
 /// Writes the body as JSON. Message `n` of the body is item `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
     let replay = Replay { everywhere: options.keeps_reasoning(), beside_calls: options.thinks() };
-    let choice = options.allowed_tool_choice().filter(|_| !conversation.tools.is_empty());
+    let choice = options.tool_choice.clone().filter(|_| !conversation.tools.is_empty());
     let wire = Body {
         model: &options.model,
         stream: true,
@@ -26,6 +26,8 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         thinking: options.thinking.as_ref(),
         temperature: options.temperature,
         top_p: options.top_p,
+        stop: &options.stop,
+        response_format: options.response_format.as_ref(),
         tool_choice: choice.map(|choice| match choice {
             ToolChoice::Auto => json!("auto"),
             ToolChoice::None => json!("none"),
@@ -58,6 +60,10 @@ struct Body<'a> {
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<Value>,
     #[serde(skip_serializing_if = "Tools::is_empty")]

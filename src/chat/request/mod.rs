@@ -2,7 +2,9 @@
 
 pub mod normalize;
 pub mod options;
+pub mod parameters;
 pub mod rejected;
+pub mod response_format;
 pub mod thinking;
 pub mod tool_call_ids;
 pub mod tool_schema;

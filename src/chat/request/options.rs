@@ -26,8 +26,12 @@ pub struct BodyOptions {
     pub temperature: Option<f64>,
     /// Sent only if configured, like `temperature`.
     pub top_p: Option<f64>,
+    /// Texts at which the answer ends.
+    pub stop: Vec<String>,
     /// Sent only if there are tools.
     pub tool_choice: Option<ToolChoice>,
+    /// The form of the answer, as the OpenAI dialect takes it.
+    pub response_format: Option<Value>,
     /// Top-level members added by the caller. They replace ours.
     pub extra: Map<String, Value>,
 }
@@ -43,13 +47,14 @@ impl BodyOptions {
         self.thinking.as_ref().is_some_and(|thinking| thinking.enabled() && thinking.keep.as_deref() == Some("all"))
     }
 
-    /// Returns the tool choice as the service accepts it: while the model thinks, no call can be forced
-    /// (docs/protocol.md#chat-body).
-    pub fn allowed_tool_choice(&self) -> Option<ToolChoice> {
-        match &self.tool_choice {
-            Some(ToolChoice::Required | ToolChoice::Named(_)) if self.thinks() => Some(ToolChoice::Auto),
-            choice => choice.clone(),
+    /// Replaces a tool choice that the service does not accept: while the model thinks, no call can be forced
+    /// (docs/protocol.md#chat-body). Returns the note for the user.
+    pub fn restrict_tool_choice(&mut self) -> Option<String> {
+        if !self.thinks() || !matches!(self.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+            return None;
         }
+        self.tool_choice = Some(ToolChoice::Auto);
+        Some("Kimi cannot be forced to call a tool while the model thinks; the tool choice auto was sent.".to_owned())
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::attempt::{AnswerStream, Finished};
 use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
+use super::request::parameters::{Parameter, RefusedParameters};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;
@@ -95,7 +96,8 @@ async fn ready(
 ) -> Result<PreparedRequest> {
     let mut prepared = prepare(request, source, channels).await?;
     for note in &prepared.notes {
-        if source.rejected_item.is_some() || ToldNotes::is_news(&prepared.resolved.kimi.process, note) {
+        let wanted = request.repeat_notes || source.rejected_item.is_some();
+        if ToldNotes::is_news(&prepared.resolved.kimi.process, note) || wanted {
             channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }
     }
@@ -261,6 +263,12 @@ impl Turn<'_> {
             Ok(Reuploaded::No) => {}
             Err(error) => return Attempt::Fatal(error),
         }
+        if let Some(parameter) = Parameter::refused_by(&error, &self.prepared.options) {
+            let kimi = &self.prepared.resolved.kimi;
+            let refused = kimi.process.get::<RefusedParameters>();
+            refused.learn(parameter, kimi.config.endpoint.root(), &self.prepared.options);
+            return self.prepare_again(error).await;
+        }
         if !self.source.without_videos && self.prepared.refuses_videos(&error, &self.request.model.id).await {
             self.source.without_videos = true;
             return self.prepare_again(error).await;
@@ -268,14 +276,7 @@ impl Turn<'_> {
         match (RejectedItem::of(&error), &self.source.rejected_item) {
             (Some(item), None) => {
                 self.source.rejected_item = Some(item);
-                match ready(self.request, &self.source, self.blocks, self.channels).await {
-                    Ok(prepared) => {
-                        self.prepared = prepared;
-                        Attempt::Changed { counts: true }
-                    }
-                    // The item is not in the conversation, so the refusal itself is what there is to report.
-                    Err(_) => Attempt::Fatal(error),
-                }
+                self.prepare_again(error).await
             }
             (second, first) => {
                 if let (Some(second), Some(first)) = (second, first)

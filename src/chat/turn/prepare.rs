@@ -12,7 +12,9 @@ use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
+use crate::chat::request::parameters::{Parameter, RefusedParameters};
 use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
+use crate::chat::request::response_format::ResponseFormat;
 use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::tool_schema::SchemaCache;
@@ -69,6 +71,7 @@ pub(super) struct ResolvedRequest {
     pub session: Option<String>,
     target: Target,
     options: BodyOptions,
+    response_format: ResponseFormat,
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
     /// The caller's limit for the answer, in tokens.
@@ -78,6 +81,7 @@ pub(super) struct ResolvedRequest {
 /// A body without its media, and what is known about it.
 struct BuiltRequest {
     template: BodyTemplate,
+    options: BodyOptions,
     prompt_tokens: u64,
     context: RequestContext,
     notes: Vec<String>,
@@ -90,6 +94,8 @@ struct BuiltRequest {
 pub(super) struct PreparedRequest {
     pub resolved: ResolvedRequest,
     pub body: Bytes,
+    /// The options as they are in the body.
+    pub options: BodyOptions,
     /// The files that the body refers to.
     pub attachments: Attachments,
     /// What reading the answer needs to know.
@@ -138,6 +144,7 @@ pub(super) async fn prepare(
     Ok(PreparedRequest {
         first_content: limits.first_for(effort, built.prompt_tokens),
         body,
+        options: built.options,
         attachments,
         context: built.context,
         notes: built.notes,
@@ -178,6 +185,7 @@ async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<R
     Ok(ResolvedRequest {
         session: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
         options: body_options(request, &kimi.config),
+        response_format: request.options.response_format.clone(),
         context_window: model.context_window,
         max_tokens: request.options.max_tokens,
         kimi,
@@ -229,6 +237,7 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     let room = answer_room(resolved.context_window, conversation.estimated_tokens);
     let cap = resolved.max_tokens.unwrap_or(room).min(room);
     options.max_completion_tokens = options.max_completion_tokens.min(cap).max(1);
+    restrict(&mut options, &mut conversation, &resolved.response_format, &resolved.kimi, dialect);
     let media = BodyTemplate::number(conversation.media_refs_mut());
     let body = dialect
         .encode(&conversation, &options)
@@ -236,6 +245,7 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     let has_videos = conversation.has_videos();
     Ok(BuiltRequest {
         template: BodyTemplate::new(body, media, dialect.shape()),
+        options,
         prompt_tokens: conversation.estimated_tokens,
         context: RequestContext { calls, names: conversation.renamed, argument_names: conversation.argument_names },
         notes: conversation.notes,
@@ -243,6 +253,28 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
         images,
         rejected_images,
     })
+}
+
+/// Brings the options into the form that the service accepts, and notes what that changes.
+fn restrict(
+    options: &mut BodyOptions,
+    conversation: &mut Conversation<'_>,
+    format: &ResponseFormat,
+    kimi: &Kimi,
+    dialect: Dialect,
+) {
+    let schemas = kimi.process.get::<SchemaCache>();
+    let mut form = format.requested(dialect, &schemas, false);
+    options.response_format = form.member.take();
+    conversation.notes.extend(options.restrict_tool_choice());
+    for parameter in kimi.process.get::<RefusedParameters>().apply(kimi.config.endpoint.root(), options) {
+        conversation.notes.push(parameter.note());
+        if parameter == Parameter::ResponseFormat {
+            form = format.requested(dialect, &schemas, true);
+        }
+    }
+    conversation.notes.extend(form.note);
+    conversation.turns.extend(form.instruction.map(|text| Item::System(text.into())));
 }
 
 impl PreparedRequest {
@@ -325,7 +357,9 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
         max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),
-        top_p: configured.top_p,
+        top_p: options.top_p.or(configured.top_p),
+        stop: options.stop.clone(),
+        response_format: None,
         extra: [&model.sampling_params, &options.sampling_params]
             .into_iter()
             .flatten()

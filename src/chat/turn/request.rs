@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::chat::request::response_format::ResponseFormat;
 use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
 use crate::config::{OnExhausted, RequestAddresses, RetryPolicy};
@@ -31,6 +32,9 @@ pub struct TurnRequest {
     /// JavaScript wants to see the body before it is sent.
     #[serde(default)]
     pub payload_hook: bool,
+    /// JavaScript wants every note, also those that this process has shown before.
+    #[serde(default)]
+    pub repeat_notes: bool,
     /// JavaScript wants the raw events of the service as well.
     #[serde(default)]
     pub raw_events: bool,
@@ -118,6 +122,12 @@ pub struct TurnOptions {
     pub max_tokens: Option<u64>,
     /// Sampling temperature.
     pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// Texts at which the answer ends.
+    pub stop: Vec<String>,
+    /// The form of the answer.
+    pub response_format: ResponseFormat,
     /// Key for the service's prompt cache.
     pub session_id: Option<String>,
     /// `none` suppresses the key.
@@ -134,7 +144,7 @@ pub struct TurnOptions {
     pub can_ask: bool,
     /// Which requests go first where the plan allows no more at once.
     pub priority: Priority,
-    /// `auto` or `none`.
+    /// Which tools the model may call, in the spelling of either dialect.
     pub tool_choice: Option<Value>,
     /// Merged into the body last.
     pub sampling_params: Option<Map<String, Value>>,

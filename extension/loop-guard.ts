@@ -1,0 +1,149 @@
+/**
+ * Notices that a model repeats tool calls whose results do not change.
+ *
+ * A repetition is the same tool with the same arguments and the same result, either again and again or alternating between two calls.
+ * Another result resets the count, so polling is not a loop, and no call is refused before its result has repeated.
+ */
+
+/** Repetitions after which something happens; 0 switches that off. */
+export interface LoopLimits {
+  /** The user is told. Default: 3. */
+  warn?: number;
+  /** The call is not executed, and the model is told why. Default: 5. */
+  block?: number;
+  /** The run ends. Default: 12. */
+  stop?: number;
+}
+
+/** What to do about a call. */
+export interface LoopDecision {
+  action: "warn" | "block" | "stop";
+  /** The reason, for the model or the user. */
+  reason: string;
+  /** How often the call has been made with the same result, this one included. */
+  streak: number;
+}
+
+export const LOOP_LIMITS: Required<LoopLimits> = { warn: 3, block: 5, stop: 12 };
+
+/** A call of the past. */
+interface Entry {
+  call: string;
+  /** Hash of the result; absent while the call runs. */
+  result: string | undefined;
+}
+
+/** Longest history that is needed: a pair of calls, until the run ends. */
+const MAX_ENTRIES = 1000;
+
+export class LoopGuard {
+  readonly #limits: Required<LoopLimits>;
+  readonly #entries: Entry[] = [];
+  /** Calls of the current message, with what was decided: identical siblings count once. */
+  readonly #siblings = new Map<string, LoopDecision | undefined>();
+  #messages = false;
+
+  constructor(limits: LoopLimits = {}) {
+    this.#limits = { ...LOOP_LIMITS, ...limits };
+  }
+
+  /** Begins a message of the model. Optional: it lets identical calls of one message count once, even if they run one after another. */
+  startMessage(): void {
+    this.#messages = true;
+    this.#siblings.clear();
+  }
+
+  /** Decides about a call before it runs. A blocked call needs no `after`. */
+  before(tool: string, args: unknown): LoopDecision | undefined {
+    const call = `${tool} ${canonical(args)}`;
+    const known = this.#siblings.get(call);
+    if (this.#siblings.has(call)) return known;
+    const decision = this.#decide(tool, call);
+    const blocked = decision !== undefined && decision.action !== "warn";
+    // A call that is not executed would have brought the same result again.
+    this.#entries.push({ call, result: blocked ? this.#last(call) : undefined });
+    if (this.#entries.length > MAX_ENTRIES) this.#entries.shift();
+    if (this.#messages || !blocked) this.#siblings.set(call, decision);
+    return decision;
+  }
+
+  /** Notes the result of a call that ran. */
+  after(tool: string, args: unknown, result: unknown): void {
+    const call = `${tool} ${canonical(args)}`;
+    if (!this.#messages) this.#siblings.delete(call);
+    const entry = this.#entries.findLast((one) => one.call === call && one.result === undefined);
+    if (entry !== undefined) entry.result = hash(canonical(result));
+  }
+
+  #decide(tool: string, call: string): LoopDecision | undefined {
+    const streak = Math.max(this.#repetitions(call, 1), this.#repetitions(call, 2)) + 1;
+    const { warn, block, stop } = this.#limits;
+    const reached = (limit: number): boolean => limit > 0 && streak >= limit;
+    // Only a result that came twice shows that the call is idle.
+    const idle = streak > 2;
+    const seen = `${tool} was called ${streak - 1} times with the same arguments and returned the same result each time`;
+    if (reached(stop) && idle) return { action: "stop", streak, reason: `${seen}; the run was ended.` };
+    if (reached(block) && idle) {
+      const reason = `${seen}. This call was not executed: use the result you have, or try something else.`;
+      return { action: "block", streak, reason };
+    }
+    return reached(warn) && idle ? { action: "warn", streak, reason: `${seen}.` } : undefined;
+  }
+
+  /** Counts how often `call` has been made at the end of the history, with one call between each if `period` is 2. */
+  #repetitions(call: string, period: 1 | 2): number {
+    const entries = this.#entries;
+    let at = entries.length - period;
+    if (entries[at]?.call !== call) return 0;
+    let count = 1;
+    for (; at >= period; at -= period) {
+      // All calls of a period have to be those of the period before.
+      for (let offset = 0; offset < period; offset += 1) {
+        if (!same(entries[at + offset], entries[at + offset - period])) return count;
+      }
+      count += 1;
+    }
+    return count;
+  }
+
+  #last(call: string): string | undefined {
+    return this.#entries.findLast((entry) => entry.call === call)?.result;
+  }
+}
+
+function same(one: Entry | undefined, other: Entry | undefined): boolean {
+  if (one === undefined || other === undefined || one.call !== other.call) return false;
+  // A sibling that still runs has no result yet.
+  return one.result === undefined || other.result === undefined || one.result === other.result;
+}
+
+/** Writes a value so that the order of members does not matter. */
+function canonical(value: unknown): string {
+  if (typeof value === "string") return value;
+  try {
+    // Throws for what contains itself; the copies below would hide that.
+    JSON.stringify(value);
+    return (
+      JSON.stringify(value, (_key, member: unknown) =>
+        typeof member === "object" && member !== null && !Array.isArray(member)
+          ? Object.fromEntries(Object.entries(member).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+          : member,
+      ) ?? ""
+    );
+  } catch {
+    // What JSON cannot hold is never equal to anything.
+    return `${Math.random()}`;
+  }
+}
+
+/** Hashes a text with FNV-1a in two lanes, beside its length. */
+function hash(text: string): string {
+  let one = 0x811c9dc5;
+  let two = 0x01000193;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    one = Math.imul(one ^ code, 0x01000193);
+    two = Math.imul(two ^ code, 0x85ebca6b);
+  }
+  return `${text.length} ${one} ${two}`;
+}
