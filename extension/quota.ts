@@ -158,7 +158,8 @@ export async function showQuota(
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   const text = statusText(quota, theme);
   ctx.ui.setStatus(STATUS_KEY, text);
-  return text !== undefined;
+  // Elsewhere the program around Pi lays out the entries.
+  return ctx.mode === "tui" && text !== undefined;
 }
 
 /** Runs `/kimi-usage [--json]`. */
