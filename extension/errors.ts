@@ -20,6 +20,7 @@ export type KimiErrorCode =
   | "entitlement"
   | "filtered"
   | "internal"
+  | "invalid_object"
   | "io"
   | "login_required"
   | "network"
@@ -32,6 +33,7 @@ export type KimiErrorCode =
   | "server"
   | "timeout"
   | "tls"
+  | "tool_loop"
   | "truncated"
   | "unauthorized";
 
@@ -118,6 +120,7 @@ const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
   entitlement: KimiAuthError,
   filtered: KimiServerError,
   internal: KimiError,
+  invalid_object: KimiServerError,
   io: KimiError,
   login_required: KimiAuthError,
   network: KimiConnectionError,
@@ -130,6 +133,7 @@ const CLASSES: { [code in KimiErrorCode]: typeof KimiError } = {
   server: KimiServerError,
   timeout: KimiConnectionError,
   tls: KimiConnectionError,
+  tool_loop: KimiError,
   truncated: KimiServerError,
   unauthorized: KimiAuthError,
 };

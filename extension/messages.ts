@@ -85,6 +85,8 @@ export interface Usage {
   output: number;
   cacheRead: number;
   cacheWrite: number;
+  /** Reasoning tokens, a part of `output`; only if the service reports them. */
+  reasoning?: number;
   totalTokens: number;
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number; total: number };
 }
@@ -101,6 +103,8 @@ export interface AssistantMessage {
   stopReason: "stop" | "length" | "toolUse" | "error" | "aborted";
   /** Milliseconds since the epoch. */
   timestamp: number;
+  /** Why the answer ended, in the service's own word. */
+  rawStopReason?: string;
   responseId?: string;
   /** The model that answered, as the service reports it. */
   responseModel?: string;

@@ -36,7 +36,11 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   const loaded = loadAddon();
   if (loaded.addon === undefined) return `${loaded.problem}\nPi's built-in Kimi provider stays in place.`;
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
-    loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
+    try {
+      loaded.addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
+    } catch (error) {
+      process.stderr.write(`Kimi Code writes no debug log: ${(error as Error).message}\n`);
+    }
   }
   const { addon } = loaded;
   const { apiKey, env = {}, ...settings } = overrides;

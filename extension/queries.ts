@@ -25,7 +25,7 @@ export interface Settings {
   model: object;
   models: Record<string, object>;
   limits: Record<string, number | null>;
-  retry: { attempts: number; maxDelayMs: number };
+  retry: { attempts: number; maxDelayMs: number; maxTotalMs: number | null };
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
 }

@@ -1,6 +1,6 @@
 //! Work that must not run where the streams are served.
 //!
-//! One Tokio worker serves all turns of the process, so files, hashing and long conversations are handled on a thread that may block.
+//! One thread serves all turns of the process, so files, hashing and long conversations are handled on a thread that may block.
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -17,7 +17,7 @@
 //! display_text  sizes, durations, and text that is safe to print
 //! ```
 //!
-//! Dependencies point down this list and never up. One Tokio worker serves all turns of the process, so anything that
+//! Dependencies point down this list and never up. One thread serves all turns of the process, so anything that
 //! computes for longer than half a millisecond goes to `background`.
 #[forbid(unsafe_code)]
 pub mod auth;

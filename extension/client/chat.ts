@@ -16,6 +16,7 @@ import { type Addon, type Op, OpCode } from "../native/addon.ts";
 import type { TurnOptions } from "../turn/request.ts";
 import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
+import { schemaProblem } from "./json-schema.ts";
 import type { AssistantMessage, ToolCall } from "../messages.ts";
 
 /** Progress while no output arrives, and changes made to the request. */
@@ -28,6 +29,11 @@ export type ChatNotice =
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
   /** The request was changed to make it acceptable. */
   | { type: "note"; message: string };
+
+interface Head {
+  status: number;
+  headers: Record<string, string>;
+}
 
 interface BlockEvent {
   /** Position in the message's content. */
@@ -46,6 +52,24 @@ export type ChatEvent =
   | ChatNotice
   | { type: "done"; reason: "stop" | "length" | "toolUse"; message: AssistantMessage };
 
+/** What a chat needs beside its request. */
+interface ChatSetup {
+  addon: Addon;
+  model: object;
+  conversation: Transcript;
+  options: Options;
+  /** Schema of the answer. */
+  schema?: object | undefined;
+  log?: ((event: ChatLog) => void) | undefined;
+}
+
+/** Steps of a chat, for a logger. */
+export type ChatLog =
+  | { type: "response"; status: number; headers: Record<string, string> }
+  | { type: "notice"; notice: ChatNotice }
+  | { type: "end"; message: AssistantMessage }
+  | { type: "error"; error: KimiError };
+
 /** Options of turn/turn.ts. Declared loosely, because published types must not refer to Pi. */
 interface Options {
   signal?: AbortSignal;
@@ -60,10 +84,14 @@ export class Chat implements AsyncIterable<ChatEvent> {
   #wake = (): void => {};
   #over = false;
   #taken = false;
+  readonly #schema: object | undefined;
+  readonly #log: ChatSetup["log"];
 
   /** @internal Created by `kimi.chat()`. */
-  constructor(addon: Addon, model: object, conversation: Transcript, options: Options) {
+  constructor({ addon, model, conversation, options, schema, log }: ChatSetup) {
     const { signal } = options;
+    this.#schema = schema;
+    this.#log = log;
     let failure: Failure | undefined;
     let thrown: { cause?: unknown } = {};
     const listening: Addon = {
@@ -73,6 +101,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
           for (const [code, , text] of ops) {
             if (code === OpCode.Failed) failure = JSON.parse(text) as Failure;
             if (code === OpCode.Notice) this.#notice(text);
+            if (code === OpCode.Response) log?.({ type: "response", ...(JSON.parse(text) as Head) });
           }
           onOps(ops);
         }),
@@ -109,7 +138,10 @@ export class Chat implements AsyncIterable<ChatEvent> {
       );
     });
     // Iterating and awaiting report the failure; unobserved, it must not end the process.
-    this.#final.catch(() => {});
+    this.#final.then(
+      (message) => log?.({ type: "end", message }),
+      (error: KimiError) => log?.({ type: "error", error }),
+    );
   }
 
   /** Waits for the whole message. Rejects with a `KimiError`. */
@@ -121,6 +153,29 @@ export class Chat implements AsyncIterable<ChatEvent> {
   async text(): Promise<string> {
     const { content } = await this.#final;
     return content.map((part) => (part.type === "text" ? part.text : "")).join("");
+  }
+
+  /**
+   * Waits for the answer and reads it as JSON. Rejects with a `KimiError`, with code `invalid_object` if it is no JSON or does not
+   * follow the schema of `responseFormat`; `partial` then has the text.
+   */
+  async object<T = unknown>(): Promise<T> {
+    const partial = await this.#final;
+    const text = (await this.text()).trim();
+    // Models put JSON into a code block if they see it as a document.
+    const [, json = text] = /^```(?:json)?\s*\n([\s\S]*?)\n?```$/.exec(text) ?? [];
+    let value: unknown;
+    try {
+      value = JSON.parse(json);
+    } catch (cause) {
+      throw kimiError({ code: "invalid_object", message: "the answer is not JSON" }, { partial, cause });
+    }
+    const problem = this.#schema === undefined ? undefined : schemaProblem(value, this.#schema);
+    if (problem === undefined) return value as T;
+    throw kimiError(
+      { code: "invalid_object", message: `the answer does not follow the schema: ${problem}` },
+      { partial },
+    );
   }
 
   /** Aborts. The message rejects with a `KimiAbortError` that holds what has arrived. */
@@ -149,7 +204,9 @@ export class Chat implements AsyncIterable<ChatEvent> {
 
   #notice(text: string): void {
     const { kind, ...notice } = JSON.parse(text) as { kind: ChatNotice["type"] };
-    this.#push({ type: kind, ...notice } as ChatNotice);
+    const event = { type: kind, ...notice } as ChatNotice;
+    this.#log?.({ type: "notice", notice: event });
+    this.#push(event);
   }
 
   #push(event: ChatEvent): void {

@@ -5,6 +5,7 @@ export * from "./kimi.ts";
 export { LOOP_LIMITS, type LoopDecision, LoopGuard, type LoopLimits } from "../loop-guard.ts";
 export type { LoginCode, LoginOptions } from "./login.ts";
 export type * from "./options.ts";
+export type { RunOptions, RunResult, RunStep, RunTool } from "./run.ts";
 export {
   type Failure,
   KIMI_ERROR_CODES,

@@ -64,6 +64,7 @@ const clientOptions = members(
     model: filledText,
     headers,
     native: filledText,
+    logger: callback,
   },
   [],
   CLIENT_HINTS,
@@ -248,12 +249,16 @@ const CHAT_HINTS = {
   settings: "use it in new Kimi()",
   env: "use it in new Kimi()",
   prompt: "pass the text as the first argument, or use messages",
+  maxSteps: "use kimi.run()",
   systemPrompt: "use system",
   instructions: "use system",
   abortSignal: "use signal",
   timeout: "use timeoutMs",
   retries: "use maxRetries",
   prompt_cache_key: "use sessionId",
+  top_p: "use topP",
+  stop_sequences: "use stop",
+  stopSequences: "use stop",
   functions: "use tools",
   function_call: "use toolChoice",
   extra_body: BODY_HINT,
@@ -263,15 +268,39 @@ const CHAT_HINTS = {
   presence_penalty: BODY_HINT,
 };
 
+const choices = oneOf("auto", "none", "required", "{ name }");
+
+const toolChoice: Check = (value, name) => {
+  if (typeof value === "object" && value !== null) members({ name: filledText }, ["name"])(value, name);
+  else choices(value, name);
+};
+
+const responseFormat: Check = (value, name) => {
+  plainObject(value, name);
+  const { type } = value as { type?: unknown };
+  oneOf("text", "json_object", "json_schema")(type, `${name}.type`);
+  const schemaMembers: Record<string, Check> = type === "json_schema" ? { name: text, schema } : {};
+  members({ type: text, ...schemaMembers }, type === "json_schema" ? ["schema"] : [], {
+    json_schema: "put name and schema beside type",
+  })(value, name);
+};
+
+const stop: Check = (value, name) => {
+  if (typeof value !== "string") list(filledText)(value, name);
+};
+
 const chatMembers = {
   messages: anything,
   model: filledText,
   system: text,
   tools: list(tool),
-  toolChoice: oneOf("auto", "none"),
+  toolChoice,
+  responseFormat,
+  stop,
   thinking: oneOf("off", "minimal", "low", "medium", "high", "xhigh", "max"),
   maxTokens: number(1),
   temperature: number(0, 100, true),
+  topP: number(0, 1, true),
   sessionId: text,
   headers,
   timeoutMs: milliseconds,
@@ -282,6 +311,40 @@ const chatMembers = {
 };
 
 const chatOptions = members(chatMembers, [], CHAT_HINTS);
+
+const runTool: Check = (value, name) => {
+  members({ name: filledText, description: text, parameters: schema, execute: callback }, ["name", "execute"], {
+    inputSchema: "use parameters",
+    input_schema: "use parameters",
+  })(value, name);
+};
+
+const runOptions = members(
+  {
+    ...chatMembers,
+    tools: list(runTool),
+    maxSteps: number(1, 10_000),
+    loop: (value, name) => {
+      if (value !== false) members({ warn: number(0), block: number(0), stop: number(0) })(value, name);
+    },
+    onStep: callback,
+    onEvent: callback,
+    prompt: text,
+  },
+  [],
+  CHAT_HINTS,
+);
+
+/** Checks a run; `chat` checks its messages. */
+export function checkRun(options: unknown): void {
+  checked("bad_request", () => {
+    runOptions(options, "");
+    const { prompt, messages } = options as { prompt?: unknown; messages?: unknown };
+    if ((prompt === undefined) === (messages === undefined)) {
+      throw new InvalidInput("a run needs messages or a prompt, not both");
+    }
+  });
+}
 
 /** Checks a chat: all options and messages. */
 export function checkChat(input: unknown, options: unknown): void {

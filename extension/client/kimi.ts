@@ -5,7 +5,7 @@ import { environment, host } from "../environment.ts";
 import { KimiAddonError } from "../errors.ts";
 import { API_ID, PROVIDER_ID } from "../ids.ts";
 import type { Addon } from "../native/addon.ts";
-import { awaitAnswer, parseAnswer } from "../native/call.ts";
+import { awaitAnswer, logToFile, parseAnswer } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";
 import { settingsVariable } from "../overrides.ts";
 import type { Profile, Quota } from "../queries.ts";
@@ -17,8 +17,8 @@ import {
   type SearchAnswer,
   type ServiceOptions,
 } from "../services.ts";
-import { Chat } from "./chat.ts";
-import { transcript } from "./conversation.ts";
+import { Chat, type ChatLog } from "./chat.ts";
+import { type Transcript, transcript } from "./conversation.ts";
 import { KimiFiles } from "./files.ts";
 import {
   checkCancellable,
@@ -31,10 +31,22 @@ import {
   checkSettings,
 } from "./input.ts";
 import { login, type LoginOptions } from "./login.ts";
+import { run, type RunOptions, type RunResult } from "./run.ts";
 import type { ChatMessage } from "../messages.ts";
-import type { Cancellable, ChatOptions, ChatRequest, KimiModel, KimiOptions, ServiceCallOptions } from "./options.ts";
+import type {
+  Cancellable,
+  ChatOptions,
+  ChatRequest,
+  KimiModel,
+  KimiOptions,
+  LogEvent,
+  ServiceCallOptions,
+} from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";
+
+/** Number of chats that were logged. */
+let chats = 0;
 
 /** A configured client. It holds no connection and no timer, so it does not keep a process alive. */
 export class Kimi {
@@ -51,6 +63,7 @@ export class Kimi {
     if (loaded.addon === undefined) throw new KimiAddonError({ code: "addon_missing", message: loaded.problem });
     this.#addon = loaded.addon;
     checkSettings(options.settings, this.#addon);
+    if ((options.env?.["KIMI_CODE_DEBUG"] ?? process.env["KIMI_CODE_DEBUG"]) === "1") logToFile(this.#addon);
     this.#options = options;
     this.#services = new KimiServices(this.#addon, host(undefined));
     const uploadContext = (): object => ({
@@ -70,11 +83,18 @@ export class Kimi {
   chat(input: string | readonly ChatMessage[] | ChatRequest, options: ChatOptions = {}): Chat {
     checkChat(input, options);
     const request = { ...asRequest(input), ...options };
-    const { messages, system, tools, thinking, signal, onPayload, onResponse, ...rest } = request;
+    const { messages, system, tools, thinking, signal, onPayload, onResponse, toolChoice, stop, ...rest } = request;
     const { apiKey, headers } = this.#options;
+    const format = request.responseFormat;
     const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
-    return new Chat(this.#addon, model, transcript(messages, model.id, system, tools), {
+    const conversation = transcript(messages, model.id, system, tools);
+    const turnOptions = {
       ...rest,
+      repeatNotes: true,
+      ...(stop === undefined ? {} : { stop: [stop].flat() }),
+      ...(toolChoice === undefined
+        ? {}
+        : { toolChoice: typeof toolChoice === "string" ? toolChoice : { type: "tool", name: toolChoice.name } }),
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking }),
       headers: { ...headers, ...request.headers },
@@ -82,7 +102,20 @@ export class Kimi {
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),
       ...(onResponse === undefined ? {} : { onResponse }),
-    });
+    };
+    const log = this.#logger(model.id, conversation);
+    const schema = format?.type === "json_schema" ? format.schema : undefined;
+    return new Chat({ addon: this.#addon, model, conversation, options: turnOptions, schema, log });
+  }
+
+  /**
+   * Asks Kimi and runs the tools that it calls, until it answers without a call or `maxSteps` is reached.
+   *
+   * Calls of one answer run at the same time. What a tool throws is reported to the model. A model that repeats calls without news is
+   * stopped by a `LoopGuard`. Rejects with a `KimiError`.
+   */
+  run(options: RunOptions): Promise<RunResult> {
+    return run((request) => this.chat(request), options);
   }
 
   /** Asks the service for the models of this account. Later chats use the answer. */
@@ -133,9 +166,49 @@ export class Kimi {
     return login(this.#addon, this.#account(), options);
   }
 
+  /**
+   * Removes the login of the official client on this machine, which `login` made or found. Returns whether there was one. A login in
+   * Pi's own file stays: use Pi's `/logout`.
+   */
+  async logout(options: Cancellable = {}): Promise<boolean> {
+    checkCancellable(options);
+    const answer = this.#addon.logout(JSON.stringify(this.#account()));
+    return (await awaitAnswer<{ signedOut: boolean }>(answer, options.signal)).signedOut;
+  }
+
   /** Returns whether there is a login that chats without a key can use. Reads files only, so the service may still refuse it. */
   hasLogin(): boolean {
     return this.#addon.hasCliLogin(JSON.stringify(this.#account()));
+  }
+
+  /** Returns the logger of one chat. */
+  #logger(model: string, { messages, tools = [] }: Transcript): ((step: ChatLog) => void) | undefined {
+    const { logger } = this.#options;
+    if (logger === undefined) return undefined;
+    const [id, start] = [(chats += 1), performance.now()];
+    const tell = (event: LogEvent): void => {
+      try {
+        logger(event);
+      } catch {
+        // A logger does not decide about a chat.
+      }
+    };
+    tell({ type: "chat_start", id, model, messages: messages.length, tools: tools.length });
+    return (step) => {
+      const durationMs = Math.round(performance.now() - start);
+      if (step.type === "notice") return tell({ type: "chat_notice", id, notice: step.notice });
+      if (step.type === "response") {
+        const requestId = step.headers["x-request-id"] ?? step.headers["x-trace-id"];
+        const known = requestId === undefined ? {} : { requestId };
+        return tell({ type: "chat_response", id, status: step.status, ...known });
+      }
+      if (step.type === "end") {
+        const { stopReason, usage } = step.message;
+        return tell({ type: "chat_end", id, durationMs, stopReason, usage });
+      }
+      const { code, message, status } = step.error;
+      return tell({ type: "chat_error", id, durationMs, code, message, ...(status === undefined ? {} : { status }) });
+    };
   }
 
   #variables(): Record<string, string> {

@@ -2,10 +2,29 @@
  * Options of clients, chats and other calls, and the description of a model.
  */
 import type { SettingsOverrides } from "../overrides.ts";
-import type { ChatMessage, OpenAiTool, Tool } from "../messages.ts";
+import type { KimiErrorCode } from "../errors.ts";
+import type { ChatNotice } from "./chat.ts";
+import type { ChatMessage, OpenAiTool, Tool, Usage } from "../messages.ts";
 
 /** Thinking level. A model without that level uses the nearest one it has. */
 export type ThinkingLevel = "off" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max";
+
+/** `name` is that of a tool. */
+export type ToolChoice = "auto" | "none" | "required" | { name: string };
+
+export type ResponseFormat =
+  | { type: "text" }
+  | { type: "json_object" }
+  /** `schema` is a JSON Schema. */
+  | { type: "json_schema"; name?: string; schema: object };
+
+/** What a client does, for a logger. Holds neither credentials nor content. */
+export type LogEvent =
+  | { type: "chat_start"; id: number; model: string; messages: number; tools: number }
+  | { type: "chat_response"; id: number; status: number; requestId?: string }
+  | ({ type: "chat_notice"; id: number } & { notice: ChatNotice })
+  | { type: "chat_end"; id: number; durationMs: number; stopReason: string; usage: Usage }
+  | { type: "chat_error"; id: number; durationMs: number; code: KimiErrorCode; message: string; status?: number };
 
 export interface KimiOptions {
   /** Kimi Code API key. Default: `KIMI_API_KEY`, else the login of this machine. */
@@ -20,6 +39,8 @@ export interface KimiOptions {
   model?: string;
   /** Headers of every request; `null` removes a default header. */
   headers?: Record<string, string | null>;
+  /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
+  logger?: ((event: LogEvent) => void) | undefined;
   /** Path of the native addon. Default: `KIMI_CODE_NATIVE`, else the platform's package, else `kimi-code.node` beside the program. */
   native?: string | undefined;
 }
@@ -30,13 +51,23 @@ export interface ChatOptions {
   /** Instructions before the first message. */
   system?: string;
   tools?: readonly (Tool | OpenAiTool)[];
-  /** `none` forbids tool calls; everything else the service treats as `auto` while the model thinks. */
-  toolChoice?: "auto" | "none";
+  /**
+   * Whether the model may, must not or must call a tool, or which one. While a model thinks, the service accepts `auto` and `none`
+   * only: then `auto` is sent, and a `note` event says so.
+   */
+  toolChoice?: ToolChoice;
+  /** Form of the answer; default: text. `chat.object()` reads and checks it. */
+  responseFormat?: ResponseFormat;
+  /** Texts at which the answer ends. */
+  stop?: string | readonly string[];
   /** Default: the model's own default. */
   thinking?: ThinkingLevel;
   /** Output limit in tokens, reasoning included. */
   maxTokens?: number;
+  /** Sampling temperature. A value that the model does not accept is left out, and a `note` event says so. */
   temperature?: number;
+  /** Nucleus sampling, as `temperature`. */
+  topP?: number;
   /** Id of the conversation, sent as cache key. */
   sessionId?: string;
   /** Headers of this request; `null` removes a default header. */

@@ -40,6 +40,8 @@ export type Op = [code: number, index: number, text: string, extra?: string | nu
 export interface TurnHandle {
   /** Aborts. The terminal op still arrives. Safe at any time. */
   cancel(): void;
+  /** Stops or resumes the ops of this turn. The addon stops reading from the service once 1 MiB is waiting. */
+  pause(paused: boolean): void;
   /** Answers a Body op with the JSON text to send. */
   sendBody(body: string): void;
   /** Answers a question that a notice asked: `stop` or `wait`. */

@@ -1,8 +1,11 @@
 /**
  * Writes requests to the addon, reads its answers, and cancels calls. Requests and answers are JSON texts.
  */
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { environment, type ExtensionEnvironment, type Host } from "../environment.ts";
 import { cancelledError, type Failure, kimiError } from "../errors.ts";
+import type { Addon } from "./addon.ts";
 
 /** Identifies the program that calls; part of every request. */
 export interface Caller {
@@ -45,4 +48,9 @@ export async function awaitAnswer<T>(answer: Promise<string>, signal: AbortSigna
     withAbort(signal, cancel, () => answer).then(resolve, reject);
   });
   return parseAnswer<T>(text);
+}
+
+/** Writes the log to its usual place, as `KIMI_CODE_DEBUG=1` asks. */
+export function logToFile(addon: Addon): void {
+  addon.logTo(join(homedir(), ".pi", "pi-provider-kimi-code", "debug.log"));
 }

@@ -13,6 +13,7 @@ import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
 import { privateCopy } from "./private-copy.ts";
+import { withTurnHub } from "./turn-hub.ts";
 
 /** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
 const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
@@ -82,7 +83,7 @@ export function loadAddon(native?: string): Loaded {
     const require = createRequire(origins[0] ?? join(process.cwd(), "index.js"));
     for (const candidate of native === undefined ? candidates(origins, platform, info) : [resolve(native)]) {
       const found = attempt(require, candidate, info.version);
-      if (typeof found !== "string") return { addon: shutDownOnExit(found) };
+      if (typeof found !== "string") return { addon: withTurnHub(shutDownOnExit(found)) };
       tried.push(`${candidate}: ${found}`);
     }
   } catch (error) {

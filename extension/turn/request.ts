@@ -5,6 +5,11 @@ import { environment, type Host, timeZone } from "../environment.ts";
 /** Pi's options, with what newer versions than 0.87 and our client add. */
 export type TurnOptions = SimpleStreamOptions & {
   onProviderStreamEvent?: (event: unknown, model: Model<string>) => void | Promise<void>;
+  topP?: number | undefined;
+  stop?: readonly string[] | undefined;
+  responseFormat?: object | undefined;
+  /** Every note is reported, also those that this process has seen before. */
+  repeatNotes?: boolean | undefined;
   /** Called with an exception before the turn ends with its message, because Pi's events carry no error objects. */
   onThrown?: (error: unknown) => void;
 };
@@ -18,6 +23,7 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
     options: requestOptions(options),
     payloadHook: options.onPayload !== undefined,
     rawEvents: options.onProviderStreamEvent !== undefined,
+    repeatNotes: options.repeatNotes,
   });
 }
 
@@ -25,8 +31,10 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
   const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
+  const { topP, stop, responseFormat } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
     ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
+    ...{ topP, stop, responseFormat },
   };
 }

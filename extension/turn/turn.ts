@@ -133,6 +133,7 @@ class Turn {
         if (hook !== undefined) {
           this.#waiting = ops.slice(at + 1);
           this.#hookRunning = true;
+          this.#handle?.pause(true);
           hook.then(this.#resume, (error: unknown) => this.thrown(error));
           return;
         }
@@ -146,6 +147,7 @@ class Turn {
   #resume = (): void => {
     this.#hookRunning = false;
     this.#drain();
+    if (!this.#hookRunning) this.#handle?.pause(false);
   };
 
   /** Applies one op. The next one waits for the returned promise. */

@@ -13,6 +13,7 @@ mod process_exit;
 mod queries;
 mod services;
 mod turn;
+mod turn_hub;
 
 use napi_derive::napi;
 use serde::de::DeserializeOwned;
@@ -28,7 +29,8 @@ pub use js_string::JsText;
 pub use media::{MediaHandle, media};
 pub use queries::*;
 pub use services::{ServiceCall, data_sources, service_call, tool_definitions};
-pub use turn::{TurnHandle, op_codes, start_turn};
+pub use turn::{TurnHandle, op_codes};
+pub use turn_hub::TurnHub;
 
 /// Runs once per process, before the first environment starts.
 #[napi_derive::module_init]

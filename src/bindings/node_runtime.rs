@@ -21,7 +21,7 @@ unsafe impl AsyncRuntime for ProcessRuntime {
     fn spawn(&self, task: AsyncRuntimeTask) -> Result<(), AsyncRuntimeRejection<AsyncRuntimeTask>> {
         match runtime::handle() {
             Ok(handle) => {
-                handle.spawn(task);
+                handle.spawn(urgently(task));
                 Ok(())
             }
             Err(error) => Err(AsyncRuntimeRejection::new(task, refused(&error))),
@@ -29,13 +29,22 @@ unsafe impl AsyncRuntime for ProcessRuntime {
     }
 
     fn block_on(&self, future: Pin<&mut dyn Future<Output = ()>>) -> napi::Result<()> {
-        runtime::handle().map_err(|error| refused(&error))?.block_on(future);
+        runtime::handle().map_err(|error| refused(&error))?.block_on(urgently(future));
         Ok(())
     }
 
     /// An environment ended: a worker thread or the process. What is under way goes on.
     fn shutdown(&self) -> napi::Result<()> {
         Ok(())
+    }
+}
+
+/// Keeps the I/O thread from waiting for ticks until `task` has ended.
+fn urgently<T>(task: impl Future<Output = T>) -> impl Future<Output = T> {
+    let urgent = runtime::tick().urgent();
+    async move {
+        let _urgent = urgent;
+        task.await
     }
 }
 
@@ -46,6 +55,12 @@ pub fn register() {
 
 /// Starts a task that no JavaScript promise waits for.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> napi::Result<()> {
+    runtime::handle().map_err(|error| refused(&error))?.spawn(urgently(task));
+    Ok(())
+}
+
+/// Starts a task that decides itself, through a [`runtime::StreamPace`], whether it may wait for ticks.
+pub fn spawn_paced(task: impl Future<Output = ()> + Send + 'static) -> napi::Result<()> {
     runtime::handle().map_err(|error| refused(&error))?.spawn(task);
     Ok(())
 }

@@ -1,30 +1,25 @@
-//! Starts turns for JavaScript and hands their ops over.
-//!
-//! Each stream has a threadsafe function without payload, whose callback drains the queue on the JavaScript thread
-//! (docs/architecture.md#one-function-per-stream). It is strong from start to terminal op, so that the process lives as long as the
-//! stream, and is dropped with the task, so that an idle addon never keeps a process alive.
+//! A running turn as JavaScript sees it: what it can do to the turn, and the form of the turn's ops.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use napi::bindgen_prelude::{ClassInstance, Function, Utf16String};
-use napi::threadsafe_function::ThreadsafeFunctionCallMode;
-use napi::{JsString, Status};
+use napi::JsString;
+use napi::bindgen_prelude::Utf16String;
 use napi_derive::napi;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{defect, redact_json, safe_text, with_error};
 use super::js_string::utf8;
-use super::media::{self, MediaHandle};
-use super::node_runtime::spawn;
+use super::media;
+use super::node_runtime::{spawn, spawn_paced};
 use super::{JsText, read};
 use crate::chat::request::transcript::Media;
-use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter};
+use crate::chat::stream::op_queue::{Op, OpCode, OpQueue, OpWriter, WakeFn};
 use crate::chat::turn::{BufferPool, MediaChunk, TurnChannels, TurnRequest, failure, run};
 use crate::display_text::visible_json;
+use crate::runtime::{self, StreamPace};
 
 /// `[code, index, text, extra]`, described for JavaScript beside its table of codes.
 pub type JsOp = (u32, u32, JsText, Option<JsText>);
@@ -37,6 +32,9 @@ pub struct TurnHandle {
     media: mpsc::UnboundedSender<MediaChunk>,
     buffer_pool: BufferPool,
     answers: mpsc::UnboundedSender<String>,
+    queue: Arc<OpQueue>,
+    /// Tells JavaScript that ops are waiting.
+    resume: WakeFn,
 }
 
 #[napi]
@@ -45,6 +43,17 @@ impl TurnHandle {
     #[napi(catch_unwind)]
     pub fn cancel(&self) {
         self.cancel.cancel();
+        runtime::tick().wake();
+        self.pause(false);
+    }
+
+    /// Stops or resumes handing ops over. Meanwhile the socket is not read once 1 MiB is waiting.
+    #[napi(catch_unwind)]
+    pub fn pause(&self, paused: bool) {
+        self.queue.set_paused(paused);
+        if !paused {
+            (self.resume)();
+        }
     }
 
     /// Answers a `Body` op with the JSON text to send.
@@ -68,6 +77,7 @@ impl TurnHandle {
     pub fn send_answer(&self, answer: String) {
         // The turn may be over already.
         let _ = self.answers.send(answer);
+        runtime::tick().wake();
     }
 
     /// Answers a `Media` op with a chunk of base64 text.
@@ -80,42 +90,31 @@ impl TurnHandle {
     }
 }
 
-/// Starts a turn. `on_frame` receives batches of ops, the last one terminal; nothing is ever thrown for a failed request.
-#[napi(catch_unwind)]
-pub fn start_turn(
+/// Starts a turn whose ops go to `queue`; `resume` tells JavaScript that ops are waiting.
+pub(super) fn start(
     request: String,
     context: Utf16String,
-    media: Vec<ClassInstance<'_, MediaHandle>>,
-    on_frame: Function<'_, Vec<JsOp>, ()>,
+    media: Vec<Media>,
+    ops: OpWriter,
+    queue: Arc<OpQueue>,
+    resume: WakeFn,
 ) -> napi::Result<TurnHandle> {
-    let queue = Arc::new(OpQueue::default());
-    let drain = Arc::clone(&queue);
-    let armed = Arc::new(AtomicBool::new(false));
-    let disarm = Arc::clone(&armed);
-    let function = on_frame.build_threadsafe_function::<()>().callee_handled::<false>().build_callback(move |_| {
-        // Cleared before taking: an op that arrives in between wakes again and finds an empty queue, instead of being lost.
-        disarm.store(false, Ordering::Release);
-        Ok(drain.take().into_iter().map(js_op).collect::<Vec<JsOp>>())
-    })?;
-    let wake = Arc::new(move || {
-        armed.swap(true, Ordering::AcqRel) || function.call((), ThreadsafeFunctionCallMode::NonBlocking) == Status::Ok
-    });
     let cancel = CancellationToken::new();
     let (body, hooked_bodies) = mpsc::unbounded_channel();
     let buffer_pool = BufferPool::default();
     let (media_sender, chunks) = mpsc::unbounded_channel();
     let (answer_sender, answers) = mpsc::unbounded_channel();
     let channels = TurnChannels {
-        ops: OpWriter::new(queue, wake),
+        ops,
+        pace: StreamPace::new(runtime::tick()),
         cancel: cancel.clone(),
         hooked_bodies,
         chunks,
         buffer_pool: buffer_pool.clone(),
         answers,
     };
-    let media = media.iter().map(|handle| handle.media_item()).collect();
-    spawn(guarded(request, context, media, channels))?;
-    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool, answers: answer_sender })
+    spawn_paced(guarded(request, context, media, channels))?;
+    Ok(TurnHandle { cancel, body, media: media_sender, buffer_pool, answers: answer_sender, queue, resume })
 }
 
 /// Runs a turn and ends it with an error op if it panics.
@@ -142,7 +141,7 @@ fn safe_json(text: String) -> String {
     value.to_string()
 }
 
-fn js_op(op: Op) -> JsOp {
+pub(super) fn js_op(op: Op) -> JsOp {
     let code = op.code();
     let (index, text, extra) = match op {
         Op::Notice(text) | Op::Response(text) => (0, safe_json(text), None),

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use crate::storage::private_file::has_foreign_link;
+
 /// Environment variables as JavaScript sees them. Blank values count as unset.
 #[derive(Debug, Clone, Default)]
 pub struct Environment(HashMap<String, String>);
@@ -32,9 +34,10 @@ impl Environment {
         self.get("HOME").or_else(|| self.get("USERPROFILE")).map(PathBuf::from)
     }
 
-    /// Returns the directory of our own state. Everything in it can be deleted at any time at the cost of repeated work.
+    /// Returns the directory of our own state, unless another user's link leads there. Everything in it can be deleted at any time
+    /// at the cost of repeated work.
     pub fn state_directory(&self) -> Option<PathBuf> {
-        Some(self.home()?.join(".pi").join("pi-provider-kimi-code"))
+        Some(self.home()?.join(".pi").join("pi-provider-kimi-code")).filter(|directory| !has_foreign_link(directory))
     }
 
     /// Whether a user sees what a turn waits for. Set by the extension for each request.

@@ -87,7 +87,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Starts at the beginning. With an expected digest the last chunk is returned only if the whole content has that digest,
-    /// so that nobody can receive a different file completely.
+    /// so that the service never receives a different file completely.
     pub fn new(file: MediaFile, expected: Option<Digest>) -> Self {
         Self { file, offset: 0, hash: Sha256::new(), expected }
     }

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(StoredMedia::of_details(READ_MEDIA, &details), Some(media));
         assert_eq!(StoredMedia::of_details("bash", &details), None);
         for damaged in
-            ["", "{}", "[]", r#"{"kimiMedia":null}"#, &details.replace("video", "film"), &details.replace("01", "0")]
+            ["", "{}", "[]", r#"{"kimiMedia":null}"#, &details.replace("video", "audio"), &details.replace("01", "0")]
         {
             assert_eq!(StoredMedia::of_details(READ_MEDIA, damaged), None, "{damaged}");
         }

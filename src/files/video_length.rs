@@ -66,23 +66,26 @@ fn matroska_seconds(file: &MediaFile) -> Option<f64> {
     const CLUSTER: u64 = 0x1F43_B675;
     const TIMESTAMP_SCALE: u64 = 0x2A_D7B1;
     const DURATION: u64 = 0x4489;
-    let (from, to) = matroska_element(file, 0, file.size(), &[SEGMENT], None)?;
-    let (from, to) = matroska_element(file, from, to, &[INFO], Some(CLUSTER))?;
-    let nanoseconds = matroska_element(file, from, to, &[TIMESTAMP_SCALE], None)
-        .and_then(|(from, to)| be(&file.read_at(from, usize::try_from(to - from).ok()?).ok()?, 0, (to - from) as usize))
-        .unwrap_or(1_000_000);
-    let (from, to) = matroska_element(file, from, to, &[DURATION], None)?;
-    let bytes = file.read_at(from, 8.min(usize::try_from(to - from).ok()?)).ok()?;
-    let length = match bytes.len() {
-        4 => f64::from(f32::from_bits(u32::try_from(be(&bytes, 0, 4)?).ok()?)),
-        8 => f64::from_bits(be(&bytes, 0, 8)?),
+    let (from, to) = matroska_element(file, 0, file.size(), SEGMENT, None)?;
+    let (from, to) = matroska_element(file, from, to, INFO, Some(CLUSTER))?;
+    let nanoseconds = matroska_number(file, from, to, TIMESTAMP_SCALE).map_or(1_000_000, |(number, _)| number);
+    let length = match matroska_number(file, from, to, DURATION)? {
+        (bits, 4) => f64::from(f32::from_bits(u32::try_from(bits).ok()?)),
+        (bits, 8) => f64::from_bits(bits),
         _ => return None,
     };
     Some(length * nanoseconds as f64 / 1e9)
 }
 
+/// Reads an element that holds a number of at most eight bytes, and returns their count as well.
+fn matroska_number(file: &MediaFile, from: u64, to: u64, id: u64) -> Option<(u64, usize)> {
+    let (from, to) = matroska_element(file, from, to, id, None)?;
+    let length = usize::try_from(to - from).ok().filter(|length| (1..=8).contains(length))?;
+    Some((be(&file.read_at(from, length).ok()?, 0, length)?, length))
+}
+
 /// Finds an element between two positions and returns where its content begins and ends; `stop` ends the search.
-fn matroska_element(file: &MediaFile, mut from: u64, to: u64, ids: &[u64], stop: Option<u64>) -> Option<(u64, u64)> {
+fn matroska_element(file: &MediaFile, mut from: u64, to: u64, wanted: u64, stop: Option<u64>) -> Option<(u64, u64)> {
     for _ in 0..MAX_ELEMENTS {
         let header = file.read_at(from, 12).ok()?;
         let id_length = variable_length(&header, 4)?;
@@ -90,11 +93,11 @@ fn matroska_element(file: &MediaFile, mut from: u64, to: u64, ids: &[u64], stop:
         let size_length = variable_length(&header[id_length..], 8)?;
         let marked = be(&header, id_length, size_length)?;
         let size = marked & !(u64::MAX << (7 * size_length));
-        let start = from + (id_length + size_length) as u64;
+        let start = from.checked_add((id_length + size_length) as u64).filter(|start| *start <= to)?;
         // All ones mean an unknown size: the element reaches as far as its parent.
         let unknown = size == !(u64::MAX << (7 * size_length));
         let end = if unknown { to } else { start.checked_add(size)?.min(to) };
-        if ids.contains(&id) {
+        if id == wanted {
             return Some((start, end));
         }
         if stop == Some(id) || end >= to {
@@ -185,6 +188,33 @@ mod tests {
             vec![0x1A, 0x45, 0xDF, 0xA3, 0x84, 0, 0, 0, 0, 0x18, 0x53, 0x80, 0x67, 0xFF, 0, 0, 0, 0],
         ] {
             assert_eq!(length(&damaged), None, "{damaged:?}");
+        }
+    }
+    /// Every byte of a header is replaced by odd values, and the header is cut at every length.
+    #[test]
+    fn video_length_mutated_headers_neither_panic_nor_take_long() {
+        let mp4 = [iso(b"ftyp", b"isom\0\0\0\0"), mvhd(1000, 42_400)].concat();
+        let webm: Vec<u8> = [
+            &[0x1A, 0x45, 0xDF, 0xA3, 0x84, 0x42, 0x82, 0x81, b'w', 0x18, 0x53, 0x80, 0x67, 0x40, 0x60][..],
+            &[
+                0x15, 0x49, 0xA9, 0x66, 0x90, 0x2A, 0xD7, 0xB1, 0x83, 0x0F, 0x42, 0x40, 0x44, 0x89, 0x88, 0x40, 0xC8,
+                0x06,
+            ],
+            &[0, 0, 0, 0, 0],
+        ]
+        .concat();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for header in [mp4, webm] {
+            for at in 0..header.len() {
+                for byte in [0, 1, 0x7F, 0x80, 0xFF] {
+                    let mut mutated = header.clone();
+                    mutated[at] = byte;
+                    std::fs::write(file.path(), &mutated).unwrap();
+                    let _ = video_length(&MediaFile::open(file.path()).unwrap());
+                }
+                std::fs::write(file.path(), &header[..at]).unwrap();
+                let _ = video_length(&MediaFile::open(file.path()).unwrap());
+            }
         }
     }
 }

@@ -8,15 +8,15 @@ pub mod body;
 pub mod redact;
 pub mod retry;
 pub mod timeout;
+mod tls;
 pub mod user_agent;
 
 use crate::config::NetworkSettings;
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, NoProxy, Proxy};
+use reqwest::{Client, NoProxy, Proxy};
 
 use crate::error::{Error, ErrorKind, Result, cause_chain};
 
@@ -72,11 +72,8 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
     for proxy in proxies(settings)? {
         builder = builder.proxy(proxy);
     }
-    if let Some(roots) = roots(settings)? {
-        builder = builder.tls_certs_only(roots);
-    }
-    if let Some(file) = &settings.extra_ca {
-        builder = builder.tls_certs_merge(certificates("NODE_EXTRA_CA_CERTS", file)?);
+    if let Some(tls) = tls::config(settings)? {
+        builder = builder.tls_backend_preconfigured(tls);
     }
     builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("no HTTP client: {}", cause_chain(&error))))
 }
@@ -98,33 +95,6 @@ fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
     add("HTTPS_PROXY", &settings.https_proxy, Proxy::https)?;
     add("ALL_PROXY", &settings.all_proxy, Proxy::all)?;
     Ok(proxies)
-}
-
-/// The roots that the environment names in place of the system's, as OpenSSL reads them.
-fn roots(settings: &NetworkSettings) -> Result<Option<Vec<Certificate>>> {
-    let mut roots = Vec::new();
-    if let Some(file) = &settings.ca_file {
-        roots.extend(certificates("SSL_CERT_FILE", file)?);
-    }
-    for directory in settings.ca_directories.iter().flat_map(std::env::split_paths) {
-        let entries =
-            std::fs::read_dir(&directory).map_err(|error| unusable("SSL_CERT_DIR", &directory, &error.to_string()))?;
-        // Such directories also hold links, lists and keys; what is no certificate is passed over.
-        let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
-        roots.extend(files.filter_map(|file| certificates("SSL_CERT_DIR", &file).ok()).flatten());
-    }
-    Ok(Some(roots).filter(|roots| !roots.is_empty()))
-}
-
-fn unusable(variable: &str, path: &Path, why: &str) -> Error {
-    Error::new(ErrorKind::Tls, format!("{variable} names {}, which is unusable: {why}", path.display()))
-}
-
-fn certificates(variable: &str, file: &Path) -> Result<Vec<Certificate>> {
-    let pem = std::fs::read(file).map_err(|error| unusable(variable, file, &error.to_string()))?;
-    let certificates =
-        Certificate::from_pem_bundle(&pem).map_err(|error| unusable(variable, file, &cause_chain(&error)))?;
-    if certificates.is_empty() { Err(unusable(variable, file, "it holds no certificate")) } else { Ok(certificates) }
 }
 
 #[cfg(test)]

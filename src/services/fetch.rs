@@ -1,7 +1,7 @@
 //! Fetches a page as Markdown through the service (docs/protocol.md#fetch).
 //!
 //! The service always fetches; nothing is downloaded from this machine instead. So addresses of the local network are out of
-//! reach, whoever names them.
+//! reach, no matter who names them.
 
 use serde::Deserialize;
 use serde_json::json;

@@ -24,6 +24,8 @@ pub struct ReservedFile {
     temporary: PathBuf,
     /// Closed before the file is put in place; Windows insists.
     file: Option<File>,
+    /// Length of the content.
+    length: u64,
 }
 
 impl ReservedFile {
@@ -34,7 +36,7 @@ impl ReservedFile {
         create_private_dir(folder(&target))?;
         let temporary = sibling(&target);
         let file = create_private_file(&temporary)?;
-        let mut reserved = Self { target, temporary, file: None };
+        let mut reserved = Self { target, temporary, file: None, length: 0 };
         if size > 0 {
             let mut file = &file;
             file.write_all(&vec![b' '; size])?;
@@ -45,16 +47,17 @@ impl ReservedFile {
         Ok(reserved)
     }
 
-    /// Hands `content` to the system. From here on it survives the death of this process: a successor finds it beside the file.
+    /// Hands `content` to the system. From here on it survives the death of this process: a successor finds it beside the file,
+    /// followed by spaces. Cutting those off is left to [`Self::commit`], because it waits for the file system's journal.
     pub fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(content)?;
-        file.set_len(content.len() as u64)
+        self.length = content.len() as u64;
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(content))
     }
 
     /// Puts what was written in the file's place, and makes it survive a power failure.
     pub fn commit(mut self) -> io::Result<()> {
         if let Some(file) = self.file.take() {
+            file.set_len(self.length)?;
             #[cfg(unix)]
             if let Ok(old) = fs::metadata(&self.target) {
                 let mode = std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777;
@@ -91,6 +94,24 @@ pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+/// Whether a part of this path is a link that another user made, who would then decide what is written where. Links of root are
+/// part of the system.
+pub fn has_foreign_link(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        let own = rustix::process::geteuid().as_raw();
+        path.ancestors().filter_map(|part| fs::symlink_metadata(part).ok()).any(|metadata| {
+            let owner = std::os::unix::fs::MetadataExt::uid(&metadata);
+            metadata.is_symlink() && owner != own && owner != 0
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// Returns options for writing whose new files are 0600.

@@ -21,6 +21,7 @@ import { startup } from "./startup.ts";
 import { streams } from "./streams.ts";
 import { tools } from "./tools.ts";
 import { tui } from "./tui.ts";
+import { wakeups } from "./wakeups.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const { values: flags } = parseArgs({
@@ -44,6 +45,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   tools,
   latency,
   memory,
+  wakeups,
   login,
   tui,
   startup,

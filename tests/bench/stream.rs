@@ -60,7 +60,7 @@ fn sse(bytes: &[u8]) -> usize {
 
 fn answer(dialect: Dialect, bytes: &[u8]) -> usize {
     let queue = Arc::new(OpQueue::default());
-    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices::default());
     let (mut sse, mut decoder) = (SseDecoder::default(), dialect.decoder());
     for chunk in bytes.chunks(CHUNK) {

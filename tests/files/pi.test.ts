@@ -200,7 +200,7 @@ test("debug log → names every decision and no credential", async () => {
   }
   const log = readFileSync(join(home.home, ".pi", "pi-provider-kimi-code", "debug.log"), "utf8");
   const line = (bytes: string, decision: string): RegExp =>
-    new RegExp(`medium content="[0-9a-f]{12}" mime="image/png" bytes=${bytes} decision="${decision}" why=".+"`);
+    new RegExp(`media content="[0-9a-f]{12}" mime="image/png" bytes=${bytes} decision="${decision}" why=".+"`);
   assert.match(log, line("14\\d{5}", "uploaded"));
   assert.match(log, line("14\\d{5}", "known"));
   assert.match(log, line("1\\d{4}", "inline"));

@@ -192,14 +192,14 @@ describe("media on disk: preparing", () => {
 
 describe("media on disk: bad input", () => {
   test("path outside of the project → refused unless the user wrote it", async () => {
-    const outside = join(home.home, "films.mp4");
+    const outside = join(home.home, "outside.mp4");
     writeFileSync(outside, fakeMp4(1000, "outside"));
     assert.match((await refused(outside)).message, /is outside of the project/);
-    assert.match((await refused("../films.mp4")).message, /is outside of the project/);
+    assert.match((await refused("../outside.mp4")).message, /is outside of the project/);
     symlinkSync(outside, join(project, "link.mp4"));
     assert.match((await refused("link.mp4")).message, /is outside of the project/);
     assert.equal(uploads(), 0);
-    assert.equal((await prepared("~/films.mp4", { allowed: [outside] })).known, false);
+    assert.equal((await prepared("~/outside.mp4", { allowed: [outside] })).known, false);
   });
 
   test("folder, pipe, missing and empty file, text called .mp4 → each refused with its reason", async () => {

@@ -11,7 +11,7 @@ use kimi_code::config::{Config, Environment, RetryPolicy};
 use kimi_code::error::{Error, ErrorKind, Phase, RetryOutcome};
 use kimi_code::http;
 use kimi_code::http::retry::{RetryDecision, RetryState};
-use network::{http_proxy, origin, private_ca, refusing_proxy, socks_proxy, tls_origin};
+use network::{http_proxy, origin, private_ca, refusing_proxy, self_signed_authority, socks_proxy, tls_origin};
 
 const HOST: &str = "kimi.test"; // resolves nowhere, so only a proxy can reach it
 
@@ -63,6 +63,42 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
     assert_eq!(error.kind, ErrorKind::Tls, "{}", error.message);
     assert!(error.message.starts_with("connection error (TLS) while connecting: "), "{}", error.message);
     assert!(error.message.contains("UnknownIssuer") || error.message.contains("unknown issuer"), "{}", error.message);
+}
+
+/// What `openssl req -x509` makes: an authority that the server shows as its own certificate. Node accepts it.
+#[tokio::test]
+async fn self_signed_authority_as_server_certificate_is_accepted_where_the_user_trusts_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, pem: &str| {
+        fs::write(directory.path().join(name), pem).unwrap();
+        directory.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (pem, config) = self_signed_authority(HOST, false);
+    let trusted = write("trusted.pem", &pem);
+    let origin = tls_origin(config, b"secret").await;
+    let proxy = http_proxy(origin.address).await;
+    let proxy_url = format!("http://{}", proxy.address);
+    let ask = async |host: &str, variable: &str, file: &str| {
+        get(&format!("https://{host}/"), &[("https_proxy", &proxy_url), (variable, file)]).await
+    };
+    for variable in ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"] {
+        assert_eq!(ask(HOST, variable, &trusted).await.unwrap(), "secret", "{variable}");
+    }
+    // Trusted by its bytes, not by its names: the same key and names in another certificate are not enough.
+    let other = write("other.pem", &self_signed_authority(HOST, false).0);
+    for (host, file) in [(HOST, other.as_str()), ("another.test", &trusted)] {
+        let error = ask(host, "NODE_EXTRA_CA_CERTS", file).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Tls, "{host} {file}: {}", error.message);
+    }
+    let (pem, config) = self_signed_authority(HOST, true);
+    let expired = write("expired.pem", &pem);
+    let origin = tls_origin(config, b"secret").await;
+    let proxy = http_proxy(origin.address).await;
+    let proxy_url = format!("http://{}", proxy.address);
+    let error =
+        get(&format!("https://{HOST}/"), &[("https_proxy", &proxy_url), ("NODE_EXTRA_CA_CERTS", &expired)]).await;
+    let error = error.unwrap_err();
+    assert!(error.kind == ErrorKind::Tls && error.message.contains("xpired"), "{}", error.message);
 }
 
 /// Hosts and paths with words that name parts of a connection are errors like any other.

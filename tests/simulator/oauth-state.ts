@@ -20,6 +20,18 @@ export interface Grant {
   expiresIn: number;
 }
 
+/** How the token endpoint treats one refresh. */
+export interface RefreshPlan {
+  /** Milliseconds until the tokens are rotated. */
+  beforeMs?: number;
+  /** Milliseconds between the rotation and the answer. */
+  afterMs?: number;
+  /** Status of a failure in place of the rotation. */
+  failure?: number;
+  /** The tokens are rotated, but the connection breaks before the answer. */
+  answerLost?: boolean;
+}
+
 interface Access {
   expiresAt: number;
   family: string;
@@ -37,6 +49,8 @@ export class OAuthState {
   readable = true;
   /** How long the token endpoint takes for a refresh. */
   tokenDelayMs = 0;
+  /** Chooses how a refresh is treated; without it, or where it returns nothing, {@link tokenDelayMs} applies. */
+  planRefresh: ((presented: string) => RefreshPlan | undefined) | undefined = undefined;
   /** Members that replace those of an answer. `null` values stay in the JSON. */
   deviceAnswer: JsonObject = {};
   tokenAnswer: JsonObject = {};

@@ -80,10 +80,15 @@ async function poll(exchange: Exchange, deviceCode: string): Promise<void> {
 async function refresh(exchange: Exchange, presented: string): Promise<void> {
   const { oauth } = exchange.state;
   oauth.refreshCalls += 1;
-  if (oauth.tokenDelayMs > 0) await sleep(oauth.tokenDelayMs, new AbortController().signal);
+  const plan = oauth.planRefresh?.(presented) ?? { beforeMs: oauth.tokenDelayMs };
+  const pause = (ms = 0): Promise<void> => (ms > 0 ? sleep(ms, new AbortController().signal) : Promise.resolve());
+  await pause(plan.beforeMs);
+  if (plan.failure !== undefined) return exchange.json(plan.failure, { error: "temporarily_unavailable" });
   // The exchange happens whether or not the client is still connected, as in a real service.
   const grant = oauth.rotate(presented);
   if (typeof grant === "string") throw new Refusal("invalid_grant", grant);
+  await pause(plan.afterMs);
+  if (plan.answerLost) return void exchange.response.socket?.destroy();
   exchange.json(200, tokenAnswer(grant, oauth.tokenAnswer));
 }
 

@@ -157,3 +157,21 @@ pub fn private_ca(host: &str) -> (String, ServerConfig) {
         .expect("a server configuration");
     (authority.pem(), config)
 }
+
+/// Creates a server certificate that is its own authority and may have expired; returns it as PEM.
+pub fn self_signed_authority(host: &str, expired: bool) -> (String, ServerConfig) {
+    let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a certificate");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    if expired {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    }
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a signed certificate");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .expect("a server configuration");
+    (certificate.pem(), config)
+}

@@ -86,7 +86,7 @@ export interface PiOptions {
   cli?: string;
 }
 
-function piArguments(args: string[], options: PiOptions): string[] {
+export function piArguments(args: string[], options: PiOptions): string[] {
   const cli = options.cli ?? PI_CLI;
   if (options.extensions === "installed") return [cli, ...args];
   const extensions = (options.extensions ?? [ROOT]).flatMap((path) => ["-e", path]);

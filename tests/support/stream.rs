@@ -14,7 +14,7 @@ use kimi_code::models::Prices;
 /// Returns the outcome as lines: one per block event, neighboring chunks joined, then how it ended and its usage.
 pub fn outcome(dialect: Dialect, chunks: &[&[u8]]) -> Vec<String> {
     let queue = Arc::new(OpQueue::default());
-    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices::default());
     let ended = read(dialect, chunks, &mut blocks, &mut ops);
     blocks.close_all(&mut ops);

@@ -2,9 +2,11 @@
 //!
 //! A terminal shows at most sixty frames a second, and Pi lays its Markdown out anew for each event
 //! (docs/pi-contract.md#cost-per-event), so one crossing per token would be waste. The first content is handed over at once; after
-//! that, what arrives is merged and handed over once per [`INTERVAL`]. Merging goes on while JavaScript is busy, so a slow consumer
-//! costs memory for text only; beyond [`HIGH_WATER`] the socket is not read until JavaScript has caught up.
+//! that, what arrives is merged and handed over at the pace of a [`FrameClock`], which all streams of a consumer share. Merging goes on
+//! while JavaScript is busy, so a slow consumer costs memory for text only; beyond [`HIGH_WATER`] the socket is not read until
+//! JavaScript has caught up.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +16,7 @@ use tokio::time::Instant;
 
 use super::tool_args::{Changes, ToolArgs};
 use crate::error::Error;
-
-/// Shortest time between two frames of one stream: 30 frames per second look fluent.
-pub const INTERVAL: Duration = Duration::from_millis(33);
+use crate::runtime::{TICK, cycle_start};
 
 /// Bytes that may wait for JavaScript before reading stops.
 const HIGH_WATER: usize = 1 << 20;
@@ -203,22 +203,76 @@ struct Waiting {
     raw: Option<usize>,
 }
 
+/// Longest time between two frames: text must be seen to move.
+const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Decides when the streams of one consumer hand their frames over. They share it, so that one crossing serves all of them.
+#[derive(Debug)]
+pub struct FrameClock {
+    interval_ms: AtomicU64,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Default for FrameClock {
+    fn default() -> Self {
+        Self { interval_ms: AtomicU64::new(TICK.as_millis() as u64), last: Mutex::default() }
+    }
+}
+
+impl FrameClock {
+    /// Sets the time between frames, which depends on what a frame costs the consumer.
+    pub fn set_interval(&self, interval: Duration) {
+        self.interval_ms.store(interval.clamp(TICK, LONGEST_INTERVAL).as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Returns when the next frame is due. The end of a block does not wait for a long interval.
+    fn due(&self, ends_block: bool) -> Option<Instant> {
+        let interval = Duration::from_millis(self.interval_ms.load(Ordering::Relaxed));
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last + if ends_block { TICK } else { interval })
+    }
+
+    fn handed_over(&self, now: Instant) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+}
+
+/// Returns the time at which the current cycle of the I/O thread began, so that all streams agree on it.
+fn now() -> Instant {
+    cycle_start().map_or_else(Instant::now, Instant::from_std)
+}
+
 /// Ops that wait for JavaScript; shared between the turn's task and the JavaScript thread.
 #[derive(Debug, Default)]
 pub struct OpQueue {
     waiting: Mutex<Waiting>,
+    /// The consumer takes nothing for the moment.
+    paused: AtomicBool,
     drained: Notify,
 }
 
 impl OpQueue {
-    /// Takes all waiting ops. Called on the JavaScript thread.
+    /// Takes all waiting ops; none while the consumer has paused. Called on the JavaScript thread.
     pub fn take(&self) -> Vec<Op> {
+        if self.paused.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
         let ops = {
             let mut waiting = self.lock();
             std::mem::take(&mut *waiting).ops
         };
         self.drained.notify_one();
         ops
+    }
+
+    /// Stops or resumes handing ops over. What waits is bounded, because the socket is not read meanwhile.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether reading waits for the consumer.
+    pub fn is_full(&self) -> bool {
+        self.lock().bytes > HIGH_WATER
     }
 
     fn push(&self, op: Op) {
@@ -271,10 +325,6 @@ impl OpQueue {
         waiting.bytes += grown;
     }
 
-    fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
     /// Locks the queue. It holds plain data and every update leaves it whole, so a poisoned lock is still usable.
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -299,24 +349,29 @@ pub enum Readiness {
 pub struct OpWriter {
     queue: Arc<OpQueue>,
     wake: WakeFn,
-    last_frame: Option<Instant>,
+    clock: Arc<FrameClock>,
+    /// Content was handed over before; the first one does not wait.
+    shown: bool,
+    /// There is something to hand over, and whether a block ends in it.
     dirty: bool,
+    ends_block: bool,
     alive: bool,
 }
 
 impl OpWriter {
     /// Makes a writing end for `queue`.
-    pub fn new(queue: Arc<OpQueue>, wake: WakeFn) -> Self {
-        Self { queue, wake, last_frame: None, dirty: false, alive: true }
+    pub fn new(queue: Arc<OpQueue>, wake: WakeFn, clock: Arc<FrameClock>) -> Self {
+        Self { queue, wake, clock, shown: false, dirty: false, ends_block: false, alive: true }
     }
 
     /// Makes a second writing end for the same queue, for the terminal op of a turn that panicked.
     pub fn spare(&self) -> Self {
-        Self::new(Arc::clone(&self.queue), Arc::clone(&self.wake))
+        Self::new(Arc::clone(&self.queue), Arc::clone(&self.wake), Arc::clone(&self.clock))
     }
 
     /// Adds an op to the current frame.
     pub fn push(&mut self, op: Op) {
+        self.ends_block |= matches!(op, Op::End { .. });
         self.queue.push(op);
         self.dirty = true;
     }
@@ -350,20 +405,22 @@ impl OpWriter {
 
     /// Hands the frame over unless one was handed over during the last interval. To be called after each batch of pushes.
     pub fn flush_if_due(&mut self) {
-        if self.dirty && self.last_frame.is_none_or(|last| last.elapsed() >= INTERVAL) {
+        if !self.shown || self.clock.due(self.ends_block).is_none_or(|due| now() >= due) {
             self.flush();
         }
     }
 
     /// Returns when the current frame is due; `None` if it is empty.
     pub fn due(&self) -> Option<Instant> {
-        self.last_frame.filter(|_| self.dirty).map(|last| last + INTERVAL)
+        if self.dirty { self.clock.due(self.ends_block) } else { None }
     }
 
     /// Hands the frame over now.
     pub fn flush(&mut self) {
         if std::mem::take(&mut self.dirty) {
-            self.last_frame = Some(Instant::now());
+            self.shown = true;
+            self.ends_block = false;
+            self.clock.handed_over(now());
             self.alive = (self.wake)();
         }
     }
@@ -378,7 +435,7 @@ impl OpWriter {
     /// Waits while JavaScript is far behind.
     pub async fn ready(&mut self) -> Readiness {
         let mut waited = false;
-        while self.alive && self.queue.bytes() > HIGH_WATER {
+        while self.alive && self.queue.is_full() {
             waited = true;
             self.flush();
             // The limit covers a consumer that went away with a frame still waiting.
@@ -395,7 +452,7 @@ impl OpWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -411,7 +468,7 @@ mod tests {
             counter.fetch_add(1, Ordering::Relaxed);
             true
         });
-        (OpWriter::new(Arc::clone(&queue), wake), queue, wakes)
+        (OpWriter::new(Arc::clone(&queue), wake, Arc::default()), queue, wakes)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::channels::TurnChannels;
 use super::plan_gate::Admitted;
 use super::prepare::{PreparedRequest, ResolvedRequest};
 use super::request::TurnRequest;
@@ -90,26 +91,28 @@ impl AnswerStream {
     }
 
     /// Reads until there is more than reasoning, or until the answer ends.
-    pub async fn read_until_answer(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+    pub async fn read_until_answer(&mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<()> {
         while !self.over && blocks.content_state() != ContentState::Answer {
-            self.step(blocks, ops).await?;
+            self.step(blocks, channels).await?;
         }
         Ok(())
     }
 
     /// Reads to the end. An answer that is complete stays so, whatever becomes of its connection.
-    pub async fn read_to_end(mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<Finished> {
+    pub async fn read_to_end(mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<Finished> {
         while !self.over {
-            self.step(blocks, ops).await?;
+            self.step(blocks, channels).await?;
         }
         drain(self.response, DRAIN_TIMEOUT);
         let mut decoder = self.events.decoder;
-        let (reason, raw_reason) = decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, ops))?;
+        let (reason, raw_reason) =
+            decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, &mut channels.ops))?;
         Ok(Finished { reason, raw_reason })
     }
 
     /// Waits for the next thing to do, and does it.
-    async fn step(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
+    async fn step(&mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<()> {
+        let TurnChannels { ops, pace, .. } = channels;
         match ops.ready().await {
             Readiness::Ready => {}
             // The service was not idle while JavaScript caught up.
@@ -136,7 +139,14 @@ impl AnswerStream {
             }
         };
         match chunk {
-            Ok(Some(chunk)) => self.read_chunk(&chunk, blocks, ops).await,
+            Ok(Some(chunk)) => {
+                pace.read(chunk.len());
+                self.read_chunk(&chunk, blocks, ops).await?;
+                if blocks.visible() {
+                    pace.relax();
+                }
+                Ok(())
+            }
             Ok(None) => self.read_end(blocks, ops),
             Err(error) if self.events.decoder.finished() => {
                 tracing::debug!(%error, "the connection failed after the answer was complete");

@@ -135,7 +135,9 @@ impl Operation for Turn<'_> {
         };
         self.uncounted += start.elapsed();
         let mut token = None;
-        match self.send(admitted, &mut token).await {
+        let result = self.send(admitted, &mut token).await;
+        self.channels.pace.hurry();
+        match result {
             Ok(finished) if self.is_complete(&finished) => {
                 self.learn_rejections(true);
                 Attempt::Success(finished)
@@ -194,14 +196,14 @@ impl Turn<'_> {
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
         let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
         *token = Some(stream.token.clone());
-        stream.read_until_answer(self.blocks, &mut self.channels.ops).await?;
+        stream.read_until_answer(self.blocks, self.channels).await?;
         if self.blocks.content_state() == ContentState::Answer {
             // Nothing will be sent again, so the memory of the request is free.
             self.prepared.body = Bytes::new();
             self.source.context = Arc::default();
             self.source.media = Arc::default();
         }
-        stream.read_to_end(self.blocks, &mut self.channels.ops).await
+        stream.read_to_end(self.blocks, self.channels).await
     }
 
     /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
@@ -230,9 +232,11 @@ impl Turn<'_> {
     /// Waits for the quota window that refused the request.
     async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let TurnChannels { ops, answers, pace, .. } = &mut *self.channels;
         let start = Instant::now();
+        pace.relax();
         let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        pace.hurry();
         self.uncounted += start.elapsed();
         match parked {
             Ok(()) => Attempt::Changed { counts: false },

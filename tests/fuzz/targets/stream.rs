@@ -35,7 +35,7 @@ fn stream(dialect: Dialect, data: &[u8]) {
 /// An answer and a second attempt: the operations sent to JavaScript are consistent, and the totals serialize as JSON.
 fn twice(dialect: Dialect, data: &[u8]) {
     let queue = Arc::new(OpQueue::default());
-    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices { input: 1.0, output: 1.0, cache_read: 1.0, cache_write: 1.0 });
     let mut answer = Answer::default();
     for attempt in 0..2 {

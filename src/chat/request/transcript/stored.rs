@@ -75,12 +75,14 @@ mod tests {
 
     const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
+    const PATH: &str = if cfg!(windows) { "C:/videos/demo.mp4" } else { "/videos/demo.mp4" };
+
     fn conversation(content: &str, tool: &str) -> String {
         format!(
             r#"{{"messages":[{{"role":"user","content":"{content}"}},
             {{"role":"assistant","content":[{{"type":"toolCall","id":"a","name":"{tool}","arguments":{{}}}}]}},
             {{"role":"toolResult","toolCallId":"a","toolName":"{tool}","content":[{{"type":"text","text":"{content}"}}],
-              "details":{{"kimiMedia":{{"kind":"video","digest":"{DIGEST}","mime":"video/mp4","bytes":5,"path":"/films/demo.mp4"}}}}}}]}}"#
+              "details":{{"kimiMedia":{{"kind":"video","digest":"{DIGEST}","mime":"video/mp4","bytes":5,"path":"{PATH}"}}}}}}]}}"#
         )
     }
 
@@ -105,7 +107,7 @@ mod tests {
         let json = conversation(&marker, "kimi_read_media");
         let listed = Transcript::parse(&json, &[]).unwrap().stored_media();
         assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].path.as_deref(), Some(std::path::Path::new("/films/demo.mp4")));
+        assert_eq!(listed[0].path.as_deref(), Some(std::path::Path::new(PATH)));
         let shown = "what flickers in [video demo.mp4, 5 bytes]?".to_owned();
         assert_eq!(
             parts(&json, true),

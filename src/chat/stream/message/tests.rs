@@ -8,7 +8,7 @@ use crate::chat::stream::op_queue::OpQueue;
 
 fn ops(deltas: Vec<Delta<'_>>) -> (Vec<Op>, Blocks) {
     let queue = Arc::new(OpQueue::default());
-    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices::default());
     for delta in deltas {
         blocks.apply(delta, &mut writer);
@@ -34,7 +34,7 @@ fn answer_dropped_empty_response_text_leaves_no_gap_in_the_positions() {
 #[test]
 fn answer_second_attempt_does_not_show_its_reasoning_again() {
     let queue = Arc::new(OpQueue::default());
-    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices::default());
     let think = || Delta::ThinkingStart { block: 0, signature: "reasoning_content".into(), redacted: false };
     blocks.apply(think(), &mut writer);
@@ -69,7 +69,7 @@ fn answer_empty_reasoning_is_kept_before_the_text_but_is_not_visible() {
 #[test]
 fn answer_calls_get_a_new_id_and_the_name_that_pi_knows() {
     let queue = Arc::new(OpQueue::default());
-    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true));
+    let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
     let mut blocks = Blocks::new(Prices::default());
     let mut request = RequestContext::default();
     request.calls.reserve("bash:0");

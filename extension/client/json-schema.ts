@@ -1,0 +1,169 @@
+/**
+ * Checks a value against a JSON Schema, for answers and arguments that a model wrote.
+ *
+ * Knows the keywords that constrain values. References inside of the schema are followed; others and `format` are not checked.
+ */
+
+type Schema = boolean | { [keyword: string]: unknown };
+
+/** Deepest nesting that is checked; a schema that refers to itself without consuming the value ends here. */
+const MAX_DEPTH = 200;
+
+/** Returns the first difference between `value` and `schema`, or undefined. */
+export function schemaProblem(value: unknown, schema: object): string | undefined {
+  return check(value, schema as Schema, "", schema, 0);
+}
+
+const TYPES: Record<string, (value: unknown) => boolean> = {
+  null: (value) => value === null,
+  boolean: (value) => typeof value === "boolean",
+  string: (value) => typeof value === "string",
+  number: (value) => typeof value === "number",
+  integer: (value) => Number.isInteger(value),
+  array: (value) => Array.isArray(value),
+  object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+};
+
+function check(value: unknown, schema: Schema, at: string, root: object, depth: number): string | undefined {
+  const where = at === "" ? "the value" : at;
+  if (typeof schema === "boolean") return schema ? undefined : `${where} is not allowed`;
+  if (depth > MAX_DEPTH) return undefined;
+  const inner = (part: unknown, of: unknown = value, path = at): string | undefined =>
+    check(of, part as Schema, path, root, depth + 1);
+
+  if (typeof schema["$ref"] === "string") {
+    const target = resolve(schema["$ref"], root);
+    const problem = target === undefined ? undefined : inner(target);
+    if (problem !== undefined) return problem;
+  }
+  const types = schema["type"] === undefined ? [] : [schema["type"]].flat();
+  if (types.length > 0 && !types.some((type) => TYPES[type as string]?.(value) ?? true)) {
+    return `${where} must be ${types.join(" or ")}`;
+  }
+  if (schema["nullable"] === true && value === null) return undefined;
+  if (Array.isArray(schema["enum"]) && !schema["enum"].some((one) => equal(one, value))) {
+    return `${where} must be one of ${JSON.stringify(schema["enum"]).slice(0, 200)}`;
+  }
+  if ("const" in schema && !equal(schema["const"], value)) return `${where} must be ${JSON.stringify(schema["const"])}`;
+  for (const part of list(schema["allOf"])) {
+    const problem = inner(part);
+    if (problem !== undefined) return problem;
+  }
+  for (const keyword of ["anyOf", "oneOf"]) {
+    const parts = list(schema[keyword]);
+    const fitting = parts.filter((part) => inner(part) === undefined).length;
+    if (parts.length > 0 && (fitting === 0 || (keyword === "oneOf" && fitting > 1))) {
+      return parts.length === 1 ? inner(parts[0]) : `${where} matches ${fitting} of the alternatives`;
+    }
+  }
+  if (schema["not"] !== undefined && inner(schema["not"]) === undefined) return `${where} is excluded`;
+  if (typeof value === "number") return numberProblem(value, schema, where);
+  if (typeof value === "string") return textProblem(value, schema, where);
+  if (Array.isArray(value)) return listProblem(value, schema, at, where, inner);
+  if (typeof value === "object" && value !== null) return objectProblem(value, schema, at, where, inner);
+  return undefined;
+}
+
+type Inner = (part: unknown, of?: unknown, path?: string) => string | undefined;
+
+function numberProblem(value: number, schema: Record<string, unknown>, where: string): string | undefined {
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema as Record<string, number>;
+  if (minimum !== undefined && value < minimum) return `${where} must be at least ${minimum}`;
+  if (maximum !== undefined && value > maximum) return `${where} must be at most ${maximum}`;
+  if (exclusiveMinimum !== undefined && value <= exclusiveMinimum) return `${where} must be above ${exclusiveMinimum}`;
+  if (exclusiveMaximum !== undefined && value >= exclusiveMaximum) return `${where} must be below ${exclusiveMaximum}`;
+  // Fractions such as 0.1 are not exact.
+  const ratio = multipleOf === undefined ? 0 : value / multipleOf;
+  return Math.abs(ratio - Math.round(ratio)) > 1e-9 ? `${where} must be a multiple of ${multipleOf}` : undefined;
+}
+
+function textProblem(value: string, schema: Record<string, unknown>, where: string): string | undefined {
+  const { minLength = 0, maxLength = Infinity } = schema as Record<string, number>;
+  const length = [...value].length;
+  if (length < minLength || length > maxLength) {
+    return `${where} must have ${minLength} to ${maxLength === Infinity ? "any number of" : maxLength} characters`;
+  }
+  if (typeof schema["pattern"] !== "string") return undefined;
+  try {
+    return new RegExp(schema["pattern"], "u").test(value) ? undefined : `${where} must match ${schema["pattern"]}`;
+  } catch {
+    return undefined; // a pattern of another dialect
+  }
+}
+
+function listProblem(
+  value: unknown[],
+  schema: Record<string, unknown>,
+  at: string,
+  where: string,
+  inner: Inner,
+): string | undefined {
+  const { minItems = 0, maxItems = Infinity } = schema as Record<string, number>;
+  if (value.length < minItems) return `${where} must have at least ${minItems} items`;
+  if (value.length > maxItems) return `${where} must have at most ${maxItems} items`;
+  if (
+    schema["uniqueItems"] === true &&
+    value.some((one, index) => value.slice(0, index).some((two) => equal(one, two)))
+  ) {
+    return `${where} must have different items`;
+  }
+  const first = list(schema["prefixItems"]);
+  for (const [index, item] of value.entries()) {
+    const part = index < first.length ? first[index] : schema["items"];
+    const problem = part === undefined ? undefined : inner(part, item, `${at}[${index}]`);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function objectProblem(
+  value: object,
+  schema: Record<string, unknown>,
+  at: string,
+  where: string,
+  inner: Inner,
+): string | undefined {
+  for (const name of list(schema["required"])) {
+    if (!Object.hasOwn(value, name as string)) return `${where} has no ${String(name)}`;
+  }
+  const known = (schema["properties"] ?? {}) as Record<string, unknown>;
+  const patterns = Object.entries((schema["patternProperties"] ?? {}) as Record<string, unknown>);
+  for (const [name, member] of Object.entries(value)) {
+    const path = at === "" ? name : `${at}.${name}`;
+    const parts = [
+      ...(Object.hasOwn(known, name) ? [known[name]] : []),
+      ...patterns.filter(([pattern]) => new RegExp(pattern, "u").test(name)).map(([, part]) => part),
+    ];
+    if (parts.length === 0 && schema["additionalProperties"] !== undefined) parts.push(schema["additionalProperties"]);
+    for (const part of parts) {
+      const problem = inner(part, member, path);
+      if (problem !== undefined) return problem;
+    }
+  }
+  return undefined;
+}
+
+/** Follows `#/$defs/name`. */
+function resolve(reference: string, root: object): unknown {
+  if (reference !== "#" && !reference.startsWith("#/")) return undefined;
+  let target: unknown = root;
+  for (const step of reference.split("/").slice(1)) {
+    const name = decodeURIComponent(step).replaceAll("~1", "/").replaceAll("~0", "~");
+    target = (target as Record<string, unknown> | undefined)?.[name];
+  }
+  return target;
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function equal(one: unknown, two: unknown): boolean {
+  if (typeof one !== "object" || typeof two !== "object" || one === null || two === null) return one === two;
+  const names = Object.keys(one);
+  return (
+    Array.isArray(one) === Array.isArray(two) &&
+    names.length === Object.keys(two).length &&
+    names.every((name) => Object.hasOwn(two, name) && equal((one as never)[name], (two as never)[name]))
+  );
+}

@@ -1,0 +1,544 @@
+/**
+ * A storm over one login: programs of three kinds refresh it while they are killed, stopped, given other clocks, robbed of files,
+ * and answered late, wrongly or not at all.
+ *
+ * `npm run storm -- --runs 1000` (`--seed`, `--at-once`, `--node-only`) prints the table of docs/reliability.md;
+ * `storm.test.ts` plays a few runs. A run is determined by its seed, apart from timing.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import type { RefreshPlan } from "../simulator/oauth-state.ts";
+import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
+import { Machine, type NodeTurn } from "../support/account.ts";
+import { PI_VERSIONS, piCli } from "../support/pi-versions.ts";
+import { piArguments, ROOT } from "../support/pi.ts";
+
+const OFFICIAL_VERSION = "2.1.0";
+const CACHE = join(ROOT, ".cache", `kimi-code-${OFFICIAL_VERSION}`);
+const OFFICIAL = join(CACHE, "node_modules", "@moonshot-ai", "kimi-code", "dist", "main.mjs");
+const CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
+
+/** Longest life of a program in milliseconds, without the time in which it is stopped. */
+const LONGEST_LIFE_MS = 150_000;
+
+/** After the slowest call, nobody may wait longer than this, in milliseconds. */
+const GRACE_MS = 10_000;
+
+/** A killed program may lose an answer that left the service so many milliseconds ago; on a crowded machine it is read late. */
+const GAP_MS = 100;
+
+type Kind = "node" | "pi" | "official";
+
+export interface StormOptions {
+  runs: number;
+  seed?: number;
+  atOnce?: number;
+  nodeOnly?: boolean;
+  /** Scales all times. */
+  scale?: number;
+  report?: (line: string) => void;
+}
+
+export interface StormReport {
+  runs: number;
+  programs: Record<Kind, number>;
+  disturbances: Record<string, number>;
+  tokenCalls: number;
+  /** Logins that nothing below explains. */
+  lost: string[];
+  /** Refresh tokens that were presented twice without an explanation. */
+  spentTwice: string[];
+  /** Programs of ours that waited longer than the slowest call plus 10 s. */
+  waitedTooLong: string[];
+  /** Programs of ours that asked for a new login although it was alive. */
+  wronglyAsked: string[];
+  /** Logins lost because the holder was killed during its call, or so shortly after that the answer was not read. */
+  killedInCall: number;
+  /** Logins lost because the service's answer never arrived. */
+  answerLost: number;
+  /** Counted apart: the official client was stopped or killed in its own call, or lost what it had. */
+  officialDisturbed: number;
+  /** Counted apart: the official client spent the token of a stopped program of ours. */
+  officialSpentOurs: number;
+  /** Undisturbed official clients that failed. */
+  officialFailed: string[];
+  longestWaitMs: number;
+  /** How the programs that were not killed ended, by kind. */
+  outcomes: Record<string, number>;
+}
+
+/** A small generator of random numbers with a seed (mulberry32). */
+function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+class Program {
+  readonly kind: Kind;
+  readonly child: ChildProcess;
+  readonly started = Date.now();
+  readonly ended: Promise<void>;
+  endedAt = 0;
+  stoppedMs = 0;
+  stops = 0;
+  killed = false;
+  killedAt = 0;
+  output = "";
+  errors = "";
+  code: number | null = null;
+
+  constructor(kind: Kind, machine: Machine, env: Record<string, string>) {
+    this.kind = kind;
+    const args = {
+      node: () => [join(ROOT, "tests", "support", "node-turn.ts")],
+      pi: () => piArgs(machine),
+      official: () => [OFFICIAL, "-p", "hi"],
+    };
+    const preload = kind === "node" ? {} : { NODE_OPTIONS: `--require ${CLOCK}` };
+    this.child = spawn(process.execPath, args[kind](), {
+      cwd: machine.cwd,
+      env: machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1", ...preload, ...env })),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.output += text));
+    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.errors += text));
+    this.ended = new Promise((resolve) => {
+      this.child.on("close", (code) => {
+        this.code = code;
+        this.endedAt = Date.now();
+        resolve();
+      });
+    });
+  }
+
+  get isOver(): boolean {
+    return this.endedAt !== 0;
+  }
+
+  get worked(): boolean {
+    return this.kind === "node" ? (this.result?.text ?? "") === "ok" : this.output.includes("ok");
+  }
+
+  /** The report of a Node program. */
+  get result(): NodeTurn | undefined {
+    return this.output.startsWith("{") ? (JSON.parse(this.output) as NodeTurn) : undefined;
+  }
+
+  get asksForLogin(): boolean {
+    return this.kind === "node"
+      ? this.result?.code === "login_required"
+      : /login required|no longer valid/i.test(this.errors);
+  }
+
+  get outcome(): string {
+    if (this.worked) return "answer";
+    return this.result?.code ?? (this.asksForLogin ? "login_required" : "error");
+  }
+
+  get disturbed(): boolean {
+    return this.killed || this.stops > 0;
+  }
+
+  kill(): void {
+    if (this.isOver) return;
+    this.killed = true;
+    this.killedAt = Date.now();
+    this.child.kill("SIGKILL");
+  }
+
+  async stop(ms: number): Promise<void> {
+    if (this.isOver || this.killed) return;
+    this.stops += 1;
+    this.child.kill("SIGSTOP");
+    const since = Date.now();
+    await Promise.race([sleep(ms), this.ended]);
+    this.child.kill("SIGCONT");
+    this.stoppedMs += Date.now() - since;
+  }
+}
+
+/** Versions of Pi in the storm: the oldest and the newest one. */
+const PIS = [PI_VERSIONS[0], PI_VERSIONS[PI_VERSIONS.length - 1] ?? PI_VERSIONS[0]];
+
+function piArgs(machine: Machine): string[] {
+  const cli = piCli(PIS[Math.floor(Math.random() * PIS.length)]);
+  return piArguments(["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hi"], { home: machine, cli });
+}
+
+function isOurs(record: RequestRecord): boolean {
+  return !(record.headers["user-agent"] ?? "").startsWith("kimi-code-cli");
+}
+
+function tokenOf(record: RequestRecord): string {
+  return new URLSearchParams(record.rawBody.toString("utf8")).get("refresh_token") ?? "";
+}
+
+/** The refreshes that the service has seen. */
+function refreshes(simulator: Simulator): RequestRecord[] {
+  return simulator.requests.filter((one) => one.endpoint === "token" && tokenOf(one) !== "");
+}
+
+/** One run of the storm. */
+class Run {
+  readonly #random: () => number;
+  readonly #scale: number;
+  readonly #name: string;
+  readonly #report: StormReport;
+  readonly #programs: Program[] = [];
+  readonly #lostAnswers = new Set<string>();
+  #removed = false;
+
+  constructor(seed: number, scale: number, report: StormReport) {
+    this.#random = generator(seed);
+    this.#scale = scale;
+    this.#name = `seed ${seed}`;
+    this.#report = report;
+  }
+
+  #between(low: number, high: number): number {
+    return (low + (high - low) * this.#random()) * this.#scale;
+  }
+
+  #count(disturbance: string): void {
+    this.#report.disturbances[disturbance] = (this.#report.disturbances[disturbance] ?? 0) + 1;
+  }
+
+  /** Chooses how the service treats the calls of this run. */
+  #plan(): (presented: string) => RefreshPlan {
+    const kind = this.#random();
+    let calls = 0;
+    const slow = {
+      before: this.#between(1000, 30_000),
+      after: this.#between(1000, 30_000),
+      early: this.#random() < 0.7,
+    };
+    const failures = 1 + Math.floor(this.#random() * 2);
+    const status = [500, 503, 429][Math.floor(this.#random() * 3)] ?? 500;
+    const fast = (): RefreshPlan => ({ beforeMs: 300 * Math.random(), afterMs: 300 * Math.random() });
+    if (kind < 0.35) return fast;
+    if (kind < 0.7) {
+      this.#count("slow token answers");
+      return () => (slow.early ? { afterMs: slow.after } : { beforeMs: slow.before });
+    }
+    if (kind < 0.88) {
+      this.#count("failing token answers");
+      return () => (++calls <= failures ? { failure: status } : fast());
+    }
+    this.#count("lost token answers");
+    return (presented) => {
+      if (++calls > 1) return fast();
+      this.#lostAnswers.add(presented);
+      return { beforeMs: 200, afterMs: 300, answerLost: true };
+    };
+  }
+
+  async play(nodeOnly: boolean): Promise<void> {
+    const simulator = await startSimulator();
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    const machine = new Machine(simulator);
+    try {
+      await this.#play(simulator, machine, nodeOnly);
+    } finally {
+      for (const program of this.#programs) program.child.kill("SIGKILL");
+      await Promise.all(this.#programs.map((program) => program.ended));
+      machine.remove();
+      await simulator.close();
+    }
+  }
+
+  async #play(simulator: Simulator, machine: Machine, nodeOnly: boolean): Promise<void> {
+    const count = 2 + Math.floor(this.#random() * 3);
+    const kinds = Array.from({ length: count }, (): Kind => {
+      const kind = this.#random();
+      return nodeOnly || kind < 0.6 ? "node" : kind < 0.8 ? "pi" : "official";
+    });
+    if (kinds.includes("official")) await configureOfficial(machine);
+    const login = machine.kimi;
+    const tokens = login ? { access: login.access_token, refresh: login.refresh_token } : simulator.oauth.login();
+    machine.kimiLogin(tokens, -5);
+    if (this.#random() < 0.5) machine.piLogin(tokens, -5);
+    simulator.oauth.planRefresh = this.#plan();
+
+    const clock = join(machine.path, "clock");
+    writeFileSync(clock, "0");
+    const shifted = this.#random() < 0.3;
+    const work: Promise<void>[] = [];
+    for (const kind of kinds) {
+      await sleep(this.#between(0, 1500));
+      // The clocks of two programs differ, or one steps.
+      const own = shifted && this.#random() < 0.5 ? join(machine.path, `clock-${this.#programs.length}`) : clock;
+      if (own !== clock) {
+        writeFileSync(own, String(Math.round(this.#between(-15_000, 15_000))));
+        this.#count("different clocks");
+      }
+      this.#programs.push(new Program(kind, machine, { KIMI_TEST_CLOCK: own }));
+      this.#report.programs[kind] += 1;
+    }
+    if (this.#random() < 0.3) work.push(this.#stepClock(clock));
+    const disturbances = 1 + Math.floor(this.#random() * 2);
+    for (let each = 0; each < disturbances; each += 1) work.push(this.#disturb(simulator, machine));
+    await Promise.all(work);
+    await this.#untilOver(simulator);
+    await this.#judge(simulator, machine);
+  }
+
+  async #stepClock(clock: string): Promise<void> {
+    this.#count("clock steps");
+    for (let steps = 1 + Math.floor(this.#random() * 3); steps > 0; steps -= 1) {
+      await sleep(this.#between(500, 8000));
+      const far = this.#random() < 0.3 ? 7_200_000 : 20_000;
+      writeFileSync(clock, String(Math.round((this.#random() * 2 - 1) * far)));
+    }
+  }
+
+  async #disturb(simulator: Simulator, machine: Machine): Promise<void> {
+    const what = this.#random();
+    const victim = this.#programs[Math.floor(this.#random() * this.#programs.length)];
+    // Half of it happens when a token has just been sent.
+    const inCall = this.#random() < 0.6;
+    if (inCall) {
+      while (refreshes(simulator).length === 0 && this.#programs.some((program) => !program.isOver)) await sleep(10);
+      await sleep(this.#between(0, 400));
+    } else await sleep(this.#between(0, 8000));
+    if (what < 0.3) {
+      this.#count("kill -9");
+      victim?.kill();
+    } else if (what < 0.75) {
+      const length = this.#random();
+      const ms =
+        length < 0.5
+          ? this.#between(1000, 8000)
+          : length < 0.8
+            ? this.#between(8000, 20_000)
+            : this.#between(20_000, 60_000);
+      this.#count("SIGSTOP");
+      // The first program is most likely the one that refreshes.
+      await (inCall ? this.#programs[0] : victim)?.stop(ms);
+    } else this.#remove(simulator, machine);
+  }
+
+  /** Removes files while a program of ours waits for its answer, when nothing but the answer can be lost. */
+  #remove(simulator: Simulator, machine: Machine): void {
+    const open = refreshes(simulator).filter((one) => one.ended === undefined);
+    if (open.length === 0 || !open.every(isOurs)) return;
+    this.#count("removed files");
+    this.#removed = true;
+    const folder = dirname(machine.kimiPath);
+    if (!existsSync(folder)) return;
+    const what = this.#random();
+    if (what < 0.4) {
+      for (const name of readdirSync(folder).filter((one) => one.includes(".tmp.")))
+        rmSync(join(folder, name), { force: true });
+    } else if (what < 0.7) rmSync(folder, { recursive: true, force: true });
+    else if (existsSync(machine.lockPath)) {
+      try {
+        rmdirSync(machine.lockPath);
+      } catch {
+        // Its holder was faster.
+      }
+    }
+  }
+
+  async #untilOver(simulator: Simulator): Promise<void> {
+    await Promise.all(
+      this.#programs.map(async (program) => {
+        await Promise.race([program.ended, sleep(LONGEST_LIFE_MS, undefined, { ref: false })]);
+        if (!program.isOver) {
+          if (program.kind !== "official")
+            this.#report.waitedTooLong.push(`${this.#name}: ${program.kind} never ended`);
+          program.kill();
+          await program.ended;
+        }
+      }),
+    );
+    for (let left = 400; left > 0 && refreshes(simulator).some((one) => one.ended === undefined); left -= 1)
+      await sleep(100);
+  }
+
+  async #judge(simulator: Simulator, machine: Machine): Promise<void> {
+    const report = this.#report;
+    const calls = refreshes(simulator);
+    report.tokenCalls += calls.length;
+    const state = (): string =>
+      `${this.#name} (${this.#programs.map((one) => `${one.kind}${one.killed ? " killed" : ""}${one.stops > 0 ? ` stopped ${one.stoppedMs} ms` : ""}`).join(", ")}${this.#removed ? ", files removed" : ""})`;
+    // A successor finds what was left.
+    const cure = await machine.nodeTurn({ env: { KIMI_TEST_CLOCK: "" } });
+    const alive = [machine.kimi?.refresh_token, machine.pi?.refresh].some((one) => simulator.oauth.isAlive(one ?? ""));
+    const last = calls.findLast(
+      (one) => one.status === 200 || this.#lostAnswers.has(tokenOf(one)) || one.ended !== "complete",
+    );
+    const ours = this.#programs.filter((one) => one.kind !== "official");
+    const killed = (since: RequestRecord): boolean =>
+      ours.some(
+        (one) => one.killed && one.killedAt >= since.time && one.killedAt <= (since.endedAt ?? Infinity) + GAP_MS,
+      );
+    const official = this.#programs.filter((one) => one.kind === "official");
+    let lossIsKnown = true;
+    if (!alive || cure.text !== "ok") {
+      if (last && this.#lostAnswers.has(tokenOf(last))) report.answerLost += 1;
+      else if (last && isOurs(last) && killed(last)) report.killedInCall += 1;
+      else if (official.length > 0 && (official.some((one) => one.disturbed) || (last && !isOurs(last))))
+        report.officialDisturbed += 1;
+      else {
+        report.lost.push(`${state()}: ${JSON.stringify(cure)}`);
+        lossIsKnown = false;
+      }
+    }
+    this.#judgeReuse(calls, state, killed);
+    const slowest = Math.max(
+      0,
+      ...calls.map((one) => (one.endedAt ?? one.time) - one.time),
+      ...this.#programs.map((one) => one.stoppedMs),
+    );
+    for (const program of this.#programs) {
+      if (program.killed) continue;
+      const outcome = `${program.kind}: ${program.outcome}`;
+      report.outcomes[outcome] = (report.outcomes[outcome] ?? 0) + 1;
+      if (program.kind === "official") {
+        const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
+        if (!program.worked && quiet)
+          report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
+        continue;
+      }
+      const wait = program.endedAt - program.started - program.stoppedMs;
+      report.longestWaitMs = Math.max(report.longestWaitMs, wait);
+      // Starting a program takes seconds while others run.
+      if (wait > slowest + GRACE_MS + 8000)
+        report.waitedTooLong.push(`${state()}: ${program.kind} ${wait} ms, slowest call ${slowest} ms`);
+      if (program.asksForLogin && alive && cure.text === "ok" && lossIsKnown) {
+        report.wronglyAsked.push(`${state()}: ${program.output}${program.errors}`.slice(0, 400));
+      }
+    }
+  }
+
+  #judgeReuse(calls: RequestRecord[], state: () => string, killed: (call: RequestRecord) => boolean): void {
+    for (const [index, call] of calls.entries()) {
+      const earlier = calls
+        .slice(0, index)
+        .filter((one) => tokenOf(one) === tokenOf(call) && !(one.status !== undefined && one.status >= 429));
+      const first = earlier[0];
+      if (first === undefined) continue;
+      if (this.#lostAnswers.has(tokenOf(call)) || killed(first) || first.ended === "aborted") continue;
+      if (!isOurs(call) || !isOurs(first)) this.#report.officialSpentOurs += 1;
+      else
+        this.#report.spentTwice.push(
+          `${state()}: ${earlier.map((one) => `${one.time} ${one.status} ${one.ended}`).join("; ")}; again at ${call.time}`,
+        );
+    }
+  }
+}
+
+/** Signs the official client in, which writes the configuration that it needs. */
+async function configureOfficial(machine: Machine): Promise<void> {
+  const env = machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1" }));
+  const child = spawn(process.execPath, [OFFICIAL, "login"], { cwd: machine.cwd, env, stdio: "ignore" });
+  await new Promise((resolve) => child.on("close", resolve));
+}
+
+/** Installs the official client where it is missing. */
+function installOfficial(): void {
+  if (existsSync(OFFICIAL)) return;
+  mkdirSync(CACHE, { recursive: true });
+  writeFileSync(join(CACHE, "package.json"), "{}");
+  const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@moonshot-ai/kimi-code@${OFFICIAL_VERSION}`];
+  const { status, stderr } = spawnSync("npm", args, { cwd: CACHE, encoding: "utf8", timeout: 300_000 });
+  if (status !== 0) throw new Error(`the official client cannot be installed: ${stderr}`);
+}
+
+export async function storm({
+  runs,
+  seed = 1,
+  atOnce = 4,
+  nodeOnly = false,
+  scale = 1,
+  report: log,
+}: StormOptions): Promise<StormReport> {
+  if (!nodeOnly) {
+    installOfficial();
+    for (const version of PIS) piCli(version);
+  }
+  const report: StormReport = {
+    runs,
+    programs: { node: 0, pi: 0, official: 0 },
+    disturbances: {},
+    tokenCalls: 0,
+    lost: [],
+    spentTwice: [],
+    waitedTooLong: [],
+    wronglyAsked: [],
+    killedInCall: 0,
+    answerLost: 0,
+    officialDisturbed: 0,
+    officialSpentOurs: 0,
+    officialFailed: [],
+    longestWaitMs: 0,
+    outcomes: {},
+  };
+  let next = 0;
+  const work = async (): Promise<void> => {
+    while (next < runs) {
+      const number = next++;
+      await new Run(seed + number, scale, report).play(nodeOnly);
+      if ((number + 1) % 10 === 0) log?.(`${number + 1} runs: ${JSON.stringify(report)}`);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, work));
+  return report;
+}
+
+/** The table of docs/reliability.md. */
+export function table(report: StormReport): string {
+  const rows: [string, string | number][] = [
+    ["runs", report.runs],
+    [
+      "programs: Node clients, Pi, official client",
+      `${report.programs.node}, ${report.programs.pi}, ${report.programs.official}`,
+    ],
+    ["token calls", report.tokenCalls],
+    ...Object.entries(report.disturbances).map(([name, count]): [string, number] => [`disturbed by: ${name}`, count]),
+    ["**logins lost without an allowed cause**", `**${report.lost.length}**`],
+    ["**refresh tokens spent twice by us**", `**${report.spentTwice.length}**`],
+    ["**waited longer than the slowest call plus 10 s**", `**${report.waitedTooLong.length}**`],
+    ["**asked to sign in although the login was alive**", `**${report.wronglyAsked.length}**`],
+    ["lost: holder killed in its call or before it had read the answer", report.killedInCall],
+    ["lost: the answer never arrived", report.answerLost],
+    ["apart: lost with an official client that was stopped, killed or in the call", report.officialDisturbed],
+    ["apart: tokens spent twice with the official client involved", report.officialSpentOurs],
+    ...Object.entries(report.outcomes)
+      .sort()
+      .map(([name, count]): [string, number] => [`ended with: ${name}`, count]),
+    ["undisturbed official clients that failed", report.officialFailed.length],
+    ["longest life of a program of ours, start included", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
+  ];
+  return ["| | |", "|---|---|", ...rows.map(([name, value]) => `| ${name} | ${value} |`)].join("\n");
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: "string", default: "100" },
+      seed: { type: "string", default: "1" },
+      "at-once": { type: "string", default: "4" },
+      "node-only": { type: "boolean", default: false },
+    },
+  });
+  const report = await storm({
+    runs: Number(values.runs),
+    seed: Number(values.seed),
+    atOnce: Number(values["at-once"]),
+    nodeOnly: values["node-only"],
+    report: (line) => console.error(line),
+  });
+  console.log(table(report));
+  const bad = [report.lost, report.spentTwice, report.waitedTooLong, report.wronglyAsked, report.officialFailed].flat();
+  for (const line of bad) console.log(`* ${line}`);
+  process.exit(bad.length > 0 ? 1 : 0);
+}

@@ -1,0 +1,264 @@
+/** Structured output, tool choice, sampling, the tool loop, sign-out and the logger of the client. */
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, test } from "node:test";
+import { type ChatOptions, Kimi, KimiError, type LogEvent, type RunOptions } from "../../index.ts";
+import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { bodyOf, Home } from "../support/pi.ts";
+
+let simulator: Simulator;
+let kimi: Kimi;
+const home = new Home();
+
+before(async () => {
+  Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
+  simulator = await startSimulator({ identityGate: "off" });
+});
+after(async () => {
+  await simulator.close();
+  home.remove();
+});
+beforeEach(() => {
+  simulator.reset();
+  kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
+});
+
+const body = (): Record<string, unknown> => bodyOf(simulator.requests.at(-1));
+const chats = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "chat").length;
+
+async function failure(promise: Promise<unknown>): Promise<KimiError> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof KimiError, `a KimiError, not ${String(error)}`);
+  return error;
+}
+
+/** The answer to a question, and the notes beside it. */
+async function asked(options: ChatOptions, client = kimi): Promise<{ text: string; notes: string[] }> {
+  const chat = client.chat("hi", options);
+  const notes: string[] = [];
+  for await (const event of chat) if (event.type === "note") notes.push(event.message);
+  return { text: await chat.text(), notes };
+}
+
+const PERSON = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  type: "object",
+  properties: { name: { type: "string" }, age: { type: "integer", minimum: 0 } },
+  required: ["name"],
+  additionalProperties: false,
+};
+const FORMAT = { type: "json_schema", name: "person", schema: PERSON } as const;
+
+describe("object", () => {
+  test("answer that follows the schema → the value; the schema is in the request", async () => {
+    simulator.enqueue({ steps: [{ text: '{"name":"Ada","age":36}' }] });
+    const value = await kimi.chat("Who?", { responseFormat: FORMAT }).object<{ name: string }>();
+    assert.deepEqual(value, { name: "Ada", age: 36 });
+    const format = body()["response_format"] as { json_schema: { schema: object } };
+    assert.ok(!("$schema" in format.json_schema.schema));
+  });
+
+  test("JSON in a code block → the value", async () => {
+    simulator.enqueue({ steps: [{ text: '```json\n{"name":"Ada"}\n```' }] });
+    assert.deepEqual(await kimi.chat("Who?", { responseFormat: FORMAT }).object(), { name: "Ada" });
+  });
+
+  for (const [what, text, message] of [
+    ["no JSON", "Ada.", /not JSON/],
+    ["a missing member", "{}", /has no name/],
+    ["a wrong type", '{"name":1}', /name must be string/],
+    ["a number out of range", '{"name":"A","age":-1}', /age must be at least 0/],
+    ["a further member", '{"name":"A","x":1}', /x is not allowed/],
+  ] as const) {
+    test(`${what} → invalid_object with the text`, async () => {
+      simulator.enqueue({ steps: [{ text }] });
+      const error = await failure(kimi.chat("Who?", { responseFormat: FORMAT }).object());
+      assert.equal(error.code, "invalid_object");
+      assert.match(error.message, message);
+      assert.deepEqual(error.partial?.content, [{ type: "text", text }]);
+    });
+  }
+
+  test("Anthropic dialect → the schema is an instruction", async () => {
+    simulator.enqueue({ steps: [{ text: '{"name":"Ada"}' }] });
+    const other = new Kimi({
+      baseUrl: simulator.baseUrl,
+      apiKey: simulator.apiKey,
+      settings: { protocol: "anthropic" },
+    });
+    assert.deepEqual(await other.chat("Who?", { responseFormat: FORMAT }).object(), { name: "Ada" });
+    assert.match(JSON.stringify(body()["messages"]), /follows this JSON Schema/);
+  });
+
+  test("refused by the service → asked again in words, with a note", async () => {
+    const refused = { status: 400, body: { error: { message: "response_format is not supported", type: "x" } } };
+    simulator.intercept("chat", refused);
+    simulator.enqueue({ steps: [{ text: '{"name":"Ada"}' }] });
+    const { text, notes } = await asked({ responseFormat: FORMAT, model: "k3-256k" });
+    assert.equal(text, '{"name":"Ada"}');
+    assert.match(notes.join(), /asked in words/);
+    assert.equal(body()["response_format"], undefined);
+  });
+});
+
+describe("parameters", () => {
+  const tools = [{ name: "look", parameters: { type: "object", properties: {} } }];
+
+  test("stop, topP, temperature → in the body", async () => {
+    simulator.enqueue({ steps: [{ text: "ok" }] });
+    await asked({ stop: "END", topP: 0.95, temperature: 1 });
+    const { stop, top_p, temperature } = body();
+    assert.deepEqual([stop, top_p, temperature], [["END"], 0.95, 1]);
+  });
+
+  test("a temperature that the model refuses → left out with a note, and not sent again", async () => {
+    const refused = {
+      status: 400,
+      body: { error: { message: "invalid temperature: only 1 is allowed for this model", type: "x" } },
+    };
+    simulator.intercept("chat", refused);
+    for (const requests of [2, 1]) {
+      const before = chats();
+      simulator.enqueue({ steps: [{ text: "ok" }] });
+      const { text, notes } = await asked({ temperature: 0.3 });
+      assert.equal(text, "ok");
+      assert.match(notes.join(), /does not accept this temperature/);
+      assert.equal(chats() - before, requests);
+    }
+  });
+
+  test("tool choice while the model thinks → auto, with a note every time", async () => {
+    for (const toolChoice of ["required", { name: "look" }] as const) {
+      simulator.enqueue({ steps: [{ text: "ok" }] });
+      const { notes } = await asked({ toolChoice, tools, thinking: "high" });
+      assert.match(notes.join(), /cannot be forced/);
+      assert.equal(body()["tool_choice"], "auto");
+    }
+  });
+
+  test("tool choice none → sent without a note", async () => {
+    simulator.enqueue({ steps: [{ text: "ok" }] });
+    assert.deepEqual((await asked({ toolChoice: "none", tools })).notes, []);
+    assert.equal(body()["tool_choice"], "none");
+  });
+});
+
+describe("run", () => {
+  const add = {
+    name: "add",
+    description: "Adds.",
+    parameters: { type: "object", properties: { a: { type: "number" } }, required: ["a"] },
+    execute: ({ a }: { a: number }) => ({ sum: a + 1 }),
+  };
+  const call = (args: object, name = "add"): object => ({ toolCall: { name, arguments: args } });
+  const start = (options: Partial<RunOptions> = {}): Promise<unknown> =>
+    kimi.run({ prompt: "go", tools: [add], ...options });
+
+  test("calls and answer → text, messages, steps, usage", async () => {
+    simulator.enqueue({ steps: [call({ a: 1 }), call({ a: 2 })] } as never, { steps: [{ text: "Done." }] });
+    const seen: number[] = [];
+    const result = await kimi.run({ prompt: "go", tools: [add], onStep: ({ calls }) => void seen.push(calls.length) });
+    assert.equal(result.text, "Done.");
+    assert.deepEqual(seen, [2, 0]);
+    assert.deepEqual(
+      result.messages.map(({ role }) => role),
+      ["user", "assistant", "toolResult", "toolResult", "assistant"],
+    );
+    assert.deepEqual(
+      result.steps[0]?.calls.map(({ result: text }) => text),
+      ['{"sum":2}', '{"sum":3}'],
+    );
+    assert.ok(result.usage.totalTokens > 0);
+    assert.equal(result.stopReason, "stop");
+  });
+
+  test("wrong arguments, a throwing tool, an unknown tool → the model is told", async () => {
+    const broken = { name: "broken", execute: () => Promise.reject(new Error("no disk")) };
+    simulator.enqueue({ steps: [call({ a: "x" }), call({}, "broken"), call({}, "absent")] } as never, {
+      steps: [{ text: "ok" }],
+    });
+    const { steps } = await kimi.run({ prompt: "go", tools: [add, broken] });
+    const results = steps[0]?.calls ?? [];
+    assert.ok(results.every(({ isError }) => isError));
+    assert.match(results.map(({ result }) => result).join("\n"), /a must be number\nno disk\nthere is no tool absent/);
+  });
+
+  test("maxSteps → ends and says so", async () => {
+    for (let step = 0; step < 2; step += 1) simulator.enqueue({ steps: [call({ a: step })] } as never);
+    assert.equal(((await start({ maxSteps: 2 })) as { stopReason: string }).stopReason, "max_steps");
+  });
+
+  test("the same call again and again → 4 executions, 12 requests, tool_loop", async () => {
+    simulator.setDefault({ steps: [call({ a: 1 })] } as never);
+    let executions = 0;
+    const counted = { ...add, execute: () => (executions++, "same") };
+    const error = await failure(start({ tools: [counted] }));
+    assert.equal(error.code, "tool_loop");
+    assert.deepEqual([executions, chats()], [4, 12]);
+  });
+
+  test("abort while a tool runs → cancelled, and the tool's signal fires", async () => {
+    simulator.enqueue({ steps: [call({ a: 1 })] } as never);
+    const controller = new AbortController();
+    let heard = false;
+    const slow = {
+      ...add,
+      execute: (_args: unknown, { signal }: { signal: AbortSignal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener("abort", () => {
+            heard = true;
+            reject(signal.reason);
+          });
+          controller.abort("enough");
+        }),
+    };
+    const error = await failure(start({ tools: [slow], signal: controller.signal }));
+    assert.deepEqual([error.code, error.cause, heard], ["cancelled", "enough", true]);
+  });
+
+  test("wrong options → an error that names the member", async () => {
+    assert.match((await failure(kimi.run({} as never))).message, /needs messages or a prompt/);
+    assert.match(
+      (await failure(kimi.run({ prompt: "x", tools: [{ name: "f" }] } as never))).message,
+      /tools\[0\]\.execute is missing/,
+    );
+  });
+});
+
+test("logout: after a login → signed out, once", async () => {
+  const env = { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_API_KEY: "" };
+  const client = new Kimi({ baseUrl: simulator.baseUrl, env });
+  await client.login({ onCode: () => {}, region: "mainland-cn" });
+  assert.equal(client.hasLogin(), true);
+  assert.equal(await client.logout(), true);
+  assert.equal(client.hasLogin(), false);
+  assert.equal(await client.logout(), false);
+});
+
+test("logger: a chat and a refused chat → events without key and content", async () => {
+  const events: LogEvent[] = [];
+  const logged = (apiKey: string): Kimi =>
+    new Kimi({ baseUrl: simulator.baseUrl, apiKey, logger: (event) => void events.push(event) });
+  simulator.enqueue({ steps: [{ text: "secret answer" }] });
+  await logged(simulator.apiKey).chat("secret question").final();
+  await failure(logged("sk-kimi-wrong-0123456789").chat("secret question").final());
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.deepEqual(
+    events.map(({ type }) => type).filter((type) => type !== "chat_response"),
+    ["chat_start", "chat_end", "chat_start", "chat_error"],
+  );
+  assert.doesNotMatch(JSON.stringify(events), /secret|sk-kimi/);
+});
+
+test("logger: throws → the chat goes on", async () => {
+  simulator.enqueue({ steps: [{ text: "ok" }] });
+  const logger = (): never => {
+    throw new Error("full");
+  };
+  assert.equal(
+    await new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, logger }).chat("hi").text(),
+    "ok",
+  );
+});
