@@ -104,6 +104,66 @@ export interface QuotaDisplay {
   }[];
 }
 
+/** What the rows of a history are about. */
+export type HistoryBy = "session" | "project" | "model" | "day";
+
+/** Percent of each window, `5h` and `7d`; null where too little is known. */
+export type WindowShares = Record<string, number | null>;
+
+/** One row of a history. */
+export interface HistoryRow {
+  /** Hash of session or project, model id, or day. */
+  key: string;
+  label: string;
+  requests: number;
+  /** Prompt tokens that the service had to read, and those from its cache. */
+  uncached: number;
+  cached: number;
+  /** Answer tokens, reasoning included. */
+  output: number;
+  reasoning: number;
+  percent: WindowShares;
+}
+
+/** Percent of a window per token. */
+export interface TokenWeight {
+  uncached: number;
+  cached: number;
+  output: number;
+}
+
+/** What the plan was spent on. Times are milliseconds since 1970. */
+export interface UsageHistory {
+  from: number;
+  to: number;
+  by: HistoryBy;
+  rows: HistoryRow[];
+  /** Percent that other programs spent. */
+  elsewhere: WindowShares;
+  weights: Record<string, Record<string, TokenWeight> | null>;
+  /** When a window will be used up; null if it opens before that, or too little is known. */
+  forecast: Record<string, { fullAt: number | null }>;
+}
+
+/** Whether requests wait for a quota window. */
+export interface ParkState {
+  state: "open" | "parked";
+  window: string | null;
+  /** Milliseconds since 1970. */
+  resetsAt: number | null;
+  since: number | null;
+  /** Requests that wait. */
+  sessions: number;
+}
+
+/** Requests of this account at the same time. */
+export interface Parallel {
+  /** Requests that the plan allows; null if unknown. */
+  limit: number | null;
+  inUse: number;
+  waiting: number;
+}
+
 export interface Quota {
   usage: {
     windows: QuotaWindow[];
@@ -113,6 +173,7 @@ export interface Quota {
     parallelLimit: number | null;
   } | null;
   display: QuotaDisplay;
+  parallel: Parallel;
   /** Milliseconds since 1970; null if there is no answer yet. */
   fetchedAt: number | null;
   /** Why the last update failed. */
@@ -197,6 +258,22 @@ export class AddonQueries {
   /** Returns the quota, at most `maxAgeMs` old; the cache is shared with other processes. 0 always asks the service. */
   async quota(credential: Credential = {}, maxAgeMs = 0): Promise<Quota> {
     return parseAnswer(await this.#addon.usage(this.#request(credential), maxAgeMs));
+  }
+
+  /** Returns what the last days were spent on, by session, project, model or day. */
+  async history(credential: Credential, history: string, by: HistoryBy, session = ""): Promise<UsageHistory> {
+    const question = JSON.stringify({ history, by, session });
+    return parseAnswer(await this.#addon.usageHistory(this.#request(credential), question));
+  }
+
+  /** Returns whether requests wait for a quota window. */
+  async parked(credential: Credential = {}): Promise<ParkState> {
+    return parseAnswer(await this.#addon.quotaState(this.#request(credential)));
+  }
+
+  /** Applies a choice to the window that requests wait for. */
+  async chooseQuota(credential: Credential, choice: "wait" | "stop" | "resume"): Promise<ParkState> {
+    return parseAnswer(await this.#addon.chooseQuota(this.#request(credential), choice));
   }
 
   async profile(credential: Credential = {}): Promise<Profile> {

@@ -105,6 +105,12 @@ export interface Addon {
   refreshModels(request: string): Promise<string>;
   /** Returns the quota, at most `maxAgeMs` old; 0 always asks the service. */
   usage(request: string, maxAgeMs: number): Promise<string>;
+  /** Returns what the plan was spent on; `history` is JSON, `{history, by?, session?}`. */
+  usageHistory(request: string, history: string): Promise<string>;
+  /** Returns whether requests wait for a quota window. */
+  quotaState(request: string): Promise<string>;
+  /** Applies `wait`, `stop` or `resume` to the window that requests wait for, and returns the state then. */
+  chooseQuota(request: string, choice: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
   /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */

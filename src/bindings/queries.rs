@@ -17,6 +17,8 @@ use crate::config::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
+use crate::plan::history::By;
+use crate::plan::state::{PlanState, span_ms};
 use crate::process_state::ProcessState;
 use crate::services::quota_cache::quota;
 use crate::services::{account, quota_message};
@@ -137,7 +139,58 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
         let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
-        to_json(&quota_message::report(&kimi.config, snapshot))
+        let mut report = quota_message::report(&kimi.config, snapshot);
+        let plan = PlanState::of(&kimi, &credential).await;
+        if let Some((_, full_at)) = plan.costs().await.full_at() {
+            report.tell_forecast(&kimi.config, full_at);
+        }
+        let mut report = to_json(&report)?;
+        report["parallel"] = to_json(&plan.governor().await.load().await)?;
+        Ok(report)
+    };
+    answer(result.await)
+}
+
+/// Which part of the ledger is asked for.
+#[derive(Debug, Deserialize)]
+struct HistoryRequest {
+    /// `7d`, `24h`: how far back.
+    history: String,
+    #[serde(default)]
+    by: By,
+    #[serde(default)]
+    session: String,
+}
+
+#[napi(catch_unwind)]
+pub async fn usage_history(request: String, history: String) -> String {
+    let result = async {
+        let HistoryRequest { history, by, session } = read(&history)?;
+        let span = span_ms(&history).ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("history: {history:?} is no span of time; write 7d or 24h"))
+        })?;
+        let (kimi, credential) = client(request).await?;
+        to_json(&PlanState::of(&kimi, &credential).await.history(span, by, session).await?)
+    };
+    answer(result.await)
+}
+
+#[napi(catch_unwind)]
+pub async fn quota_state(request: String) -> String {
+    let result = async {
+        let (kimi, credential) = client(request).await?;
+        to_json(&PlanState::of(&kimi, &credential).await.parked().await)
+    };
+    answer(result.await)
+}
+
+#[napi(catch_unwind)]
+pub async fn choose_quota(request: String, choice: String) -> String {
+    let result = async {
+        let (kimi, credential) = client(request).await?;
+        let plan = PlanState::of(&kimi, &credential).await;
+        plan.choose(&choice).await?;
+        to_json(&plan.parked().await)
     };
     answer(result.await)
 }

@@ -93,6 +93,8 @@ pub struct Config {
     pub settings: Settings,
     /// Directory of our own state; `None` without a home.
     pub state_directory: Option<PathBuf>,
+    /// The folder of the project that the session works in.
+    pub project: Option<String>,
     /// IANA name of the user's time zone.
     pub time_zone: Option<String>,
     /// `PI_CACHE_RETENTION=none`.
@@ -151,6 +153,7 @@ impl Config {
             retry: settings.retry_policy(environment.has_screen()),
             settings,
             state_directory: environment.state_directory(),
+            project: environment.get("KIMI_CODE_PROJECT").or_else(|| environment.get("PWD")).map(str::to_owned),
             time_zone: environment.get("TZ").map(str::to_owned),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
             datasource_url: environment.get("KIMI_DATASOURCE_API_URL").map(str::to_owned),

@@ -12,7 +12,7 @@ use crate::display_text::duration;
 /// What is left to try once an error leaves the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryOutcome {
-    /// We have not tried again; whoever reads the error may.
+    /// We have not retried; the reader of the error may.
     Open,
     /// We have tried again, to the end.
     Exhausted {

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result, cause_chain};
 /// A person thinks for minutes between two turns.
 const IDLE_CONNECTION: Duration = Duration::from_secs(600);
 
-/// Settings changes within one process are rare; more pools than this means that somebody is generating them.
+/// Settings changes within one process are rare; more pools than this means that they are generated.
 const MAX_POOLS: usize = 16;
 
 /// The pool for these settings. Reads certificate files the first time, so it must not run on an async worker.

@@ -439,9 +439,9 @@ mod tests {
         secrets.add_header("x-team-name", "a-team-of-people");
         let mut content = vec![b'.'; WINDOW - 5];
         content.extend_from_slice(KEY.as_bytes());
-        content.extend_from_slice(b" a-team-of-people sk-somebody-elses-key \xff");
+        content.extend_from_slice(b" a-team-of-people sk-another-users-key \xff");
         let scrubbed = secrets.scrub(content);
-        assert!(scrubbed.ends_with(b".[redacted] a-team-of-people sk-somebody-elses-key \xff"));
+        assert!(scrubbed.ends_with(b".[redacted] a-team-of-people sk-another-users-key \xff"));
         assert_eq!(secrets.scrub(b"nothing".to_vec()), b"nothing");
     }
 

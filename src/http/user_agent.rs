@@ -90,7 +90,7 @@ pub fn device_id(kimi_home: &Path) -> String {
         let created = create_private_dir(kimi_home)
             .and_then(|()| create_private_file(&path))
             .and_then(|mut file| file.write_all(id.as_bytes()));
-        // Whoever was faster has written the id that counts.
+        // The faster process has written the id that counts.
         if created.is_err() { read().unwrap_or_else(|| unwritten(kimi_home, id)) } else { id }
     })
 }
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(Host::default().user_agent(), format!("pi-provider-kimi-code/{VERSION}"));
     }
 
-    /// The headers of docs/protocol.md#identity-headers; nothing of it is sent unless somebody asked for it.
+    /// The headers of docs/protocol.md#identity-headers; nothing of it is sent unless it was asked for.
     #[test]
     fn the_official_identity_is_complete_and_never_accidental() {
         let host = Host {

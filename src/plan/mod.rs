@@ -3,14 +3,22 @@
 //! ```text
 //! governor  admits requests of all processes up to the plan's parallel limit
 //! slots     the files and kernel locks behind it · watch  wakes waiting requests
+//! state     all of it for one account, as queries need it
 //! park      waits for a used-up window to open again
+//! forecast  what a token costs of a window, and when it is used up
+//! history   rows, shares and forecast for users
+//! ledger    one line per request: tokens and quota
 //! limits    how many slots there are: told by the service, set by the user, or learned from refusals
 //! ```
 
+pub mod forecast;
 pub mod governor;
+pub mod history;
+pub mod ledger;
 mod limits;
 pub mod park;
 mod slots;
+pub mod state;
 mod watch;
 
 pub use governor::{Governor, Load, Permit};

@@ -99,7 +99,7 @@ pub trait ParkHost: Send {
     /// Reports what happens.
     fn tell(&mut self, event: ParkEvent);
 
-    /// Asks the user; `None` if nobody can be asked.
+    /// Asks the user; `None` if there is no user to ask.
     fn ask(&mut self, window: &str, label: &str, resets_at: i64) -> impl Future<Output = Option<OnExhausted>> + Send;
 
     /// The wall clock.

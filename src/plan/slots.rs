@@ -119,7 +119,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens the folder, creating it 0700. Refuses a link: whoever could place one chooses where the files go.
+    /// Opens the folder, creating it 0700. Refuses a link: a user who could place one chooses where the files go.
     pub fn open(folder: &Path) -> io::Result<Self> {
         for part in [folder, &folder.join("waiting")] {
             create_private_dir(part)?;

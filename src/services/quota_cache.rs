@@ -92,8 +92,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
     let (store, known) = in_background(move || {
         let account = AccountId::new(&root, &token, state.as_deref());
-        let file = state.map(|state| state.join(format!("usage-{}.json", &account.name()[..16])));
-        let store = Store { account, file, unwritten };
+        let store = Store::of(account, state, unwritten);
         let known = store.read();
         Ok((store, known))
     })
@@ -134,6 +133,15 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
     }
 }
 
+/// Returns the last quota that any process fetched, without asking the service.
+pub async fn known(kimi: &Kimi, credential: &Credential) -> Snapshot {
+    let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
+    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
+    let read =
+        in_background(move || Ok(Store::of(AccountId::new(&root, &token, state.as_deref()), state, unwritten).read()));
+    read.await.unwrap_or_default().snapshot()
+}
+
 /// Waits for the answer that another process has requested.
 async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
     for _ in 0..(REQUEST_TIMEOUT.as_millis() / POLL_INTERVAL.as_millis()) {
@@ -148,6 +156,11 @@ async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
 }
 
 impl Store {
+    fn of(account: AccountId, state: Option<PathBuf>, unwritten: Arc<UnwrittenRecords>) -> Self {
+        let file = state.map(|state| state.join(format!("usage-{}.json", &account.name()[..16])));
+        Self { account, file, unwritten }
+    }
+
     /// Reads the newest record; a file that cannot be read counts as missing.
     fn read(&self) -> Record {
         let written = self.file.as_ref().and_then(|file| serde_json::from_slice::<Record>(&fs::read(file).ok()?).ok());

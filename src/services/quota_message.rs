@@ -21,6 +21,9 @@ use crate::error::{Error, ErrorKind, QuotaWindow};
 /// Limit for asking `/usages` about a quota error: the user waits for an error message, not for an answer.
 const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How old the quota may be that explains an error: of several processes that are refused at once, one asks.
+const EXPLAINED_BY: Duration = Duration::from_secs(10);
+
 /// Age from which a quota counts as stale; it is older than several refresh intervals of the footer.
 const STALE_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -105,12 +108,27 @@ pub fn report(config: &Config, mut snapshot: Snapshot) -> QuotaReport {
     QuotaReport { snapshot, display }
 }
 
+impl QuotaReport {
+    /// Adds when a window will be used up, `full 13:50`, to the footer.
+    pub fn tell_forecast(&mut self, config: &Config, full_at: i64) {
+        if let Some(at) = clock(full_at, &now(config)) {
+            self.display.status.push(StatusPart { text: format!("→ full {at}"), level: Level::Warning });
+        }
+    }
+}
+
+/// Returns the user's time zone: the one that the environment names, else the system's.
+pub fn time_zone(config: &Config) -> TimeZone {
+    let named = config.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+    named.or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC)
+}
+
 /// Adds window and reset to a quota error; any other error is returned unchanged. Where nothing can be found out, so is this one.
 pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> Error {
     if error.kind != ErrorKind::QuotaExhausted {
         return error;
     }
-    let asked = tokio::time::timeout(EXPLAIN_TIMEOUT, quota_cache::quota(kimi, credential, Duration::ZERO)).await;
+    let asked = tokio::time::timeout(EXPLAIN_TIMEOUT, quota_cache::quota(kimi, credential, EXPLAINED_BY)).await;
     let usage = match asked {
         Ok(Ok(snapshot)) => snapshot.usage.unwrap_or_default(),
         _ => Usage::default(),
@@ -126,11 +144,9 @@ pub fn opening_at(config: &Config, at: i64) -> Option<String> {
     opening(at, &now(config))
 }
 
-/// Returns the time in the user's zone: the one that the environment names, else the system's.
+/// Returns the time in the user's zone.
 fn now(config: &Config) -> Zoned {
-    let named = config.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
-    let zone = named.or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC);
-    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone)
+    Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(time_zone(config))
 }
 
 /// Returns the words that show a quota at `now`, in its time zone.

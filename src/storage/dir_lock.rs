@@ -31,7 +31,7 @@ use super::lease::Lease;
 /// How often a held lock is touched. Kimi's waiters give up on a lock after 5 s, Pi's synchronous ones after 10 s.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// Time in which a failing file system is tolerated, as long as nobody else took the lock.
+/// Time in which a failing file system is tolerated, as long as no other process took the lock.
 const HEARTBEAT_GRACE: Duration = Duration::from_secs(5);
 
 /// Shortest and longest pause between two looks at a lock that another process holds.
@@ -82,7 +82,7 @@ struct Owner {
 #[derive(Debug)]
 struct Seen {
     modified: u64,
-    /// Time in which nobody touched it while we were looking. While we are stopped, the holder may be as well.
+    /// Time in which it was not touched while we were looking. While we are stopped, the holder may be as well.
     watched: AwakeTime,
 }
 

@@ -53,7 +53,7 @@ impl Lease {
         })
     }
 
-    /// Whether the kernel guarantees that nobody else has the lease.
+    /// Whether the kernel guarantees that no other process has the lease.
     pub fn is_exclusive(&self) -> bool {
         self.exclusive
     }
@@ -78,7 +78,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // Removed before it is unlocked, so that nobody can hold a file that is about to vanish. Windows cannot tell an open file
+        // Removed before it is unlocked, so that no process can hold a file that is about to vanish. Windows cannot tell an open file
         // from its successor, so the file stays there.
         if cfg!(unix) && self.exclusive && is_current(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);

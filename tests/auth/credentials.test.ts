@@ -23,7 +23,7 @@ async function renew(entry: Entry, env: Record<string, string> = {}): Promise<An
   return JSON.parse(await addon.renewLogin(machine.request(env), JSON.stringify(entry))) as Answer;
 }
 
-async function ambient(env: Record<string, string> = {}): Promise<Answer> {
+async function cliLogin(env: Record<string, string> = {}): Promise<Answer> {
   return JSON.parse(await addon.cliLogin(machine.request(env))) as Answer;
 }
 
@@ -78,7 +78,7 @@ describe("Pi asks for a refresh", () => {
   });
 
   test("another account's login on the same machine is neither adopted nor overwritten", async () => {
-    const theirs = simulator.oauth.login("somebody-else");
+    const theirs = simulator.oauth.login("another-user");
     machine.kimiLogin(theirs, 900);
     machine.piLogin(simulator.oauth.login("me"), 100);
     const { credential } = await renew(machine.pi as Entry);
@@ -168,7 +168,7 @@ describe("Pi asks for a refresh", () => {
 });
 
 describe("locks", () => {
-  test("a fresh lock of somebody else is waited for, and what they wrote is adopted", async () => {
+  test("a fresh lock of another process is waited for, and what they wrote is adopted", async () => {
     const login = simulator.oauth.login();
     machine.kimiLogin(login, 100);
     machine.piLogin(login, 100);
@@ -183,7 +183,7 @@ describe("locks", () => {
     rmdirSync(machine.lockPath);
   });
 
-  test("a lock of a dead process, one from the future and one with a file inside block nobody", async () => {
+  test("a lock of a dead process, one from the future and one with a file inside do not block", async () => {
     for (const [age, file] of [
       [60, undefined],
       [-3600, undefined],
@@ -207,13 +207,13 @@ describe("a login of the official client", () => {
     const login = simulator.oauth.login();
     machine.kimiLogin(login, 800);
     assert.equal(addon.hasCliLogin(machine.request()), true);
-    assert.equal((await ambient()).access, login.access);
+    assert.equal((await cliLogin()).access, login.access);
     assert.equal(simulator.requests.length, 0);
   });
 
   test("is refreshed at half of its life, under its lock", async () => {
     machine.kimiLogin(simulator.oauth.login(), 440);
-    const { access } = await ambient();
+    const { access } = await cliLogin();
     assert.ok(access && simulator.oauth.accepts(access));
     assert.deepEqual([refreshes(), machine.kimi?.access_token], [1, access]);
   });
@@ -223,21 +223,21 @@ describe("a login of the official client", () => {
       mkdirSync(dirname(machine.kimiPath), { recursive: true });
       writeFileSync(machine.kimiPath, content);
       assert.equal(addon.hasCliLogin(machine.request()), false, content);
-      assert.deepEqual(await ambient(), {}, content);
+      assert.deepEqual(await cliLogin(), {}, content);
     }
   });
 
   test("many at once in one process cause one refresh", async () => {
     simulator.oauth.tokenDelayMs = 300;
     machine.kimiLogin(simulator.oauth.login(), -10);
-    const all = await Promise.all(Array.from({ length: 20 }, () => ambient()));
+    const all = await Promise.all(Array.from({ length: 20 }, () => cliLogin()));
     assert.deepEqual([new Set(all.map((one) => one.access)).size, refreshes()], [1, 1]);
   });
 
   test("many at once cause one refresh also where the lock is switched off", async () => {
     simulator.oauth.tokenDelayMs = 300;
     machine.kimiLogin(simulator.oauth.login(), -10);
-    await Promise.all(Array.from({ length: 20 }, () => ambient({ KIMI_DISABLE_OAUTH_LOCK: "1" })));
+    await Promise.all(Array.from({ length: 20 }, () => cliLogin({ KIMI_DISABLE_OAUTH_LOCK: "1" })));
     assert.equal(refreshes(), 1);
   });
 
@@ -379,7 +379,7 @@ describe("a clock that is wrong by an hour", () => {
     assert.equal(refreshes(), 2);
   });
 
-  test("locks of a neighbour with another clock block nobody for good", async () => {
+  test("locks of a neighbour with another clock do not block for good", async () => {
     for (const age of [3600, -3600]) {
       machine.kimiLogin(simulator.oauth.login(), -5);
       mkdirSync(machine.lockPath, { recursive: true });

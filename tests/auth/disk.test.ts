@@ -16,7 +16,7 @@ let simulator: Simulator;
 let machine: Machine;
 withMachine((...given) => ([simulator, machine] = given));
 
-/** Permissions mean nothing to root, so its children become somebody else. */
+/** Permissions mean nothing to root, so its children run as another user. */
 const user = process.getuid?.() === 0 ? 65_534 : undefined;
 
 function whyNot(): string | false {
@@ -24,7 +24,7 @@ function whyNot(): string | false {
   if (user === undefined) return false;
   const options = { uid: user, gid: user, cwd: "/" };
   const { status } = spawnSync(process.execPath, ["-e", `require("fs").readdirSync(${JSON.stringify(ROOT)})`], options);
-  return status === 0 ? false : "root's children may not read this checkout when they are somebody else";
+  return status === 0 ? false : "root's children may not read this checkout as another user";
 }
 
 /** One turn as a user whom permissions concern. */
@@ -79,7 +79,7 @@ describe("permissions", { skip: whyNot() }, () => {
     chmodSync(dirname(machine.kimiPath), 0o755);
   });
 
-  test("Pi's login is refreshed also where the official client's home belongs to somebody else", async () => {
+  test("Pi's login is refreshed also where the official client's home belongs to another user", async () => {
     const login = simulator.oauth.login();
     machine.piLogin(login, -5);
     machine.kimiLogin(login, -5);

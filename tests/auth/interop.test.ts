@@ -128,7 +128,7 @@ test("our tombstone tells it to sign in again, and its new login brings us back"
   assert.equal(code, 1);
   const refused = await kimi("-p", "hi");
   assert.notEqual(refused.code, 0);
-  assert.equal(simulator.oauth.refreshCalls, 1, "nobody asked a second time");
+  assert.equal(simulator.oauth.refreshCalls, 1, "no second request");
   assert.equal((await kimi("login")).code, 0);
   await ours();
 });

@@ -22,7 +22,7 @@ const TOKEN_MS = 30;
 
 /**
  * After the answer has left the OAuth host, a program may take this long until its first byte is on disk, in milliseconds.
- * Whoever is killed later must not have lost anything. On a crowded machine it is {@link Life.arrival}.
+ * A process killed later must not have lost anything. On a crowded machine it is {@link Life.arrival}.
  */
 const ARRIVAL_MS = 100;
 
@@ -43,7 +43,7 @@ export interface Storm {
   died: { beforeTheCall: number; inTheCall: number; afterTheAnswer: number };
   /** A successor could not go on although the token was never on its way without an owner. */
   lost: string[];
-  /** Died between the arrival of the refresh token at the OAuth host and that of its answer: nobody got the successor. */
+  /** Died between the arrival of the refresh token at the OAuth host and that of its answer: no process got the successor. */
   onTheWire: number;
   /** The answer had left the OAuth host a moment ago, and nothing of it was on disk yet. */
   justArrived: number;

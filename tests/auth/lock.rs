@@ -1,4 +1,4 @@
-//! Our lock and npm's `proper-lockfile` exclude each other, whoever dies while holding it.
+//! Our lock and npm's `proper-lockfile` exclude each other, whichever process dies while holding it.
 //!
 //! Children of both kinds take turns: under the lock each writes its process id into a file and removes it again. Finding the
 //! id of a living process there means that two hold the lock at once. Some children are killed at random moments.
@@ -13,7 +13,7 @@ use kimi_code::storage::dir_lock::Waiter;
 
 const STALE: Duration = Duration::from_secs(5);
 const ROUNDS: u32 = 150;
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 const NODE_CHILD: &str = r#"
 const lockfile = require(process.env.LOCK_MODULE);
@@ -123,7 +123,7 @@ fn both_kinds_exclude_each_other_and_survive_killed_holders() {
         assert!(doomed.0[0].try_wait().unwrap().is_none(), "it must die by our hand, not by itself");
         doomed.0[0].kill().unwrap();
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     for child in &mut lasting.0 {
         assert!(wait(child, until).success());
     }

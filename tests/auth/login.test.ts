@@ -144,7 +144,7 @@ describe("the device flow", () => {
   });
 
   test("leaves another account's login of the official client alone", async () => {
-    const theirs = simulator.oauth.login("somebody-else");
+    const theirs = simulator.oauth.login("another-user");
     machine.kimiLogin(theirs, 800);
     assert.equal((await signIn(["approve"])).at(-1)?.type, "done");
     assert.equal(machine.kimi?.access_token, theirs.access);
@@ -156,7 +156,7 @@ describe("the login that is already here", () => {
     return JSON.parse(await addon.reuseLogin(machine.request())) as { credential?: Entry };
   }
 
-  test("is offered once; whoever asks again wants another one", async () => {
+  test("is offered once; a second request wants another one", async () => {
     const login = simulator.oauth.login();
     machine.kimiLogin(login, 800);
     assert.equal((await reuse()).credential?.access, login.access);

@@ -113,7 +113,7 @@ describe("the refresh transaction", { concurrency: 6 }, () => {
       assert.equal(second.code, "timeout", second.error);
       assert.ok(waited > 25_000 && waited < 40_000, `${waited} ms`);
       await sleep(45_000 - waited);
-      assert.equal(simulator.oauth.refreshCalls, 1, "nobody else spent the token");
+      assert.equal(simulator.oauth.refreshCalls, 1, "no other process spent the token");
       process.kill(holder.pid, "SIGCONT");
       assert.deepEqual(await holder.turn, { text: "ok" });
       survived();

@@ -101,7 +101,7 @@ for (const region of REGIONS) {
       assert.deepEqual([entry["oauthHost"], entry["baseUrl"]], expected);
     });
 
-    test("the official client's region marker decides where nobody else does", async () => {
+    test("the official client's region marker decides where nothing else does", async () => {
       mkdirSync(join(machine.home, ".kimi-code"), { recursive: true });
       writeFileSync(join(machine.home, ".kimi-code", "region"), `${region}\n`);
       await signIn({});
@@ -153,7 +153,7 @@ test("a login of one region is refused, not sent, where the environment asks for
   assert.deepEqual(hosts.asked, []);
 });
 
-test("a certificate that nobody vouches for ends the login before anything is sent", async () => {
+test("a certificate of an unknown authority ends the login before anything is sent", async () => {
   const { HTTPS_PROXY } = hosts.environment;
   const environment = { HOME: machine.home, HTTPS_PROXY };
   await assert.rejects(signIn({ environment, region: "global" }), /certificate/i);

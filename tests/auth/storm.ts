@@ -24,7 +24,7 @@ const CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
 /** Longest life of a program in milliseconds, without the time in which it is stopped. */
 const LONGEST_LIFE_MS = 150_000;
 
-/** After the slowest call, nobody may wait longer than this, in milliseconds. */
+/** After the slowest call, no process may wait longer than this, in milliseconds. */
 const GRACE_MS = 10_000;
 
 /** A killed program may lose an answer that left the service so many milliseconds ago; on a crowded machine it is read late. */

@@ -214,6 +214,11 @@ describe("answers have the declared members", () => {
     }
   });
 
+  test("history and parked requests", async () => {
+    fits(JSON.parse(await native.usageHistory(withKey(), '{"history":"7d","by":"model"}')), "UsageHistory");
+    fits(JSON.parse(await native.quotaState(withKey())), "ParkState");
+  });
+
   test("account", async () => fits(JSON.parse(await native.profile(withKey())), "Profile"));
 
   test("login options and steps of a login", async () => {

@@ -1,5 +1,5 @@
 /**
- * What the whole repository keeps to, read as text: citations resolve, and imports between folders point down.
+ * What the whole repository keeps to, read as text: citations resolve, retired words stay away, and imports between folders point down.
  * Needs neither the addon nor a compiler.
  */
 import assert from "node:assert/strict";
@@ -107,6 +107,46 @@ test("citations: links of documents → lead to a file and heading that exist", 
         if (why !== undefined) findings.push(`${file}:${number}: ${target}: ${why}`);
       }
       if (line.includes("§")) findings.push(`${file}:${number}: cites a section of another document`);
+    });
+  }
+  none(findings);
+});
+
+/** Type names that were replaced; the glossary in docs/architecture.md has the words that are used now. */
+const RETIRED_TYPES = [
+  "Asker", "Surroundings", "TurnLine", "Bell", "Wishes", "Letterbox", "Supplied", "Desk", "TurnDesk", "Office", "Inset",
+  "Filling", "Wanted", "Passed", "Spending", "Places", "FirstMeaning", "Substance", "Culprit", "Remedy", "Outlook", "Settled",
+]; // prettier-ignore
+
+/** Words of any case that were replaced. */
+const RETIRED_WORDS = [
+  "hoisted", "film", "films", "discreet", "ambient", "lineage", "lineages", "excuse", "seams", "somebody", "whoever", "nobody",
+]; // prettier-ignore
+
+/** "picture" is a screenshot; an image of a conversation is an image. */
+const RETIRED_IN_CODE = ["picture", "pictures"];
+
+test("words: retired names → appear nowhere in source and documents", () => {
+  const types = new RegExp(`\\b(?:${RETIRED_TYPES.join("|")})\\b`, "g");
+  const words = new RegExp(`\\b(?:${RETIRED_WORDS.join("|")})\\b`, "gi");
+  const inCode = new RegExp(`\\b(?:${RETIRED_IN_CODE.join("|")})\\b`, "gi");
+  // Patience is a word of the language; as a name it hides what is limited.
+  const names = /\bPATIENCE\b|\b(?:let|const|fn|pub) patience\b|\bpatience\s*[:=(]/g;
+  const findings: string[] = [];
+  for (const file of CHECKED) {
+    const code = /^(src|extension)\/|^index\.ts$/.test(file);
+    lines(file, (line, number) => {
+      // Ordinary English at the start of a sentence is no type name.
+      const prose = isDocument(file)
+        ? line.replace(/(^|[.:!?|*–-] +|^[#>*-]+ +)[A-Z][a-z]+/g, "$1")
+        : line.replace(/(\/\/[/!]? |\* |\. )[A-Z][a-z]+/g, "$1");
+      const found = [
+        ...prose.matchAll(types),
+        ...line.matchAll(words),
+        ...(isDocument(file) ? [] : line.matchAll(names)),
+      ];
+      if (code) found.push(...line.matchAll(inCode));
+      for (const [word] of found) findings.push(`${file}:${number}: ${word}`);
     });
   }
   none(findings);

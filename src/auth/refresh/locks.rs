@@ -135,7 +135,7 @@ impl Account {
                         transaction = Some(begun);
                         return Ok((None, pause));
                     }
-                    // Where nothing can be written, nobody else of this user can refresh either.
+                    // Where nothing can be written, no other process of this user can refresh either.
                     taken => (None, taken.ok().flatten()),
                 },
             };

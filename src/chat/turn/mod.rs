@@ -79,6 +79,7 @@ async fn answer(
     let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
     let resolved = &turn.prepared.resolved;
+    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
@@ -133,6 +134,7 @@ impl Operation for Turn<'_> {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
+        self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
         let mut token = None;
         let result = self.send(admitted, &mut token).await;

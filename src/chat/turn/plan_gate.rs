@@ -1,8 +1,9 @@
 //! What a request passes before it is sent: the reserve of its quota window, then a slot of the plan. A request that meets a used-up
 //! window waits here as well.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,9 +15,11 @@ use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::history::{Costs, costs};
+use crate::plan::ledger::{Entry, Ledger, Tokens, now, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority, Refusal};
-use crate::services::quota_cache::{Snapshot, quota};
+use crate::services::quota_cache::{Snapshot, known, quota};
 use crate::services::quota_message::opening_at;
 
 /// How old the quota record may be that says how many requests the plan allows at once.
@@ -35,6 +38,9 @@ pub(super) struct PlanGate {
     policy: ParkPolicy,
     priority: Priority,
     account: String,
+    session: Option<String>,
+    /// Folder of the project.
+    project: String,
     /// The credential that the caller passed.
     passed: Option<String>,
     /// The last refusal was for an overload, so the next request takes part in the shared budget of retries.
@@ -42,6 +48,29 @@ pub(super) struct PlanGate {
     /// Spending bought credit was reported.
     spends_credit: bool,
 }
+
+/// What this process remembers of accounts and sessions between turns.
+#[derive(Default)]
+pub(super) struct PlanMemory(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    /// Account → its costs and when they were learned.
+    costs: HashMap<String, (Instant, Costs)>,
+    /// Session → tokens of its last prompt, which are expected to be cached.
+    prompts: HashMap<String, u64>,
+    /// When the quota was fetched that the last line of an account holds.
+    sampled: HashMap<String, i64>,
+}
+
+/// Sessions and accounts that are remembered. One more starts anew, which costs a notice or a sample.
+const MAX_REMEMBERED: usize = 256;
+
+/// How long learned costs are used before the ledger is read again.
+const COSTS_AGE: Duration = Duration::from_secs(600);
+
+/// Percent of a window from which on the cost of a request is told before it is sent.
+const NOTABLE_PERCENT: f64 = 1.0;
 
 /// What a request holds: its slot until the end of the stream, and the right to retry until the response begins.
 pub(super) struct Admitted {
@@ -62,6 +91,8 @@ impl PlanGate {
             policy: ParkPolicy::new(settings, options.on_quota, options.can_ask),
             priority: options.priority,
             account,
+            session: options.session_id.clone(),
+            project: kimi.config.project.clone().unwrap_or_default(),
             passed: options.api_key.clone(),
             is_retry: false,
             spends_credit: false,
@@ -85,6 +116,72 @@ impl PlanGate {
             .await;
         let retry = if self.is_retry { Some(self.governor.admit_retry(self.priority).await) } else { None };
         Ok(Admitted { slot, retry })
+    }
+
+    /// Tells the expected cost of a request that takes a notable part of a window.
+    pub fn tell_cost(&self, kimi: &Kimi, model: &str, prompt_tokens: u64, ops: &mut OpWriter) {
+        let memory = kimi.process.get::<PlanMemory>();
+        let memory = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = self.session.as_ref().and_then(|session| memory.prompts.get(session)).copied().unwrap_or(0);
+        let cached = cached.min(prompt_tokens);
+        let tokens = Tokens { uncached: prompt_tokens - cached, cached, ..Tokens::default() };
+        let largest = memory.costs.get(&self.account).and_then(|(_, costs)| costs.largest(model, &tokens));
+        if let Some((window, percent)) = largest.filter(|(_, percent)| *percent >= NOTABLE_PERCENT) {
+            let percent = (percent * 10.0).round() / 10.0;
+            ops.send(notice(json!({ "kind": "cost", "window": window, "percent": percent })));
+        }
+    }
+
+    /// Writes the ledger's line of an answer.
+    pub async fn record(&self, kimi: &Kimi, credential: &Credential, model: &str, tokens: Tokens) {
+        let Some(state) = kimi.config.state_directory.clone() else { return };
+        if tokens == Tokens::default() {
+            return;
+        }
+        let snapshot = known(kimi, credential).await;
+        let memory = kimi.process.get::<PlanMemory>();
+        let (account, session, project) = (self.account.clone(), self.session.clone(), self.project.clone());
+        let model = model.to_owned();
+        let written = in_background(move || {
+            let at = now();
+            let ledger = Ledger::open(&state).map_err(io_error)?;
+            let mut remembered = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+            remembered.trim();
+            let sampled_at = snapshot.fetched_at.unwrap_or_default();
+            let is_newer = remembered.sampled.get(&account).is_none_or(|last| *last < sampled_at);
+            let samples = snapshot.usage.filter(|_| is_newer).map(|usage| samples(&usage)).unwrap_or_default();
+            remembered.sampled.insert(account.clone(), sampled_at);
+            if let Some(session) = &session {
+                remembered.prompts.insert(session.clone(), tokens.uncached.saturating_add(tokens.cached));
+            }
+            let is_learned = remembered.costs.get(&account).is_some_and(|(since, _)| since.elapsed() < COSTS_AGE);
+            drop(remembered);
+            ledger
+                .append(&Entry {
+                    at,
+                    account: ledger.hash("account", &account),
+                    session: ledger.hash("session", session.as_deref().unwrap_or_default()),
+                    project: ledger.hash("project", &project),
+                    model,
+                    tokens,
+                    sampled_at,
+                    samples,
+                })
+                .map_err(io_error)?;
+            Ok((!is_learned).then_some((ledger, account, memory)))
+        });
+        match written.await {
+            Ok(Some((ledger, account, memory))) => {
+                // Reading two weeks takes milliseconds; no answer waits for it.
+                tokio::task::spawn_blocking(move || {
+                    let costs = costs(&ledger, &account, now()).unwrap_or_default();
+                    let mut remembered = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+                    remembered.costs.insert(account, (Instant::now(), costs));
+                });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "the ledger cannot be written"),
+        }
     }
 
     /// Learns from an error that says that too much is under way.
@@ -134,6 +231,22 @@ impl PlanGate {
         let Self { account, passed, spends_credit, .. } = self;
         TurnHost { kimi, credential, account, passed: passed.as_deref(), ops, answers, spends_credit }
     }
+}
+
+impl Remembered {
+    fn trim(&mut self) {
+        if self.prompts.len() >= MAX_REMEMBERED {
+            self.prompts.clear();
+        }
+        if self.sampled.len() >= MAX_REMEMBERED {
+            self.sampled.clear();
+            self.costs.clear();
+        }
+    }
+}
+
+fn io_error(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("ledger: {error}"))
 }
 
 async fn account(kimi: &Kimi, credential: &Credential) -> String {

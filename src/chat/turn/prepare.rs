@@ -106,6 +106,8 @@ pub(super) struct PreparedRequest {
     pub images: Vec<ImageKey>,
     /// Images that the service has just refused, and that are not in it.
     pub rejected_images: Vec<ImageKey>,
+    /// Estimated tokens of the prompt.
+    pub prompt_tokens: u64,
     /// Whether it holds a video.
     has_videos: bool,
     pub limits: TimeoutLimits,
@@ -143,6 +145,7 @@ pub(super) async fn prepare(
     let effort = resolved.options.thinking.as_ref().and_then(|thinking| thinking.effort.as_deref());
     Ok(PreparedRequest {
         first_content: limits.first_for(effort, built.prompt_tokens),
+        prompt_tokens: built.prompt_tokens,
         body,
         options: built.options,
         attachments,

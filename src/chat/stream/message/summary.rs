@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Blocks;
 use crate::chat::stream::event::{StopReason, Usage};
 use crate::models::Prices;
+use crate::plan::ledger::Tokens;
 
 /// The terminal op in Pi's form.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,18 @@ impl Blocks {
             Summary { reason, usage: self.usage_for_pi(), response_id: &self.id, response_model, raw_stop_reason };
         // A struct of strings and numbers always serializes.
         serde_json::to_value(summary).unwrap_or_default()
+    }
+
+    /// Returns the tokens for the plan's ledger.
+    pub fn tokens(&self) -> Tokens {
+        let Usage { output, cache_read, reasoning, .. } = self.usage;
+        let uncached = self.usage.uncached().unwrap_or(0);
+        Tokens {
+            uncached,
+            cached: cache_read.unwrap_or(0),
+            output: output.unwrap_or(0),
+            reasoning: reasoning.unwrap_or(0),
+        }
     }
 
     /// Returns the usage as Pi counts it: `input` without cached tokens, `output` with reasoning, the total as the sum

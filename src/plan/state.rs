@@ -1,0 +1,150 @@
+//! The economy of one account, as JavaScript asks about it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::governor::Governor;
+use super::history::{By, Costs, History, Question, costs, history};
+use super::ledger::{Ledger, now};
+use super::park::{ParkFile, ParkRecord};
+use crate::auth::{AccountId, Credential};
+use crate::blocking::in_background;
+use crate::client::Kimi;
+use crate::config::OnExhausted;
+use crate::error::{Error, ErrorKind, Result};
+use crate::services::quota_message::time_zone;
+
+/// The account, and where its state lies.
+pub struct PlanState<'k> {
+    kimi: &'k Kimi,
+    account: String,
+    state: Option<PathBuf>,
+}
+
+/// Whether requests wait for a quota window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    /// `parked`, or `open` while no request waits.
+    pub state: &'static str,
+    /// The window, `5h`.
+    pub window: Option<String>,
+    /// When it opens again, in milliseconds since 1970.
+    pub resets_at: Option<i64>,
+    /// Since when a request waits for it, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Requests that wait.
+    pub sessions: usize,
+}
+
+impl<'k> PlanState<'k> {
+    /// The economy of the account behind a credential.
+    pub async fn of(kimi: &'k Kimi, credential: &Credential) -> Self {
+        let state = kimi.config.state_directory.clone();
+        let (root, token, folder) = (kimi.config.endpoint.root().to_owned(), credential.token(), state.clone());
+        let name = in_background(move || Ok(AccountId::new(&root, &token, folder.as_deref()).name().to_owned()));
+        Self { kimi, account: name.await.unwrap_or_default(), state }
+    }
+
+    /// The governor.
+    pub async fn governor(&self) -> Governor {
+        let concurrency = self.kimi.config.settings.concurrency;
+        Governor::open(self.state.as_deref(), &self.account, concurrency, Arc::clone(&self.kimi.process)).await
+    }
+
+    /// What tokens cost; nothing where the ledger cannot be read.
+    pub async fn costs(&self) -> Costs {
+        let (state, account) = (self.state.clone(), self.account.clone());
+        let read = in_background(move || {
+            Ok(state.and_then(|state| costs(&Ledger::open(&state).ok()?, &account, now()).ok()).unwrap_or_default())
+        });
+        read.await.unwrap_or_default()
+    }
+
+    /// What the last `span` milliseconds were spent on. `session` is the caller's.
+    pub async fn history(&self, span: i64, by: By, session: String) -> Result<History> {
+        let (state, account) = (self.state.clone(), self.account.clone());
+        let config = &self.kimi.config;
+        let zone = time_zone(config);
+        let project = config.project.clone().unwrap_or_default();
+        in_background(move || {
+            let now = now();
+            let question = Question { account, from: now.saturating_sub(span), to: now, by, session, project };
+            let state = state.ok_or_else(|| Error::new(ErrorKind::Io, "there is no home folder for a ledger"))?;
+            let read = Ledger::open(&state).and_then(|ledger| history(&ledger, &question, &zone, now));
+            read.map_err(|error| {
+                Error::new(ErrorKind::Io, format!("the ledger cannot be read: {error}")).caused_by(error)
+            })
+        })
+        .await
+    }
+
+    /// Whether requests wait for a window.
+    pub async fn parked(&self) -> Parked {
+        let file = self.park_file();
+        let ParkRecord { window, resets_at, since, .. } = file.read().await;
+        match file.sessions().await {
+            0 => Parked { state: "open", window: None, resets_at: None, since: None, sessions: 0 },
+            sessions => Parked {
+                state: "parked",
+                window: Some(window),
+                resets_at: Some(resets_at),
+                since: Some(since),
+                sessions,
+            },
+        }
+    }
+
+    /// Applies a user's choice to the window that is waited for: `wait`, `stop`, or `resume` to try now.
+    pub async fn choose(&self, choice: &str) -> Result<()> {
+        let file = self.park_file();
+        let record = file.read().await;
+        let changed = match choice {
+            "resume" => ParkRecord { resume_at: Some(now()), ..record },
+            _ => {
+                let choice: Option<OnExhausted> = serde_json::from_value(Value::from(choice)).ok();
+                let choice = choice
+                    .filter(|choice| *choice != OnExhausted::Ask)
+                    .ok_or_else(|| Error::new(ErrorKind::Config, format!("{choice:?}: write wait, stop or resume")))?;
+                ParkRecord { choice: Some(choice), ..record }
+            }
+        };
+        file.write(&changed).await
+    }
+
+    fn park_file(&self) -> ParkFile {
+        ParkFile::new(self.state.as_deref(), &self.account)
+    }
+}
+
+/// Reads a span of time: `7d`, `24h`. `None` for anything else, and for more than the ledger keeps.
+pub fn span_ms(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = number.parse::<i64>().ok().filter(|number| (1..=10_000).contains(number))?;
+    match unit {
+        "h" => Some(number * 3_600_000),
+        "d" => Some(number * 86_400_000),
+        "w" => Some(number * 7 * 86_400_000),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_hours_days_and_weeks_and_nothing_else() {
+        assert_eq!(
+            (span_ms("7d"), span_ms(" 24h "), span_ms("1w")),
+            (Some(604_800_000), Some(86_400_000), Some(604_800_000))
+        );
+        for text in ["", "d", "0d", "-1d", "7", "7x", "1.5d", "99999999999d", "é"] {
+            assert_eq!(span_ms(text), None, "{text}");
+        }
+    }
+}
