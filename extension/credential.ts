@@ -69,15 +69,15 @@ export class PiCredentials {
   async current(ctx: Pick<ExtensionContext, "modelRegistry">): Promise<Credential> {
     const registry: Registry = ctx.modelRegistry;
     const auth = (await registry.getProviderAuth?.(PROVIDER_ID))?.auth;
-    return this.#addressed(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
+    return this.ofKey(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
   }
 
   /** Returns a stored credential as the addon reads it. */
   ofStored(credential: PiCredential | undefined): Credential | undefined {
-    if (credential?.type === "api_key") return this.#addressed(credential.key);
+    if (credential?.type === "api_key") return this.ofKey(credential.key);
     if (credential?.type !== "oauth") return undefined;
     const baseUrl = credential["baseUrl"];
-    return { ...this.#addressed(credential.access), ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
+    return { ...this.ofKey(credential.access), ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
   }
 
   /** Adds the addresses to a model. `own` are the addresses that our list gave to its models; another one is of models.json. */
@@ -91,7 +91,8 @@ export class PiCredentials {
     };
   }
 
-  #addressed(apiKey: string | undefined): Credential {
+  /** Returns a key or access token with its addresses. */
+  ofKey(apiKey: string | undefined): Credential {
     const baseUrl = apiKey === undefined ? undefined : this.#loginBases.get(apiKey);
     const { modelsJsonBaseUrl } = this;
     return {

@@ -34,6 +34,7 @@ export class ModelList {
   constructor(queries: AddonQueries, credentials: PiCredentials) {
     this.#queries = queries;
     this.#credentials = credentials;
+    this.#credential = credentials.ofKey(undefined);
     this.reload();
   }
 
@@ -57,6 +58,18 @@ export class ModelList {
       baseUrl,
       inputLimits: INPUT_LIMITS,
     }));
+  }
+
+  /** Waits for a list where none is stored. On an error the built-in list stays. */
+  async complete(credential: Credential, maxWaitMs: number): Promise<void> {
+    if (maxWaitMs === 0 || this.fetchedAt > 0) return;
+    this.#credential = credential;
+    try {
+      await this.#queries.ensureModels(credential, maxWaitMs);
+      this.reload();
+    } catch {
+      // Without a credential, for example.
+    }
   }
 
   /** Asks the service. Concurrent calls share one request. */

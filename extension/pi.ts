@@ -11,6 +11,7 @@ import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
+import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
@@ -71,6 +72,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     turnRunner,
     key: apiKey,
   });
+  const key = apiKey ?? argumentKey(process.argv);
+  await models.complete(credentials.ofKey(key), listWait(process.argv));
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";

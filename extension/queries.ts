@@ -251,6 +251,11 @@ export class AddonQueries {
   }
 
   /** Asks the service for its models and stores them for `models`. */
+  /** Asks the service for its models where no list is stored, and waits at most `maxWaitMs` for it. */
+  async ensureModels(credential: Credential, maxWaitMs: number): Promise<void> {
+    parseAnswer(await this.#addon.ensureModels(this.#request(credential), maxWaitMs));
+  }
+
   async refreshModels(credential: Credential = {}): Promise<void> {
     parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
   }

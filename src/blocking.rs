@@ -1,6 +1,6 @@
-//! Work that must not run where the streams are served.
+//! Runs work that blocks or computes on threads of its own.
 //!
-//! One thread serves all turns of the process, so files, hashing and long conversations are handled on a thread that may block.
+//! One thread serves all turns of the process. File access, hashing and long conversations would delay every stream there.
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -1,24 +1,25 @@
 //! # pi-provider-kimi-code, the native half
 //!
-//! Everything that touches the network, the credentials and the bytes of Moonshot's Kimi Code service. A transcript goes
-//! in, frames of finished meaning come out; JavaScript never sees a network chunk, a token or an event boundary.
+//! Handles the network, the credentials and the bytes of Moonshot's Kimi Code service. A conversation goes in, frames of finished
+//! output come out; JavaScript never sees a network chunk, a refresh token or an event boundary.
 //!
 //! ```text
-//! bindings/   the only code that names napi: converts, schedules, maps errors; decides nothing
-//! client      `Kimi`: configuration, connection pool, credentials; every public operation starts here
-//! auth/       whose credential a request carries: logins, their files and locks, one refresh per machine
-//! chat/       one turn: transcript → repair → body → request → events → deltas → frames
-//! files/      images and videos: uploaded once per account, referenced from then on
-//! services/   quota and account, Kimi's own tools: web search, page fetch, data sources
-//! catalog/    the models: live list, its copy on disk, fallback table, prices
-//! config      settings in layers, environment · endpoint  URLs · identity  who we say we are
-//! http        the shared connection pools · retry  what may be tried again, and when
-//! error       one error type; its kind decides retry, wording and what Pi does next · blocking  what may block
-//! display_text  sizes, durations, and text that is safe to print
+//! bindings/     the only code that names napi: converts, schedules, maps errors; decides nothing
+//! chat/         one turn: transcript → normalize → body → request → events → deltas → frames
+//! files/        images and videos: uploaded once per account, referenced from then on
+//! models/       live list, its copy on disk, built-in table, prices
+//! services/     quota and account, Kimi's own tools: web search, page fetch, data sources
+//! client        `Kimi`: configuration, connection pool, credentials
+//! auth/         which credential a request carries: logins, their files and locks, one refresh per machine
+//! http/         connection pools, retries, identity, redaction · runtime  the addon's own I/O thread · logging
+//! config/       settings in layers, environment
+//! storage/      private files, directory locks, leases, clocks
+//! endpoint      URLs and regions · json/ · process_state  what lives as long as the process · blocking  work that may block
+//! error/        one error type; its kind decides retry, wording and Pi's reaction · display_text  text that is safe to print
 //! ```
 //!
-//! Dependencies point down this list and never up. One thread serves all turns of the process, so anything that
-//! computes for longer than half a millisecond goes to `background`.
+//! Imports point down this list. One thread serves all turns of the process, so anything that computes for longer than half a
+//! millisecond goes to [`blocking`].
 #[forbid(unsafe_code)]
 pub mod auth;
 #[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]

@@ -117,4 +117,8 @@ export interface KimiModel {
   contextWindow: number;
   /** Output limit in tokens. */
   maxTokens: number;
+  /** Seconds for which the service keeps a prompt in its cache, where it says so. */
+  cacheDuration?: number;
+  /** Tokens of a prompt from which a hint about its cache is worthwhile. */
+  minTokensToHint?: number;
 }

@@ -103,6 +103,8 @@ export interface Addon {
   models(request: string): string;
   /** Asks the service for its models and stores them for `models`. */
   refreshModels(request: string): Promise<string>;
+  /** Asks only where no list is stored, or an old one, and waits at most this long where there is none. */
+  ensureModels(request: string, maxWaitMs: number): Promise<string>;
   /** Returns the quota, at most `maxAgeMs` old; 0 always asks the service. */
   usage(request: string, maxAgeMs: number): Promise<string>;
   /** Returns what the plan was spent on; `history` is JSON, `{history, by?, session?}`. */

@@ -134,6 +134,18 @@ pub async fn refresh_models(request: String) -> String {
     answer(result.await.map(|()| json!({})))
 }
 
+/// Makes sure that a model list is stored for the account. Waits at most `max_wait_ms` where there is none.
+#[napi(catch_unwind)]
+pub async fn ensure_models(request: String, max_wait_ms: u32) -> String {
+    let result = async {
+        let query: QueryRequest = read(&request)?;
+        let (kimi, credential) = client(request).await?;
+        let max_wait = Duration::from_millis(u64::from(max_wait_ms));
+        models::current(&kimi, &query.environment(), &credential, Some(max_wait)).await
+    };
+    answer(result.await.map(|_| json!({})))
+}
+
 #[napi(catch_unwind)]
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {

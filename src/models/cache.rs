@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::cache_hints::CacheHint;
 use super::list::ListedModel;
+use super::model::Model;
 use crate::auth::AccountId;
 use crate::storage::private_file::replace;
 use crate::storage::remembered::Remembered;
@@ -26,14 +28,38 @@ const MAX_ACCOUNTS: usize = 16;
 pub struct StoredList {
     /// API root of the deployment.
     pub root: String,
-    /// Milliseconds since 1970.
-    pub fetched_at: i64,
+    /// When the service sent the list, in milliseconds since 1970; absent if it never did.
+    pub fetched_at: Option<i64>,
+    /// When the service was last asked, in milliseconds since 1970.
+    #[serde(default)]
+    pub checked_at: Option<i64>,
     /// The models, in the service's order.
     pub models: Vec<ListedModel>,
+    /// When the service was last asked for cache hints, in milliseconds since 1970.
+    #[serde(default)]
+    pub hints_checked_at: Option<i64>,
+    /// How long prompts stay in the cache, by model id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cache_hints: BTreeMap<String, CacheHint>,
+}
+
+impl StoredList {
+    /// Returns the models in Pi's form.
+    pub fn offered(&self) -> Vec<Model> {
+        let with_hint = |entry: &ListedModel| {
+            let hint = self.cache_hints.get(&entry.id);
+            Model {
+                cache_duration: hint.map(|hint| hint.seconds),
+                min_tokens_to_hint: hint.and_then(|hint| hint.min_tokens),
+                ..entry.model()
+            }
+        };
+        self.models.iter().map(with_hint).collect()
+    }
 }
 
 /// Lists that could not be written, by state folder and account name.
-pub type UnsavedLists = Remembered<(PathBuf, String), StoredList, MAX_ACCOUNTS>;
+pub type UnsavedLists = Remembered<(Option<PathBuf>, String), StoredList, MAX_ACCOUNTS>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Accounts {
@@ -43,34 +69,50 @@ struct Accounts {
 
 /// Returns the last list that this credential got from this API root; without a credential, the newest one from there.
 ///
-/// An unreadable file counts as missing.
-pub fn read(unsaved: &UnsavedLists, state: &Path, root: &str, credential: Option<&str>) -> Option<StoredList> {
-    let mut all = accounts(state).accounts;
-    let usable = |stored: serde_json::Value| {
-        let stored: StoredList = serde_json::from_value(stored).ok()?;
-        (stored.root == root && !stored.models.is_empty()).then_some(stored)
+/// An unreadable file counts as missing. Without a state folder only lists of this process are known.
+pub fn read(unsaved: &UnsavedLists, state: Option<&Path>, root: &str, credential: Option<&str>) -> Option<StoredList> {
+    let stored = match credential {
+        Some(credential) => read_account(unsaved, state, root, &AccountId::new(root, credential, state)),
+        None => newest(unsaved, state, root, |_| true),
     };
-    let owner = credential.map(|credential| AccountId::new(root, credential, Some(state)));
-    let written = match &owner {
-        Some(owner) => all.remove(owner.name()).and_then(usable),
-        None => all.into_values().filter_map(usable).max_by_key(|stored| stored.fetched_at),
-    };
-    let same_account = |(folder, name): &(PathBuf, String)| {
-        folder == state && owner.as_ref().is_none_or(|owner| owner.name() == name.as_str())
-    };
-    let unsaved = unsaved.find(same_account).into_iter().filter(|stored| stored.root == root);
-    unsaved.chain(written).max_by_key(|stored| stored.fetched_at)
+    stored.filter(|stored| !stored.models.is_empty())
+}
+
+/// Returns what is stored of this account, also without a list.
+pub fn read_account(
+    unsaved: &UnsavedLists,
+    state: Option<&Path>,
+    root: &str,
+    account: &AccountId,
+) -> Option<StoredList> {
+    newest(unsaved, state, root, |name| name == account.name())
+}
+
+fn newest(
+    unsaved: &UnsavedLists,
+    state: Option<&Path>,
+    root: &str,
+    matches: impl Fn(&str) -> bool,
+) -> Option<StoredList> {
+    let written = state.map(accounts).unwrap_or_default().accounts.into_iter();
+    let written =
+        written.filter(|(name, _)| matches(name)).filter_map(|(_, stored)| serde_json::from_value(stored).ok());
+    let unsaved = unsaved.find(|(folder, name)| folder.as_deref() == state && matches(name)).into_iter();
+    unsaved
+        .chain(written)
+        .filter(|stored: &StoredList| stored.root == root)
+        .max_by_key(|stored| (stored.fetched_at, stored.checked_at, stored.hints_checked_at))
 }
 
 /// Stores a list in the file or, where that cannot be written, in this process.
-pub fn store(unsaved: &UnsavedLists, state: &Path, credential: &str, stored: StoredList) {
-    let owner = AccountId::new(&stored.root, credential, Some(state));
-    let written = write(state, &owner, &stored);
-    let key = (state.to_owned(), owner.name().to_owned());
-    match written {
-        Ok(()) => unsaved.remove(&key),
-        Err(error) => {
-            tracing::debug!(%error, "the model list cannot be written");
+pub fn store(unsaved: &UnsavedLists, state: Option<&Path>, account: &AccountId, stored: StoredList) {
+    let key = (state.map(Path::to_owned), account.name().to_owned());
+    match state.map(|state| write(state, account, &stored)) {
+        Some(Ok(())) => unsaved.remove(&key),
+        failed => {
+            if let Some(Err(error)) = failed {
+                tracing::debug!(%error, "the model list cannot be written");
+            }
             unsaved.insert(key, stored);
         }
     }
@@ -100,11 +142,11 @@ mod tests {
 
     fn stored(root: &str, id: &str, fetched_at: i64) -> StoredList {
         let models = parse(format!(r#"[{{"id": "{id}"}}]"#).as_bytes()).unwrap();
-        StoredList { root: root.to_owned(), fetched_at, models }
+        StoredList { root: root.to_owned(), fetched_at: Some(fetched_at), models, ..StoredList::default() }
     }
 
     fn read(state: &Path, root: &str, credential: Option<&str>) -> Option<StoredList> {
-        super::read(&UnsavedLists::default(), state, root, credential)
+        super::read(&UnsavedLists::default(), Some(state), root, credential)
     }
 
     fn write(state: &Path, credential: &str, stored: &StoredList) -> std::io::Result<()> {
@@ -136,15 +178,25 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let closed = state.path().join("file");
         let unsaved = UnsavedLists::default();
-        let read = |root, credential| super::read(&unsaved, &closed, root, credential);
+        let read = |root, credential| super::read(&unsaved, Some(&closed), root, credential);
         fs::write(&closed, "in the way").unwrap();
-        store(&unsaved, &closed, "sk-1", stored("https://a", "k4", 2));
+        store(
+            &unsaved,
+            Some(&closed),
+            &AccountId::new("https://a", "sk-1", Some(&closed)),
+            stored("https://a", "k4", 2),
+        );
         assert_eq!(read("https://a", Some("sk-1")), Some(stored("https://a", "k4", 2)));
         assert_eq!(read("https://a", None), Some(stored("https://a", "k4", 2)));
         assert_eq!(read("https://a", Some("sk-2")), None);
         assert_eq!(read("https://b", None), None);
         fs::remove_file(&closed).unwrap();
-        store(&unsaved, &closed, "sk-1", stored("https://a", "k5", 3));
+        store(
+            &unsaved,
+            Some(&closed),
+            &AccountId::new("https://a", "sk-1", Some(&closed)),
+            stored("https://a", "k5", 3),
+        );
         assert_eq!(read("https://a", Some("sk-1")), Some(stored("https://a", "k5", 3)));
         assert!(closed.join(FILE).exists());
     }

@@ -2,7 +2,7 @@
 //!
 //! Sources: Pi's own table (docs/pi-contract.md#model-table) and docs/protocol.md#known-models.
 
-use super::model::{Compat, Model, Prices, level_map};
+use super::model::{Compat, Model, Prices, level_map, picker_name};
 
 /// Returns the fallback table.
 ///
@@ -10,18 +10,25 @@ use super::model::{Compat, Model, Prices, level_map};
 /// larger one may be refused. Every model counts as always thinking, as in Pi's table: the service refuses "off" for such a
 /// model, while thinking where it could have been off only costs tokens.
 pub fn fallback() -> Vec<Model> {
+    table().into_iter().map(|model| Model { name: picker_name(&model.id, &model.name), ..model }).collect()
+}
+
+/// Returns the table under the models' own names.
+pub(super) fn table() -> Vec<Model> {
     const ALL: &[&str] = &["low", "high", "max"];
     vec![
         model("kimi-for-coding", "Kimi for Coding", 262_144, 32_768, [0.95, 4.0, 0.19], ALL),
         model("kimi-for-coding-highspeed", "Kimi for Coding High Speed", 262_144, 32_768, [1.9, 8.0, 0.38], &[]),
         model("k3", "Kimi K3", 262_144, 131_072, [3.0, 15.0, 0.3], ALL),
         model("k3-256k", "Kimi K3 256K", 262_144, 131_072, [3.0, 15.0, 0.3], ALL),
+        model("k3.1-pro", "Kimi K3.1 Pro", 262_144, 131_072, [2.0, 10.0, 0.2], ALL),
+        model("k3.1-pro-highspeed", "Kimi K3.1 Pro High Speed", 262_144, 131_072, [4.0, 20.0, 0.2], ALL),
     ]
 }
 
 /// Returns the entry of the table with this id.
 pub fn known(id: &str) -> Option<Model> {
-    fallback().into_iter().find(|model| model.id == id)
+    table().into_iter().find(|model| model.id == id)
 }
 
 fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], efforts: &[&str]) -> Model {
@@ -37,6 +44,8 @@ fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], e
         max_tokens,
         protocol: None,
         video: id != "k3-256k",
+        cache_duration: None,
+        min_tokens_to_hint: None,
         // The captured list says so of this model only (docs/protocol.md#model-fields).
         compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fallback::known;
-use super::model::{Compat, Model, Prices, level_map};
+use super::model::{Compat, Model, level_map, picker_name};
+use super::prices::prices_of_family;
 use crate::config::Settings;
 use crate::display_text::one_line;
 use crate::error::{Error, Result};
@@ -152,28 +153,23 @@ impl ListedModel {
             self.efforts.iter().map(String::as_str).filter(|effort| LEVELS.contains(effort)).collect();
         Model {
             id: self.id.clone(),
-            name: self.name.clone(),
+            name: picker_name(&self.id, &self.name),
             reasoning: self.thinking != ThinkingMode::No,
             thinking_level_map: match self.thinking {
                 ThinkingMode::No => serde_json::Map::new(),
                 thinking => level_map(&efforts, thinking == ThinkingMode::Both),
             },
             input: if self.image { vec!["text", "image"] } else { vec!["text"] },
-            cost: known.as_ref().map_or_else(|| prices_by_name(&self.name), |model| model.cost),
+            cost: known.as_ref().map_or_else(|| prices_of_family(&self.id, &self.name), |model| model.cost),
             context_window: self.window,
             max_tokens: known.map_or(UNKNOWN_MAX_TOKENS, |model| model.max_tokens).min(self.window),
             protocol: self.protocol.clone(),
             video: self.video,
+            cache_duration: None,
+            min_tokens_to_hint: None,
             compat: Compat { supports_mid_convo_tool_additions: self.dynamic_tools },
         }
     }
-}
-
-/// Returns the prices of an unknown model: those of the fast model if its name says so (docs/protocol.md#known-models), else none.
-fn prices_by_name(name: &str) -> Prices {
-    let name: String = name.to_ascii_lowercase().split_whitespace().collect();
-    let fast = known("kimi-for-coding-highspeed");
-    if name.contains("highspeed") { fast.map(|model| model.cost).unwrap_or_default() } else { Prices::default() }
 }
 
 /// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
@@ -196,7 +192,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::fallback;
+    use crate::models::{Prices, fallback};
 
     fn read(list: Value) -> Vec<ListedModel> {
         parse(json!({ "data": list }).to_string().as_bytes()).unwrap()

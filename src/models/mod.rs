@@ -3,21 +3,26 @@
 //! Pi's list comes from disk, at once and offline. The service is asked in the background, and its answer replaces the list.
 
 pub mod cache;
+pub mod cache_hints;
+mod facts;
 mod fallback;
 pub mod list;
 mod model;
+mod prices;
+mod refresh;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::facts::{ModelFacts, OfferedModels};
 pub use self::fallback::fallback;
 pub use self::model::{Compat, Model, ON, Prices};
+pub use self::refresh::refresh;
 
 use self::cache::{StoredList, UnsavedLists};
-use self::list::{ListedModel, with_overrides};
+use self::list::with_overrides;
 use crate::auth::{Credential, SuppliedKey};
-use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment};
 use crate::error::Result;
@@ -25,12 +30,6 @@ use crate::process_state::ProcessState;
 
 /// Pi's provider id. Other extensions look Kimi credentials up under it.
 pub const PROVIDER_ID: &str = "kimi-coding";
-
-/// Limit for the whole `GET /models` request.
-const MODELS_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Longest model list that is read, in bytes. Generous, because one entry with an absurd name must not cost the others.
-const MAX_LIST: usize = 32 << 20;
 
 /// A list of models and its date.
 #[derive(Debug, Clone, Serialize)]
@@ -56,37 +55,40 @@ pub fn known(process: &ProcessState, environment: &Environment, config: &Config,
         SuppliedKey::Variable | SuppliedKey::Nothing => config.api_key.as_deref(),
     };
     let unsaved = process.get::<UnsavedLists>();
-    let stored = |state| cache::read(&unsaved, state, config.endpoint.root(), credential);
-    let stored = config.state_directory.as_deref().and_then(stored);
-    let (models, fetched_at) = match &stored {
-        Some(stored) => (stored.models.iter().map(ListedModel::model).collect(), Some(stored.fetched_at)),
+    let stored = cache::read(&unsaved, config.state_directory.as_deref(), config.endpoint.root(), credential);
+    let listing = listing(stored, environment, config);
+    process.get::<OfferedModels>().record(&listing.models);
+    listing
+}
+
+/// Returns the list for a turn. A missing one is asked for, which takes at most `max_wait`; an old one is renewed in the background.
+/// Nothing is asked for without `max_wait`, and with `KIMI_CODE_MODEL_LIST=off`.
+pub async fn current(
+    kimi: &Kimi,
+    environment: &Environment,
+    credential: &Credential,
+    max_wait: Option<Duration>,
+) -> Result<Listing> {
+    let stored = match max_wait.filter(|_| environment.get("KIMI_CODE_MODEL_LIST") != Some("off")) {
+        Some(max_wait) => refresh::ensure(kimi, credential, max_wait).await?,
+        None => refresh::stored(kimi, credential).await?,
+    };
+    Ok(listing(Some(stored), environment, &kimi.config))
+}
+
+fn listing(stored: Option<StoredList>, environment: &Environment, config: &Config) -> Listing {
+    let (models, fetched_at) = match stored.filter(|stored| !stored.models.is_empty()) {
+        Some(stored) => (stored.offered(), stored.fetched_at),
         None => (fallback(), None),
     };
     let models = with_overrides(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
     Listing { models, fetched_at }
 }
 
-/// Asks the service and stores the answer for [`known`]. After an error the last list stays.
-pub async fn refresh(kimi: &Kimi, credential: &Credential) -> Result<()> {
-    let url = format!("{}/models", kimi.config.endpoint.v1());
-    let body = kimi.get(&url, credential, MODELS_TIMEOUT, MAX_LIST).await?;
-    let state = kimi.config.state_directory.clone();
-    let root = kimi.config.endpoint.root().to_owned();
-    let token = credential.token();
-    let unsaved = kimi.process.get::<UnsavedLists>();
-    in_background(move || {
-        let models = list::parse(&body)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let Some(state) = state else { return Ok(()) };
-        cache::store(&unsaved, &state, &token, StoredList { root, fetched_at: now, models });
-        Ok(())
-    })
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::AccountId;
 
     /// Old versions of Pi pass the name of the variable (docs/pi-contract.md#key-syntax).
     #[test]
@@ -96,9 +98,11 @@ mod tests {
         let environment = Environment::new(map.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
         let config = Config::from_environment(&environment, &Default::default()).unwrap();
         let models = list::parse(br#"[{"id": "k3"}]"#).unwrap();
-        let list = StoredList { root: config.endpoint.root().to_owned(), fetched_at: 7, models };
-        let process = ProcessState::default();
-        cache::store(&UnsavedLists::default(), config.state_directory.as_deref().unwrap(), "sk-1", list);
+        let root = config.endpoint.root().to_owned();
+        let (state, process) = (config.state_directory.as_deref(), ProcessState::default());
+        let account = AccountId::new(&root, "sk-1", state);
+        let list = StoredList { root, fetched_at: Some(7), models, ..StoredList::default() };
+        cache::store(&UnsavedLists::default(), state, &account, list);
         for passed in [None, Some(""), Some(" sk-1\n"), Some("$KIMI_API_KEY"), Some(" ${KIMI_API_KEY}")] {
             assert_eq!(known(&process, &environment, &config, passed).fetched_at, Some(7), "{passed:?}");
         }

@@ -45,6 +45,12 @@ pub struct Model {
     pub protocol: Option<String>,
     /// Whether the model takes videos.
     pub video: bool,
+    /// How long the service keeps a prompt of this model in its cache, in seconds, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_duration: Option<u64>,
+    /// Fewest tokens of a prompt for which a hint about its cache is worthwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_tokens_to_hint: Option<u64>,
     /// Pi's compatibility flags.
     pub compat: Compat,
 }
@@ -70,4 +76,15 @@ pub fn level_map(efforts: &[&str], can_be_off: bool) -> Map<String, Value> {
         map.insert(level.to_owned(), wire);
     }
     map
+}
+
+/// Returns the name for the model picker, where a fast model says what it costs (docs/protocol.md#known-models).
+pub fn picker_name(id: &str, name: &str) -> String {
+    if is_fast(id) || is_fast(name) { format!("{name} (3× quota)") } else { name.to_owned() }
+}
+
+/// Returns whether an id or name says that the model is a fast one.
+pub fn is_fast(text: &str) -> bool {
+    let text: String = text.to_ascii_lowercase().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    text.contains("highspeed")
 }

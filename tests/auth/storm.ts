@@ -6,7 +6,7 @@
  * `storm.test.ts` plays a few runs. A run is determined by its seed, apart from timing.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -29,6 +29,9 @@ const GRACE_MS = 10_000;
 
 /** A killed program may lose an answer that left the service so many milliseconds ago; on a crowded machine it is read late. */
 const GAP_MS = 100;
+
+/** Age at which Pi takes over its own lock, in milliseconds. */
+const PI_STALE_MS = 30_000;
 
 type Kind = "node" | "pi" | "official";
 
@@ -53,6 +56,8 @@ export interface StormReport {
   spentTwice: string[];
   /** Programs of ours that waited longer than the slowest call plus 10 s. */
   waitedTooLong: string[];
+  /** Counted apart: Pi waited until its own lock, left by a killed program, was stale. */
+  piWaitedForItsLock: number;
   /** Programs of ours that asked for a new login although it was alive. */
   wronglyAsked: string[];
   /** Logins lost because the holder was killed during its call, or so shortly after that the answer was not read. */
@@ -66,6 +71,8 @@ export interface StormReport {
   /** Undisturbed official clients that failed. */
   officialFailed: string[];
   longestWaitMs: number;
+  /** What Pi said where it ended without an answer, other than asking for a login. */
+  piErrors: string[];
   /** How the programs that were not killed ended, by kind. */
   outcomes: Record<string, number>;
 }
@@ -88,6 +95,7 @@ class Program {
   readonly ended: Promise<void>;
   endedAt = 0;
   stoppedMs = 0;
+  busyMs = 0;
   stops = 0;
   killed = false;
   killedAt = 0;
@@ -110,13 +118,30 @@ class Program {
     });
     this.child.stdout?.setEncoding("utf8").on("data", (text: string) => (this.output += text));
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.errors += text));
+    const watch = setInterval(() => this.#measure(), 100);
     this.ended = new Promise((resolve) => {
       this.child.on("close", (code) => {
+        clearInterval(watch);
         this.code = code;
         this.endedAt = Date.now();
         resolve();
       });
     });
+  }
+
+  /** Reads the time in which the main thread ran or waited for a processor, where the system tells it. */
+  #measure(): void {
+    try {
+      const [ran = 0, queued = 0] = readFileSync(`/proc/${this.child.pid}/schedstat`, "utf8").split(" ").map(Number);
+      this.busyMs = (ran + queued) / 1e6;
+    } catch {
+      // The program has ended, or this is not Linux.
+    }
+  }
+
+  /** Time in which the program waited for something other than a processor. */
+  get waitedMs(): number {
+    return this.endedAt - this.started - this.stoppedMs - this.busyMs;
   }
 
   get isOver(): boolean {
@@ -402,16 +427,19 @@ class Run {
       if (program.killed) continue;
       const outcome = `${program.kind}: ${program.outcome}`;
       report.outcomes[outcome] = (report.outcomes[outcome] ?? 0) + 1;
+      if (program.outcome === "error" && program.kind === "pi")
+        report.piErrors.push(`${state()}: ${program.errors.trim().slice(-300)}`);
       if (program.kind === "official") {
         const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
         if (!program.worked && quiet)
           report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
         continue;
       }
-      const wait = program.endedAt - program.started - program.stoppedMs;
+      const wait = program.waitedMs;
       report.longestWaitMs = Math.max(report.longestWaitMs, wait);
-      // Starting a program takes seconds while others run.
-      if (wait > slowest + GRACE_MS + 8000)
+      const left = program.kind === "pi" && ours.some((one) => one.killed) && wait < slowest + PI_STALE_MS + GRACE_MS;
+      if (wait > slowest + GRACE_MS && left) report.piWaitedForItsLock += 1;
+      else if (wait > slowest + GRACE_MS)
         report.waitedTooLong.push(`${state()}: ${program.kind} ${wait} ms, slowest call ${slowest} ms`);
       if (program.asksForLogin && alive && cure.text === "ok" && lossIsKnown) {
         report.wronglyAsked.push(`${state()}: ${program.output}${program.errors}`.slice(0, 400));
@@ -473,6 +501,7 @@ export async function storm({
     lost: [],
     spentTwice: [],
     waitedTooLong: [],
+    piWaitedForItsLock: 0,
     wronglyAsked: [],
     killedInCall: 0,
     answerLost: 0,
@@ -481,6 +510,7 @@ export async function storm({
     officialFailed: [],
     longestWaitMs: 0,
     outcomes: {},
+    piErrors: [],
   };
   let next = 0;
   const work = async (): Promise<void> => {
@@ -511,12 +541,13 @@ export function table(report: StormReport): string {
     ["lost: holder killed in its call or before it had read the answer", report.killedInCall],
     ["lost: the answer never arrived", report.answerLost],
     ["apart: lost with an official client that was stopped, killed or in the call", report.officialDisturbed],
+    ["apart: Pi waited until its own lock, left by a killed program, was stale (30 s)", report.piWaitedForItsLock],
     ["apart: tokens spent twice with the official client involved", report.officialSpentOurs],
     ...Object.entries(report.outcomes)
       .sort()
       .map(([name, count]): [string, number] => [`ended with: ${name}`, count]),
     ["undisturbed official clients that failed", report.officialFailed.length],
-    ["longest life of a program of ours, start included", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
+    ["longest wait of a program of ours", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
   ];
   return ["| | |", "|---|---|", ...rows.map(([name, value]) => `| ${name} | ${value} |`)].join("\n");
 }
@@ -539,6 +570,6 @@ if (process.argv[1] === import.meta.filename) {
   });
   console.log(table(report));
   const bad = [report.lost, report.spentTwice, report.waitedTooLong, report.wronglyAsked, report.officialFailed].flat();
-  for (const line of bad) console.log(`* ${line}`);
+  for (const line of [...bad, ...report.piErrors]) console.log(`* ${line}`);
   process.exit(bad.length > 0 ? 1 : 0);
 }

@@ -228,6 +228,8 @@ describe("RPC mode", () => {
     assert.deepEqual(ours.map((model) => model.id).sort(), [
       "k3",
       "k3-256k",
+      "k3.1-pro",
+      "k3.1-pro-highspeed",
       "kimi-for-coding",
       "kimi-for-coding-highspeed",
     ]);

@@ -53,8 +53,12 @@ export class Catalog {
   /** Sent as `data`; malformed entries are sent as they are. */
   models: Json[] = defaultModels();
 
+  /** Named configurations, without their frame (docs/protocol.md#client-configs). */
+  configs: Record<string, Json> = {};
+
   reset(): void {
     this.models = defaultModels();
+    this.configs = {};
   }
 
   /** Unknown ids run on the default alias (docs/protocol.md#model-fields). */
@@ -93,6 +97,17 @@ export const routes: Route[] = [
     identity: false,
     handle: (exchange) => {
       exchange.json(200, { object: "list", data: exchange.state.catalog.models });
+    },
+  },
+  {
+    method: "POST",
+    path: "/coding/v1/client_configs",
+    endpoint: "client_configs",
+    credential: true,
+    identity: false,
+    handle: (exchange) => {
+      const name = asString(asObject(exchange.record.json)?.["name"]) ?? "";
+      exchange.json(200, { name, config: exchange.state.catalog.configs[name] ?? null });
     },
   },
 ];

@@ -57,6 +57,8 @@ export class Home {
       TMPDIR: this.tmp,
       PI_CODING_AGENT_DIR: this.agent,
       PI_OFFLINE: "1",
+      // Most tests count the requests of a turn; those of the model list are tested in tests/pi/models.test.ts.
+      KIMI_CODE_MODEL_LIST: "off",
       PI_TELEMETRY: "0",
       PI_SKIP_VERSION_CHECK: "1",
       ...extra,

@@ -56,7 +56,9 @@ export function model(native: Addon, baseUrl: string, wanted = "kimi-for-coding"
 export async function runOne(native: Addon, setup: TurnSetup): Promise<Outcome> {
   const stream = createAssistantMessageEventStream();
   const start = performance.now();
-  const env = { KIMI_CODE_PROTOCOL: setup.dialect ?? "openai", ...setup.options?.env, ...setup.env };
+  // Turns of these tests are requests that tests count.
+  const base = { KIMI_CODE_MODEL_LIST: "off", KIMI_CODE_PROTOCOL: setup.dialect ?? "openai" };
+  const env = { ...base, ...setup.options?.env, ...setup.env };
   const options = { apiKey: setup.apiKey ?? "sk-kimi-test", ...setup.options, env };
   const context = (setup.context ?? QUESTION) as never;
   runTurn(native, host("0.87.1"), stream, model(native, setup.baseUrl, setup.id), context, options, setup.notices);

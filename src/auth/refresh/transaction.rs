@@ -12,6 +12,7 @@ use crate::auth::login_sources::Account;
 use crate::auth::token::{Issued, SendGate, TokenEndpoint, Tokens};
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::runtime;
 use crate::storage::clock::AwakeTime;
 
 /// Time in which a refused refresh token may be the sign of a peer that has not finished writing.
@@ -186,6 +187,8 @@ struct Exchange {
 impl Exchange {
     /// Spends a refresh token. The answer is handed to the system on the I/O thread, right after its last byte was read.
     fn run(&mut self, refresh_token: &str, on_slow: &mut dyn FnMut()) -> std::result::Result<Tokens, Failed> {
+        // The answer must not wait in the socket for a tick of the streams.
+        let _urgent = runtime::tick().urgent();
         let (lock, thread) = (Arc::clone(&self.lock), Arc::clone(&self.thread));
         let gate = SendGate::new(move || lock.is_held() && thread.may_send());
         let reserved = Arc::new(Mutex::new(self.reserved.take()));

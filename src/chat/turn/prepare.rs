@@ -28,7 +28,10 @@ use crate::files::{
     Attachments, BodyTemplate, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach, may_refer_to_media,
 };
 use crate::json::surrogates::without_lone_surrogates;
-use crate::models;
+use crate::models::{self, ModelFacts, OfferedModels, Prices};
+
+/// Longest wait for the model list where none is stored for the account.
+const LIST_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
@@ -74,6 +77,7 @@ pub(super) struct ResolvedRequest {
     response_format: ResponseFormat,
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
+    prices: Prices,
     /// The caller's limit for the answer, in tokens.
     max_tokens: Option<u64>,
 }
@@ -123,7 +127,7 @@ pub(super) async fn prepare(
 ) -> Result<PreparedRequest> {
     let mut media = source.media_source(channels);
     media.collect().await?;
-    let mut resolved = resolve(request, source).await?;
+    let mut resolved = resolve(request).await?;
     let uploader = Uploader::new(UploadClient {
         kimi: resolved.kimi.clone(),
         credential: resolved.credential.clone(),
@@ -160,36 +164,38 @@ pub(super) async fn prepare(
 }
 
 /// Finds configuration, credential, dialect and what the model takes.
-async fn resolve(request: &TurnRequest, source: &ConversationSource) -> Result<ResolvedRequest> {
+async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
     let (environment, addresses) = (Environment::new(request.environment.clone()), request.model.addresses.clone());
-    let (host, model, key) = (request.host.clone(), request.model.id.clone(), request.options.api_key.clone());
-    // Pi's model entry may be older than the list on disk, which is read only where the difference matters.
-    let may_hold_media = source.may_hold_media();
-    let (mut kimi, listed_videos) = in_background(move || {
+    let host = request.host.clone();
+    let (mut kimi, environment) = in_background(move || {
         let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
-        let listing = may_hold_media.then(|| models::known(&kimi.process, &environment, &kimi.config, key.as_deref()));
-        let entry = listing.and_then(|listing| listing.models.into_iter().find(|entry| entry.id == model));
-        Ok((kimi, entry.map(|entry| entry.video)))
+        Ok((kimi, environment))
     })
     .await?;
     kimi.config.retry = request.options.retry(kimi.config.retry);
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let model = &request.model;
-    let dialect = Dialect::of_model(model.protocol.as_deref(), kimi.config.settings.protocol);
+    // Programs outside of Pi ask for the list themselves (`kimi.models()`).
+    let max_wait = request.host.pi_version.as_ref().map(|_| LIST_TIMEOUT);
+    let listing = models::current(&kimi, &environment, &credential, max_wait).await?;
+    let listed = listing.models.iter().find(|listed| listed.id == model.id);
+    let facts = kimi.process.get::<OfferedModels>().current(&model.id, model.facts(), listed);
+    let dialect = Dialect::of_model(facts.protocol.as_deref(), kimi.config.settings.protocol);
     let anthropic = dialect == Dialect::Anthropic;
     let target = Target {
-        images: model.input.iter().any(|input| input == "image"),
-        videos: listed_videos.unwrap_or_else(|| model.takes_videos()),
-        late_tools: !anthropic && model.compat.unwrap_or_default().supports_mid_convo_tool_additions,
+        images: facts.images,
+        videos: facts.videos.unwrap_or_else(|| model.takes_videos()),
+        late_tools: !anthropic && facts.compat.supports_mid_convo_tool_additions,
         anthropic,
     };
     let session = request.options.session_id.as_deref();
     Ok(ResolvedRequest {
         session: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
-        options: body_options(request, &kimi.config),
+        options: body_options(request, &facts, &kimi.config),
+        context_window: facts.context_window,
+        prices: facts.prices,
         response_format: request.options.response_format.clone(),
-        context_window: model.context_window,
         max_tokens: request.options.max_tokens,
         kimi,
         credential,
@@ -250,7 +256,12 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
         template: BodyTemplate::new(body, media, dialect.shape()),
         options,
         prompt_tokens: conversation.estimated_tokens,
-        context: RequestContext { calls, names: conversation.renamed, argument_names: conversation.argument_names },
+        context: RequestContext {
+            calls,
+            names: conversation.renamed,
+            argument_names: conversation.argument_names,
+            prices: Some(resolved.prices),
+        },
         notes: conversation.notes,
         has_videos,
         images,
@@ -346,7 +357,7 @@ fn answer_room(window: u64, prompt: u64) -> u64 {
     }
 }
 
-fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
+fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> BodyOptions {
     let options = &request.options;
     let model = &request.model;
     let configured = config.settings.overrides(&model.id);
@@ -356,7 +367,7 @@ fn body_options(request: &TurnRequest, config: &Config) -> BodyOptions {
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
-        thinking: thinking(level, model.reasoning, model.thinking_level_map.as_ref(), &overrides),
+        thinking: thinking(level, facts.thinking.0, facts.thinking.1.as_ref(), &overrides),
         max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),

@@ -11,7 +11,7 @@ use crate::chat::request::thinking::LevelMap;
 use crate::client::ExtraHeaders;
 use crate::config::{OnExhausted, RequestAddresses, RetryPolicy};
 use crate::http::user_agent::Host;
-use crate::models::{Compat, Prices};
+use crate::models::{Compat, ModelFacts, Prices};
 use crate::plan::Priority;
 
 /// One turn. Its context crosses separately, as JSON text.
@@ -88,6 +88,19 @@ pub struct TurnModel {
 }
 
 impl TurnModel {
+    /// Returns what Pi's entry says about the model.
+    pub fn facts(&self) -> ModelFacts {
+        ModelFacts {
+            context_window: self.context_window,
+            thinking: (self.reasoning, self.thinking_level_map.clone()),
+            images: self.input.iter().any(|input| input == "image"),
+            protocol: self.protocol.clone(),
+            compat: self.compat.unwrap_or_default(),
+            prices: self.cost,
+            videos: None,
+        }
+    }
+
     /// Whether a model that the list does not have takes videos. Pi's entries cannot say so, and nearly all models that take images
     /// take videos as well (docs/protocol.md#media-types).
     pub fn takes_videos(&self) -> bool {

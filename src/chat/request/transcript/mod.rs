@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MediaItem, MediaKind, MediaRef, StoredMedia, omitted};
 use crate::json::lenient::Text;
-use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, UnreadContext};
+use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, RawUrl, UnreadContext};
 
 /// An image or video, which travels beside the JSON text because megabytes inside it would block JavaScript
 /// (docs/architecture.md#media-beside-the-text).
@@ -155,13 +155,11 @@ impl<'a> Transcript<'a> {
         for (position, raw) in context.messages.into_iter().enumerate() {
             let leading = messages.is_empty();
             let recorded = recorded_media_of(&raw);
-            let mut message =
-                read_message(raw, leading, media).map_err(|error| at_message(position, &error.message))?;
-            if let (Message::ToolResult { parts, .. }, Some(media)) = (&mut message, recorded) {
+            read_message(raw, leading, media, &mut messages).map_err(|error| at_message(position, &error.message))?;
+            if let (Some(Message::ToolResult { parts, .. }), Some(media)) = (messages.last_mut(), recorded) {
                 parts.push(Part::Link { kind: media.kind, url: media.address().into() });
                 recorded_media.push(media);
             }
-            messages.push(message);
         }
         Ok(Self { messages, recorded_media, bytes: json.len() })
     }
@@ -189,28 +187,68 @@ fn recorded_media_of(raw: &RawMessage<'_>) -> Option<StoredMedia> {
     StoredMedia::of_details(raw.tool_name.as_str(), details.get())
 }
 
-fn read_message<'a>(raw: RawMessage<'a>, leading: bool, media: &'a [Media]) -> Result<Message<'a>> {
-    match raw.role.as_str() {
+/// Reads one message. In Anthropic's form a user message may hold results of calls, which are messages of their own here.
+fn read_message<'a>(
+    raw: RawMessage<'a>,
+    leading: bool,
+    media: &'a [Media],
+    messages: &mut Vec<Message<'a>>,
+) -> Result<()> {
+    let message = match raw.role.as_str() {
         // The service refuses the role "developer" (docs/protocol.md#messages).
-        "system" | "developer" => Ok(Message::System {
+        "system" | "developer" => Message::System {
             text: system_text(&raw, leading),
             tools_added: tools(raw.tools_added)?,
             tools_removed: raw.tools_removed.unwrap_or_default().into_iter().map(|tool| owned(tool.name)).collect(),
-        }),
-        "user" => Ok(Message::User(parts(raw.content, media)?)),
-        "toolResult" => Ok(Message::ToolResult {
+        },
+        "user" => return read_user_message(raw.content, media, messages),
+        "toolResult" => Message::ToolResult {
             call_id: owned(raw.tool_call_id),
             parts: parts(raw.content, media)?,
             is_error: raw.is_error.unwrap_or(false),
-        }),
-        "assistant" => Ok(Message::Assistant(Assistant {
+        },
+        "assistant" => Message::Assistant(Assistant {
             provider: owned(raw.provider),
             stop_reason: owned(raw.stop_reason),
             total_tokens: raw.usage.and_then(|usage| usage.total_tokens.0).unwrap_or(0),
             blocks: blocks(raw.content),
-        })),
-        other => Err(Error::new(ErrorKind::BadRequest, format!("unknown role {other:?}"))),
+        }),
+        other => return Err(Error::new(ErrorKind::BadRequest, format!("unknown role {other:?}"))),
+    };
+    messages.push(message);
+    Ok(())
+}
+
+fn read_user_message<'a>(content: RawContent<'a>, media: &'a [Media], messages: &mut Vec<Message<'a>>) -> Result<()> {
+    let RawContent::Parts(list) = content else {
+        messages.push(Message::User(parts(content, media)?));
+        return Ok(());
+    };
+    let empty = list.is_empty();
+    let mut own = Vec::with_capacity(list.len());
+    for part in list {
+        if part.kind.as_str() != "tool_result" {
+            own.push(read_part(part, media)?);
+            continue;
+        }
+        if !own.is_empty() {
+            messages.push(Message::User(std::mem::take(&mut own)));
+        }
+        let content = match part.content.map(|text| serde_json::from_str::<RawContent<'a>>(text.get())) {
+            None => RawContent::Nothing,
+            Some(Ok(content)) => content,
+            Some(Err(error)) => return Err(Error::new(ErrorKind::BadRequest, format!("a tool_result: {error}"))),
+        };
+        messages.push(Message::ToolResult {
+            call_id: owned(part.tool_use_id),
+            parts: parts(content, media)?,
+            is_error: part.is_error.unwrap_or(false),
+        });
     }
+    if empty || !own.is_empty() {
+        messages.push(Message::User(own));
+    }
+    Ok(())
 }
 
 fn owned<'a>(text: Text<'a>) -> Cow<'a, str> {
@@ -278,7 +316,15 @@ fn read_part<'a>(raw: RawPart<'a>, media: &'a [Media]) -> Result<Part<'a>> {
 }
 
 /// Reads Pi's form of an image or video.
-fn media_item<'a>(kind: MediaKind, raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+fn media_item<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
+    if let Some(source) = raw.source.take() {
+        if source.kind.as_str() == "url" {
+            raw.image_url = Some(RawUrl(source.url));
+            return link(kind, raw, media);
+        }
+        raw.data = source.data;
+        raw.mime_type = source.media_type;
+    }
     let media_item = match raw.media {
         None => MediaItem::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
         Some(index) => {
@@ -293,7 +339,7 @@ fn media_item<'a>(kind: MediaKind, raw: RawPart<'a>, media: &[Media]) -> Result<
 fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Part<'a>> {
     let url = match kind {
         MediaKind::Image => raw.image_url.take(),
-        MediaKind::Video => raw.video_url.take(),
+        MediaKind::Video => raw.video_url.take().or_else(|| raw.image_url.take()),
     };
     let url = owned(url.unwrap_or_default().0);
     let inline = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
@@ -319,11 +365,22 @@ fn blocks(content: RawContent<'_>) -> Vec<Block<'_>> {
             "text" => Block::Text(owned(raw.text)),
             "thinking" => Block::Thinking {
                 text: owned(raw.thinking),
-                signature: owned(raw.thinking_signature),
+                signature: owned(if raw.signature.as_str().is_empty() {
+                    raw.thinking_signature
+                } else {
+                    raw.signature
+                }),
                 redacted: raw.redacted.unwrap_or(false),
                 details: if let Some(Value::Array(details)) = raw.reasoning_details { details } else { Vec::new() },
             },
             "toolCall" => Block::Call { id: owned(raw.id), name: owned(raw.name), arguments: raw.arguments },
+            "tool_use" => Block::Call { id: owned(raw.id), name: owned(raw.name), arguments: raw.input },
+            "redacted_thinking" => Block::Thinking {
+                text: Cow::Borrowed(""),
+                signature: owned(raw.data),
+                redacted: true,
+                details: Vec::new(),
+            },
             other => Block::Text(format!("(content of unknown type {other:?} omitted)").into()),
         })
         .collect()
@@ -396,6 +453,35 @@ mod tests {
         let Message::Assistant(answer) = &transcript.messages[1] else { panic!("no answer") };
         assert_eq!(answer.total_tokens, 12);
         assert!(matches!(&answer.blocks[1], Block::Call { id, arguments: None, .. } if id == "7"));
+    }
+
+    #[test]
+    fn anthropic_style_parts_are_calls_results_and_images() {
+        let json = r#"{"messages":[{"role":"user","content":"hi"},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"sig"},{"type":"redacted_thinking","data":"x"},
+             {"type":"tool_use","id":"a","name":"read","input":{"path":"p"}},{"type":"tool_use","id":"b","name":"read","input":{}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":"text"},
+             {"type":"tool_result","tool_use_id":"b","is_error":true,"content":[{"type":"text","text":"t"},
+              {"type":"image","source":{"type":"base64","media_type":"image/gif","data":"R0lG"}}]},
+             {"type":"text","text":"go on"},{"type":"image","source":{"type":"url","url":"https://example.com/x.png"}}]}]}"#;
+        let transcript = Transcript::parse(json, &[]).unwrap();
+        let Message::Assistant(answer) = &transcript.messages[1] else { panic!("no answer") };
+        assert!(matches!(&answer.blocks[0], Block::Thinking { signature, .. } if signature == "sig"));
+        assert!(matches!(&answer.blocks[1], Block::Thinking { signature, redacted: true, .. } if signature == "x"));
+        assert!(matches!(&answer.blocks[2], Block::Call { id, arguments: Some(input), .. }
+            if id == "a" && input.get() == r#"{"path":"p"}"#));
+        let [
+            ..,
+            Message::ToolResult { call_id, parts: first, .. },
+            Message::ToolResult { parts: second, is_error: true, .. },
+            Message::User(own),
+        ] = transcript.messages.as_slice()
+        else {
+            panic!("{:?}", transcript.messages)
+        };
+        assert!(call_id == "a" && matches!(&first[0], Part::Text(text) if text == "text"));
+        assert!(matches!(&second[1], Part::Media { mime, .. } if mime == "image/gif"));
+        assert!(matches!(&own[1], Part::Link { url, .. } if url == "https://example.com/x.png"));
     }
 
     #[test]

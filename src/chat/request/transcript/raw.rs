@@ -155,6 +155,33 @@ pub struct RawPart<'a> {
     pub image_url: Option<RawUrl<'a>>,
     #[serde(rename = "video_url", borrow)]
     pub video_url: Option<RawUrl<'a>>,
+    // Anthropic's form
+    #[serde(borrow)]
+    pub source: Option<RawSource<'a>>,
+    #[serde(borrow)]
+    pub input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub signature: Text<'a>,
+    #[serde(rename = "tool_use_id", borrow)]
+    pub tool_use_id: Text<'a>,
+    #[serde(borrow)]
+    pub content: Option<&'a RawValue>,
+    #[serde(rename = "is_error")]
+    pub is_error: Option<bool>,
+}
+
+/// Where the bytes of an image or video are, in Anthropic's form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RawSource<'a> {
+    #[serde(rename = "type", borrow)]
+    pub kind: Text<'a>,
+    #[serde(borrow)]
+    pub media_type: Text<'a>,
+    #[serde(borrow)]
+    pub data: Text<'a>,
+    #[serde(borrow)]
+    pub url: Text<'a>,
 }
 
 /// A URL, bare or as the member `url` of an object.

@@ -66,6 +66,8 @@ pub struct RequestContext {
     pub names: HashMap<String, String>,
     /// Tools with arguments that have another name on the wire, by the tool's wire name.
     pub argument_names: HashMap<String, Arc<ArgumentNames>>,
+    /// Prices of the model, if they are known better than when the turn began.
+    pub prices: Option<Prices>,
 }
 
 /// The blocks of one answer, over all attempts at it.
@@ -108,6 +110,7 @@ impl Blocks {
 
     /// Sets what the request contained.
     pub fn set_request(&mut self, request: RequestContext) {
+        self.prices = request.prices.unwrap_or(self.prices);
         self.request = request;
     }
 
