@@ -85,6 +85,7 @@ const readRoot = () => JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8
 export const ENTRIES = {
   index: "index.ts",
   client: "extension/client/index.ts",
+  "ai-sdk": "extension/ai-sdk.ts",
 };
 
 /**

@@ -58,8 +58,13 @@ export function platformManifest(platform, root) {
   };
 }
 
-/** Provided by Pi; plain programs do not need it. */
-const PEERS = ["@earendil-works/pi-ai", "@earendil-works/pi-coding-agent", "@earendil-works/pi-tui"];
+/** Provided by Pi and by programs that use the AI SDK; other programs do not need them. */
+const PEERS = {
+  "@ai-sdk/provider": "^4.0.0",
+  "@earendil-works/pi-ai": "*",
+  "@earendil-works/pi-coding-agent": "*",
+  "@earendil-works/pi-tui": "*",
+};
 
 /**
  * Returns package.json of the root package as published: every platform in exactly this version, no development fields.
@@ -74,7 +79,7 @@ export function publishedManifest(root) {
     ...kept,
     ...ownership(root),
     optionalDependencies: Object.fromEntries(platforms),
-    peerDependencies: Object.fromEntries(PEERS.map((name) => [name, "*"])),
-    peerDependenciesMeta: Object.fromEntries(PEERS.map((name) => [name, { optional: true }])),
+    peerDependencies: PEERS,
+    peerDependenciesMeta: Object.fromEntries(Object.keys(PEERS).map((name) => [name, { optional: true }])),
   };
 }

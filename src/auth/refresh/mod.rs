@@ -117,9 +117,10 @@ impl Account {
     /// Whether there is such a login. Only looks at files.
     pub fn has_cli_login(&self) -> Result<bool> {
         let scopes = self.cli_login_scopes()?;
+        // In this order: what a refresh has stored before it ended is then read.
         Ok(scopes
             .iter()
-            .any(|scope| matches!(self.shared_login(scope), Ok(Stored::Login(_))) || self.is_refreshing(scope)))
+            .any(|scope| self.is_refreshing(scope) || matches!(self.shared_login(scope), Ok(Stored::Login(_)))))
     }
 
     /// Puts a login that has just been made where the official client finds it too, unless another account is there.
