@@ -38,7 +38,7 @@ const MAX_HINTS: usize = 256 << 10;
 /// How long an explicit refresh waits for the cache hints once the list is there.
 const HINTS_WAIT: Duration = Duration::from_secs(1);
 
-/// Least time between two requests that nobody asked for explicitly, failed ones included.
+/// Least time between two requests that no user asked for, failed ones included.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Age at which a stored list is renewed.

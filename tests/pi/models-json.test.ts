@@ -7,7 +7,6 @@ import type { RequestRecord, Simulator } from "../simulator/index.ts";
 import { type Machine, withMachine } from "../support/account.ts";
 import { bodyOf, ROOT, runPi } from "../support/pi.ts";
 import { piLevel } from "../support/pi-versions.ts";
-import { addon } from "../support/turn.ts";
 
 let simulator: Simulator;
 let machine: Machine;
@@ -16,8 +15,7 @@ withMachine((...given) => {
   simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
 
-/** Ids of the built-in list. */
-const MODELS = (JSON.parse(addon().fallbackModels()) as { id: string }[]).map(({ id }) => id).sort();
+const MODELS = ["k3", "k3-256k", "k3.1-pro", "k3.1-pro-highspeed", "kimi-for-coding", "kimi-for-coding-highspeed"];
 
 /** Where requests fail at once: nothing listens on the port of discard on this machine. */
 const NOWHERE = "http://127.0.0.1:9";
