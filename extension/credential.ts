@@ -4,6 +4,8 @@
  * Two addresses may differ from the default one: that of a login, because kimi.com and kimi.ai have separate accounts, and the
  * `baseUrl` of the user's models.json. Which of them counts is decided by the addon (docs/settings.md#addresses).
  */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Credential as PiCredential, Model } from "@earendil-works/pi-ai";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import { PROVIDER_ID } from "./ids.ts";
@@ -24,6 +26,11 @@ export class PiCredentials {
   readonly #loginBases = new Map<string, string>();
   #registry: Registry | undefined;
   #modelsJsonBaseUrl: string | undefined;
+
+  /** `agentDir` has the models.json that counts as long as there is no session. */
+  constructor(agentDir?: string) {
+    if (agentDir !== undefined) this.#modelsJsonBaseUrl = baseInFile(join(agentDir, "models.json"));
+  }
 
   /** Remembers the API base of a login. Pi is not told about it, because it would replace the address of models.json. */
   registerLogin(access: string, baseUrl: string): void {
@@ -62,15 +69,15 @@ export class PiCredentials {
   async current(ctx: Pick<ExtensionContext, "modelRegistry">): Promise<Credential> {
     const registry: Registry = ctx.modelRegistry;
     const auth = (await registry.getProviderAuth?.(PROVIDER_ID))?.auth;
-    return this.#addressed(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
+    return this.ofKey(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
   }
 
   /** Returns a stored credential as the addon reads it. */
   ofStored(credential: PiCredential | undefined): Credential | undefined {
-    if (credential?.type === "api_key") return this.#addressed(credential.key);
+    if (credential?.type === "api_key") return this.ofKey(credential.key);
     if (credential?.type !== "oauth") return undefined;
     const baseUrl = credential["baseUrl"];
-    return { ...this.#addressed(credential.access), ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
+    return { ...this.ofKey(credential.access), ...(typeof baseUrl === "string" ? { baseUrl } : {}) };
   }
 
   /** Adds the addresses to a model. `own` are the addresses that our list gave to its models; another one is of models.json. */
@@ -84,7 +91,8 @@ export class PiCredentials {
     };
   }
 
-  #addressed(apiKey: string | undefined): Credential {
+  /** Returns a key or access token with its addresses. */
+  ofKey(apiKey: string | undefined): Credential {
     const baseUrl = apiKey === undefined ? undefined : this.#loginBases.get(apiKey);
     const { modelsJsonBaseUrl } = this;
     return {
@@ -92,5 +100,20 @@ export class PiCredentials {
       ...(baseUrl === undefined ? {} : { baseUrl }),
       ...(modelsJsonBaseUrl === undefined ? {} : { modelsJsonBaseUrl }),
     };
+  }
+}
+
+/** Reads our `baseUrl` from a models.json, which may have comments and trailing commas. Pi reports what is wrong with the file. */
+function baseInFile(file: string): string | undefined {
+  try {
+    const text = readFileSync(file, "utf8").replace(/^\uFEFF/, "");
+    const json = text
+      .replace(/"(?:\\.|[^"\\])*"|\/\/[^\n]*/g, (match) => (match.startsWith('"') ? match : ""))
+      .replace(/"(?:\\.|[^"\\])*"|,(\s*[}\]])/g, (match, end?: string) => end ?? match);
+    const { providers } = JSON.parse(json) as { providers?: Record<string, { baseUrl?: unknown } | undefined> };
+    const baseUrl = providers?.[PROVIDER_ID]?.baseUrl;
+    return typeof baseUrl === "string" ? baseUrl : undefined;
+  } catch {
+    return undefined;
   }
 }

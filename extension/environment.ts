@@ -94,6 +94,14 @@ export function host(piVersion: string | undefined): Host {
   };
 }
 
+/** Returns whether a version of Pi is this one or newer. An unknown version counts as new. */
+export function isAtLeast(version: string | undefined, major: number, minor: number): boolean {
+  const [ours = Infinity, theirs = 0] = (version ?? "")
+    .split(".")
+    .map((part) => (part === "" ? Infinity : Number(part)));
+  return ours > major || (ours === major && theirs >= minor);
+}
+
 /** Returns an empty text where `read` throws, as it does on systems without a user database or host name. */
 function tolerant(read: () => string): string {
   try {

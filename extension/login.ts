@@ -2,7 +2,9 @@
  * Signs in with Kimi Code inside Pi: adopts a login that is already on this machine, or runs the device flow. Loaded on demand.
  */
 import type { Provider } from "@earendil-works/pi-ai";
+import { openBrowser } from "./browser.ts";
 import type { OAuthCredential } from "./credential.ts";
+import { isAtLeast } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
 import { type Caller, parseAnswer, requestText } from "./native/call.ts";
 import { deviceLogin } from "./native/device-login.ts";
@@ -28,15 +30,24 @@ export async function login(addon: Addon, caller: Caller, interaction: Interacti
     interaction.notify({ type: "progress", message: "Using the Kimi Code login that is already on this machine." });
     return reused.credential;
   }
-  return signIn(addon, request, interaction);
+  return signIn(addon, caller, request, interaction);
 }
 
-async function signIn(addon: Addon, request: string, interaction: Interaction): Promise<OAuthCredential> {
+async function signIn(
+  addon: Addon,
+  { host }: Caller,
+  request: string,
+  interaction: Interaction,
+): Promise<OAuthCredential> {
+  // From 1.5 on, Pi's dialog opens the page when the user presses Enter.
+  let opensPage = !isAtLeast(host.piVersion, 1, 5);
   const credential = await deviceLogin(addon, request, {
     signal: interaction.signal,
     onCode: ({ userCode, url, intervalSeconds, expiresInSeconds }) => {
       interaction.notify({ type: "device_code", userCode, verificationUri: url, intervalSeconds, expiresInSeconds });
-      interaction.notify({ type: "progress", message: "Waiting for confirmation in the browser..." });
+      if (opensPage) openBrowser(url);
+      // Only the first code: a new page for each would bury the one that the user is looking at.
+      opensPage = false;
     },
     onProgress: (message) => interaction.notify({ type: "progress", message }),
   });

@@ -34,6 +34,7 @@ export class ModelList {
   constructor(queries: AddonQueries, credentials: PiCredentials) {
     this.#queries = queries;
     this.#credentials = credentials;
+    this.#credential = credentials.ofKey(undefined);
     this.reload();
   }
 
@@ -62,6 +63,7 @@ export class ModelList {
   /** Waits for a list where none is stored. On an error the built-in list stays. */
   async complete(credential: Credential, maxWaitMs: number): Promise<void> {
     if (maxWaitMs === 0 || this.fetchedAt > 0) return;
+    this.#credential = credential;
     try {
       await this.#queries.ensureModels(credential, maxWaitMs);
       this.reload();

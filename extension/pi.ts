@@ -10,7 +10,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { PiCredentials } from "./credential.ts";
-import { ExtensionEnvironment, host } from "./environment.ts";
+import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { ModelList } from "./models.ts";
@@ -22,6 +22,9 @@ import { registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
+
+/** Oldest version of Pi that takes a provider object. */
+const OLDEST_PI = [0, 81] as const;
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, typed by what we use, so that these types work without Pi's. */
 export type PiExtension = (pi: {
@@ -49,10 +52,15 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     import("@earendil-works/pi-coding-agent"),
     import("@earendil-works/pi-tui"),
   ]);
-  const thisHost = host((agent as { VERSION?: string }).VERSION);
+  const { VERSION } = agent as { VERSION?: string };
+  if (!isAtLeast(VERSION, ...OLDEST_PI)) {
+    return `Kimi Code needs Pi ${OLDEST_PI.join(".")} or newer, and this is Pi ${VERSION ?? ""}. Please update Pi.`;
+  }
+  const thisHost = host(VERSION);
   const queries = new AddonQueries(addon, thisHost, extensionEnvironment);
-  const credentials = new PiCredentials();
+  const credentials = new PiCredentials(agent.getAgentDir());
   const models = new ModelList(queries, credentials);
+  const footer = { quotaShown: false };
   const turnRunner = new TurnRunner(addon, thisHost, extensionEnvironment);
   const provider = kimiProvider({
     addon,
@@ -65,15 +73,16 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     key: apiKey,
   });
   const key = apiKey ?? argumentKey(process.argv);
-  await models.complete(key === undefined ? {} : { apiKey: key }, listWait(process.argv));
+  await models.complete(credentials.ofKey(key), listWait(process.argv));
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
-    turnRunner.attach(context.ui);
+    const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
     defer(() => turnRunner.load());
   });
-  registerSession(pi, { queries, credentials, models, provider, extensionEnvironment });
+  registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
-  registerUsage(pi, queries, credentials);
+  registerUsage(pi, queries, credentials, footer);
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);

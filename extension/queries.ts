@@ -20,7 +20,7 @@ export interface Settings {
     timeoutMs: number | null;
     videoMaxBytes: number;
   };
-  tools: Record<string, { enabled: boolean; default_collapsed: boolean }>;
+  tools: Record<string, { enabled: boolean; default_collapsed: boolean; exposure: "direct" | "deferred" }>;
   statusLine: boolean;
   model: object;
   models: Record<string, object>;
@@ -229,6 +229,11 @@ export class AddonQueries {
   /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
   change(scope: "home" | "project", path: string, text: string): SettingsReport {
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
+    return this.announceSettings();
+  }
+
+  /** Reads the settings again, calls the listeners, and returns the report. */
+  announceSettings(): SettingsReport {
     const report = this.settings();
     for (const listener of this.#listeners) listener(report.settings);
     return report;

@@ -144,18 +144,22 @@ export function say(ctx: ExtensionContext, text: string): void {
   else ctx.ui.notify(text, "info");
 }
 
-/** Updates the quota in the footer. Throws if there is no credential or the session has ended. */
+/** Updates the quota in the footer; returns whether it is shown. Throws without a credential or after the session. */
 export async function showQuota(
   queries: AddonQueries,
   credentials: PiCredentials,
   ctx: ExtensionContext,
-): Promise<void> {
+): Promise<boolean> {
   if (ctx.model?.provider !== PROVIDER_ID || !queries.settings().settings.statusLine) {
-    return ctx.ui.setStatus(STATUS_KEY, undefined);
+    ctx.ui.setStatus(STATUS_KEY, undefined);
+    return false;
   }
   const quota = await queries.quota(await credentials.current(ctx), REFRESH_MS);
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
-  ctx.ui.setStatus(STATUS_KEY, statusText(quota, theme));
+  const text = statusText(quota, theme);
+  ctx.ui.setStatus(STATUS_KEY, text);
+  // Elsewhere the program around Pi lays out the entries.
+  return ctx.mode === "tui" && text !== undefined;
 }
 
 /** Runs `/kimi-usage [--json]`. */

@@ -64,6 +64,20 @@ export interface DatasourceRequest {
   project?: string;
 }
 
+/** What a tool says about itself; a subset of Pi's `ToolDefinition` in its newest form. */
+export interface ToolTexts {
+  name: string;
+  label: string;
+  description: string;
+  promptSnippet: string;
+  promptGuidelines: string[];
+  /** JSON Schema of the arguments. */
+  parameters: Record<string, unknown>;
+  /** JSON Schema of the result as data. */
+  outputSchema?: Record<string, unknown>;
+  annotations: { readOnlyHint: boolean; destructiveHint: boolean; openWorldHint: boolean };
+}
+
 export interface ServiceOptions {
   signal?: AbortSignal | undefined;
   /** Id of the model's tool call. Default: a new one. */
@@ -112,6 +126,14 @@ export class KimiServices {
   /** Returns the names of the data sources and what they hold. */
   sources(): [name: string, content: string][] {
     return JSON.parse(this.#addon.dataSources()) as [string, string][];
+  }
+
+  /** Returns the texts of a tool. */
+  tool(name: string): ToolTexts {
+    const tools = JSON.parse(this.#addon.toolDefinitions()) as ToolTexts[];
+    const found = tools.find((tool) => tool.name === name);
+    if (found === undefined) throw new Error(`there is no tool ${name}`);
+    return found;
   }
 
   async #call<T extends ServiceAnswer>(task: object, { signal, env, ...options }: ServiceOptions): Promise<T> {

@@ -2,6 +2,8 @@
  * Follows Pi's sessions: sets the project, reports invalid settings once, updates models and footer in the background.
  * Registers the commands, whose code is loaded on first use.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
@@ -10,6 +12,7 @@ import { PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import type { ModelList } from "./models.ts";
 import type { AddonQueries } from "./queries.ts";
+import type { TrustParts } from "./project-trust.ts";
 import type { SettingsTools } from "./settings/command.ts";
 import type { ScreenParts } from "./settings/screen.ts";
 import { warn } from "./warning.ts";
@@ -21,21 +24,17 @@ export interface SessionParts {
   models: ModelList;
   provider: Provider;
   extensionEnvironment: ExtensionEnvironment;
+  trustParts: TrustParts;
 }
 
 /** Registers the handlers for the start and end of sessions. */
 export function registerSession(
   pi: ExtensionAPI,
-  { queries, credentials, models, provider, extensionEnvironment }: SessionParts,
+  { queries, credentials, models, provider, extensionEnvironment, trustParts }: SessionParts,
 ): void {
   let reported = "";
   let started = false;
-  pi.on("session_start", (_event, ctx) => {
-    // Pi before 0.79 has no project trust; a project's settings do not count there.
-    const trusted = typeof ctx.isProjectTrusted === "function" && ctx.isProjectTrusted();
-    extensionEnvironment.enterProject(ctx.cwd, trusted);
-    extensionEnvironment.setScreen(ctx.hasUI);
-    credentials.enterSession(ctx);
+  const report = (ctx: ExtensionContext): void => {
     try {
       const text = queries.settings().problems.join("\n");
       if (text !== "" && text !== reported) warn(ctx, `Kimi settings:\n${text}`);
@@ -43,6 +42,28 @@ export function registerSession(
     } catch {
       // The first request reports an unusable base URL.
     }
+  };
+  const enterProject = async (ctx: ExtensionContext): Promise<void> => {
+    if (!existsSync(join(ctx.cwd, ".pi", "pi-provider-kimi-code.json"))) {
+      extensionEnvironment.enterProject(ctx.cwd, ctx.isProjectTrusted());
+      return report(ctx);
+    }
+    const { askForTrust, projectTrust } = await lazyImport(() => import("./project-trust.ts"));
+    const trust = projectTrust(ctx, trustParts);
+    extensionEnvironment.enterProject(ctx.cwd, trust === "trusted");
+    if (trust !== "undecided" || !ctx.hasUI) return report(ctx);
+    defer(async () => {
+      if (await askForTrust(ctx)) {
+        extensionEnvironment.enterProject(ctx.cwd, true);
+        queries.announceSettings();
+      }
+      report(ctx);
+    });
+  };
+  pi.on("session_start", async (_event, ctx) => {
+    extensionEnvironment.setScreen(ctx.hasUI);
+    credentials.enterSession(ctx);
+    await enterProject(ctx);
     models.announce = undefined;
     if (!ctx.hasUI) return;
     models.announce = async () => {
@@ -97,11 +118,19 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
 }
 
 /** Registers `/kimi-usage` and shows the quota in the footer. */
-export function registerUsage(pi: ExtensionAPI, queries: AddonQueries, credentials: PiCredentials): void {
+export function registerUsage(
+  pi: ExtensionAPI,
+  queries: AddonQueries,
+  credentials: PiCredentials,
+  footer: { quotaShown: boolean },
+): void {
   for (const event of ["session_start", "model_select", "agent_end"] as const) {
     pi.on(event as "agent_end", (_event, ctx) => {
-      if (ctx.hasUI)
-        defer(async () => (await lazyImport(() => import("./quota.ts"))).showQuota(queries, credentials, ctx));
+      if (!ctx.hasUI) return;
+      defer(async () => {
+        const { showQuota } = await lazyImport(() => import("./quota.ts"));
+        footer.quotaShown = await showQuota(queries, credentials, ctx);
+      });
     });
   }
   pi.registerCommand("kimi-usage", {

@@ -151,7 +151,7 @@ export interface Addon {
    * `marker` for the text of a user's message. Both become media in requests to Kimi, and are text for everybody else.
    */
   prepareMedia(request: string): FileUpload;
-  /** Returns the tools as a JSON list of `{name, label, description, promptSnippet, promptGuidelines, parameters}`. */
+  /** Returns the tools as a JSON list; see `ToolTexts` in services.ts. */
   toolDefinitions(): string;
   /** Returns the data sources as a JSON list of `[name, content]`. */
   dataSources(): string;

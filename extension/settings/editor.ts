@@ -1,6 +1,8 @@
 /**
  * Reads and changes settings for the command and its screen.
  */
+import { dirname } from "node:path";
+import { rememberTrust } from "../project-trust.ts";
 import type { AddonQueries, SettingKey, SettingsReport } from "../queries.ts";
 
 /** The current settings. */
@@ -19,7 +21,10 @@ export class SettingsEditor {
   change(scope: "home" | "project", path: string, text: string): SettingKey {
     const key = this.keys.find((candidate) => candidate.path === path);
     if (key === undefined) throw new Error(`${path} is not a setting`);
-    this.report = this.#queries.change(key.homeOnly ? "home" : scope, path, text);
+    const target = key.homeOnly ? "home" : scope;
+    this.report = this.#queries.change(target, path, text);
+    // A user who changes the file trusts it.
+    if (target === "project" && this.report.project) rememberTrust(dirname(dirname(this.report.project.file)), true);
     return key;
   }
 

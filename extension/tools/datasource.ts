@@ -3,7 +3,7 @@
  */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { DatasourceAnswer } from "../services.ts";
-import { callLine, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
+import { callLine, hint, type Line, lines, oneLine, plainText, type ToolParts, toolResult } from "./render.ts";
 
 const NAME = "kimi_datasource";
 
@@ -25,31 +25,7 @@ interface Arguments {
 export function datasourceTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   const sources = services.sources();
   return {
-    name: NAME,
-    label: "Kimi data source",
-    description:
-      "Queries one of Kimi's data sources. Call it without api_name first: the answer documents the APIs of that source. " +
-      "Then call it with a documented api_name and its params. Many APIs need params.file_path, a file inside the project " +
-      "folder that receives the data.\n\nSources:\n" +
-      sources.map(([name, content]) => `- ${name}: ${content}`).join("\n"),
-    promptSnippet: "Query financial, statistical, scientific and legal data sources",
-    promptGuidelines: [
-      "Before the first use of a kimi_datasource source, read its documentation by calling it without api_name; never guess " +
-        "API names or parameters.",
-    ],
-    parameters: {
-      type: "object",
-      properties: {
-        data_source_name: {
-          type: "string",
-          enum: sources.map(([name]) => name),
-          description: "Name of the source",
-        },
-        api_name: { type: "string", description: "API as documented by the source; leave out for the documentation" },
-        params: { type: "object", description: "Parameters of the API as documented by the source" },
-      },
-      required: ["data_source_name"],
-    },
+    ...services.tool(NAME),
     prepareArguments(args) {
       const given = (typeof args === "object" && args !== null ? args : {}) as Record<string, unknown>;
       const name = given["data_source_name"];
@@ -64,7 +40,7 @@ export function datasourceTool({ services, parts, collapsed, session }: ToolPart
       const { data_source_name: source, api_name: api, params } = args as Arguments;
       const options = { ...(await session(context)), callId, signal };
       const { text, ...details } = await services.datasource({ source, api, params, project: context.cwd }, options);
-      return { content: [{ type: "text", text: modelText(text, details.notes) }], details };
+      return toolResult(text, details, { text, files: details.files ?? [] });
     },
     renderCall(args, theme, context) {
       const { data_source_name: source, api_name: api, params } = (args ?? {}) as Partial<Arguments>;
@@ -87,7 +63,7 @@ export function datasourceTool({ services, parts, collapsed, session }: ToolPart
       for (const file of written) {
         rows.push({ text: theme.fg("success", `wrote ${oneLine(file.path)} (${parts.formatSize(file.size)})`) });
       }
-      if (!whole && rows.length === 0) rows.push(hint(parts, theme, "no text"));
+      if (!whole && rows.length === 0) rows.push(hint(parts, theme, context, "no text"));
       return lines(parts, context).set(rows);
     },
   };

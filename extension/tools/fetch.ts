@@ -8,12 +8,12 @@ import {
   count,
   hint,
   lines,
-  modelText,
   oneLine,
   plainText,
   resultText,
   safe,
   type ToolParts,
+  toolResult,
 } from "./render.ts";
 
 const NAME = "moonshot_fetch";
@@ -23,25 +23,13 @@ type Details = Omit<FetchAnswer, "text">;
 /** Creates the tool. */
 export function fetchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   return {
-    name: NAME,
-    label: "Kimi fetch",
-    description:
-      "Fetches a public web page (http or https) on Kimi's servers and returns its text as Markdown. It cannot reach this " +
-      "machine, private networks or pages behind a login.",
-    promptSnippet: "Read a public web page as Markdown",
-    promptGuidelines: [
-      "Use moonshot_fetch to read a page before you rely on details that a search summary leaves out.",
-    ],
-    parameters: {
-      type: "object",
-      properties: { url: { type: "string", description: "Whole address, beginning with https:// or http://" } },
-      required: ["url"],
-    },
+    ...services.tool(NAME),
     async execute(callId, params, signal, _onUpdate, context) {
       const { url } = params as { url: string };
       const options = { ...(await session(context)), callId, signal };
       const { text, ...details } = await services.fetch(url, options);
-      return { content: [{ type: "text", text: modelText(text, details.notes) }], details };
+      const { truncated = false, fullOutputPath } = details;
+      return toolResult(text, details, { markdown: text, truncated, fullOutputPath });
     },
     renderCall(args, theme, context) {
       const { url } = (args ?? {}) as { url?: unknown };
@@ -56,7 +44,10 @@ export function fetchTool({ services, parts, collapsed, session }: ToolParts): T
       if (expanded || !collapsed(NAME)) return parts.markdown(text);
       const size = `${parts.formatSize(details.bytes)}, ${count(details.lines ?? 0, "line")}`;
       const rows = [{ text: theme.fg("toolOutput", pageTitle(text)), single: true }];
-      return lines(parts, context).set([...rows, hint(parts, theme, details.truncated ? `${size}, truncated` : size)]);
+      return lines(parts, context).set([
+        ...rows,
+        hint(parts, theme, context, details.truncated ? `${size}, truncated` : size),
+      ]);
     },
   };
 }

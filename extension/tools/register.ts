@@ -18,6 +18,8 @@ export interface ToolSetting {
   enabled: boolean;
   /** Results start collapsed on the screen. The model always gets the whole result. */
   default_collapsed: boolean;
+  /** `deferred`: found by Pi's tool_search instead of declared in every request. Pi before 1.3 ignores it. */
+  exposure: "direct" | "deferred";
 }
 
 /** Settings by tool name; a tool without settings is disabled. */
@@ -30,7 +32,8 @@ export class KimiTools {
   readonly #pi: ExtensionAPI;
   readonly #services: () => Promise<KimiServices>;
   readonly #credentials: PiCredentials;
-  readonly #registered = new Set<string>();
+  /** How each tool was registered last. */
+  readonly #registered = new Map<string, "direct" | "deferred" | "hidden">();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
   /** The last change, which the next one waits for. */
@@ -57,14 +60,25 @@ export class KimiTools {
     this.#definitions ??= await this.#define();
     // The settings may have changed while the code was loaded.
     const wanted = NAMES.filter(isWanted);
+    const exposures = knowsExposure(this.#pi) ? this.#settings : {};
     for (const definition of this.#definitions) {
-      if (!wanted.includes(definition.name) || this.#registered.has(definition.name)) continue;
-      this.#registered.add(definition.name);
-      this.#pi.registerTool(definition);
+      const { name } = definition;
+      const before = this.#registered.get(name);
+      // A deferred tool stays callable from scripts until it is hidden; a direct one is not once it is inactive.
+      const exposure = wanted.includes(name)
+        ? (exposures[name]?.exposure ?? "direct")
+        : before === "direct"
+          ? before
+          : "hidden";
+      if (before === exposure || (before === undefined && exposure === "hidden")) continue;
+      this.#registered.set(name, exposure);
+      this.#pi.registerTool(exposure === "direct" ? definition : withExposure(definition, exposure));
     }
+    const direct = wanted.filter((name) => this.#registered.get(name) === "direct");
     const before = this.#pi.getActiveTools();
+    // A deferred tool that was found is active too, and stays so.
     const after = before.filter((name) => !this.#registered.has(name) || wanted.includes(name));
-    after.push(...wanted.filter((name) => !after.includes(name)));
+    after.push(...direct.filter((name) => !after.includes(name)));
     if (after.length !== before.length || after.some((name, index) => name !== before[index])) {
       this.#pi.setActiveTools(after);
     }
@@ -90,6 +104,17 @@ export class KimiTools {
     };
     return [searchTool(shared), fetchTool(shared), datasourceTool(shared)];
   }
+}
+
+/** Returns whether this version of Pi lets a tool choose how the model reaches it. */
+function knowsExposure(pi: ExtensionAPI): boolean {
+  return pi.getAllTools().some((tool) => "exposure" in tool);
+}
+
+/** Adds a member that the types of Pi before 1.3 do not have. */
+function withExposure(definition: ToolDefinition, exposure: "deferred" | "hidden"): ToolDefinition {
+  const exposed: ToolDefinition & { exposure?: typeof exposure } = { ...definition, exposure };
+  return exposed;
 }
 
 /** Makes the tools follow the settings during each session. */

@@ -108,9 +108,16 @@ export function callLine(theme: Theme, name: string, subject: unknown): Line {
   return { text: `${theme.fg("toolTitle", theme.bold(name))} ${theme.fg("accent", text === "" ? "…" : text)}` };
 }
 
+/** What newer versions of Pi add to the context of renderers. */
+export interface RenderContext {
+  /** Formats a key of the user (Pi 1.5 and later). An imported function may belong to another copy of Pi's package. */
+  keyHint?: PiParts["keyHint"];
+}
+
 /** Formats a line with `text` and the key that expands the result. */
-export function hint(parts: PiParts, theme: Theme, text: string): Line {
-  const key = parts.keyHint("app.tools.expand", "to expand");
+export function hint(parts: PiParts, theme: Theme, context: object, text: string): Line {
+  const keyHint = (context as RenderContext).keyHint ?? parts.keyHint;
+  const key = keyHint("app.tools.expand", "to expand");
   return { text: `${theme.fg("muted", `${text} (`)}${key}${theme.fg("muted", ")")}` };
 }
 
@@ -119,9 +126,16 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Joins the answer and its notes for the model. */
-export function modelText(text: string, notes: readonly string[]): string {
-  return [text, ...notes].filter((part) => part.trim() !== "").join("\n\n");
+/** Builds the result of a tool: text for the model, details for the screen, data for scripts (Pi 1.3 and later). */
+export function toolResult<D extends { notes: readonly string[] }>(
+  text: string,
+  details: D,
+  structuredContent: object,
+): AgentToolResult<D> & { structuredContent: never } {
+  const parts = [text, ...details.notes].filter((part) => part.trim() !== "");
+  // Absent in the types of older versions and plain JSON in those of newer ones, which `never` fits both.
+  const data = JSON.parse(JSON.stringify(structuredContent)) as never;
+  return { content: [{ type: "text", text: parts.join("\n\n") }], details, structuredContent: data };
 }
 
 /** Returns the text of a result as the model got it. */
@@ -154,6 +168,6 @@ export function plainText(
     .split("\n")
     .filter((row) => row.trim() !== "");
   const hidden = rows.length - preview.rows;
-  const more = hidden > 0 ? [hint(preview.parts, theme, count(hidden, "more line"))] : [];
+  const more = hidden > 0 ? [hint(preview.parts, theme, context, count(hidden, "more line"))] : [];
   return [...paint(rows.slice(0, preview.rows), true), ...more];
 }

@@ -3,7 +3,7 @@
  */
 import type { ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { SearchAnswer, SearchResult } from "../services.ts";
-import { callLine, count, hint, type Line, lines, modelText, oneLine, plainText, type ToolParts } from "./render.ts";
+import { callLine, count, hint, type Line, lines, oneLine, plainText, type ToolParts, toolResult } from "./render.ts";
 
 const NAME = "moonshot_search";
 
@@ -15,26 +15,13 @@ type Details = Omit<SearchAnswer, "text">;
 /** Creates the tool. */
 export function searchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
   return {
-    name: NAME,
-    label: "Kimi search",
-    description:
-      "Searches the web with Kimi's search service. Returns titles, sites, dates, URLs and short summaries, not whole " +
-      "pages; read a page with moonshot_fetch.",
-    promptSnippet: "Search the web for current information",
-    promptGuidelines: [
-      "Use moonshot_search for facts that may have changed since your training or that you are not sure of, and name the " +
-        "URLs you rely on.",
-    ],
-    parameters: {
-      type: "object",
-      properties: { query: { type: "string", description: "What to search for, as one would type it" } },
-      required: ["query"],
-    },
+    ...services.tool(NAME),
     async execute(callId, params, signal, _onUpdate, context) {
       const { query } = params as { query: string };
       const options = { ...(await session(context)), callId, signal };
       const { text, ...details } = await services.search(query, options);
-      return { content: [{ type: "text", text: modelText(text, details.notes) }], details };
+      const { results, total } = details;
+      return toolResult(text, details, { results, total });
     },
     renderCall(args, theme, context) {
       const { query } = (args ?? {}) as { query?: unknown };
@@ -57,7 +44,7 @@ export function searchTool({ services, parts, collapsed, session }: ToolParts): 
       if (hidden > 0 && whole)
         rows.push({ text: theme.fg("muted", `${count(hidden, "more result")} went to the model`) });
       else if (!whole)
-        rows.push(hint(parts, theme, hidden > 0 ? count(hidden, "more result") : count(total, "result")));
+        rows.push(hint(parts, theme, context, hidden > 0 ? count(hidden, "more result") : count(total, "result")));
       return view.set(rows);
 
       function heading(found: SearchResult, index: number, single: boolean): Line {

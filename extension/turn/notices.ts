@@ -1,15 +1,32 @@
 /**
  * Shows what a turn waits for: the next attempt, a silent service, uploads.
  *
- * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Nothing
- * here throws, so that a status never ends a turn.
+ * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Retries
+ * also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
  */
 
 /** What we use of Pi's `ctx.ui`. */
 export interface StatusLine {
   setStatus(key: string, text: string | undefined): void;
   notify(message: string, kind: "info"): void;
+  /** Replaces the text beside Pi's spinner; without a text, Pi's own returns. */
+  setWorkingMessage?(text?: string): void;
 }
+
+/** What notices need to know about the session. */
+export interface NoticePlace {
+  /** Without a screen, retries are reported on stderr. */
+  hasUI: boolean;
+  /** Returns the key that cancels a turn. */
+  cancelKey(): string;
+  /** Whether the quota stands behind the notices in the footer. */
+  footer: { quotaShown: boolean };
+}
+
+const PLAIN: NoticePlace = { hasUI: true, cancelKey: () => "escape", footer: { quotaShown: false } };
+
+/** First attempt that is reported on stderr. A single failure is common and over within a second. */
+const REPORTED_ATTEMPT = 3;
 
 /** A Notice op of the addon. */
 export type Notice =
@@ -30,21 +47,33 @@ const REASONS: Record<string, string> = {
 /** Writes to the status line of the current session. */
 export class Notices {
   #line: StatusLine | undefined;
+  #place = PLAIN;
   #serial = 0;
 
   /** Sets the status line. Pi has a new one for each session. */
-  attach(line: StatusLine): void {
+  attach(line: StatusLine, place = PLAIN): void {
     this.#line = line;
+    this.#place = place;
   }
 
   /** Creates the entry of one turn. */
   open(): TurnNotice {
     this.#serial += 1;
     const key = `kimi-code-${this.#serial}`;
-    return new TurnNotice(
-      (text) => this.#safely((line) => line.setStatus(key, text)),
-      (text) => this.#safely((line) => line.notify(text, "info")),
-    );
+    return new TurnNotice({
+      status: (text) => {
+        const apart = text !== undefined && this.#place.footer.quotaShown ? `${text} │` : text;
+        this.#safely((line) => line.setStatus(key, apart));
+      },
+      working: (text) => {
+        const message = text === undefined ? undefined : `${text} (${this.#place.cancelKey()} to cancel)`;
+        this.#safely((line) => line.setWorkingMessage?.(message));
+      },
+      note: (text) => this.#safely((line) => line.notify(text, "info")),
+      report: (text) => {
+        if (!this.#place.hasUI) process.stderr.write(`${text}\n`);
+      },
+    });
   }
 
   #safely(use: (line: StatusLine) => void): void {
@@ -58,24 +87,37 @@ export class Notices {
   }
 }
 
+/** Where the entry of a turn is shown; `undefined` removes it there. */
+interface NoticeOutput {
+  status(text: string | undefined): void;
+  working(text: string | undefined): void;
+  note(text: string): void;
+  report(text: string): void;
+}
+
 /** The entry of one turn. Updates the seconds in its text. */
 export class TurnNotice {
-  readonly #write: (text: string | undefined) => void;
-  readonly #tell: (text: string) => void;
+  readonly #out: NoticeOutput;
   #timer: NodeJS.Timeout | undefined;
   #shown = false;
+  #working = false;
 
-  constructor(write: (text: string | undefined) => void, tell: (text: string) => void) {
-    this.#write = write;
-    this.#tell = tell;
+  constructor(out: NoticeOutput) {
+    this.#out = out;
   }
 
   show(notice: Notice): void {
     this.clear();
-    if (notice.kind === "note") return this.#tell(`Kimi: ${notice.message}`);
+    if (notice.kind === "note") return this.#out.note(`Kimi: ${notice.message}`);
     if (notice.kind === "upload" && notice.left === 0) return;
     const start = Date.now();
-    const update = (): void => this.#write(noticeText(notice, Date.now() - start));
+    if (notice.kind === "retry" && notice.attempt >= REPORTED_ATTEMPT) this.#out.report(noticeText(notice, 0));
+    this.#working = notice.kind === "retry";
+    const update = (): void => {
+      const text = noticeText(notice, Date.now() - start);
+      this.#out.status(text);
+      if (this.#working) this.#out.working(text);
+    };
     update();
     this.#shown = true;
     this.#timer = setInterval(update, 1000);
@@ -87,7 +129,8 @@ export class TurnNotice {
     if (!this.#shown) return;
     this.#shown = false;
     clearInterval(this.#timer);
-    this.#write(undefined);
+    this.#out.status(undefined);
+    if (this.#working) this.#out.working(undefined);
   }
 }
 

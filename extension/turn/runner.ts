@@ -6,7 +6,7 @@ import type { ExtensionEnvironment, Host } from "../environment.ts";
 import { lazyImport } from "../lazy.ts";
 import type { Addon } from "../native/addon.ts";
 import { emptyMessage } from "./empty-message.ts";
-import type { Notices, StatusLine } from "./notices.ts";
+import type { NoticePlace, Notices, StatusLine } from "./notices.ts";
 import type { runTurn } from "./turn.ts";
 
 interface LoadedTurn {
@@ -20,7 +20,7 @@ export class TurnRunner {
   readonly #host: Host;
   readonly #extensionEnvironment: ExtensionEnvironment;
   #loaded: LoadedTurn | undefined;
-  #line: StatusLine | undefined;
+  #line: [StatusLine, NoticePlace] | undefined;
 
   constructor(addon: Addon, host: Host, extensionEnvironment: ExtensionEnvironment) {
     this.#addon = addon;
@@ -29,9 +29,9 @@ export class TurnRunner {
   }
 
   /** Sets the status line of the session. */
-  attach(line: StatusLine): void {
-    this.#line = line;
-    this.#loaded?.notices.attach(line);
+  attach(line: StatusLine, place: NoticePlace): void {
+    this.#line = [line, place];
+    this.#loaded?.notices.attach(line, place);
   }
 
   /** Loads the code of turns. */
@@ -40,7 +40,7 @@ export class TurnRunner {
       const { runTurn } = await lazyImport(() => import("./turn.ts"));
       const { Notices } = await lazyImport(() => import("./notices.ts"));
       this.#loaded ??= { runTurn, notices: new Notices() };
-      if (this.#line !== undefined) this.#loaded.notices.attach(this.#line);
+      if (this.#line !== undefined) this.#loaded.notices.attach(...this.#line);
     }
     return this.#loaded;
   }

@@ -45,7 +45,7 @@ export class LiveArguments {
       const value = JSON.parse(text ?? this.#text) as { [key: string]: Json };
       for (const key of Object.keys(value)) put(live, key, value[key] as Json);
     } else {
-      this.#call.argumentsError = error;
+      this.#call.argumentsError = `${error}\n\nReceived arguments:\n${clipped(this.#text)}`;
     }
   }
 
@@ -77,6 +77,16 @@ export class LiveArguments {
         break;
     }
   }
+}
+
+/** Longest text of unusable arguments that goes back to the model, in characters; of it, those from the end. */
+const MAX_RECEIVED = 10_000;
+const RECEIVED_END = 2000;
+
+function clipped(text: string): string {
+  if (text.length <= MAX_RECEIVED) return text;
+  const left = text.length - MAX_RECEIVED;
+  return `${text.slice(0, MAX_RECEIVED - RECEIVED_END)}\n… ${left} characters …\n${text.slice(-RECEIVED_END)}`;
 }
 
 /** Sets a member. Like JSON.parse, it makes `__proto__` an ordinary member. */

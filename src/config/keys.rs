@@ -121,6 +121,13 @@ pub const KEYS: &[Key] = &[
         "Search results start collapsed on the screen.",
     )),
     key(
+        "tools.moonshot_search.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
+    key(
         "tools.moonshot_fetch.enabled",
         ValueKind::Switch,
         &[],
@@ -134,6 +141,13 @@ pub const KEYS: &[Key] = &[
         "true",
         "Fetched pages start collapsed on the screen.",
     )),
+    key(
+        "tools.moonshot_fetch.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
     key(
         "tools.kimi_datasource.enabled",
         ValueKind::Switch,
@@ -149,6 +163,13 @@ pub const KEYS: &[Key] = &[
         "Answers of data sources start collapsed on the screen.",
     )),
     key(
+        "tools.kimi_datasource.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
+    key(
         "tools.kimi_read_media.enabled",
         ValueKind::Switch,
         &[],
@@ -162,6 +183,13 @@ pub const KEYS: &[Key] = &[
         "true",
         "Results of reading media start collapsed on the screen.",
     )),
+    key(
+        "tools.kimi_read_media.exposure",
+        ValueKind::Choice(&["direct", "deferred"]),
+        &[],
+        "\"direct\"",
+        "How the model reaches it: declared in every request, or found by Pi's tool_search (Pi 1.3 and later).",
+    ),
     key(
         "uploads.thresholdBytes",
         ValueKind::Size,

@@ -109,6 +109,19 @@ pub struct Tool {
     pub enabled: bool,
     /// Its results start collapsed on the screen.
     pub default_collapsed: bool,
+    /// How the model reaches it.
+    pub exposure: ToolExposure,
+}
+
+/// How the model reaches a tool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ToolExposure {
+    /// It is declared in every request.
+    #[default]
+    Direct,
+    /// Pi's `tool_search` finds it.
+    Deferred,
 }
 
 /// Overrides for a model; `None` where nothing is set.

@@ -24,7 +24,31 @@ pub struct ToolDefinition {
     pub prompt_guidelines: &'static [&'static str],
     /// JSON Schema of the arguments.
     pub parameters: Value,
+    /// JSON Schema of the result as data, for scripts of Pi's codemode. `None` where the result is not data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Hints for permission extensions.
+    pub annotations: Annotations,
 }
+
+/// What a tool does to its environment, in the words of the Model Context Protocol.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Annotations {
+    /// It changes nothing on this machine.
+    pub read_only_hint: bool,
+    /// It may overwrite data.
+    pub destructive_hint: bool,
+    /// It reaches the web.
+    pub open_world_hint: bool,
+}
+
+const READS_THE_WEB: Annotations = Annotations { read_only_hint: true, destructive_hint: false, open_world_hint: true };
+
+const READS_FILES: Annotations = Annotations { read_only_hint: true, destructive_hint: false, open_world_hint: false };
+
+/// A data source writes the files that a call asks for, also over existing ones.
+const WRITES_FILES: Annotations = Annotations { read_only_hint: false, destructive_hint: true, open_world_hint: true };
 
 /// Returns the definitions of all tools, in the order in which they are registered.
 pub fn tool_definitions() -> Vec<ToolDefinition> {
@@ -49,6 +73,28 @@ fn search() -> ToolDefinition {
             "properties": { "query": { "type": "string", "description": "What to search for, as one would type it" } },
             "required": ["query"],
         }),
+        output_schema: Some(json!({
+            "type": "object",
+            "properties": {
+                "results": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "title": { "type": "string" },
+                            "url": { "type": "string" },
+                            "site": { "type": "string" },
+                            "date": { "type": "string", "description": "Usually YYYY-MM-DD; empty if unknown" },
+                            "snippet": { "type": "string" },
+                        },
+                        "required": ["title", "url", "site", "date", "snippet"],
+                    },
+                },
+                "total": { "type": "integer", "description": "Number of results, including those left out here" },
+            },
+            "required": ["results", "total"],
+        })),
+        annotations: READS_THE_WEB,
     }
 }
 
@@ -69,6 +115,16 @@ fn fetch() -> ToolDefinition {
             "properties": { "url": { "type": "string", "description": "Whole address, beginning with https:// or http://" } },
             "required": ["url"],
         }),
+        output_schema: Some(json!({
+            "type": "object",
+            "properties": {
+                "markdown": { "type": "string" },
+                "truncated": { "type": "boolean", "description": "Whether the page is longer than markdown" },
+                "fullOutputPath": { "type": "string", "description": "File with the whole page" },
+            },
+            "required": ["markdown", "truncated"],
+        })),
+        annotations: READS_THE_WEB,
     }
 }
 
@@ -101,6 +157,27 @@ fn datasource() -> ToolDefinition {
             },
             "required": ["data_source_name"],
         }),
+        output_schema: Some(json!({
+            "type": "object",
+            "properties": {
+                "text": { "type": "string" },
+                "files": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "name": { "type": "string" },
+                            "size": { "type": "integer", "description": "In bytes" },
+                            "path": { "type": "string", "description": "Where it was written, relative to the project" },
+                            "skipped": { "type": "string", "description": "Why it was not written" },
+                        },
+                        "required": ["name", "size"],
+                    },
+                },
+            },
+            "required": ["text", "files"],
+        })),
+        annotations: WRITES_FILES,
     }
 }
 
@@ -123,6 +200,8 @@ fn read_media() -> ToolDefinition {
             },
             "required": ["path"],
         }),
+        output_schema: None,
+        annotations: READS_FILES,
     }
 }
 

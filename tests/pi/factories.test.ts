@@ -82,7 +82,8 @@ test("factories: two with different overrides → each keeps its own", async () 
 test("factories: sessions in two projects → each has the settings of its project", async () => {
   const project = (name: string, settings: object): string => {
     const directory = join(home.path, name);
-    mkdirSync(join(directory, ".pi"), { recursive: true });
+    // Something that Pi itself has to trust, so that its answer is a decision.
+    mkdirSync(join(directory, ".pi", "extensions"), { recursive: true });
     writeFileSync(join(directory, ".pi", "pi-provider-kimi-code.json"), JSON.stringify(settings));
     return directory;
   };

@@ -14,8 +14,12 @@ export interface MatrixRow {
 export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/headless.test.ts", versions: "all", reason: "print, JSON and RPC mode, hooks and reload are Pi's" },
   { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
+  { file: "pi/models.test.ts", versions: "all", reason: "Pi chooses model and level before our first request" },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
   { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
+  { file: "pi/waiting.test.ts", versions: "all", reason: "working line and footer are Pi's" },
+  { file: "pi/browser.test.ts", versions: "all", reason: "whether Pi opens the browser itself depends on the version" },
+  { file: "pi/trust.test.ts", versions: "all", reason: "each version decides about trust in its own code" },
   { file: "auth/pi.test.ts", versions: "one", reason: "refresh and locks are ours; rows.test.ts signs in everywhere" },
   { file: "auth/regions.test.ts", versions: "one", reason: "regions are chosen by the addon" },
   { file: "auth/interop.test.ts", versions: "one", reason: "is about the official client" },

@@ -403,6 +403,48 @@ describe("with Pi's own tools", { skip: HAS_MCP ? false : "came with Pi 1.0 to 1
     assert.match(JSON.stringify(sent.at(-1)), /a dot/);
   });
 
+  test("codemode: a script calls our tools → it gets data, not text", async () => {
+    enableTools();
+    const code = `const { results, total } = await tools.moonshot_search({ query: "kimi" });
+      const page = await tools.moonshot_fetch({ url: "https://example.com/" });
+      return [total, typeof results[0].url, typeof page.markdown, page.truncated].join(" ");`;
+    simulator.enqueue({ steps: [call("codemode", { code, script: code })] });
+    const extensions = ["builtin:codemode", ROOT];
+    await print(["--no-session", "--tools", "+codemode", "go"], signedIn(), extensions);
+    assert.match(JSON.stringify(lastBody().messages.at(-1)), /5 string string false/);
+  });
+
+  test("deferred tools: setting exposure → found by tool_search, then called", async () => {
+    enableTools({ exposure: "deferred" });
+    simulator.enqueue(
+      { steps: [call("tool_search", { query: "search the web" })] },
+      { steps: [call("moonshot_search", { query: "kimi" })] },
+    );
+    const extensions = ["builtin:tool-search", ROOT];
+    await print(["--no-session", "--tools", "+tool_search", "go"], signedIn(), extensions);
+    const sent = chats().map((record) => bodyOf<Body>(record));
+    assert.ok(!declared(sent[0] as Body).includes("moonshot_search"));
+    assert.ok(declared(sent.at(-1) as Body).includes("moonshot_search"));
+    assert.match(JSON.stringify(sent.at(-1)), /Moonshot AI/);
+  });
+
+  test("annotations: of our tools → Pi's list has them", async () => {
+    enableTools();
+    const report = join(machine.path, "tools.json");
+    const spy = file(
+      "spy.ts",
+      `import { writeFileSync } from "node:fs";
+       export default (pi) => pi.on("agent_end", () => writeFileSync(${JSON.stringify(report)}, JSON.stringify(pi.getAllTools())));`,
+    );
+    await print(["--no-session", "hi"], {}, [ROOT, spy]);
+    const all = JSON.parse(readFileSync(report, "utf8")) as { name: string; annotations?: Record<string, boolean> }[];
+    const hints = (name: string): unknown => all.find((tool) => tool.name === name)?.annotations;
+    const reading = { readOnlyHint: true, destructiveHint: false, openWorldHint: true };
+    assert.deepEqual(hints("moonshot_search"), reading);
+    assert.deepEqual(hints("moonshot_fetch"), reading);
+    assert.deepEqual(hints("kimi_datasource"), { readOnlyHint: false, destructiveHint: true, openWorldHint: true });
+  });
+
   test("virtual model: routes to ours → our model answers", async () => {
     const router = file(
       "router.ts",

@@ -209,7 +209,18 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["environment", "headless", "ids", "lazy", "loop-guard", "messages", "overrides", "warning"],
+  [
+    "browser",
+    "environment",
+    "headless",
+    "ids",
+    "lazy",
+    "loop-guard",
+    "messages",
+    "overrides",
+    "project-trust",
+    "warning",
+  ],
   ["errors"],
   ["native"],
   ["queries", "services"],

@@ -166,8 +166,16 @@ test("settings file: problems without a screen → reported on stderr, stdout ke
   assert.doesNotMatch(stdout, /settings/);
 });
 
+interface Capped {
+  max_completion_tokens?: number;
+}
+
 test("project settings: untrusted → ignored; trusted → cannot choose hosts", async () => {
-  write(projectFile(), { model: { topP: 0.25 }, baseUrl: "http://127.0.0.1:9/coding", identity: "kimi-code" });
+  write(projectFile(), {
+    model: { maxCompletionTokens: 1234 },
+    baseUrl: "http://127.0.0.1:9/coding",
+    identity: "kimi-code",
+  });
   mkdirSync(join(home.cwd, ".pi", "extensions"), { recursive: true });
   const untrusted = rpc();
   const note = await untrusted.waitFor(ui("notify"));
@@ -178,8 +186,8 @@ test("project settings: untrusted → ignored; trusted → cannot choose hosts",
   assert.match(String(warning["message"]), /baseUrl counts only in the home file/);
   await trusted.prompt("hello");
   const bodies = simulator.requests.filter(({ endpoint }) => endpoint === "chat");
-  assert.equal(bodyOf<{ top_p?: number }>(bodies[0]).top_p, undefined);
-  assert.equal(bodyOf<{ top_p?: number }>(bodies.at(-1)).top_p, 0.25);
+  assert.equal(bodyOf<Capped>(bodies[0]).max_completion_tokens === 1234, false);
+  assert.equal(bodyOf<Capped>(bodies.at(-1)).max_completion_tokens, 1234);
   assert.match(bodies.at(-1)?.headers["user-agent"] ?? "", /^pi\//);
 });
 

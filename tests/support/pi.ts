@@ -50,7 +50,7 @@ export class Home {
     const clean = Object.entries(process.env).filter(
       ([name]) => !/^(KIMI_|MOONSHOT_|PI_|NODE_|npm_|.*_PROXY$|.*_proxy$|ANTHROPIC_|OPENAI_)/.test(name),
     );
-    return {
+    const all: NodeJS.ProcessEnv = {
       ...Object.fromEntries(clean),
       HOME: this.home,
       USERPROFILE: this.home,
@@ -63,6 +63,8 @@ export class Home {
       PI_SKIP_VERSION_CHECK: "1",
       ...extra,
     };
+    // A pseudo terminal would pass undefined on as a text.
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
   }
 
   /** Writes Pi's settings. */
