@@ -34,12 +34,19 @@ pub struct TurnHub {
     consumer: Mutex<Weak<Consumer>>,
 }
 
-/// Queues of the open turns, by the turn's number.
+/// The turns whose terminal op JavaScript has not taken.
 #[derive(Default)]
-struct Turns(Mutex<Vec<(u32, Arc<OpQueue>)>>);
+struct Turns(Mutex<Vec<OpenTurn>>);
+
+struct OpenTurn {
+    number: u32,
+    queue: Arc<OpQueue>,
+    /// A turn may end while a hook holds its ops back, and then nothing else keeps the way to JavaScript.
+    _consumer: Arc<Consumer>,
+}
 
 impl Turns {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u32, Arc<OpQueue>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<OpenTurn>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,15 +54,20 @@ impl Turns {
     fn take(&self) -> Vec<TurnOps> {
         let mut frames = Vec::new();
         let mut was_full = false;
-        self.lock().retain(|(turn, queue)| {
-            was_full |= queue.is_full();
-            let ops = queue.take();
-            let ended = matches!(ops.last(), Some(Op::Done(_) | Op::Failed { .. }));
-            if !ops.is_empty() {
-                frames.push((*turn, ops.into_iter().map(js_op).collect()));
-            }
-            !ended
-        });
+        let ended: Vec<OpenTurn> = self
+            .lock()
+            .extract_if(.., |turn| {
+                was_full |= turn.queue.is_full();
+                let ops = turn.queue.take();
+                let ended = matches!(ops.last(), Some(Op::Done(_) | Op::Failed { .. }));
+                if !ops.is_empty() {
+                    frames.push((turn.number, ops.into_iter().map(js_op).collect()));
+                }
+                ended
+            })
+            .collect();
+        // The last turn drops the consumer, without the lock.
+        drop(ended);
         if was_full {
             // Reading waited for this.
             runtime::tick().wake();
@@ -128,7 +140,8 @@ impl TurnHub {
     ) -> napi::Result<TurnHandle> {
         let consumer = self.consumer(&on_frame)?;
         let queue = Arc::new(OpQueue::default());
-        self.turns.lock().push((turn, Arc::clone(&queue)));
+        let open = OpenTurn { number: turn, queue: Arc::clone(&queue), _consumer: Arc::clone(&consumer) };
+        self.turns.lock().push(open);
         let resume: WakeFn = Arc::new({
             let consumer = Arc::downgrade(&consumer);
             move || consumer.upgrade().is_some_and(|consumer| consumer.wake())

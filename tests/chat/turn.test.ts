@@ -7,7 +7,7 @@ import type { TurnOptions } from "../../extension/turn/request.ts";
 import type { RequestRecord, Simulator } from "../simulator/index.ts";
 import { withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
-import { addon, type Outcome, QUESTION, runOne, type TurnSetup } from "../support/turn.ts";
+import { addon, type Outcome, QUESTION, runOne, type TurnSetup, visible } from "../support/turn.ts";
 
 const native = addon();
 let simulator: Simulator;
@@ -117,6 +117,13 @@ describe("turn: hooks", () => {
     });
     assert.deepEqual(order, ["payload:kimi-for-coding:0", "response:200", "raw"]);
     assert.equal(kinds.at(-1), "done");
+  });
+
+  test("turn that ends while a hook runs → every event arrives after it", async () => {
+    simulator.enqueue({ steps: [{ text: "ok" }] });
+    const { kinds, message } = await turn({ onResponse: () => sleep(300) });
+    assert.equal(kinds.at(-1), "done");
+    assert.equal(visible(message), "ok");
   });
 
   test("payload hook that changes its object → the changed body is sent", async () => {
