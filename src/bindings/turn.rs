@@ -133,18 +133,22 @@ async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut c
     }
 }
 
-/// Removes secrets from a JSON text and makes it safe to print; it may quote the service.
-fn safe_json(text: String) -> String {
+/// Removes secrets from a JSON text that may quote the service, and makes it safe to print where users see it.
+fn safe_json(text: String, is_printed: bool) -> String {
     let Ok(mut value) = serde_json::from_str(&text) else { return safe_text(&text) };
     redact_json(&mut value);
-    visible_json(&mut value);
+    if is_printed {
+        visible_json(&mut value);
+    }
     value.to_string()
 }
 
 pub(super) fn js_op(op: Op) -> JsOp {
     let code = op.code();
     let (index, text, extra) = match op {
-        Op::Notice(text) | Op::Response(text) => (0, safe_json(text), None),
+        Op::Notice(text) => (0, safe_json(text, true), None),
+        // A program gets the headers as they came, but for our own secrets.
+        Op::Response(text) => (0, safe_json(text, false), None),
         Op::Body(text) | Op::Raw(text) | Op::Done(text) => (0, text, None),
         Op::Failed { error, summary } => (0, with_error(summary, &error), None),
         Op::Media { index, from, to } => (index, format!("[{from},{to}]"), None),

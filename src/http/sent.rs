@@ -4,24 +4,26 @@
 //! the limit for its response starts with the first byte of the body.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::{RequestBuilder, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::watch::Sender;
 
 use super::timeout::within;
 
-/// Is set when the body of a request is sent, and stays so.
+/// How often a request is sent again that the server has refused unread.
+const MAX_REFUSALS: u32 = 3;
+
+/// Is set while the server has the request, or is about to get it.
 #[derive(Debug, Clone)]
-pub struct SentSignal(Arc<Semaphore>);
+pub struct SentSignal(Sender<bool>);
 
 impl Default for SentSignal {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
+        Self(Sender::new(false))
     }
 }
 
@@ -31,30 +33,34 @@ impl SentSignal {
         reqwest::Body::wrap(SignalingBody { content: Some(content), signal: self.clone() })
     }
 
-    /// Waits for `work`, at most for `limit` after the signal; `None` if the limit has passed.
+    /// Sends a request whose body is [`Self::body`], and again if the server says that it has not read it: too many streams, or a
+    /// connection that was about to be closed. The HTTP library does so itself only for bodies that cannot signal.
+    pub async fn send(&self, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+        let mut refusals = 0;
+        loop {
+            match build().send().await {
+                Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => refusals += 1,
+                result => return result,
+            }
+            self.0.send_replace(false);
+        }
+    }
+
+    /// Waits for `work`, at most for `limit` while the signal is set; `None` if the limit has passed.
     pub async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        tokio::select! {
-            biased;
-            result = &mut work => return Some(result),
-            // A closed semaphore is the signal.
-            _ = self.0.acquire() => {}
-        }
-        within(limit, work).await
-    }
-}
-
-/// How often a request is sent again that the server has refused unread.
-const MAX_REFUSALS: u32 = 3;
-
-/// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
-/// closed. The HTTP library does so itself only for bodies that cannot signal.
-pub async fn send_until_read(build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
-    let mut refusals = 0;
-    loop {
-        match build().send().await {
-            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => refusals += 1,
-            result => return result,
+        let mut signal = self.0.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return Some(result),
+                _ = signal.wait_for(|sent| *sent) => {}
+            }
+            tokio::select! {
+                biased;
+                result = within(limit, &mut work) => return result,
+                _ = signal.wait_for(|sent| !*sent) => {}
+            }
         }
     }
 }
@@ -81,7 +87,7 @@ impl Body for SignalingBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.signal.0.close();
+        self.signal.0.send_replace(true);
         Poll::Ready(self.content.take().map(|content| Ok(Frame::data(content))))
     }
 

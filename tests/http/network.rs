@@ -11,7 +11,7 @@ use kimi_code::config::{Config, Environment, RetryPolicy};
 use kimi_code::error::{Error, ErrorKind, Phase, RetryOutcome};
 use kimi_code::http;
 use kimi_code::http::retry::{RetryDecision, RetryState};
-use kimi_code::http::sent::{SentSignal, send_until_read};
+use kimi_code::http::sent::SentSignal;
 use network::{
     h2_origin, http_proxy, origin, private_ca, refusing_proxy, self_signed_authority, socks_proxy, tls_origin,
 };
@@ -73,7 +73,7 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
 async fn post_h2(client: &reqwest::Client, url: &str, limit: Duration) -> Option<reqwest::Result<String>> {
     let signal = SentSignal::default();
     let request = || client.post(url).body(signal.body("body".into()));
-    let response = signal.within(Some(limit), send_until_read(request)).await?;
+    let response = signal.within(Some(limit), signal.send(request)).await?;
     Some(match response {
         Ok(response) => response.text().await,
         Err(error) => Err(error),
