@@ -96,12 +96,12 @@ impl Endpoint {
 pub fn http_url(text: &str) -> std::result::Result<Url, String> {
     let text = text.trim();
     let quoted = if is_quotable(text) { format!("{text:?} ") } else { String::new() };
-    let url = Url::parse(text).map_err(|error| format!("{quoted}is not an absolute URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("{quoted}is unusable: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("{quoted}is not an http or https address"));
+        return Err(format!("{quoted}is unusable: it is not an http or https address"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user name or password, which are not supported; KIMI_API_KEY takes a key".to_owned());
+        return Err("is unusable: it holds a user name or password; KIMI_API_KEY takes a key".to_owned());
     }
     Ok(url)
 }
@@ -179,7 +179,7 @@ impl CredentialScope {
         let host = oauth_host.trim().trim_end_matches('/');
         let url = http_url(host).map_err(|why| invalid(&why))?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("holds a query"));
+            return Err(invalid("is unusable: it holds a query"));
         }
         Ok(Self { oauth_host: host.to_owned(), base_url: endpoint.v1() })
     }

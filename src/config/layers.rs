@@ -278,7 +278,8 @@ impl Merge {
 
     fn reject(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], message: String) {
         let problem = Problem { source: source.to_owned(), path: path.join("."), message };
-        self.address(key, layer, Err(problem.clone()));
+        let name = if key.path == "oauthHost" { "the Kimi OAuth host" } else { "the Kimi base URL" };
+        self.address(key, layer, Err(Problem { path: name.to_owned(), ..problem.clone() }));
         self.problems.push(problem);
     }
 

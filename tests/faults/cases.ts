@@ -79,7 +79,7 @@ export function catalogue(elsewhere: string): Fault[] {
     world("connection refused", "refused", { code: "network", again: true }),
     world("host name unknown", "unknown host", { code: "network", again: true }),
     world("no TLS on the other side", "no TLS", { code: "tls", again: false }),
-    world("closed during the TLS handshake", "broken TLS", { code: "tls", again: false }),
+    world("closed during the TLS handshake", "broken TLS", { code: "network", again: true }),
     wire("reset before the answer", "reset", 0),
     wire("reset in the head", "reset", 20),
     wire("reset behind the head", "reset", HEAD_END),

@@ -14,7 +14,7 @@ const REASONS: [code: KimiErrorCode, words: RegExp][] = [
   ["unauthorized", /^401 .*(key was refused|Sign in again)/],
   ["entitlement", /^40[23] .*(membership|subscription)/],
   ["client_refused", /^403 .*"identity": "kimi-code"/],
-  ["quota_exhausted", /^4(03|29) .*(usage limit|token quota)/],
+  ["quota_exhausted", /^4(03|29) .*(usage limit|token quota)|^[A-Z][\w -]+ is used up/],
   ["payload_too_large", /^413 /],
   ["rate_limited", /^429 /],
   ["overloaded", /^529 |is currently overloaded/],

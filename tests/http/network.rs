@@ -91,19 +91,19 @@ fn h2_client(directory: &tempfile::TempDir, pem: &str) -> reqwest::Client {
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_wait_for_a_free_stream_does_not_count_as_silence() {
     let (pem, config) = self_signed_authority("localhost", false);
-    let server = h2_origin(config, Duration::from_millis(700), 0).await;
+    let server = h2_origin(config, Duration::from_millis(500), 0).await;
     let directory = tempfile::tempdir().unwrap();
     let client = h2_client(&directory, &pem);
     let url = format!("https://localhost:{}/", server.address.port());
-    // Four requests of 0.7 s, one after the other, each within 2 s of being sent.
-    let limit = Duration::from_secs(2);
+    // Eight requests of 0.5 s, one after the other, each within 3 s of being sent.
+    let limit = Duration::from_secs(3);
     let start = std::time::Instant::now();
-    let answers = futures_util::future::join_all((0..4).map(|_| post_h2(&client, &url, limit))).await;
+    let answers = futures_util::future::join_all((0..8).map(|_| post_h2(&client, &url, limit))).await;
     for answer in answers {
         assert_eq!(answer.expect("no timeout").expect("an answer"), "done");
     }
     assert!(start.elapsed() > limit, "the last request waited longer than its limit");
-    assert_eq!(server.seen().len(), 4);
+    assert_eq!(server.seen().len(), 8);
     // A service that is silent after the request was sent still runs into the limit.
     assert!(post_h2(&client, &url, Duration::from_millis(50)).await.is_none());
 }

@@ -237,9 +237,12 @@ impl FrameClock {
     }
 }
 
-/// Returns the time at which the current cycle of the I/O thread began, so that all streams agree on it.
+/// Returns the time at which the current cycle of the I/O thread began, so that all streams agree on it. In a burst the thread
+/// never parks and the cycle gets old; then it is the time itself, or every chunk would find its frame due.
 fn now() -> Instant {
-    cycle_start().map_or_else(Instant::now, Instant::from_std)
+    let time = Instant::now();
+    let start = cycle_start().map(Instant::from_std);
+    start.filter(|start| time.duration_since(*start) < TICK / 2).unwrap_or(time)
 }
 
 /// Ops that wait for JavaScript; shared between the turn's task and the JavaScript thread.
