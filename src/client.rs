@@ -128,7 +128,7 @@ impl Kimi {
             async move {
                 let headers = headers?;
                 let request = || self.http.post(url).headers(headers.clone()).body(signal.body(body.clone()));
-                accepted(send_until_read(request).await).await
+                accepted(send_until_read(signal, request).await).await
             }
         })
         .await

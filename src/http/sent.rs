@@ -11,19 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::{RequestBuilder, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use super::timeout::within;
 
-/// Is set when the body of a request is sent, and stays so.
-#[derive(Debug, Clone)]
-pub struct SentSignal(Arc<Semaphore>);
-
-impl Default for SentSignal {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
-    }
-}
+/// Is set when the body of a request is sent, until the server refuses the request unread.
+#[derive(Debug, Clone, Default)]
+pub struct SentSignal(Arc<watch::Sender<bool>>);
 
 impl SentSignal {
     /// Returns a body that sets the signal.
@@ -34,13 +28,24 @@ impl SentSignal {
     /// Waits for `work`, at most for `limit` after the signal; `None` if the limit has passed.
     pub async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        tokio::select! {
-            biased;
-            result = &mut work => return Some(result),
-            // A closed semaphore is the signal.
-            _ = self.0.acquire() => {}
+        let mut sent = self.0.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return Some(result),
+                _ = sent.wait_for(|sent| *sent) => {}
+            }
+            tokio::select! {
+                biased;
+                result = within(limit, &mut work) => return result,
+                // Refused unread: the request waits for a free stream again.
+                _ = sent.wait_for(|sent| !*sent) => {}
+            }
         }
-        within(limit, work).await
+    }
+
+    fn set(&self, sent: bool) {
+        self.0.send_replace(sent);
     }
 }
 
@@ -49,11 +54,14 @@ const MAX_REFUSALS: u32 = 3;
 
 /// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
 /// closed. The HTTP library does so itself only for bodies that cannot signal.
-pub async fn send_until_read(build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+pub async fn send_until_read(signal: &SentSignal, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
     let mut refusals = 0;
     loop {
         match build().send().await {
-            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => refusals += 1,
+            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => {
+                refusals += 1;
+                signal.set(false);
+            }
             result => return result,
         }
     }
@@ -81,7 +89,7 @@ impl Body for SignalingBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.signal.0.close();
+        self.signal.set(true);
         Poll::Ready(self.content.take().map(|content| Ok(Frame::data(content))))
     }
 

@@ -73,7 +73,7 @@ async fn tls_goes_through_a_tunnel_and_trusts_a_private_authority() {
 async fn post_h2(client: &reqwest::Client, url: &str, limit: Duration) -> Option<reqwest::Result<String>> {
     let signal = SentSignal::default();
     let request = || client.post(url).body(signal.body("body".into()));
-    let response = signal.within(Some(limit), send_until_read(request)).await?;
+    let response = signal.within(Some(limit), send_until_read(&signal, request)).await?;
     Some(match response {
         Ok(response) => response.text().await,
         Err(error) => Err(error),
