@@ -18,7 +18,7 @@ use crate::http::Pools;
 use crate::http::body::{read_available, read_whole};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
-use crate::http::sent::SentSignal;
+use crate::http::sent::{SentSignal, send_until_read};
 use crate::http::timeout::within;
 use crate::http::user_agent::{Host, UnsavedDeviceIds, device_id};
 use crate::process_state::ProcessState;
@@ -128,7 +128,7 @@ impl Kimi {
             async move {
                 let headers = headers?;
                 let request = || self.http.post(url).headers(headers.clone()).body(signal.body(body.clone()));
-                accepted(signal.send(request).await).await
+                accepted(send_until_read(signal, request).await).await
             }
         })
         .await

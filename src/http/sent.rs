@@ -4,28 +4,20 @@
 //! the limit for its response starts with the first byte of the body.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::{RequestBuilder, Response};
-use tokio::sync::watch::Sender;
+use tokio::sync::watch;
 
 use super::timeout::within;
 
-/// How often a request is sent again that the server has refused unread.
-const MAX_REFUSALS: u32 = 3;
-
-/// Is set while the server has the request, or is about to get it.
-#[derive(Debug, Clone)]
-pub struct SentSignal(Sender<bool>);
-
-impl Default for SentSignal {
-    fn default() -> Self {
-        Self(Sender::new(false))
-    }
-}
+/// Is set when the body of a request is sent, until the server refuses the request unread.
+#[derive(Debug, Clone, Default)]
+pub struct SentSignal(Arc<watch::Sender<bool>>);
 
 impl SentSignal {
     /// Returns a body that sets the signal.
@@ -33,34 +25,44 @@ impl SentSignal {
         reqwest::Body::wrap(SignalingBody { content: Some(content), signal: self.clone() })
     }
 
-    /// Sends a request whose body is [`Self::body`], and again if the server says that it has not read it: too many streams, or a
-    /// connection that was about to be closed. The HTTP library does so itself only for bodies that cannot signal.
-    pub async fn send(&self, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
-        let mut refusals = 0;
-        loop {
-            match build().send().await {
-                Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => refusals += 1,
-                result => return result,
-            }
-            self.0.send_replace(false);
-        }
-    }
-
-    /// Waits for `work`, at most for `limit` while the signal is set; `None` if the limit has passed.
+    /// Waits for `work`, at most for `limit` after the signal; `None` if the limit has passed.
     pub async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        let mut signal = self.0.subscribe();
+        let mut sent = self.0.subscribe();
         loop {
             tokio::select! {
                 biased;
                 result = &mut work => return Some(result),
-                _ = signal.wait_for(|sent| *sent) => {}
+                _ = sent.wait_for(|sent| *sent) => {}
             }
             tokio::select! {
                 biased;
                 result = within(limit, &mut work) => return result,
-                _ = signal.wait_for(|sent| !*sent) => {}
+                // Refused unread: the request waits for a free stream again.
+                _ = sent.wait_for(|sent| !*sent) => {}
             }
+        }
+    }
+
+    fn set(&self, sent: bool) {
+        self.0.send_replace(sent);
+    }
+}
+
+/// How often a request is sent again that the server has refused unread.
+const MAX_REFUSALS: u32 = 3;
+
+/// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
+/// closed. The HTTP library does so itself only for bodies that cannot signal.
+pub async fn send_until_read(signal: &SentSignal, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+    let mut refusals = 0;
+    loop {
+        match build().send().await {
+            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => {
+                refusals += 1;
+                signal.set(false);
+            }
+            result => return result,
         }
     }
 }
@@ -87,7 +89,7 @@ impl Body for SignalingBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.signal.0.send_replace(true);
+        self.signal.set(true);
         Poll::Ready(self.content.take().map(|content| Ok(Frame::data(content))))
     }
 

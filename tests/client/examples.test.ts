@@ -78,7 +78,7 @@ test("example: files → uploads once, then refers; a PDF is refused", async () 
   writeFileSync(join(work, "picture.png"), "%PDF-1.7");
   assert.equal(
     await output("files.mjs"),
-    "bad_media: the file cannot be uploaded: it is a PDF, which Kimi does not take",
+    "bad_media: picture.png cannot be uploaded: it is a PDF, which Kimi does not take",
   );
 });
 

@@ -142,7 +142,7 @@ describe("upload errors", () => {
     ],
     ["too much", () => fakeMp4(101 * 1024 * 1024), {}, "bad_media", /Kimi takes at most 104\.8 MB/],
     ["a path to nothing", () => join(home.cwd, "absent.png"), {}, "io", /absent\.png cannot be read/],
-    ["a folder", () => home.cwd, {}, "io", /it is no regular file/],
+    ["a folder", () => home.cwd, {}, "io", /it is no file but a folder, pipe, device or kernel interface/],
   ];
   for (const [name, file, options, code, text] of cases) {
     test(name, async () => {

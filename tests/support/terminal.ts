@@ -86,7 +86,8 @@ export class Terminal {
     const end = Date.now() + timeoutMs;
     for (;;) {
       const screen = this.screen();
-      if (pattern.test(screen)) return screen;
+      // Pi marks the start and the end of a frame; in between, only a part of it is on the screen.
+      if (!this.#screen.modes.synchronizedOutputMode && pattern.test(screen)) return screen;
       if (Date.now() > end) throw new Error(`the screen never showed ${pattern}; it shows:\n${screen}`);
       await sleep(50);
     }
