@@ -11,7 +11,8 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde::Deserialize;
 
 use crate::auth::token::OAuthClient;
-use crate::auth::{Account, Credential};
+use crate::auth::{Account, AccountId, Credential};
+use crate::blocking::in_background;
 use crate::config::{Config, NetworkSettings, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http::Pools;
@@ -111,6 +112,13 @@ impl Kimi {
             oauth: OAuthClient { http: self.http.clone(), headers: self.identity.clone() },
             process: Arc::clone(&self.process),
         })
+    }
+
+    /// Returns the account behind a credential, under which its state is kept. Blocks on a small file in the background.
+    pub async fn account_id(&self, credential: &Credential) -> Result<AccountId> {
+        let (root, token) = (self.config.endpoint.root().to_owned(), credential.token());
+        let state = self.config.state_directory.clone();
+        in_background(move || Ok(AccountId::new(&root, &token, state.as_deref()))).await
     }
 
     /// Posts JSON and returns the response once its head says success. Sets `signal` when the request is really sent.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -19,6 +19,7 @@ use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::error::Result;
 use crate::http::body::read_whole;
+use crate::storage::clock::{age, now_ms};
 use crate::storage::lease::Lease;
 use crate::storage::private_file::create_private_dir;
 use crate::storage::remembered::Remembered;
@@ -146,7 +147,7 @@ async fn refresh_list(kimi: &Kimi, credential: &Credential, account: &ListAccoun
     let answer = kimi.get(&url, credential, MODELS_TIMEOUT, MAX_LIST).await;
     account
         .update(move |stored| {
-            stored.checked_at = Some(now());
+            stored.checked_at = Some(now_ms());
             stored.models = list::parse(&answer?)?;
             stored.fetched_at = stored.checked_at;
             Ok(())
@@ -167,7 +168,7 @@ async fn refresh_hints(kimi: Kimi, credential: Credential, account: ListAccount)
     };
     let answer = timeout(HINTS_TIMEOUT, request).await;
     let stored = account.update(move |stored| {
-        stored.hints_checked_at = Some(now());
+        stored.hints_checked_at = Some(now_ms());
         if let Ok(Ok(body)) = answer {
             stored.cache_hints = cache_hints::parse(&body);
         }
@@ -229,13 +230,4 @@ impl ListAccount {
         let name = self.id.name();
         Lease::try_take(&state.join(format!("models-{}.asking", &name[..name.len().min(16)])))
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// Returns the time since then. A time in the future means that the clock was set back, and counts as long ago.
-fn age(then: Option<i64>) -> Duration {
-    then.and_then(|then| u64::try_from(now().saturating_sub(then)).ok()).map_or(Duration::MAX, Duration::from_millis)
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -16,7 +17,6 @@ use crate::blocking::in_background;
 use crate::config::Concurrency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
-use std::sync::Arc;
 
 /// A waiting request looks this often even if no event came: the limit grows, and events can be lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! What the ledger tells a user: who spent how much of which window, what was spent elsewhere, and what comes next.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::forecast::{Fit, Weight, fit};
 use super::ledger::{Entry, Ledger, Tokens};
+use crate::storage::clock::now_ms;
+use crate::storage::remembered::Remembered;
 
 /// The windows whose shares are told.
 const WINDOWS: [&str; 2] = ["5h", "7d"];
@@ -140,7 +143,7 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
 }
 
 /// The costs of each window for an account, from the recent ledger. Blocks.
-pub fn costs(ledger: &Ledger, account: &str, now: i64) -> std::io::Result<Costs> {
+fn costs(ledger: &Ledger, account: &str, now: i64) -> std::io::Result<Costs> {
     let account = ledger.hash("account", account);
     let mut entries = ledger.read(now.saturating_sub(LEARNED_FROM_DAYS * DAY_MS), now)?;
     entries.retain(|entry| entry.account == account);
@@ -150,6 +153,35 @@ pub fn costs(ledger: &Ledger, account: &str, now: i64) -> std::io::Result<Costs>
         Some((*window, fit, full_at))
     });
     Ok(Costs { windows: windows.collect() })
+}
+
+/// The costs that this process has learned, by account. Fitting two weeks takes long enough to do it rarely.
+#[derive(Debug, Default)]
+pub struct LearnedCosts(Remembered<String, (Instant, Costs), MAX_ACCOUNTS>);
+
+/// Accounts whose costs are remembered.
+const MAX_ACCOUNTS: usize = 256;
+
+/// How long costs are used before the ledger is read again.
+const COSTS_AGE: Duration = Duration::from_secs(600);
+
+impl LearnedCosts {
+    /// Returns costs that were learned lately.
+    pub fn recent(&self, account: &String) -> Option<Costs> {
+        self.0.get(account).filter(|(since, _)| since.elapsed() < COSTS_AGE).map(|(_, costs)| costs)
+    }
+
+    /// Returns costs however old; before a request those are better than none.
+    pub fn known(&self, account: &String) -> Option<Costs> {
+        self.0.get(account).map(|(_, costs)| costs)
+    }
+
+    /// Learns the costs of an account from the ledger; nothing where it cannot be read. Blocks.
+    pub fn learn(&self, ledger: &Ledger, account: String) -> Costs {
+        let costs = costs(ledger, &account, now_ms()).unwrap_or_default();
+        self.0.insert(account, (Instant::now(), costs.clone()));
+        costs
+    }
 }
 
 /// What tokens cost, and when windows will be used up.

@@ -6,7 +6,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -169,8 +168,7 @@ impl Ledger {
             return String::new();
         }
         let hash = Sha256::new().chain_update(self.key).chain_update(kind).chain_update([0]).chain_update(name);
-        let hex: String = hash.finalize().iter().take(HASH_CHARS / 2).map(|byte| format!("{byte:02x}")).collect();
-        hex
+        hex::encode(&hash.finalize()[..HASH_CHARS / 2])
     }
 
     /// Appends a request to the file of its day.
@@ -220,11 +218,6 @@ impl Ledger {
             }
         }
     }
-}
-
-/// Milliseconds since 1970.
-pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time: Duration| time.as_millis() as i64)
 }
 
 /// Reads the key of this machine, or makes one. It appears whole, so that two processes at once agree on it.

@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Concurrency;
+use crate::storage::clock::now_ms;
 use crate::storage::private_file::replace;
 
 /// Most slots of an account. Beyond that many requests the governor steps aside.
@@ -49,7 +49,7 @@ pub struct Limits {
 
 /// Milliseconds since 1970.
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time: Duration| time.as_millis() as u64)
+    u64::try_from(now_ms()).unwrap_or_default()
 }
 
 impl Limits {

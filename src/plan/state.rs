@@ -7,15 +7,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::governor::Governor;
-use super::history::{By, Costs, History, Question, costs, history};
-use super::ledger::{Ledger, now};
+use super::history::{By, Costs, History, LearnedCosts, Question, history};
+use super::ledger::Ledger;
 use super::park::{ParkFile, ParkRecord};
-use crate::auth::{AccountId, Credential};
+use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::quota_message::time_zone;
+use crate::storage::clock::now_ms;
 
 /// The account, and where its state lies.
 pub struct PlanState<'k> {
@@ -44,9 +45,8 @@ impl<'k> PlanState<'k> {
     /// The economy of the account behind a credential.
     pub async fn of(kimi: &'k Kimi, credential: &Credential) -> Self {
         let state = kimi.config.state_directory.clone();
-        let (root, token, folder) = (kimi.config.endpoint.root().to_owned(), credential.token(), state.clone());
-        let name = in_background(move || Ok(AccountId::new(&root, &token, folder.as_deref()).name().to_owned()));
-        Self { kimi, account: name.await.unwrap_or_default(), state }
+        let account = kimi.account_id(credential).await.map(|id| id.name().to_owned()).unwrap_or_default();
+        Self { kimi, account, state }
     }
 
     /// The governor.
@@ -57,9 +57,14 @@ impl<'k> PlanState<'k> {
 
     /// What tokens cost; nothing where the ledger cannot be read.
     pub async fn costs(&self) -> Costs {
+        let learned = self.kimi.process.get::<LearnedCosts>();
+        if let Some(costs) = learned.recent(&self.account) {
+            return costs;
+        }
         let (state, account) = (self.state.clone(), self.account.clone());
         let read = in_background(move || {
-            Ok(state.and_then(|state| costs(&Ledger::open(&state).ok()?, &account, now()).ok()).unwrap_or_default())
+            let ledger = state.and_then(|state| Ledger::open(&state).ok());
+            Ok(ledger.map(|ledger| learned.learn(&ledger, account)).unwrap_or_default())
         });
         read.await.unwrap_or_default()
     }
@@ -71,7 +76,7 @@ impl<'k> PlanState<'k> {
         let zone = time_zone(config);
         let project = config.project.clone().unwrap_or_default();
         in_background(move || {
-            let now = now();
+            let now = now_ms();
             let question = Question { account, from: now.saturating_sub(span), to: now, by, session, project };
             let state = state.ok_or_else(|| Error::new(ErrorKind::Io, "there is no home folder for a ledger"))?;
             let read = Ledger::open(&state).and_then(|ledger| history(&ledger, &question, &zone, now));
@@ -103,7 +108,7 @@ impl<'k> PlanState<'k> {
         let file = self.park_file();
         let record = file.read().await;
         let changed = match choice {
-            "resume" => ParkRecord { resume_at: Some(now()), ..record },
+            "resume" => ParkRecord { resume_at: Some(now_ms()), ..record },
             _ => {
                 let choice: Option<OnExhausted> = serde_json::from_value(Value::from(choice)).ok();
                 let choice = choice

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::blocking::in_background;
 use crate::client::{Kimi, not_a_document};
 use crate::error::Result;
 use crate::http::redact::KnownSecrets;
+use crate::storage::clock::{age, now_ms};
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, replace};
 use crate::storage::remembered::Remembered;
@@ -88,15 +89,7 @@ enum FetchRole {
 
 /// Returns the quota, at most `max_age` old unless the service cannot be reached. Zero always sends a request.
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
-    let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
-    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
-    let (store, known) = in_background(move || {
-        let account = AccountId::new(&root, &token, state.as_deref());
-        let store = Store::of(account, state, unwritten);
-        let known = store.read();
-        Ok((store, known))
-    })
-    .await?;
+    let (store, known) = Store::open(kimi, credential).await?;
     if known.is_recent(max_age) {
         return Ok(known.snapshot());
     }
@@ -115,7 +108,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if answer.is_object() { Ok(answer) } else { Err(not_a_document("the usage answer is no object", &bytes)) }
     });
-    let now = Some(now());
+    let now = Some(now_ms());
     let record = match &answer {
         Ok(answer) => Record { fetched_at: now, checked_at: now, problem: None, answer: answer.clone() },
         Err(error) => Record { checked_at: now, problem: Some(KnownSecrets::shared().redact(&error.message)), ..known },
@@ -135,11 +128,7 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
 
 /// Returns the last quota that any process fetched, without asking the service.
 pub async fn known(kimi: &Kimi, credential: &Credential) -> Snapshot {
-    let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
-    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
-    let read =
-        in_background(move || Ok(Store::of(AccountId::new(&root, &token, state.as_deref()), state, unwritten).read()));
-    read.await.unwrap_or_default().snapshot()
+    Store::open(kimi, credential).await.map(|(_, record)| record).unwrap_or_default().snapshot()
 }
 
 /// Waits for the answer that another process has requested.
@@ -156,9 +145,18 @@ async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
 }
 
 impl Store {
-    fn of(account: AccountId, state: Option<PathBuf>, unwritten: Arc<UnwrittenRecords>) -> Self {
-        let file = state.map(|state| state.join(format!("usage-{}.json", &account.name()[..16])));
-        Self { account, file, unwritten }
+    /// Finds the record of a credential's account, and reads it.
+    async fn open(kimi: &Kimi, credential: &Credential) -> Result<(Self, Record)> {
+        let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
+        let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
+        in_background(move || {
+            let account = AccountId::new(&root, &token, state.as_deref());
+            let file = state.map(|state| state.join(format!("usage-{}.json", &account.name()[..16])));
+            let store = Self { account, file, unwritten };
+            let record = store.read();
+            Ok((store, record))
+        })
+        .await
     }
 
     /// Reads the newest record; a file that cannot be read counts as missing.
@@ -200,15 +198,6 @@ impl Store {
     }
 }
 
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
-
-/// Returns the age of a record. A time in the future means that the clock was set back, and counts as old.
-fn age(then: Option<i64>) -> Duration {
-    then.and_then(|then| u64::try_from(now().saturating_sub(then)).ok()).map_or(Duration::MAX, Duration::from_millis)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +207,7 @@ mod tests {
     }
 
     fn checked_now() -> Record {
-        Record { checked_at: Some(now()), ..Record::default() }
+        Record { checked_at: Some(now_ms()), ..Record::default() }
     }
 
     #[test]
@@ -235,8 +224,8 @@ mod tests {
 
     #[test]
     fn clock_that_was_set_back_makes_an_answer_old() {
-        assert_eq!(age(Some(now() + 60_000)), Duration::MAX);
-        assert!(age(Some(now() - 1000)) >= Duration::from_secs(1));
+        assert_eq!(age(Some(now_ms() + 60_000)), Duration::MAX);
+        assert!(age(Some(now_ms() - 1000)) >= Duration::from_secs(1));
         assert!(age(Some(i64::MIN)) > Duration::from_secs(1), "whatever a damaged file says");
         assert_eq!(age(None), Duration::MAX);
     }

@@ -47,6 +47,12 @@ pub fn now_ms() -> i64 {
     now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
+/// Returns the time since a moment in milliseconds since 1970. Without one, or where it lies ahead because the clock was set back,
+/// that is long ago.
+pub fn age(then: Option<i64>) -> Duration {
+    then.and_then(|then| u64::try_from(now_ms().saturating_sub(then)).ok()).map_or(Duration::MAX, Duration::from_millis)
+}
+
 /// Adds the milliseconds in the file that `KIMI_TEST_CLOCK` names. The file is read each time, so a test can step the clock of a
 /// running process.
 #[cfg(debug_assertions)]

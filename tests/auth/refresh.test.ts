@@ -71,35 +71,28 @@ function clock(machine: Machine, name: string, ms: number): string {
   return file;
 }
 
+/** Stops the holder for 9 s in the call, while a second program needs the login; both get their answer. */
+function stoppedFor9s(meanwhile: (machine: Machine) => void = () => undefined): () => Promise<void> {
+  return place({ afterMs: 100 }, async ({ machine, start, sent, survived }) => {
+    const holder = start();
+    await sent();
+    process.kill(holder.pid, "SIGSTOP");
+    meanwhile(machine);
+    const second = start();
+    await sleep(9000);
+    process.kill(holder.pid, "SIGCONT");
+    assert.deepEqual([await holder.turn, await second.turn], [{ text: "ok" }, { text: "ok" }]);
+    survived();
+  });
+}
+
 describe("the refresh transaction", { concurrency: 6 }, () => {
   test(
     "the holder is stopped for 9 s in the call → the second process waits for its answer, and both work",
-    place({ afterMs: 100 }, async ({ start, sent, survived }) => {
-      const holder = start();
-      await sent();
-      process.kill(holder.pid, "SIGSTOP");
-      const second = start();
-      await sleep(9000);
-      process.kill(holder.pid, "SIGCONT");
-      assert.deepEqual([await holder.turn, await second.turn], [{ text: "ok" }, { text: "ok" }]);
-      survived();
-    }),
+    stoppedFor9s(),
   );
 
-  test(
-    "a tombstone of another program while the holder is stopped → is not the truth",
-    place({ afterMs: 100 }, async ({ machine, start, sent, survived }) => {
-      const holder = start();
-      await sent();
-      process.kill(holder.pid, "SIGSTOP");
-      tombstone(machine);
-      const second = start();
-      await sleep(9000);
-      process.kill(holder.pid, "SIGCONT");
-      assert.deepEqual([await holder.turn, await second.turn], [{ text: "ok" }, { text: "ok" }]);
-      survived();
-    }),
-  );
+  test("a tombstone of another program while the holder is stopped → is not the truth", stoppedFor9s(tombstone));
 
   test(
     "the holder is stopped for 45 s with the answer in the socket → others end with a timeout, the data wins over the clock",

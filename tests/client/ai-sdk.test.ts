@@ -1,27 +1,18 @@
 /** The provider for the AI SDK, driven by the SDK itself: streams, tools, objects, files, errors, aborts. */
 import assert from "node:assert/strict";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { beforeEach, describe, test } from "node:test";
 import { APICallError } from "@ai-sdk/provider";
 import { generateText, isStepCount, jsonSchema, Output, streamText, tool } from "ai";
 import { createKimi, type KimiProvider } from "../../extension/ai-sdk.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { bodyOf, Home } from "../support/pi.ts";
+import type { Simulator } from "../simulator/index.ts";
+import { withClientHome } from "../support/client-home.ts";
+import { bodyOf } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
 
 let simulator: Simulator;
 let kimi: KimiProvider;
-const home = new Home();
-
-before(async () => {
-  Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
-  simulator = await startSimulator({ identityGate: "off" });
-});
-after(async () => {
-  await simulator.close();
-  home.remove();
-});
+withClientHome((started) => (simulator = started));
 beforeEach(() => {
-  simulator.reset();
   kimi = createKimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
 });
 

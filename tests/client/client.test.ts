@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { beforeEach, describe, test } from "node:test";
 import type { Context, Message } from "@earendil-works/pi-ai";
 import {
   type AssistantMessage,
@@ -13,24 +13,14 @@ import {
   KimiError,
 } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { bodyOf, Home, ROOT } from "../support/pi.ts";
+import { withClientHome } from "../support/client-home.ts";
+import { bodyOf, ROOT } from "../support/pi.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
 
-const home = new Home();
-
-before(async () => {
-  Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
-  // The identity gate of the service accepts known agents only.
-  simulator = await startSimulator({ identityGate: "off" });
-});
-after(async () => {
-  await simulator.close();
-  home.remove();
-});
+withClientHome((started) => (simulator = started));
 beforeEach(() => {
-  simulator.reset();
   kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
 });
 

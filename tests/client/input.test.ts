@@ -1,25 +1,16 @@
 /** What a Node program passes to the client: wrong values are refused by name, before anything is sent. */
 import assert from "node:assert/strict";
 import { createContext, runInContext } from "node:vm";
-import { after, before, beforeEach, describe, test } from "node:test";
+import { beforeEach, describe, test } from "node:test";
 import { Kimi, KimiError } from "../../index.ts";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { bodyOf, Home } from "../support/pi.ts";
+import type { Simulator } from "../simulator/index.ts";
+import { withClientHome } from "../support/client-home.ts";
+import { bodyOf } from "../support/pi.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
-const home = new Home();
-
-before(async () => {
-  Object.assign(process.env, { HOME: home.home, USERPROFILE: home.home, PI_CODING_AGENT_DIR: home.agent });
-  simulator = await startSimulator({ identityGate: "off" });
-});
-after(async () => {
-  await simulator.close();
-  home.remove();
-});
+withClientHome((started) => (simulator = started));
 beforeEach(() => {
-  simulator.reset();
   kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
 });
 

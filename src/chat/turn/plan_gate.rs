@@ -1,26 +1,27 @@
 //! What a request passes before it is sent: the reserve of its quota window, then a slot of the plan. A request that meets a used-up
 //! window waits here as well.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::request::TurnRequest;
-use crate::auth::{AccountId, Credential};
+use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::history::{Costs, costs};
-use crate::plan::ledger::{Entry, Ledger, Tokens, now, samples};
+use crate::plan::history::LearnedCosts;
+use crate::plan::ledger::{Entry, Ledger, Tokens, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority, Refusal};
 use crate::services::quota_cache::{Snapshot, known, quota};
 use crate::services::quota_message::opening_at;
+use crate::storage::clock::now_ms;
+use crate::storage::remembered::Remembered;
 
 /// How old the quota record may be that says how many requests the plan allows at once.
 const LIMIT_AGE: Duration = Duration::from_secs(3600);
@@ -43,31 +44,23 @@ pub(super) struct PlanGate {
     project: String,
     /// The credential that the caller passed.
     passed: Option<String>,
-    /// The last refusal was for an overload, so the next request takes part in the shared budget of retries.
+    /// The last refusal said that too much is under way, so the next request takes part in the shared budget of retries.
     is_retry: bool,
     /// Spending bought credit was reported.
     spends_credit: bool,
 }
 
-/// What this process remembers of accounts and sessions between turns.
-#[derive(Default)]
-pub(super) struct PlanMemory(Mutex<Remembered>);
-
-#[derive(Default)]
-struct Remembered {
-    /// Account → its costs and when they were learned.
-    costs: HashMap<String, (Instant, Costs)>,
-    /// Session → tokens of its last prompt, which are expected to be cached.
-    prompts: HashMap<String, u64>,
-    /// When the quota was fetched that the last line of an account holds.
-    sampled: HashMap<String, i64>,
-}
-
-/// Sessions and accounts that are remembered. One more starts anew, which costs a notice or a sample.
+/// Sessions and accounts that are memory. One that was dropped costs a notice or a sample.
 const MAX_REMEMBERED: usize = 256;
 
-/// How long learned costs are used before the ledger is read again.
-const COSTS_AGE: Duration = Duration::from_secs(600);
+/// What this process remembers of sessions and accounts between turns.
+#[derive(Default)]
+pub(super) struct PlanMemory {
+    /// Session → tokens of its last prompt, which are expected to be cached.
+    prompts: Remembered<String, u64, MAX_REMEMBERED>,
+    /// Account → when the quota was fetched that its last line holds.
+    sampled: Remembered<String, i64, MAX_REMEMBERED>,
+}
 
 /// Percent of a window from which on the cost of a request is told before it is sent.
 const NOTABLE_PERCENT: f64 = 1.0;
@@ -121,11 +114,11 @@ impl PlanGate {
     /// Tells the expected cost of a request that takes a notable part of a window.
     pub fn tell_cost(&self, kimi: &Kimi, model: &str, prompt_tokens: u64, ops: &mut OpWriter) {
         let memory = kimi.process.get::<PlanMemory>();
-        let memory = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let cached = self.session.as_ref().and_then(|session| memory.prompts.get(session)).copied().unwrap_or(0);
-        let cached = cached.min(prompt_tokens);
+        let last = self.session.as_ref().and_then(|session| memory.prompts.get(session));
+        let cached = last.unwrap_or(0).min(prompt_tokens);
         let tokens = Tokens { uncached: prompt_tokens - cached, cached, ..Tokens::default() };
-        let largest = memory.costs.get(&self.account).and_then(|(_, costs)| costs.largest(model, &tokens));
+        let costs = kimi.process.get::<LearnedCosts>().known(&self.account);
+        let largest = costs.and_then(|costs| costs.largest(model, &tokens));
         if let Some((window, percent)) = largest.filter(|(_, percent)| *percent >= NOTABLE_PERCENT) {
             let percent = (percent * 10.0).round() / 10.0;
             ops.send(notice(json!({ "kind": "cost", "window": window, "percent": percent })));
@@ -139,23 +132,19 @@ impl PlanGate {
             return;
         }
         let snapshot = known(kimi, credential).await;
-        let memory = kimi.process.get::<PlanMemory>();
+        let (memory, learned) = (kimi.process.get::<PlanMemory>(), kimi.process.get::<LearnedCosts>());
         let (account, session, project) = (self.account.clone(), self.session.clone(), self.project.clone());
         let model = model.to_owned();
         let written = in_background(move || {
-            let at = now();
+            let at = now_ms();
             let ledger = Ledger::open(&state).map_err(io_error)?;
-            let mut remembered = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-            remembered.trim();
             let sampled_at = snapshot.fetched_at.unwrap_or_default();
-            let is_newer = remembered.sampled.get(&account).is_none_or(|last| *last < sampled_at);
+            let is_newer = memory.sampled.get(&account).is_none_or(|last| last < sampled_at);
             let samples = snapshot.usage.filter(|_| is_newer).map(|usage| samples(&usage)).unwrap_or_default();
-            remembered.sampled.insert(account.clone(), sampled_at);
+            memory.sampled.insert(account.clone(), sampled_at);
             if let Some(session) = &session {
-                remembered.prompts.insert(session.clone(), tokens.uncached.saturating_add(tokens.cached));
+                memory.prompts.insert(session.clone(), tokens.uncached.saturating_add(tokens.cached));
             }
-            let is_learned = remembered.costs.get(&account).is_some_and(|(since, _)| since.elapsed() < COSTS_AGE);
-            drop(remembered);
             ledger
                 .append(&Entry {
                     at,
@@ -168,16 +157,12 @@ impl PlanGate {
                     samples,
                 })
                 .map_err(io_error)?;
-            Ok((!is_learned).then_some((ledger, account, memory)))
+            Ok(learned.recent(&account).is_none().then_some((ledger, account, learned)))
         });
         match written.await {
-            Ok(Some((ledger, account, memory))) => {
-                // Reading two weeks takes milliseconds; no answer waits for it.
-                tokio::task::spawn_blocking(move || {
-                    let costs = costs(&ledger, &account, now()).unwrap_or_default();
-                    let mut remembered = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-                    remembered.costs.insert(account, (Instant::now(), costs));
-                });
+            Ok(Some((ledger, account, learned))) => {
+                // No answer waits for this.
+                tokio::task::spawn_blocking(move || learned.learn(&ledger, account));
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "the ledger cannot be written"),
@@ -233,27 +218,12 @@ impl PlanGate {
     }
 }
 
-impl Remembered {
-    fn trim(&mut self) {
-        if self.prompts.len() >= MAX_REMEMBERED {
-            self.prompts.clear();
-        }
-        if self.sampled.len() >= MAX_REMEMBERED {
-            self.sampled.clear();
-            self.costs.clear();
-        }
-    }
-}
-
 fn io_error(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("ledger: {error}"))
 }
 
 async fn account(kimi: &Kimi, credential: &Credential) -> String {
-    let (root, token) = (kimi.config.endpoint.root().to_owned(), credential.token());
-    let state = kimi.config.state_directory.clone();
-    let name = in_background(move || Ok(AccountId::new(&root, &token, state.as_deref()).name().to_owned()));
-    name.await.unwrap_or_default()
+    kimi.account_id(credential).await.map(|id| id.name().to_owned()).unwrap_or_default()
 }
 
 fn notice(notice: Value) -> Op {
