@@ -34,6 +34,7 @@ function matching(argument) {
 const files =
   named.length === 0 ? all.filter((file) => file !== INTEROP) : [...new Set(named.flatMap((name) => matching(name)))];
 
+if (named.length === 0) for (const version of PI_VERSIONS) piInstallation(version);
 buildAddon(false); // also reports a missing Rust toolchain
 if (named.length === 0) run("cargo", ["test", "--locked", "--quiet"]);
 /** Runs test files with one version of Pi, two at a time, because each starts further programs. */
@@ -47,7 +48,6 @@ const [first, ...others] = process.env.KIMI_TEST_PI ? [process.env.KIMI_TEST_PI]
 test(files, first);
 const everywhere = MATRIX.filter(({ versions }) => versions === "all").map(({ file }) => `tests/${file}`);
 for (const version of named.length === 0 ? others : []) {
-  piInstallation(version);
   console.log(`\n=== Pi ${version}`);
   test(everywhere, version);
 }

@@ -5,25 +5,21 @@
  * it also proves the simulator.
  */
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { spawn } from "node:child_process";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL } from "../simulator/official-hosts.ts";
 import { Machine } from "../support/account.ts";
-import { ROOT, runPi } from "../support/pi.ts";
+import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
+import { runPi } from "../support/pi.ts";
 
-const VERSION = "2.1.0";
-const CACHE = join(ROOT, ".cache", `kimi-code-${VERSION}`);
-const KIMI = join(CACHE, "node_modules", "@moonshot-ai", "kimi-code", "dist", "main.mjs");
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 
 let simulator: Simulator;
 let machine: Machine;
 
 before(async () => {
-  if (!existsSync(KIMI)) install();
+  installOfficialClient();
   simulator = await startSimulator();
 });
 after(() => simulator?.close());
@@ -36,14 +32,6 @@ beforeEach(async () => {
 });
 afterEach(() => machine.remove());
 
-function install(): void {
-  mkdirSync(CACHE, { recursive: true });
-  writeFileSync(join(CACHE, "package.json"), "{}");
-  const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@moonshot-ai/kimi-code@${VERSION}`];
-  const { status, stderr } = spawnSync("npm", args, { cwd: CACHE, encoding: "utf8", timeout: 300_000 });
-  assert.equal(status, 0, `the official client cannot be installed: ${stderr}`);
-}
-
 /** Runs the official client to its end. */
 function kimi(...args: string[]): Promise<{ code: number | null; output: string }> {
   return kimiWith({}, ...args);
@@ -54,7 +42,11 @@ async function kimiWith(
   ...args: string[]
 ): Promise<{ code: number | null; output: string }> {
   const env = machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1", ...variables }));
-  const child = spawn(process.execPath, [KIMI, ...args], { cwd: machine.cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [OFFICIAL_CLIENT, ...args], {
+    cwd: machine.cwd,
+    env,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8").on("data", (text: string) => (output += text));

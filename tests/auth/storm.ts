@@ -5,20 +5,18 @@
  * `npm run storm -- --runs 1000` (`--seed`, `--at-once`, `--node-only`) prints the table of docs/reliability.md;
  * `storm.test.ts` plays a few runs. A run is determined by its seed, apart from timing.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { RefreshPlan } from "../simulator/oauth-state.ts";
 import { type RequestRecord, type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine, type NodeTurn } from "../support/account.ts";
+import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
 import { PI_VERSIONS, piCli } from "../support/pi-versions.ts";
 import { piArguments, ROOT } from "../support/pi.ts";
 
-const OFFICIAL_VERSION = "2.1.0";
-const CACHE = join(ROOT, ".cache", `kimi-code-${OFFICIAL_VERSION}`);
-const OFFICIAL = join(CACHE, "node_modules", "@moonshot-ai", "kimi-code", "dist", "main.mjs");
 const CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
 
 /** Longest life of a program in milliseconds, without the time in which it is stopped. */
@@ -108,7 +106,7 @@ class Program {
     const args = {
       node: () => [join(ROOT, "tests", "support", "node-turn.ts")],
       pi: () => piArgs(machine),
-      official: () => [OFFICIAL, "-p", "hi"],
+      official: () => [OFFICIAL_CLIENT, "-p", "hi"],
     };
     const preload = kind === "node" ? {} : { NODE_OPTIONS: `--require ${CLOCK}` };
     this.child = spawn(process.execPath, args[kind](), {
@@ -467,20 +465,11 @@ class Run {
 /** Signs the official client in, which writes the configuration that it needs. */
 async function configureOfficial(machine: Machine): Promise<void> {
   const env = machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1" }));
-  const child = spawn(process.execPath, [OFFICIAL, "login"], { cwd: machine.cwd, env, stdio: "ignore" });
+  const child = spawn(process.execPath, [OFFICIAL_CLIENT, "login"], { cwd: machine.cwd, env, stdio: "ignore" });
   await new Promise((resolve) => child.on("close", resolve));
 }
 
 /** Installs the official client where it is missing. */
-function installOfficial(): void {
-  if (existsSync(OFFICIAL)) return;
-  mkdirSync(CACHE, { recursive: true });
-  writeFileSync(join(CACHE, "package.json"), "{}");
-  const args = ["install", "--no-audit", "--no-fund", "--ignore-scripts", `@moonshot-ai/kimi-code@${OFFICIAL_VERSION}`];
-  const { status, stderr } = spawnSync("npm", args, { cwd: CACHE, encoding: "utf8", timeout: 300_000 });
-  if (status !== 0) throw new Error(`the official client cannot be installed: ${stderr}`);
-}
-
 export async function storm({
   runs,
   seed = 1,
@@ -490,7 +479,7 @@ export async function storm({
   report: log,
 }: StormOptions): Promise<StormReport> {
   if (!nodeOnly) {
-    installOfficial();
+    installOfficialClient();
     for (const version of PIS) piCli(version);
   }
   const report: StormReport = {

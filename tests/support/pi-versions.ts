@@ -3,9 +3,9 @@
  *
  * `KIMI_TEST_PI` selects the version of a run. npm/test.mjs sets it, as tests/pi/matrix.ts says.
  */
-import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { installLocked, sleep } from "./npm.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const CACHE = join(ROOT, ".cache", "pi");
@@ -17,21 +17,14 @@ export const OLDEST = "0.87.1";
 /** Newest version whose packages are all published. */
 export const NEWEST_COMPLETE = "1.5.2";
 
-/** Versions that the tests run in, oldest first. */
+/**
+ * Versions that the tests run in, oldest first. Five packages that 1.6.0 names are not on npm in that version; its manifest in
+ * `installations/` replaces them by those of {@link NEWEST_COMPLETE}, which is good enough because Pi's bundle contains them.
+ */
 export const PI_VERSIONS = [OLDEST, "1.3.0", NEWEST_COMPLETE, "1.6.0"] as const;
 
 /** Version of this run. */
 export const PI_VERSION = process.env["KIMI_TEST_PI"] ?? OLDEST;
-
-/** Packages of Pi that are missing on npm in their own version, and the version that replaces them. Pi's bundle contains them. */
-const REPLACED: Record<string, Record<string, string>> = {
-  "1.6.0": Object.fromEntries(
-    ["pi-agent-core", "pi-ai", "pi-codemode", "pi-mcp", "pi-tui"].map((name) => [
-      `@earendil-works/${name}`,
-      NEWEST_COMPLETE,
-    ]),
-  ),
-};
 
 /** Time after which a lock of another process counts as abandoned, in milliseconds. An installation takes about 15 s. */
 const LOCK_STALE_MS = 300_000;
@@ -43,7 +36,7 @@ export function piInstallation(version = PI_VERSION): string {
   if (installedVersion(directory) === version) return directory;
   mkdirSync(CACHE, { recursive: true });
   withLock(`${directory}.lock`, () => {
-    if (installedVersion(directory) !== version) install(version, directory);
+    if (installedVersion(directory) !== version) installLocked(`pi-${version}`, directory);
   });
   return directory;
 }
@@ -68,25 +61,9 @@ function installedVersion(directory: string): string | undefined {
   }
 }
 
-/** Installs into a temporary directory and renames it, so that an interrupted installation leaves nothing usable. */
-function install(version: string, directory: string): void {
-  const fresh = `${directory}.new`;
-  for (const old of [fresh, directory]) rmSync(old, { recursive: true, force: true });
-  mkdirSync(fresh, { recursive: true });
-  const manifest = { private: true, dependencies: { [PACKAGE]: version }, overrides: REPLACED[version] ?? {} };
-  writeFileSync(join(fresh, "package.json"), JSON.stringify(manifest));
-  const options = ["--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--loglevel=error"];
-  execFileSync("npm", ["install", ...options], {
-    cwd: fresh,
-    stdio: ["ignore", "ignore", "inherit"],
-    shell: process.platform === "win32",
-  });
-  renameSync(fresh, directory);
-}
-
 /** Runs `work` while holding a lock, because test files run side by side. */
 function withLock(lock: string, work: () => void): void {
-  while (!taken(lock)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  while (!taken(lock)) sleep(200);
   try {
     work();
   } finally {

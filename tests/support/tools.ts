@@ -1,7 +1,7 @@
 /** Programs that only some tests need, fetched by npm the first time and kept in .cache/. */
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { run } from "./packages.ts";
+import { npm } from "./npm.ts";
 import { ROOT } from "./pi.ts";
 
 /**
@@ -14,6 +14,6 @@ export function fetchedTool(spec: string, path: string): string {
   if (existsSync(tool)) return tool;
   mkdirSync(folder, { recursive: true });
   if (!existsSync(join(folder, "package.json"))) writeFileSync(join(folder, "package.json"), '{"private":true}');
-  run("npm", ["install", "--no-audit", "--no-fund", "--no-save", spec], folder);
+  npm(["install", "--no-save", spec], folder);
   return tool;
 }
