@@ -22,7 +22,19 @@ export {
 } from "../errors.ts";
 export type * from "../messages.ts";
 export type { SettingsOverrides } from "../overrides.ts";
-export type { Money, Profile, Quota, QuotaWindow, Wallet } from "../queries.ts";
+export type {
+  CompactionAdvice,
+  HistoryBy,
+  HistoryRow,
+  Money,
+  Profile,
+  Quota,
+  QuotaWindow,
+  TokenWeight,
+  UsageHistory,
+  Wallet,
+  WindowShares,
+} from "../queries.ts";
 export type {
   DatasourceAnswer,
   DatasourceRequest,

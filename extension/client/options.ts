@@ -3,6 +3,7 @@
  */
 import type { SettingsOverrides } from "../overrides.ts";
 import type { KimiErrorCode } from "../errors.ts";
+import type { HistoryBy } from "../queries.ts";
 import type { ChatNotice } from "./chat.ts";
 import type { ChatMessage, OpenAiTool, Tool, Usage } from "../messages.ts";
 
@@ -17,6 +18,12 @@ export type ResponseFormat =
   | { type: "json_object" }
   /** `schema` is a JSON Schema. */
   | { type: "json_schema"; name?: string; schema: object };
+
+/**
+ * What happens when a window of the plan's quota is used up: `wait` until it opens and then continue, or `stop` with the error
+ * `quota_exhausted`.
+ */
+export type OnQuota = "wait" | "stop";
 
 /** What a client does, for a logger. Holds neither credentials nor content. */
 export type LogEvent =
@@ -37,6 +44,8 @@ export interface KimiOptions {
   env?: Record<string, string>;
   /** Model of chats that name none. Default: `kimi-for-coding`. */
   model?: string;
+  /** Chats at the end of a quota window. Default: `KIMI_CODE_QUOTA`, else the setting `quota.onExhausted`, else `stop`. */
+  onQuota?: OnQuota;
   /** Headers of every request; `null` removes a default header. */
   headers?: Record<string, string | null>;
   /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
@@ -76,6 +85,8 @@ export interface ChatOptions {
   timeoutMs?: number;
   /** Retries before any output has arrived; 0 for none. Default: the setting `retry.attempts`. */
   maxRetries?: number;
+  /** Instead of the client's `onQuota`. Waiting is reported by `parked` and `resumed` events and ends at any time with `signal`. */
+  onQuota?: OnQuota;
   /** Aborts the chat at any moment. */
   signal?: AbortSignal;
   /** Receives the request body before it is sent. A returned value replaces it. */
@@ -87,6 +98,16 @@ export interface ChatOptions {
 /** Options of calls that can be cancelled. */
 export interface Cancellable {
   signal?: AbortSignal;
+}
+
+/** Asks what the plan was spent on. */
+export interface HistoryOptions extends Cancellable {
+  /** How far back: `24h`, `7d`, `2w`; at most the 90 days that are kept. */
+  history: string;
+  /** What a row is about. Default: `session`. */
+  by?: HistoryBy;
+  /** Id of the caller's conversation, whose row is labeled `this session` and which `advice` is about. */
+  sessionId?: string;
 }
 
 export interface ServiceCallOptions extends Cancellable {

@@ -8,6 +8,10 @@ export type TurnOptions = SimpleStreamOptions & {
   topP?: number | undefined;
   stop?: readonly string[] | undefined;
   responseFormat?: object | undefined;
+  /** What happens at the end of a quota window, instead of the setting. */
+  onQuota?: "wait" | "stop" | undefined;
+  /** A user can answer questions. */
+  canAsk?: boolean | undefined;
   /** Every note is reported, also those that this process has seen before. */
   repeatNotes?: boolean | undefined;
   /** Called with an exception before the turn ends with its message, because Pi's events carry no error objects. */
@@ -31,10 +35,10 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
   const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
-  const { topP, stop, responseFormat } = options;
+  const { topP, stop, responseFormat, onQuota, canAsk } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
     ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
-    ...{ topP, stop, responseFormat },
+    ...{ topP, stop, responseFormat, onQuota, canAsk },
   };
 }

@@ -179,6 +179,12 @@ export class RpcPi {
     return this.events.slice(from);
   }
 
+  /** Answers a dialog of an extension; without a value, as if the user had left it. */
+  answer({ id }: PiEvent, value?: string): void {
+    const answer = value === undefined ? { cancelled: true } : { value };
+    this.#child.stdin?.write(`${JSON.stringify({ type: "extension_ui_response", id, ...answer })}\n`);
+  }
+
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return;
     const gone = new Promise((resolve) => this.#child.once("close", resolve));
