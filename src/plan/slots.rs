@@ -217,7 +217,7 @@ impl Slots {
         let id = format!("{:016x}", rand::random::<u64>());
         let order = Order { priority: priority as u64, since: UNIX_EPOCH + Duration::from_nanos(nanos), id };
         let path = self.waiting_folder().join(order.file_name());
-        // Locked under a name that nobody reads, or others would find it unlocked for a moment and remove it.
+        // Locked under a name that is not read, or others would find it unlocked for a moment and remove it.
         let hidden = self.waiting_folder().join(format!(".{}", order.id));
         let lock = private_options().create_new(true).open(&hidden)?;
         let joined = lock.try_lock().map_err(lock_error).and_then(|()| fs::rename(&hidden, &path));
