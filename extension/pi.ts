@@ -10,7 +10,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { PiCredentials } from "./credential.ts";
-import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
+import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { ModelList } from "./models.ts";
@@ -78,6 +78,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
     turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
+    turnRunner.priority = sessionPriority(context);
+    markChildren(context.hasUI);
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });

@@ -184,7 +184,9 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
             report.tell_forecast(&kimi.config, full_at);
         }
         let mut report = to_json(&report)?;
-        report["parallel"] = to_json(&plan.governor().await.load().await)?;
+        let governor = plan.governor().await;
+        report["parallel"] = to_json(&governor.load().await)?;
+        report["underWayHere"] = governor.under_way_here().into();
         Ok(report)
     };
     answer(result.await)

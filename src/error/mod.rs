@@ -168,6 +168,8 @@ pub struct Error {
     pub trace_id: Option<String>,
     /// The used-up window of the quota, if the service's text names one.
     pub window: Option<QuotaWindow>,
+    /// The service refuses because too much is under way at the same time. A rate limit alone does not say so.
+    pub crowded: bool,
     /// What caused it, for logs and for callers that look for a type.
     pub cause: Option<Cause>,
 }
@@ -215,6 +217,7 @@ impl Error {
             retry_after: None,
             trace_id: None,
             window: None,
+            crowded: false,
             cause: None,
         }
     }
