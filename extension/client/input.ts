@@ -58,6 +58,8 @@ const settingsObject: Check = (value, name) => {
   json(value, name);
 };
 
+const priority = oneOf("interactive", "agent", "batch");
+
 const clientOptions = members(
   {
     apiKey: text,
@@ -69,6 +71,7 @@ const clientOptions = members(
     headers,
     native: filledText,
     logger: callback,
+    priority,
   },
   [],
   CLIENT_HINTS,
@@ -306,6 +309,7 @@ const chatMembers = {
   temperature: number(0, 100, true),
   topP: number(0, 1, true),
   sessionId: text,
+  priority,
   headers,
   timeoutMs: milliseconds,
   maxRetries: number(0, 1000),

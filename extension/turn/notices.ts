@@ -44,6 +44,7 @@ const REPORTED_ATTEMPT = 3;
 /** A Notice op of the addon. */
 export type Notice =
   | { kind: "retry"; attempt: number; attempts: number; delayMs: number; code: string; message: string }
+  | { kind: "slot"; ahead: number | null }
   | { kind: "quiet"; sinceMs: number; limitMs: number | null }
   | { kind: "upload"; left: number; message: string }
   | { kind: "note"; message: string }
@@ -172,6 +173,7 @@ export class TurnNotice {
     this.clear();
     if (notice.kind === "note" || notice.kind === "advice") return this.#out.note(`Kimi: ${notice.message}`);
     if (notice.kind === "resumed" || (notice.kind === "upload" && notice.left === 0)) return;
+    if (notice.kind === "slot" && notice.ahead === null) return;
     const start = Date.now();
     if (notice.kind === "parked" || (notice.kind === "retry" && notice.attempt >= REPORTED_ATTEMPT)) {
       this.#out.report(noticeText(notice, 0));
@@ -219,7 +221,7 @@ export class TurnNotice {
 
 /** Returns how the text beside Pi's spinner ends; `undefined` for a notice that is not shown there. */
 function workingEnd({ kind }: Notice, key: string | undefined): string | undefined {
-  if (kind === "retry") return ` (${key ?? "escape"} to cancel)`;
+  if (kind === "retry" || kind === "slot") return ` (${key ?? "escape"} to cancel)`;
   if (kind !== "parked") return undefined;
   return key === undefined ? "" : ` · ${key === "escape" ? "Esc" : key} stops`;
 }
@@ -248,6 +250,8 @@ function noticeText(
       const when = wait > 0 ? ` in ${seconds(wait)}` : "";
       return `Kimi: ${reason}, attempt ${notice.attempt} of ${notice.attempts}${when}`;
     }
+    case "slot":
+      return `Kimi: waits for a slot${notice.ahead ? `, ${notice.ahead} ahead` : ""}`;
     case "upload":
       return `Kimi: ${notice.message}`;
     case "quiet": {

@@ -288,8 +288,9 @@ async fn wait_for(
         // The last look before anything is sent: a quota from before the reset does not count.
         let since = host.now().duration_since(at(resets_at)).unwrap_or_default();
         let still = match host.quota(since).await {
+            // The request itself will tell where there is only an old answer, or none.
+            Ok(snapshot) if snapshot.problem.is_some() => None,
             Ok(snapshot) => snapshot.usage.and_then(|usage| full(&usage.windows, policy, &window.id)),
-            // The request itself will tell.
             Err(error) if error.kind == ErrorKind::LoginRequired => return Err(error),
             Err(_) => None,
         };
@@ -378,6 +379,7 @@ async fn sleep_until_open(
             asked = host.now();
             // Without an answer the known reset stands.
             if let Ok(snapshot) = host.quota(ASK_EVERY).await
+                && snapshot.problem.is_none()
                 && let Some(usage) = snapshot.usage
             {
                 match full(&usage.windows, policy, &window.id) {

@@ -306,7 +306,7 @@ test("quota error → names the window and its reset time, once", async () => {
   simulator.enqueue({ http: { status: 403, body } });
   const pi = rpc(MODEL, { TZ: "Asia/Shanghai" });
   const settled = pi.prompt("hello");
-  pi.answer(await pi.waitFor(ui("select")), "Stop");
+  pi.choose(await pi.waitFor(ui("select")), "Stop");
   const message = messages(await settled).at(-1);
   assert.equal(message?.stopReason, "error");
   assert.match(

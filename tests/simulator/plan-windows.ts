@@ -3,7 +3,7 @@
 // (docs/protocol.md#quota-errors).
 
 import { faults } from "./faults.ts";
-import type { JsonObject } from "./json.ts";
+import type { Json, JsonObject } from "./json.ts";
 import type { HttpAnswer } from "./types.ts";
 
 export interface PlanWindow {
@@ -32,6 +32,8 @@ interface TokenCounts {
 }
 
 export class PlanWindows {
+  /** Changes what `/usages` says: other forms of a reset, bought credit, nothing at all. */
+  tell: (document: JsonObject) => Json = (document) => document;
   readonly #fresh: (account: string) => PlanWindow[];
   readonly #accounts = new Map<string, PlanWindow[]>();
 
@@ -54,12 +56,12 @@ export class PlanWindows {
   }
 
   /** What `/usages` says. A reset is never told too early. */
-  document(account: string): JsonObject {
+  document(account: string): Json {
     const usages = this.of(account).map(({ name, percent, opensAt }) => {
       const reset = new Date(Math.ceil(opensAt / 1000) * 1000).toISOString().replace(".000Z", "Z");
       return [name, { used_ratio: Math.floor(percent) / 100, reset_time: reset }] as const;
     });
-    return { usages: Object.fromEntries(usages) };
+    return this.tell({ usages: Object.fromEntries(usages) });
   }
 
   /** The answer to a request while a window is used up. */

@@ -157,6 +157,11 @@ export class RpcPi {
     return this.waitFor((event) => event.type === "response" && event["id"] === id, from);
   }
 
+  /** Answers a question of the extension. */
+  answer(response: { type: "extension_ui_response"; id: unknown; [member: string]: unknown }): void {
+    this.#child.stdin?.write(`${JSON.stringify(response)}\n`);
+  }
+
   /** Waits for the first event after position `from` that matches. */
   async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = TIMEOUT_MS): Promise<PiEvent> {
     const end = Date.now() + timeoutMs;
@@ -179,10 +184,9 @@ export class RpcPi {
     return this.events.slice(from);
   }
 
-  /** Answers a dialog of an extension; without a value, as if the user had left it. */
-  answer({ id }: PiEvent, value?: string): void {
-    const answer = value === undefined ? { cancelled: true } : { value };
-    this.#child.stdin?.write(`${JSON.stringify({ type: "extension_ui_response", id, ...answer })}\n`);
+  /** Chooses in a dialog of an extension; without a value, as if the user had left it. */
+  choose({ id }: PiEvent, value?: string): void {
+    this.answer({ type: "extension_ui_response", id, ...(value === undefined ? { cancelled: true } : { value }) });
   }
 
   async close(): Promise<void> {
