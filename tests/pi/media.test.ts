@@ -66,10 +66,9 @@ function toolResult(events: PiEvent[]): string {
 
 function sessionFile(): string {
   const folder = join(home.agent, "sessions");
-  const files = readdirSync(folder, { recursive: true }).map((name) => join(folder, String(name)));
-  const [file] = files.filter((name) => name.endsWith(".jsonl"));
-  assert.ok(file !== undefined, "Pi wrote a session");
-  return file;
+  const name = readdirSync(folder, { recursive: true }).find((path) => String(path).endsWith(".jsonl"));
+  assert.ok(name !== undefined, "Pi wrote a session");
+  return join(folder, String(name));
 }
 
 /** Makes the model call the tool once. */
