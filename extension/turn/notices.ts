@@ -2,8 +2,8 @@
  * Shows what a turn waits for: the next attempt, a silent service, uploads, a quota window. Asks what should happen at the end of a
  * window.
  *
- * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Retries
- * and parked turns also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
+ * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Retries,
+ * uploads and parked turns also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
  */
 
 /** What we use of Pi's `ctx.ui`. */
@@ -221,7 +221,7 @@ export class TurnNotice {
 
 /** Returns how the text beside Pi's spinner ends; `undefined` for a notice that is not shown there. */
 function workingEnd({ kind }: Notice, key: string | undefined): string | undefined {
-  if (kind === "retry" || kind === "slot") return ` (${key ?? "escape"} to cancel)`;
+  if (kind === "retry" || kind === "slot" || kind === "upload") return ` (${key ?? "escape"} to cancel)`;
   if (kind !== "parked") return undefined;
   return key === undefined ? "" : ` · ${key === "escape" ? "Esc" : key} stops`;
 }
