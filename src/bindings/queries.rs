@@ -252,7 +252,7 @@ struct CacheRequest {
     model: String,
 }
 
-/// Returns the last requests of a session and its newest prompt. Asks nobody.
+/// Returns the last requests of a session and its newest prompt. Uses no network.
 #[napi(catch_unwind)]
 pub async fn prompt_cache(request: String, question: String) -> String {
     let report = in_background(move || {

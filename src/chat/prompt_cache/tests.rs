@@ -137,8 +137,8 @@ impl Session {
     fn new(dialect: Dialect, seed: u64) -> Self {
         let system = format!(
             "{}\n<project_context>\n{}\n</project_context>\nCurrent date: 2026-11-27\n<cwd>\n/home/me\n</cwd>",
-            words(seed + 5, 250),
-            words(seed + 6, 80)
+            words(seed + 5, 120),
+            words(seed + 6, 40)
         );
         let tools = ["read", "bash", "edit", "write"].map(tool).to_vec();
         Self { dialect, system, tools, messages: Vec::new(), model: "k3" }
@@ -356,7 +356,7 @@ fn thousand_growing_sessions_bring_no_notice() {
             worst = worst.max(outcome.error());
         };
         for step in 0..3 {
-            session = session.with(round(n * 100 + step * 10, 5 + n % 20)).with([user(n + step, 10)]);
+            session = session.with(round(n * 100 + step * 10, 5 + n % 8)).with([user(n + step, 10)]);
             check(&name, &session, &[Verdict::Grew]);
             session.messages.push(answer(n + step));
         }
