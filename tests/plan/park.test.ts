@@ -84,7 +84,8 @@ describe("a window that opens again", { concurrency: true }, () => {
     const stage = await planStage(context, () => [fiveHours(0, { opensAt })]);
     const chat = stage.kimi({ onQuota: "wait" }).chat("hi");
     const events = await follow(chat, (event) => {
-      if (event.type === "parked") stage.simulator.intercept("usages", ...Array(20).fill({ status: 500 }));
+      if (event.type === "parked")
+        stage.simulator.intercept("usages", ...Array.from({ length: 20 }, () => ({ status: 500 })));
     });
     assert.equal(events.at(-1)?.type, "done");
     assertQuiet(stage.requests("chat"), opensAt);
