@@ -5,7 +5,6 @@ import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
 import { PROVIDER_ID } from "./ids.ts";
-import { lazyImport } from "./lazy.ts";
 import type { AddonQueries, Credential, Profile, Quota, QuotaLevel, Wallet } from "./queries.ts";
 
 /** Age at which the footer asks for a new quota, shared by all processes of the user. */
@@ -116,7 +115,7 @@ export async function showQuota(
   return ctx.mode === "tui" && text !== undefined;
 }
 
-/** Runs `/kimi-usage [--json]`, and with `--history` what the plan was spent on. */
+/** Runs `/kimi-usage [--json]`. */
 export async function kimiUsage(
   args: string,
   ctx: ExtensionCommandContext,
@@ -124,12 +123,7 @@ export async function kimiUsage(
   credentials: PiCredentials,
 ): Promise<void> {
   const credential = await credentials.current(ctx).catch(() => ({}));
-  const words = args.split(/\s+/).filter((word) => word !== "");
-  if (words.some((word) => word.startsWith("--history") || word.startsWith("--by"))) {
-    const { historyText } = await lazyImport(() => import("./usage-history.ts"));
-    return say(ctx, await historyText(queries, credential, ctx, words));
-  }
-  say(ctx, await usageText(queries, credential, ctx, words.includes("--json")));
+  say(ctx, await usageText(queries, credential, ctx, args.split(/\s+/).includes("--json")));
 }
 
 async function usageText(

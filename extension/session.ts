@@ -148,6 +148,10 @@ export function registerUsage(
   pi.registerCommand("kimi-usage", {
     description: "Show the quota of the Kimi plan, or what used it: --history 7d --by session (--json for scripts)",
     handler: async (args, ctx) => {
+      if (/--(history|by)\b/.test(args)) {
+        const { kimiHistory } = await lazyImport(() => import("./plan/history.ts"));
+        return kimiHistory(args, ctx, queries, credentials);
+      }
       const { kimiUsage } = await lazyImport(() => import("./quota.ts"));
       await kimiUsage(args, ctx, queries, credentials);
     },
@@ -159,7 +163,7 @@ export function registerUsage(
       return choices.map((choice) => ({ value: choice, label: choice }));
     },
     handler: async (args, ctx) => {
-      const { kimiQuota } = await lazyImport(() => import("./quota-command.ts"));
+      const { kimiQuota } = await lazyImport(() => import("./plan/parked.ts"));
       await kimiQuota(args, ctx, queries, credentials);
     },
   });

@@ -28,7 +28,7 @@ import {
   text,
 } from "./checks.ts";
 
-/** What happens at the end of a quota window. Nobody can be asked here. */
+/** What happens at the end of a quota window. A program cannot ask its user. */
 const onQuota = oneOf("wait", "stop");
 
 /** Longest delay that a timer of JavaScript or Rust is asked for: about 24 days. */

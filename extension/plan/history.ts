@@ -2,8 +2,9 @@
  * Formats what the plan was spent on, for `/kimi-usage --history`. Loaded on first use.
  */
 import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
-import type { AddonQueries, Credential, HistoryBy, HistoryRow, UsageHistory } from "./queries.ts";
-import { bar, failure } from "./quota.ts";
+import type { PiCredentials } from "../credential.ts";
+import type { AddonQueries, Credential, HistoryBy, HistoryRow, UsageHistory } from "../queries.ts";
+import { bar, failure, say } from "../quota.ts";
 
 const USAGE = "Usage: /kimi-usage --history 7d --by session|project|model|day [--json]";
 
@@ -23,8 +24,26 @@ const NUMBER = 9;
 
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/** Answers the command with these words. */
-export async function historyText(
+/** Runs `/kimi-usage --history 7d --by session [--json]`. */
+export async function kimiHistory(
+  args: string,
+  ctx: ExtensionContext,
+  queries: AddonQueries,
+  credentials: PiCredentials,
+): Promise<void> {
+  const credential = await credentials.current(ctx).catch(() => ({}));
+  say(
+    ctx,
+    await historyText(
+      queries,
+      credential,
+      ctx,
+      args.split(/\s+/).filter((word) => word !== ""),
+    ),
+  );
+}
+
+async function historyText(
   queries: AddonQueries,
   credential: Credential,
   ctx: ExtensionContext,
