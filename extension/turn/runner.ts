@@ -53,8 +53,9 @@ export class TurnRunner {
     options: SimpleStreamOptions = {},
   ): void {
     const given = { ...options, env: this.#extensionEnvironment.variables(options.env) as Record<string, string> };
-    const start = ({ runTurn, notices }: LoadedTurn): void =>
+    const start = ({ runTurn, notices }: LoadedTurn): void => {
       runTurn(this.#addon, this.#host, events, model, context, given, notices);
+    };
     if (this.#loaded !== undefined) return start(this.#loaded);
     this.load()
       .then(start)

@@ -5,7 +5,8 @@ import { realPng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
 import { Lane, TOOLS } from "./lane.ts";
 import { type Cell, isSilent, KEPT, type Played, type Seen, sideBySide } from "./matrix.ts";
-import { AFTER, BEFORE, WAIT_MS } from "./stage.ts";
+import { AFTER, BEFORE } from "./play-chat.ts";
+import { WAIT_MS } from "./stage.ts";
 import { codeIn } from "./pi-error-code.ts";
 
 /** Number of Pi processes at the same time; they mostly wait. */

@@ -29,6 +29,8 @@ const GRACE_MS = 30;
 
 export class Relay {
   rule: Rule = () => undefined;
+  /** Called with each request before it goes on to the service. */
+  onRequest: (path: string, ordinal: number) => void = () => {};
   /** Bytes of answers that passed. */
   bytes = 0;
   readonly #target: number;
@@ -62,6 +64,7 @@ export class Relay {
   /** Lets everything pass and restarts the counters. */
   forget(): void {
     this.rule = () => undefined;
+    this.onRequest = () => {};
     this.bytes = 0;
     this.#counts.clear();
   }
@@ -96,6 +99,7 @@ export class Relay {
         this.#counts.set(path, ordinal);
         strike = this.rule(path, ordinal);
         passed = [];
+        this.onRequest(path, ordinal);
       }
       upstream.write(bytes);
     });

@@ -11,11 +11,8 @@ import { pause, text } from "../simulator/scenario.ts";
 import type { Dialect } from "../support/turn.ts";
 import type { World } from "./cases.ts";
 import type { Cell } from "./matrix.ts";
+import { AFTER, BEFORE } from "./play-chat.ts";
 import { deadPort, Relay } from "./relay.ts";
-
-/** The answer of every stage, in two chunks; faults after output strike in the second. */
-export const BEFORE = "First words.";
-export const AFTER = " Second words.";
 
 /** Short compared to the real timeouts, long compared to a healthy answer on a busy machine. */
 export const CLOCK_MS = 2000;
@@ -128,6 +125,14 @@ export class Stage {
     await this.#returns?.();
   }
 
+  /** Calls `strike` when the first request that the fault strikes has left its process, before the service has it. */
+  onFirstRequest(strike: () => void): void {
+    const [path] = this.#place;
+    this.#relay.onRequest = (asked, ordinal) => {
+      if (asked === path && ordinal === 1) strike();
+    };
+  }
+
   /** Resolves when the request has come that the fault strikes. */
   async struck(): Promise<void> {
     await this.simulator.waitForRequest(({ path }) => path === this.#place[0], WAIT_MS);
@@ -155,7 +160,7 @@ export class Stage {
     const { fault, column } = cell;
     const { late, simulator } = this;
     const [path, endpoint] = this.#place;
-    const times = column.endsWith("once") || late ? 1 : Infinity;
+    const times = column.endsWith("once") || column === "chat, stopped" || late ? 1 : Infinity;
     // Long enough to be read even on a busy machine: a reset overtakes unread data.
     const first = late ? [text(BEFORE), pause(400)] : [];
     simulator.setDefault({ steps: late ? [...first, text(AFTER)] : [text(BEFORE + AFTER)] });
