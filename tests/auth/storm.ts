@@ -158,7 +158,7 @@ class Program {
   get asksForLogin(): boolean {
     return this.kind === "node"
       ? this.result?.code === "login_required"
-      : /login required|no longer valid/i.test(this.errors);
+      : /login required|no longer valid|No API key found|is not configured/i.test(this.errors);
   }
 
   get outcome(): string {
