@@ -101,7 +101,7 @@ pub struct PreparedMedia {
 
 /// Progress of an upload.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct UploadProgress {
     /// Bytes handed to the connection.
     pub sent: Arc<AtomicU64>,
     /// Size of the file; 0 until it is known.
@@ -110,7 +110,7 @@ pub struct Progress {
     started: Mutex<Option<Instant>>,
 }
 
-impl Progress {
+impl UploadProgress {
     /// Returns "uploading 12.3 MB of 60.2 MB (20 %, 3.1 MB/s)"; `None` until the upload has begun.
     pub fn text(&self) -> Option<String> {
         let started = (*self.started.lock().unwrap_or_else(PoisonError::into_inner))?;
@@ -125,7 +125,7 @@ impl Progress {
 }
 
 /// A file that is ready to be uploaded.
-struct Source {
+struct UploadSource {
     content: UploadContent,
     media_type: MediaType,
     digest: Digest,
@@ -135,21 +135,21 @@ struct Source {
 }
 
 /// What became of an upload.
-struct Outcome {
+struct StoredFile {
     id: String,
     known: bool,
     filename: String,
-    source: Source,
+    source: UploadSource,
 }
 
 /// Uploads `content`, or the file that the request names. Dropping the future or cancelling closes the connection.
 pub async fn upload(
     request: FileRequest,
     content: Vec<u8>,
-    progress: &Progress,
+    progress: &UploadProgress,
     cancel: CancellationToken,
 ) -> Result<Uploaded> {
-    let Outcome { id, known, filename, source } = cancellable(cancel, run(request, content, progress)).await?;
+    let StoredFile { id, known, filename, source } = cancellable(cancel, run(request, content, progress)).await?;
     let MediaType { kind, mime, .. } = source.media_type;
     Ok(Uploaded {
         url: format!("ms://{id}"),
@@ -166,14 +166,14 @@ pub async fn upload(
 /// connection.
 pub async fn prepare_media(
     request: FileRequest,
-    progress: &Progress,
+    progress: &UploadProgress,
     cancel: CancellationToken,
 ) -> Result<PreparedMedia> {
     if request.path.is_none() {
         return Err(Error::new(ErrorKind::BadRequest, "the request names no file"));
     }
-    let Outcome { known, source, .. } = cancellable(cancel, run(request, Vec::new(), progress)).await?;
-    let Source { content, media_type, digest, bytes, name, length } = source;
+    let StoredFile { known, source, .. } = cancellable(cancel, run(request, Vec::new(), progress)).await?;
+    let UploadSource { content, media_type, digest, bytes, name, length } = source;
     let path = if let UploadContent::Disk { path, .. } = content { Some(path) } else { None };
     let kind = media_type.kind;
     let caption = Caption { name: name.as_deref().unwrap_or(media_type.file_name), kind, bytes, length };
@@ -198,7 +198,7 @@ async fn cancellable<T>(cancel: CancellationToken, work: impl Future<Output = Re
     }
 }
 
-async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Result<Outcome> {
+async fn run(request: FileRequest, content: Vec<u8>, progress: &UploadProgress) -> Result<StoredFile> {
     let FileRequest { caller: CallerContext { environment, host, api_key }, addresses, headers, model, again, .. } =
         request;
     let FileRequest { path, project, allowed, purpose, mime_type, .. } = request;
@@ -208,8 +208,8 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
         let limits = kimi.config.settings.upload_limits();
         let access = PathAccess { project, allowed, home: environment.home() };
         let source = match path {
-            Some(path) => Source::on_disk(&access.resolve(&path)?, &mime_type, &limits)?,
-            None => Source::in_memory(content, &mime_type, &limits)?,
+            Some(path) => UploadSource::on_disk(&access.resolve(&path)?, &mime_type, &limits)?,
+            None => UploadSource::in_memory(content, &mime_type, &limits)?,
         };
         source.check_purpose(purpose.as_deref())?;
         Ok((kimi, source))
@@ -228,10 +228,10 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
     upload.name = kept.unwrap_or(upload.name);
     progress.begin(source.bytes);
     let (id, fresh) = uploader.file_id(&key, &upload, stale.as_deref()).await?;
-    Ok(Outcome { id, known: !fresh, filename: upload.name, source })
+    Ok(StoredFile { id, known: !fresh, filename: upload.name, source })
 }
 
-impl Source {
+impl UploadSource {
     fn in_memory(content: Vec<u8>, declared: &str, limits: &UploadLimits) -> Result<Self> {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
@@ -311,14 +311,14 @@ mod tests {
         crate::config::Settings::default().upload_limits()
     }
 
-    fn message(result: Result<Source>) -> String {
+    fn message(result: Result<UploadSource>) -> String {
         result.map_or_else(|error| error.message, |source| source.media_type.mime.to_owned())
     }
 
     #[test]
     fn unsuitable_file_the_error_says_why() {
         let why = |bytes: &[u8], purpose: Option<&str>| {
-            message(Source::in_memory(bytes.to_vec(), "", &limits()).and_then(|source| {
+            message(UploadSource::in_memory(bytes.to_vec(), "", &limits()).and_then(|source| {
                 source.check_purpose(purpose)?;
                 Ok(source)
             }))
@@ -350,7 +350,7 @@ mod tests {
         let on_disk = |name: &str, content: &[u8], limits: &UploadLimits| {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
-            message(Source::on_disk(&path, "", limits))
+            message(UploadSource::on_disk(&path, "", limits))
         };
         let mov = b"\0\0\0\x18ftypqt  \0\0\0\0moov hvc1";
         assert_eq!(on_disk("hevc.mov", mov, &limits()), "video/quicktime");
@@ -371,7 +371,7 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(file.as_file(), b"\0\0\0\x18ftypmp42", 0).unwrap();
         file.as_file().set_len(4 << 30).unwrap();
         let started = Instant::now();
-        let message = message(Source::on_disk(file.path(), "", &limits()));
+        let message = message(UploadSource::on_disk(file.path(), "", &limits()));
         assert!(message.contains("it has 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
         assert!(started.elapsed() < Duration::from_secs(2));
     }
@@ -383,7 +383,7 @@ mod tests {
         let pipe = folder.path().join("clip.mp4");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for path in [pipe.as_path(), Path::new("/proc/self/environ"), Path::new("/dev/zero"), folder.path()] {
-            let error = Source::on_disk(path, "", &limits()).map(|_| ()).unwrap_err();
+            let error = UploadSource::on_disk(path, "", &limits()).map(|_| ()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Io, "{}", path.display());
             assert!(error.message.contains("it is no file but"), "{}", error.message);
         }
