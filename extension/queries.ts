@@ -174,6 +174,8 @@ export interface Quota {
   } | null;
   display: QuotaDisplay;
   parallel: Parallel;
+  /** Requests of this process that are under way. */
+  underWayHere: number;
   /** Milliseconds since 1970; null if there is no answer yet. */
   fetchedAt: number | null;
   /** Why the last update failed. */

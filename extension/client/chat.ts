@@ -23,6 +23,8 @@ import type { AssistantMessage, ToolCall } from "../messages.ts";
 export type ChatNotice =
   /** The attempt failed before any output and is repeated. */
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
+  /** The plan allows no more requests at once; `ahead` requests go first. null: the request is sent now. */
+  | { type: "slot"; ahead: number | null }
   /** Nothing has arrived for `sinceMs`. The request fails after `limitMs`; null: never. */
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
   /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */

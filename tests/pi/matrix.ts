@@ -28,6 +28,11 @@ export const MATRIX: readonly MatrixRow[] = [
     versions: "one",
     reason: "compares events with Pi's own types; headless covers the rest",
   },
+  {
+    file: "doctor/report.test.ts",
+    versions: "one",
+    reason: "the doctor is ours; Pi shows its text and asks one question",
+  },
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },
   { file: "security/secrets.test.ts", versions: "one", reason: "looks for credentials in what we write" },

@@ -227,9 +227,9 @@ const EXTENSION_ORDER = [
   ["credential"],
   ["models"],
   ["login", "quota"],
-  ["auth", "plan", "settings", "tools", "turn"],
+  ["auth", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
-  ["ai-sdk", "pi"],
+  ["ai-sdk", "cli", "pi"],
 ];
 
 test("imports: between parts of extension → point down", () => {
