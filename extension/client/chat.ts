@@ -83,7 +83,7 @@ const MAX_UNREAD = 1 << 20;
 
 /**
  * A running request. It runs from the start, with or without a consumer. Once its events are iterated, a consumer that stops
- * reading stops the connection too, unless somebody awaits the whole message.
+ * reading stops the connection too, unless the whole message is awaited.
  */
 export class Chat implements AsyncIterable<ChatEvent> {
   readonly #stop = new AbortController();
@@ -92,7 +92,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   #events: ChatEvent[] = [];
   /** Characters in the deltas of `#events`. */
   #unread = 0;
-  /** Somebody awaits the message, which arrives only if reading goes on. */
+  /** The message is awaited, which arrives only if reading goes on. */
   #awaited = false;
   #wake = (): void => {};
   #over = false;

@@ -279,7 +279,7 @@ impl Lock {
         !*released && self.0.is_ours()
     }
 
-    /// Whether nobody holds the lock any more: it was taken over, and released since.
+    /// Whether no program holds the lock any more: it was taken over, and released since.
     pub fn is_vacant(&self) -> bool {
         !self.is_held() && modified(&self.0.directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }

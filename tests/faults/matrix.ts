@@ -64,7 +64,7 @@ function exists(fault: Fault, column: Column): boolean {
     case "stream":
       return column.startsWith("chat");
     case "wire":
-      return !late || fault.strike.at === "\r\n\r\n";
+      return !late || fault.breakage.at === "\r\n\r\n";
     case "http":
       return !late;
     case "world":
@@ -108,7 +108,7 @@ export function expectedInPi(cell: Cell): string {
 
 /** Nothing arrives, and nothing ends. */
 export function isSilent(fault: Fault): boolean {
-  return fault.place === "wire" && fault.strike.how === "stall";
+  return fault.place === "wire" && fault.breakage.how === "stall";
 }
 
 /** Pi keeps the models it knew. */

@@ -1,7 +1,7 @@
 /** One chat of the fault matrix, with a check of everything that is promised for its events. */
 import { type Kimi, KimiError } from "../../index.ts";
 
-/** The answer of every stage, in two chunks; faults after output strike in the second. */
+/** The answer of every setup, in two chunks; faults after output affect the second. */
 export const BEFORE = "First words.";
 export const AFTER = " Second words.";
 
@@ -15,7 +15,7 @@ export interface PlayedChat {
   problems: string[];
 }
 
-/** Runs a chat. `late`: the fault strikes after the first words. */
+/** Runs a chat. `late`: the fault comes after the first words. */
 export async function playChat(
   kimi: Kimi,
   content: string | object[],

@@ -137,7 +137,7 @@ impl Account {
         self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
     }
 
-    /// Looks for a successor before a login is declared dead. `None`: whoever took the lock over has ended without one.
+    /// Looks for a successor before a login is declared dead. `None`: the program that took the lock over has ended without one.
     fn refused(
         &self,
         refresh: &Refresh<'_>,
