@@ -13,6 +13,7 @@ import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
+import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
@@ -89,7 +90,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
-  registerTools(pi, queries, services, credentials);
+  const mediaFiles = registerMedia(pi, addon, { host: thisHost, extensionEnvironment }, credentials);
+  registerTools(pi, queries, { services, mediaFiles, credentials });
   return undefined;
 }
 
