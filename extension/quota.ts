@@ -1,5 +1,6 @@
 /**
- * Shows the quota in the footer, `/kimi-usage` and `/kimi-settings`. The words come from the addon. Loaded on first use.
+ * Shows the quota in the footer, in `/kimi-usage` and in `/kimi-settings`. Loaded on first use. The addon chooses the words; this module
+ * lays them out and colors them.
  */
 import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
@@ -12,16 +13,19 @@ const REFRESH_MS = 90_000;
 
 const STATUS_KEY = "kimi-usage";
 
-const COLORS = { ok: "dim", warning: "warning", alarm: "error" } as const satisfies Record<QuotaLevel, string>;
+/** Colors of the footer and of the bars. */
+const STATUS_COLORS = { ok: "dim", warning: "warning", alarm: "error" } as const;
+const BAR_COLORS = { ok: "accent", warning: "warning", alarm: "error" } as const;
 
 /** Formats the footer, `Kimi 5h 62% · wk 18% · resets 14:32`; undefined if no window is known. */
 export function statusText({ display }: Quota, theme?: Theme): string | undefined {
-  if (display.status.length === 0) return undefined;
+  const { status, stale } = display;
+  if (status.length === 0) return undefined;
   const paint = (text: string, level: QuotaLevel = "ok"): string =>
-    theme?.fg(display.stale ? "dim" : COLORS[level], text) ?? text;
-  // The forecast belongs to what stands before it.
-  const parts = display.status.map(({ text, level }, at) => {
-    const before = at === 0 ? "" : text.startsWith("→") ? " " : " · ";
+    theme?.fg(STATUS_COLORS[stale ? "ok" : level], text) ?? text;
+  // The forecast, `→ full 13:50`, belongs to what stands before it.
+  const parts = status.map(({ text, level }, position) => {
+    const before = position === 0 ? "" : text.startsWith("→") ? " " : " · ";
     return paint(before) + paint(text, level);
   });
   return `${paint("Kimi ")}${parts.join("")}`;
@@ -40,18 +44,17 @@ export function bar(ratio: number, columns: number, paint = (text: string, _rest
 export function quotaRows({ usage, display }: Quota, width: number, theme?: Theme): string[] {
   const windows = usage?.windows ?? [];
   if (windows.length === 0) return ["No usage data."];
-  const labels = Math.min(Math.max(...windows.map(({ label }) => label.length)), 28);
+  const labels = Math.min(Math.max(...display.windows.map(({ label }) => label.length)), 28);
   const columns = Math.max(8, Math.min(30, width - labels - 36));
   const rows: string[] = [];
-  for (const [at, { label, share, level, resets, remaining, parts }] of display.windows.entries()) {
-    const { usedRatio = null, used = null, limit = null } = windows[at] ?? {};
+  for (const [position, { label, share, level, resets, remaining, parts }] of display.windows.entries()) {
+    const { usedRatio = null, used = null, limit = null } = windows[position] ?? {};
     const name = label.slice(0, labels).padEnd(labels);
-    const counted = used === null ? "" : limit === null ? `${used} used` : "";
+    const counted = used === null || limit !== null ? "" : `${used} used`;
     const measure = usedRatio === null ? counted.padEnd(columns) : coloredBar(usedRatio, level, columns, theme);
-    const percent = share === null ? "" : `${share.padStart(4)} used`;
+    const row = `${name}  ${measure} ${share === null ? "" : `${share.padStart(4)} used`}`;
     const reset = resets === null ? "" : `resets ${resets}`;
     const wait = remaining === null ? "" : ` (in ${remaining})`;
-    const row = `${name}  ${measure} ${percent}`;
     const end = width - labels - columns - 16 >= reset.length + wait.length ? reset + wait : reset;
     rows.push(`${row}  ${end}`.trimEnd());
     if (parts.length > 0) rows.push(`${" ".repeat(labels + 2)}${parts.join(" · ")}`);
@@ -59,10 +62,15 @@ export function quotaRows({ usage, display }: Quota, width: number, theme?: Them
   return rows;
 }
 
+/** Says when the quota was fetched, if the last request for it failed. */
+export function problemText({ problem, display }: Quota): string | undefined {
+  if (problem === null) return undefined;
+  return display.asOf === null ? problem : `As of ${display.asOf}: ${problem}`;
+}
+
 function coloredBar(ratio: number, level: QuotaLevel, columns: number, theme: Theme | undefined): string {
   if (theme === undefined) return bar(ratio, columns);
-  const color = level === "ok" ? "accent" : COLORS[level];
-  return bar(ratio, columns, (text, rest) => theme.fg(rest ? "dim" : color, text));
+  return bar(ratio, columns, (text, rest) => theme.fg(rest ? "dim" : BAR_COLORS[level], text));
 }
 
 /** Formats how many requests run, `8 of 30 requests under way (5 here)`; undefined if none runs. */
@@ -147,7 +155,8 @@ async function usageText(
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
   const parallel = parallelText(quota);
   if (parallel !== undefined) rows.push(parallel);
-  if (quota.problem !== null) rows.push(`As of ${quota.display.asOf}: ${quota.problem}`);
+  const problem = problemText(quota);
+  if (problem !== undefined) rows.push(problem);
   // Without a color of its own, Pi would dim the text.
   return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
 }

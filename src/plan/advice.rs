@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::forecast::Weight;
-use super::ledger::Tokens;
+use super::ledger::TokenCounts;
 
 /// Prompt tokens after a compaction: Pi keeps about 20,000 recent ones, and the system prompt, the tools and a summary come before.
 const COMPACTED_TOKENS: f64 = 32_000.0;
@@ -42,7 +42,7 @@ pub struct Advice {
 }
 
 /// Returns the advice for a session with these last requests, the newest last; `None` where compacting does not pay.
-pub fn compaction(window: &'static str, weight: &Weight, session: &[Tokens]) -> Option<Advice> {
+pub fn compaction(window: &'static str, weight: &Weight, session: &[TokenCounts]) -> Option<Advice> {
     let recent = &session[session.len().saturating_sub(RECENT)..];
     if recent.len() < MIN_RECENT {
         return None;
@@ -51,7 +51,8 @@ pub fn compaction(window: &'static str, weight: &Weight, session: &[Tokens]) -> 
     let context_tokens = last.uncached.saturating_add(last.cached);
     let context = context_tokens as f64;
     let total: f64 = recent.iter().map(|tokens| weight.cost(tokens)).sum();
-    let reading: f64 = recent.iter().map(|tokens| weight.cost(&Tokens { output: 0, reasoning: 0, ..*tokens })).sum();
+    let reading: f64 =
+        recent.iter().map(|tokens| weight.cost(&TokenCounts { output: 0, reasoning: 0, ..*tokens })).sum();
     let prompts: f64 = recent.iter().map(|tokens| tokens.uncached.saturating_add(tokens.cached) as f64).sum();
     if total <= 0.0 || prompts <= 0.0 || reading < DOMINATES * total || context <= COMPACTED_TOKENS {
         return None;
@@ -94,8 +95,8 @@ mod tests {
 
     const WEIGHT: Weight = Weight { uncached: 1e-5, cached: 1e-6, output: 4e-5 };
 
-    fn session(uncached: u64, cached: u64, output: u64) -> Vec<Tokens> {
-        vec![Tokens { uncached, cached, output, reasoning: 0 }; 5]
+    fn session(uncached: u64, cached: u64, output: u64) -> Vec<TokenCounts> {
+        vec![TokenCounts { uncached, cached, output, reasoning: 0 }; 5]
     }
 
     #[test]

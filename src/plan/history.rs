@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::{Advice, compaction};
 use super::forecast::{Fit, Weight, fit};
-use super::ledger::{Entry, Ledger, Tokens};
+use super::ledger::{Ledger, LedgerEntry, TokenCounts};
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;
 
@@ -110,13 +110,13 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
     let learned_from = question.from.min(now.saturating_sub(LEARNED_FROM_DAYS * DAY_MS));
     let mut entries = ledger.read(learned_from, now.max(question.to))?;
     entries.retain(|entry| entry.account == account);
-    let asked: Vec<Entry> =
+    let asked: Vec<LedgerEntry> =
         entries.iter().filter(|entry| (question.from..=question.to).contains(&entry.at)).cloned().collect();
     let fits = WINDOWS.map(|window| (window, fit(&entries, window)));
     let own = ledger.hash("session", &question.session);
-    let session: Vec<&Entry> = entries.iter().filter(|entry| entry.session == own).collect();
+    let session: Vec<&LedgerEntry> = entries.iter().filter(|entry| entry.session == own).collect();
     let advice = session.last().filter(|_| !question.session.is_empty()).and_then(|last| {
-        let tokens: Vec<Tokens> =
+        let tokens: Vec<TokenCounts> =
             session.iter().filter(|entry| entry.model == last.model).map(|entry| entry.tokens).collect();
         advice(fits.iter().filter_map(|(window, fit)| Some((*window, fit.as_ref()?))), &last.model, &tokens)
     });
@@ -157,7 +157,7 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
 fn advice<'f>(
     mut fits: impl Iterator<Item = (&'static str, &'f Fit)>,
     model: &str,
-    session: &[Tokens],
+    session: &[TokenCounts],
 ) -> Option<Advice> {
     fits.find_map(|(window, fit)| compaction(window, fit.weights.get(model)?, session))
 }
@@ -212,13 +212,13 @@ pub struct Costs {
 
 impl Costs {
     /// The window that these tokens take most of, and how much in percent.
-    pub fn largest(&self, model: &str, tokens: &Tokens) -> Option<(&'static str, f64)> {
+    pub fn largest(&self, model: &str, tokens: &TokenCounts) -> Option<(&'static str, f64)> {
         let costs = self.windows.iter().filter_map(|(window, fit, _)| Some((*window, fit.cost(model, tokens)?)));
         costs.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
     /// Whether compacting a session with these last requests would save quota.
-    pub fn advice(&self, model: &str, session: &[Tokens]) -> Option<Advice> {
+    pub fn advice(&self, model: &str, session: &[TokenCounts]) -> Option<Advice> {
         advice(self.windows.iter().map(|(window, fit, _)| (*window, fit)), model, session)
     }
 
@@ -229,8 +229,8 @@ impl Costs {
 }
 
 impl Row {
-    fn add(&mut self, entry: &Entry, fits: &[(&'static str, Option<Fit>)]) {
-        let Tokens { uncached, cached, output, reasoning } = entry.tokens;
+    fn add(&mut self, entry: &LedgerEntry, fits: &[(&'static str, Option<Fit>)]) {
+        let TokenCounts { uncached, cached, output, reasoning } = entry.tokens;
         self.requests += 1;
         self.uncached = self.uncached.saturating_add(uncached);
         self.cached = self.cached.saturating_add(cached);
@@ -255,7 +255,7 @@ fn round(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
 }
 
-fn key(entry: &Entry, by: By, zone: &TimeZone) -> String {
+fn key(entry: &LedgerEntry, by: By, zone: &TimeZone) -> String {
     match by {
         By::Session => entry.session.clone(),
         By::Project => entry.project.clone(),
@@ -293,13 +293,13 @@ mod tests {
             let uncached = 3_000 + (turn as u64 * 7_919) % 9_000;
             let percent = (turn as f64 * 0.4).floor();
             ledger
-                .append(&Entry {
+                .append(&LedgerEntry {
                     at,
                     account: ledger.hash("account", "a"),
                     session: ledger.hash("session", if turn % 4 == 0 { "mine" } else { "other" }),
                     project: ledger.hash("project", "/p"),
                     model: "k3".to_owned(),
-                    tokens: Tokens { uncached, cached: 0, output: 500, reasoning: 100 },
+                    tokens: TokenCounts { uncached, cached: 0, output: 500, reasoning: 100 },
                     sampled_at: at,
                     samples: vec![Sample { window: "5h".to_owned(), percent, resets_at: Some(NOW / 1000 + 3_600) }],
                 })

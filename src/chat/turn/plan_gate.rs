@@ -17,7 +17,7 @@ use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::advice::RECENT;
 use crate::plan::history::LearnedCosts;
-use crate::plan::ledger::{Entry, Ledger, Tokens, samples};
+use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
@@ -59,7 +59,7 @@ const MAX_REMEMBERED: usize = 256;
 #[derive(Default)]
 pub(super) struct PlanMemory {
     /// Session → its last requests. The last prompt is expected to be cached.
-    sessions: Remembered<String, Vec<Tokens>, MAX_REMEMBERED>,
+    sessions: Remembered<String, Vec<TokenCounts>, MAX_REMEMBERED>,
     /// Sessions that were advised to compact.
     advised: Remembered<String, (), MAX_REMEMBERED>,
     /// The user knows that there is no ledger.
@@ -143,7 +143,7 @@ impl PlanGate {
         let recent = self.session.as_ref().and_then(|session| memory.sessions.get(session)).unwrap_or_default();
         let last = recent.last().map_or(0, |last| last.uncached.saturating_add(last.cached));
         let cached = last.min(prompt_tokens);
-        let tokens = Tokens { uncached: prompt_tokens - cached, cached, ..Tokens::default() };
+        let tokens = TokenCounts { uncached: prompt_tokens - cached, cached, ..TokenCounts::default() };
         let costs = kimi.process.get::<LearnedCosts>().known(&self.account);
         let largest = costs.and_then(|costs| costs.largest(model, &tokens));
         if let Some((window, percent)) = largest.filter(|(_, percent)| *percent >= NOTABLE_PERCENT) {
@@ -153,9 +153,16 @@ impl PlanGate {
     }
 
     /// Writes the ledger's line of an answer, and tells what follows from it.
-    pub async fn record(&self, kimi: &Kimi, credential: &Credential, model: &str, tokens: Tokens, ops: &mut OpWriter) {
+    pub async fn record(
+        &self,
+        kimi: &Kimi,
+        credential: &Credential,
+        model: &str,
+        tokens: TokenCounts,
+        ops: &mut OpWriter,
+    ) {
         let Some(state) = kimi.config.state_directory.clone() else { return };
-        if tokens == Tokens::default() {
+        if tokens == TokenCounts::default() {
             return;
         }
         let snapshot = known(kimi, credential).await;
@@ -171,7 +178,7 @@ impl PlanGate {
         let written = in_background(move || {
             let ledger = Ledger::open(&state).map_err(io_error)?;
             ledger
-                .append(&Entry {
+                .append(&LedgerEntry {
                     at: now_ms(),
                     account: ledger.hash("account", &account),
                     session: ledger.hash("session", session.as_deref().unwrap_or_default()),
@@ -200,7 +207,7 @@ impl PlanGate {
         }
     }
 
-    fn remember(&self, memory: &PlanMemory, tokens: Tokens) {
+    fn remember(&self, memory: &PlanMemory, tokens: TokenCounts) {
         let Some(session) = &self.session else { return };
         let mut recent = memory.sessions.get(session).unwrap_or_default();
         if recent.len() >= RECENT {
