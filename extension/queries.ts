@@ -28,6 +28,7 @@ export interface Settings {
   retry: { attempts: number; maxDelayMs: number; maxTotalMs: number | null };
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
+  network: { preconnect: boolean };
 }
 
 export interface SettingsReport {
@@ -250,12 +251,12 @@ export class AddonQueries {
     return parseAnswer(this.#addon.models(this.#request(credential)));
   }
 
-  /** Asks the service for its models and stores them for `models`. */
   /** Asks the service for its models where no list is stored, and waits at most `maxWaitMs` for it. */
   async ensureModels(credential: Credential, maxWaitMs: number): Promise<void> {
     parseAnswer(await this.#addon.ensureModels(this.#request(credential), maxWaitMs));
   }
 
+  /** Asks the service for its models and stores them for `models`. */
   async refreshModels(credential: Credential = {}): Promise<void> {
     parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
   }
@@ -279,6 +280,11 @@ export class AddonQueries {
   /** Applies a choice to the window that requests wait for. */
   async chooseQuota(credential: Credential, choice: "wait" | "stop" | "resume"): Promise<ParkState> {
     return parseAnswer(await this.#addon.chooseQuota(this.#request(credential), choice));
+  }
+
+  /** Opens a connection for the next request, unless the settings forbid it. */
+  async preconnect(credential: Credential = {}): Promise<void> {
+    parseAnswer(await this.#addon.preconnect(this.#request(credential)));
   }
 
   async profile(credential: Credential = {}): Promise<Profile> {

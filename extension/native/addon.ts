@@ -113,6 +113,8 @@ export interface Addon {
   quotaState(request: string): Promise<string>;
   /** Applies `wait`, `stop` or `resume` to the window that requests wait for, and returns the state then. */
   chooseQuota(request: string, choice: string): Promise<string>;
+  /** Opens a connection to the service, unless the settings forbid it: `{}` or `{error}`. */
+  preconnect(request: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
   /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */

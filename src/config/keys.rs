@@ -388,6 +388,13 @@ pub const KEYS: &[Key] = &[
         "2",
         "Parallel requests of the plan that are left to other programs.",
     )),
+    home_only(key(
+        "network.preconnect",
+        ValueKind::Switch,
+        &[],
+        "true",
+        "Connect to the service while the user types, so that a prompt is sent at once.",
+    )),
 ];
 
 /// Finds the key for a path in a file.

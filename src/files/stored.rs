@@ -75,7 +75,7 @@ impl Uploader {
                     let content = ReferenceContent::Stored(media);
                     references.push(Reference { key, content, id, fresh, replaced: false, name });
                 }
-                Err(error) => tracing::debug!(%error, "a stored file cannot be uploaded; its text stays"),
+                Err(error) => tracing::info!(%error, "a stored file cannot be uploaded; its text stays"),
             }
         }
         let ids =

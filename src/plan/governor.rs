@@ -70,7 +70,7 @@ impl Governor {
         let slots = in_background(move || {
             Ok(folder.and_then(|folder| {
                 Slots::open(&folder)
-                    .inspect_err(|error| tracing::debug!(%error, "requests are not counted across processes"))
+                    .inspect_err(|error| tracing::info!(%error, "requests are not counted across processes"))
                     .ok()
             }))
         });
@@ -92,7 +92,7 @@ impl Governor {
         match self.try_take(slots, kind, priority, &mut tell).await {
             Ok(slot) => Permit { _slot: slot },
             Err(error) => {
-                tracing::debug!(%error, "the request is not counted across processes");
+                tracing::info!(%error, "the request is not counted across processes");
                 Permit::default()
             }
         }
@@ -150,13 +150,13 @@ impl Governor {
             let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
             let mut limits = Limits::read(slots.folder());
             if limits.refuse(under_way, &concurrency, now()) {
-                tracing::debug!(?refusal, under_way, "fewer requests at once");
+                tracing::info!(?refusal, under_way, "fewer requests at once");
                 limits.write(slots.folder()).map_err(io_error)?;
             }
             Ok(())
         });
         if let Err(error) = learned.await {
-            tracing::debug!(%error, "what a refusal taught could not be kept");
+            tracing::info!(%error, "what a refusal taught could not be kept");
         }
     }
 
@@ -179,7 +179,7 @@ impl Governor {
             limits.write(slots.folder()).map_err(io_error)
         });
         if let Err(error) = told.await {
-            tracing::debug!(%error, "the service's parallel limit could not be kept");
+            tracing::info!(%error, "the service's parallel limit could not be kept");
         }
     }
 

@@ -165,7 +165,7 @@ impl PlanGate {
                 tokio::task::spawn_blocking(move || learned.learn(&ledger, account));
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "the ledger cannot be written"),
+            Err(error) => tracing::info!(%error, "the ledger cannot be written"),
         }
     }
 
