@@ -10,16 +10,17 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { PiCredentials } from "./credential.ts";
-import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
+import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
+import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { registerPreconnect } from "./preconnect.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { registerSession, registerSettings, registerUsage } from "./session.ts";
+import { registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -45,6 +46,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     }
   }
   const { addon } = loaded;
+  addon.adviseUsersOfPi();
   const { apiKey, env = {}, ...settings } = overrides;
   const extensionEnvironment = new ExtensionEnvironment({ ...env, ...settingsVariable(settings) });
   // Imported dynamically because Node programs load this file without Pi.
@@ -79,16 +81,20 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
     turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
+    turnRunner.priority = sessionPriority(context);
+    markChildren(context.hasUI);
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerPreconnect(pi, queries, credentials);
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
+  registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
-  registerTools(pi, queries, services, credentials);
+  const mediaFiles = registerMedia(pi, addon, { host: thisHost, extensionEnvironment }, credentials);
+  registerTools(pi, queries, { services, mediaFiles, credentials });
   return undefined;
 }
 

@@ -121,6 +121,15 @@ function coloredBar(ratio: number, columns: number, theme: Theme | undefined): s
   return bar(ratio, columns, (text, rest) => theme.fg(rest ? "dim" : color, text));
 }
 
+/** Formats how many requests run, `8 of 30 requests under way (5 here)`; undefined if none runs. */
+export function parallelText({ parallel, underWayHere }: Quota): string | undefined {
+  const { limit, inUse, waiting } = parallel;
+  if (inUse === 0 && waiting === 0) return undefined;
+  const of = limit === null ? "" : ` of ${limit}`;
+  const queue = waiting === 0 ? "" : `, ${waiting} waiting`;
+  return `${inUse}${of} requests under way (${underWayHere} here)${queue}`;
+}
+
 /** Formats the balance of extra usage. */
 export function walletRows(wallet: Wallet): string[] {
   const limit = wallet.monthlyLimit === null ? "unlimited" : wallet.monthlyLimit.text;
@@ -183,13 +192,17 @@ async function usageText(
     queries.quota(credential).catch(failure),
     queries.profile(credential).catch(failure),
   ]);
-  if (json) return JSON.stringify({ account: profile, quota });
+  if (json) {
+    return JSON.stringify({ account: profile, quota, ...("error" in quota ? {} : { parallel: quota.parallel }) });
+  }
   const theme = ctx.mode === "tui" ? ctx.ui.theme : undefined;
   const rows: string[] = [];
   rows.push("error" in profile ? `Account: ${profile.error}` : accountText(profile));
   if ("error" in quota) return [...rows, `Usage: ${quota.error}`].join("\n");
   rows.push(...quotaRows(quota, Math.min(process.stdout.columns || 100, 100), theme));
   if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
+  const parallel = parallelText(quota);
+  if (parallel !== undefined) rows.push(parallel);
   if (quota.problem !== null) rows.push(`As of ${clock(quota.fetchedAt ?? 0)}: ${quota.problem}`);
   // Without a color of its own, Pi would dim the text.
   return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
+import type { DoctorParts } from "./doctor/command.ts";
 import type { ExtensionEnvironment } from "./environment.ts";
 import { PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
@@ -113,6 +114,17 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
     handler: async (args, ctx) => {
       const { kimiSettings } = await lazyImport(() => import("./settings/command.ts"));
       await kimiSettings(args, ctx, { ...tools, parts });
+    },
+  });
+}
+
+/** Registers `/kimi-doctor`. */
+export function registerDoctor(pi: ExtensionAPI, parts: DoctorParts): void {
+  pi.registerCommand("kimi-doctor", {
+    description: "Examine settings, login and connection (--live asks a model, --report writes a file, --json)",
+    handler: async (args, ctx) => {
+      const { kimiDoctor } = await lazyImport(() => import("./doctor/command.ts"));
+      await kimiDoctor(args, ctx, parts);
     },
   });
 }

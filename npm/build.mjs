@@ -86,7 +86,11 @@ export const ENTRIES = {
   index: "index.ts",
   client: "extension/client/index.ts",
   "ai-sdk": "extension/ai-sdk.ts",
+  simulator: "tests/simulator/published.ts",
 };
+
+/** Programs of the package: source, and name in `dist/`. They have no types. */
+export const PROGRAMS = { cli: "extension/cli.ts" };
 
 /**
  * Compiles the published entries into `directory`: types, JavaScript with one file per entry, because Node needs a millisecond per
@@ -97,6 +101,8 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
   buildTypes(directory);
   const exported = {};
   for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source, root);
+  for (const [name, source] of Object.entries(PROGRAMS))
+    buildEntry(directory, name, source, root, "#!/usr/bin/env node");
   exported.index.push(...exported.client);
   for (const [name, names] of Object.entries(exported)) {
     // The wrapper for `require()` passes the module on, so that a program has one set of classes.
@@ -110,7 +116,7 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
 }
 
 /** Bundles one entry and returns the names that it exports itself. */
-function buildEntry(directory, name, source, root) {
+function buildEntry(directory, name, source, root, firstLine = "") {
   // Imported lazily, so that a clone without development dependencies can build the addon.
   const { buildSync } = createRequire(import.meta.url)("esbuild");
   const client = ENTRIES.client;
@@ -129,6 +135,7 @@ function buildEntry(directory, name, source, root) {
         version: root.version,
         platformPrefix: packageName("", root),
       }),
+      COMPILED_TRANSCRIPTS: name === "simulator" ? JSON.stringify(transcripts()) : "undefined",
     },
     // No comments and indentation: they are half of the size, and stack traces stay readable.
     minifyWhitespace: true,
@@ -137,8 +144,18 @@ function buildEntry(directory, name, source, root) {
     logLevel: "warning",
   });
   const code = outputFiles[0].text.replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"');
-  writeFileSync(join(directory, `${name}.js`), code);
+  writeFileSync(join(directory, `${name}.js`), firstLine === "" ? code : `${firstLine}\n${code}`, {
+    mode: firstLine === "" ? 0o644 : 0o755,
+  });
   return Object.values(metafile.outputs)[0].exports;
+}
+
+/** Reads the simulator's transcripts. */
+function transcripts() {
+  const folder = join(ROOT, "tests", "simulator", "transcripts");
+  return Object.fromEntries(
+    readdirSync(folder).map((file) => [file.replace(/\.sse$/, ""), readFileSync(join(folder, file), "utf8")]),
+  );
 }
 
 /** Writes the declarations that the entries refer to, for both module systems. */

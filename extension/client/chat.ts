@@ -17,18 +17,23 @@ import type { TurnOptions } from "../turn/request.ts";
 import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
 import { schemaProblem } from "./json-schema.ts";
-import type { AssistantMessage, ToolCall } from "../messages.ts";
+import type { AssistantMessage, PromptCacheReport, ToolCall } from "../messages.ts";
 
 /** Progress while no output arrives, and changes made to the request. */
 export type ChatNotice =
   /** The attempt failed before any output and is repeated. */
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
+  /** The plan allows no more requests at once; `ahead` requests go first. null: the request is sent now. */
+  | { type: "slot"; ahead: number | null }
   /** Nothing has arrived for `sinceMs`. The request fails after `limitMs`; null: never. */
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
   /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
-  /** The request was changed to make it acceptable. */
-  | { type: "note"; message: string };
+  /**
+   * The request was changed to make it acceptable; or, with `cache`, much of the prompt was read again although it need not have been
+   * (docs/caching.md).
+   */
+  | { type: "note"; message: string; cache?: PromptCacheReport };
 
 interface Head {
   status: number;

@@ -21,6 +21,7 @@ export {
   KimiServerError,
 } from "../errors.ts";
 export type * from "../messages.ts";
+export type { Priority } from "../environment.ts";
 export type { SettingsOverrides } from "../overrides.ts";
 export type { Money, Profile, Quota, QuotaWindow, Wallet } from "../queries.ts";
 export type {

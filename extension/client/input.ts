@@ -55,6 +55,8 @@ const settingsObject: Check = (value, name) => {
   json(value, name);
 };
 
+const priority = oneOf("interactive", "agent", "batch");
+
 const clientOptions = members(
   {
     apiKey: text,
@@ -65,6 +67,7 @@ const clientOptions = members(
     headers,
     native: filledText,
     logger: callback,
+    priority,
   },
   [],
   CLIENT_HINTS,
@@ -302,6 +305,7 @@ const chatMembers = {
   temperature: number(0, 100, true),
   topP: number(0, 1, true),
   sessionId: text,
+  priority,
   headers,
   timeoutMs: milliseconds,
   maxRetries: number(0, 1000),

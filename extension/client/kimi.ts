@@ -1,7 +1,7 @@
 /**
  * The client for Node programs.
  */
-import { environment, host } from "../environment.ts";
+import { environment, host, unwatchedPriority } from "../environment.ts";
 import { KimiAddonError } from "../errors.ts";
 import { API_ID, PROVIDER_ID } from "../ids.ts";
 import type { Addon } from "../native/addon.ts";
@@ -91,6 +91,7 @@ export class Kimi {
     const turnOptions = {
       ...rest,
       repeatNotes: true,
+      priority: request.priority ?? this.#options.priority ?? unwatchedPriority(),
       ...(stop === undefined ? {} : { stop: [stop].flat() }),
       ...(toolChoice === undefined
         ? {}

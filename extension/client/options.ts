@@ -1,6 +1,7 @@
 /**
  * Options of clients, chats and other calls, and the description of a model.
  */
+import type { Priority } from "../environment.ts";
 import type { SettingsOverrides } from "../overrides.ts";
 import type { KimiErrorCode } from "../errors.ts";
 import type { ChatNotice } from "./chat.ts";
@@ -37,6 +38,8 @@ export interface KimiOptions {
   env?: Record<string, string>;
   /** Model of chats that name none. Default: `kimi-for-coding`. */
   model?: string;
+  /** Priority of chats that name none. Default: `agent` in a program that Pi started, else `batch`. */
+  priority?: Priority;
   /** Headers of every request; `null` removes a default header. */
   headers?: Record<string, string | null>;
   /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
@@ -70,6 +73,8 @@ export interface ChatOptions {
   topP?: number;
   /** Id of the conversation, sent as cache key. */
   sessionId?: string;
+  /** Which requests go first where the plan allows no more at once, over all processes. */
+  priority?: Priority;
   /** Headers of this request; `null` removes a default header. */
   headers?: Record<string, string | null>;
   /** Idle timeout in milliseconds; 0 for none. */
@@ -119,6 +124,8 @@ export interface KimiModel {
   maxTokens: number;
   /** Seconds for which the service keeps a prompt in its cache, where it says so. */
   cacheDuration?: number;
+  /** @internal Lifetimes for Pi's cache warmer. */
+  promptCache?: { short: number; long: number };
   /** Tokens of a prompt from which a hint about its cache is worthwhile. */
   minTokensToHint?: number;
 }

@@ -86,6 +86,8 @@ export interface LoginHandle {
 
 /** The exports of the addon. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
+  /** Makes advice in error messages speak to users of Pi, as `/login` does, for the rest of the process. */
+  adviseUsersOfPi(): void;
   version(): string;
   /** Returns the op codes by name as JSON. A test compares them with `OpCode`. */
   opCodes(): string;
@@ -115,8 +117,14 @@ export interface Addon {
   chooseQuota(request: string, choice: string): Promise<string>;
   /** Opens a connection to the service, unless the settings forbid it: `{}` or `{error}`. */
   preconnect(request: string): Promise<string>;
+  /** Returns the requests and the newest prompt of a session; `question` is JSON, `{session, last?}`. */
+  promptCache(request: string, question: string): Promise<string>;
+  /** Returns `{expired}`, what the session's next request reads again; `question` is JSON, `{session, model}`. */
+  expiredCache(request: string, question: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
+  /** Runs the doctor, within 2.3 s: `{checks}`, see doctor/examine.ts. `live` sends a request to a model as well, which may take 60 s. */
+  doctor(request: string, live: boolean): Promise<string>;
   /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */
   loginOptions(request: string): string;
   /** Returns the API root for a credential with this `baseUrl`. Throws if the settings name the other region. */
@@ -160,4 +168,4 @@ export interface Addon {
 }
 
 /** The addon, or the reason why it could not be loaded. */
-export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };
+export type Loaded = { addon: Addon } | { addon?: undefined; problem: string; repair: string };

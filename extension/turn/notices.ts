@@ -2,7 +2,7 @@
  * Shows what a turn waits for: the next attempt, a silent service, uploads.
  *
  * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Retries
- * also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
+ * and uploads also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
  */
 
 /** What we use of Pi's `ctx.ui`. */
@@ -31,6 +31,7 @@ const REPORTED_ATTEMPT = 3;
 /** A Notice op of the addon. */
 export type Notice =
   | { kind: "retry"; attempt: number; attempts: number; delayMs: number; code: string; message: string }
+  | { kind: "slot"; ahead: number | null }
   | { kind: "quiet"; sinceMs: number; limitMs: number | null }
   | { kind: "upload"; left: number; message: string }
   | { kind: "note"; message: string };
@@ -110,9 +111,10 @@ export class TurnNotice {
     this.clear();
     if (notice.kind === "note") return this.#out.note(`Kimi: ${notice.message}`);
     if (notice.kind === "upload" && notice.left === 0) return;
+    if (notice.kind === "slot" && notice.ahead === null) return;
     const start = Date.now();
     if (notice.kind === "retry" && notice.attempt >= REPORTED_ATTEMPT) this.#out.report(noticeText(notice, 0));
-    this.#working = notice.kind === "retry";
+    this.#working = notice.kind !== "quiet";
     const update = (): void => {
       const text = noticeText(notice, Date.now() - start);
       this.#out.status(text);
@@ -144,6 +146,8 @@ function noticeText(notice: Exclude<Notice, { kind: "note" }>, elapsedMs: number
       const when = wait > 0 ? ` in ${seconds(wait)}` : "";
       return `Kimi: ${reason}, attempt ${notice.attempt} of ${notice.attempts}${when}`;
     }
+    case "slot":
+      return `Kimi: waits for a slot${notice.ahead ? `, ${notice.ahead} ahead` : ""}`;
     case "upload":
       return `Kimi: ${notice.message}`;
     case "quiet": {

@@ -1,6 +1,6 @@
 /** Writes the request of a turn, without its conversation: caller, model, and the options that the addon supports. */
 import type { Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
-import { environment, type Host, timeZone } from "../environment.ts";
+import { environment, type Host, type Priority, timeZone } from "../environment.ts";
 
 /** Pi's options, with what newer versions than 0.87 and our client add. */
 export type TurnOptions = SimpleStreamOptions & {
@@ -8,6 +8,8 @@ export type TurnOptions = SimpleStreamOptions & {
   topP?: number | undefined;
   stop?: readonly string[] | undefined;
   responseFormat?: object | undefined;
+  /** Which requests go first where the plan allows no more at once. */
+  priority?: Priority | undefined;
   /** Every note is reported, also those that this process has seen before. */
   repeatNotes?: boolean | undefined;
   /** Called with an exception before the turn ends with its message, because Pi's events carry no error objects. */
@@ -31,10 +33,10 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
   const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
-  const { topP, stop, responseFormat } = options;
+  const { topP, stop, responseFormat, priority } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
     ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
-    ...{ topP, stop, responseFormat },
+    ...{ topP, stop, responseFormat, priority },
   };
 }

@@ -2,7 +2,7 @@
  * Runs turns for the provider. Their code (turn.ts) is loaded after Pi's first frame, or by the first turn if that is earlier.
  */
 import type { AssistantMessageEventStream, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
-import type { ExtensionEnvironment, Host } from "../environment.ts";
+import type { ExtensionEnvironment, Host, Priority } from "../environment.ts";
 import { lazyImport } from "../lazy.ts";
 import type { Addon } from "../native/addon.ts";
 import { emptyMessage } from "./empty-message.ts";
@@ -21,6 +21,8 @@ export class TurnRunner {
   readonly #extensionEnvironment: ExtensionEnvironment;
   #loaded: LoadedTurn | undefined;
   #line: [StatusLine, NoticePlace] | undefined;
+  /** Priority of the session's requests. */
+  priority: Priority = "batch";
 
   constructor(addon: Addon, host: Host, extensionEnvironment: ExtensionEnvironment) {
     this.#addon = addon;
@@ -52,7 +54,8 @@ export class TurnRunner {
     context: TranscriptContext,
     options: SimpleStreamOptions = {},
   ): void {
-    const given = { ...options, env: this.#extensionEnvironment.variables(options.env) as Record<string, string> };
+    const env = this.#extensionEnvironment.variables(options.env) as Record<string, string>;
+    const given = { ...options, env, priority: this.priority };
     const start = ({ runTurn, notices }: LoadedTurn): void =>
       runTurn(this.#addon, this.#host, events, model, context, given, notices);
     if (this.#loaded !== undefined) return start(this.#loaded);

@@ -7,17 +7,22 @@ use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{answer, safe_text};
+use super::error::{answer, redact_json, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
+use crate::chat::prompt_cache::records::{Expired, PromptCaches, SessionKey};
+use crate::chat::prompt_cache::session::{CacheScope, MAX_REQUESTS};
 use crate::client::{CallerContext, Kimi};
 use crate::config::{
     Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
 };
+use crate::display_text::visible;
+use crate::doctor::Examination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::plan::history::By;
+use crate::plan::ledger::Tokens;
 use crate::plan::state::{PlanState, span_ms};
 use crate::process_state::ProcessState;
 use crate::services::quota_cache::quota;
@@ -125,6 +130,31 @@ pub fn models(request: String) -> String {
     }))
 }
 
+/// Runs the doctor: `{checks}`. With `live`, one tiny request is sent to a model as well.
+#[napi(catch_unwind)]
+pub async fn doctor(request: String, live: bool) -> String {
+    let examine = async {
+        let query: QueryRequest = read(&request)?;
+        let environment = query.environment();
+        let QueryRequest { caller, addresses } = query;
+        let examination = Examination { environment, host: caller.host, addresses, api_key: caller.api_key, live };
+        let mut checks = to_json(&examination.run().await)?;
+        redact_json(&mut checks);
+        Ok(json!({ "checks": visible_json(checks) }))
+    };
+    answer(examine.await)
+}
+
+/// Makes all texts safe to print: they quote the service, proxies and files.
+fn visible_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => visible(&text).into_owned().into(),
+        Value::Array(items) => items.into_iter().map(visible_json).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, visible_json(value))).collect(),
+        other => other,
+    }
+}
+
 #[napi(catch_unwind)]
 pub async fn refresh_models(request: String) -> String {
     let result = async {
@@ -157,7 +187,9 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
             report.tell_forecast(&kimi.config, full_at);
         }
         let mut report = to_json(&report)?;
-        report["parallel"] = to_json(&plan.governor().await.load().await)?;
+        let governor = plan.governor().await;
+        report["parallel"] = to_json(&governor.load().await)?;
+        report["underWayHere"] = governor.under_way_here().into();
         Ok(report)
     };
     answer(result.await)
@@ -219,6 +251,71 @@ pub async fn preconnect(request: String) -> String {
         if kimi.config.settings.network.preconnect { kimi.preconnect().await } else { Ok(()) }
     };
     answer(result.await.map(|()| json!({})))
+}
+
+/// A question about the prompt cache.
+#[derive(Debug, Deserialize)]
+struct CacheRequest {
+    /// Id of the session.
+    session: String,
+    /// Number of the last requests.
+    #[serde(default)]
+    last: Option<usize>,
+    /// Id of the model that is asked next.
+    #[serde(default)]
+    model: String,
+}
+
+/// Returns the last requests of a session and its newest prompt. Uses no network.
+#[napi(catch_unwind)]
+pub async fn prompt_cache(request: String, question: String) -> String {
+    let report = in_background(move || {
+        let query: QueryRequest = read(&request)?;
+        let CacheRequest { session, last, .. } = read(&question)?;
+        let config = query.config()?;
+        let process = ProcessState::shared();
+        let listing = models::known(&process, &query.environment(), &config, query.caller.api_key.as_deref());
+        let models: Vec<(String, u64)> =
+            listing.models.iter().map(|model| (model.id.clone(), CacheScope::hash(&model.id))).collect();
+        let key = SessionKey { state: config.state_directory, session };
+        to_json(&process.get::<PromptCaches>().report(&key, last.unwrap_or(MAX_REQUESTS), &models))
+    });
+    answer(report.await)
+}
+
+/// Returns what the next request of a session reads again because its cache has expired, and what part of a window that takes:
+/// `{expired: {at, sinceMs, tokens, window?, percent?} | null}`.
+#[napi(catch_unwind)]
+pub async fn expired_cache(request: String, question: String) -> String {
+    let result = async {
+        let CacheRequest { session, model, .. } = read(&question)?;
+        let text = request.clone();
+        let id = model.clone();
+        let expired = in_background(move || {
+            let query: QueryRequest = read(&text)?;
+            let config = query.config()?;
+            let process = ProcessState::shared();
+            let listing = models::known(&process, &query.environment(), &config, query.caller.api_key.as_deref());
+            let lifetime = listing.models.iter().find(|model| model.id == id).and_then(|model| model.cache_duration);
+            let Some(lifetime) = lifetime.and_then(|seconds| i64::try_from(seconds).ok()) else { return Ok(None) };
+            let key = SessionKey { state: config.state_directory, session };
+            Ok(process.get::<PromptCaches>().expired(&key, CacheScope::hash(&id), lifetime.saturating_mul(1000)))
+        })
+        .await?;
+        let Some(Expired { at, since_ms, tokens }) = expired else { return Ok(json!({ "expired": null })) };
+        let mut expired = json!({ "at": at, "sinceMs": since_ms, "tokens": tokens });
+        // The share is welcome and not worth an error.
+        if let Ok((kimi, credential)) = client(request).await {
+            let costs = PlanState::of(&kimi, &credential).await.costs().await;
+            let tokens = Tokens { uncached: tokens, ..Tokens::default() };
+            if let Some((window, percent)) = costs.largest(&model, &tokens) {
+                expired["window"] = window.into();
+                expired["percent"] = ((percent * 10.0).round() / 10.0).into();
+            }
+        }
+        Ok(json!({ "expired": expired }))
+    };
+    answer(result.await)
 }
 
 #[napi(catch_unwind)]

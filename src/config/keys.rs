@@ -395,6 +395,20 @@ pub const KEYS: &[Key] = &[
         "true",
         "Connect to the service while the user types, so that a prompt is sent at once.",
     )),
+    key(
+        "cache.noticeTokens",
+        ValueKind::Count(0),
+        &[],
+        "20000",
+        "Tokens that were read again although they need not have been, from which on that is said; 0 means never.",
+    ),
+    home_only(key(
+        "cache.keeper",
+        ValueKind::Choice(&["off", "pi"]),
+        &[],
+        "\"off\"",
+        "Whether Pi keeps the prompt cache alive (Pi 1.5.1 and later); each time reads the whole prompt from it, which costs quota.",
+    )),
 ];
 
 /// Finds the key for a path in a file.

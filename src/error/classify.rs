@@ -147,7 +147,7 @@ pub fn html_title(body: &str) -> Option<String> {
 /// Classifies an unsuccessful HTTP answer.
 pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, trace_id: Option<String>) -> Error {
     let (text, reports) = text_and_reports(body);
-    let (kind, text, window) = classify(Some(status), text, &reports);
+    let Reading { kind, text, window, crowded } = classify(Some(status), text, &reports);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
     // Gateways put the status into their titles.
     let text = text.strip_prefix(&format!("{status} ")).map_or_else(|| text.clone(), str::to_owned);
@@ -165,7 +165,7 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
         ),
         _ => format!("{status} {text}"),
     };
-    Error { status: Some(status), retry_after, trace_id, window, ..Error::new(kind, message) }
+    Error { status: Some(status), retry_after, trace_id, window, crowded, ..Error::new(kind, message) }
 }
 
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.
@@ -179,8 +179,8 @@ pub fn from_stream(body: &Value) -> Error {
     });
     let reports =
         if reports.is_empty() { vec![Report { message: Some(text.clone()), ..Report::default() }] } else { reports };
-    let (kind, text, window) = classify(None, text, &reports);
-    Error { window, ..Error::new(kind, clip(&text, MAX_SERVICE_TEXT)) }
+    let Reading { kind, text, window, crowded } = classify(None, text, &reports);
+    Error { window, crowded, ..Error::new(kind, clip(&text, MAX_SERVICE_TEXT)) }
 }
 
 /// Returns the error for a body that came with a success status where a stream was due.
@@ -194,18 +194,32 @@ pub fn not_a_stream(content_type: &str, body: &str) -> Error {
     Error::protocol(&what, &service_text(body))
 }
 
-/// Finds kind, text and quota window. The innermost error that means something decides: the others quote it.
-fn classify(status: Option<u16>, text: String, reports: &[Report]) -> (ErrorKind, String, Option<QuotaWindow>) {
+/// What an error of the service means.
+struct Reading {
+    kind: ErrorKind,
+    text: String,
+    window: Option<QuotaWindow>,
+    crowded: bool,
+}
+
+/// Finds out what the errors of a document mean. The innermost error that means something decides: the others quote it.
+fn classify(status: Option<u16>, text: String, reports: &[Report]) -> Reading {
     for report in reports.iter().rev() {
         if let Some(meaning) = report.meaning(status) {
             let window = QuotaWindow::named_in(&report.words()).filter(|_| meaning.kind == ErrorKind::QuotaExhausted);
-            return (meaning.kind.clone(), report.message.clone().unwrap_or(text), window);
+            return Reading {
+                kind: meaning.kind.clone(),
+                text: report.message.clone().unwrap_or(text),
+                window,
+                crowded: meaning.crowded,
+            };
         }
     }
     let quoted = reports.iter().rev().find_map(|report| report.status.filter(|_| report.quoted));
     let own = || reports.iter().rev().find_map(|report| report.status);
     let status_that_counts = quoted.or(status).or_else(own);
-    let kind = match (status_that_counts.and_then(Meaning::of_status), status_that_counts) {
+    let meaning = status_that_counts.and_then(Meaning::of_status);
+    let kind = match (meaning, status_that_counts) {
         (Some(meaning), _) => meaning.kind.clone(),
         // Inside a stream, other codes say little; the same request may well succeed.
         _ if status.is_none() => ErrorKind::Protocol,
@@ -213,7 +227,7 @@ fn classify(status: Option<u16>, text: String, reports: &[Report]) -> (ErrorKind
         (None, Some(status)) => ErrorKind::Server(status),
         (None, None) => ErrorKind::Protocol,
     };
-    (kind, text, None)
+    Reading { kind, text, window: None, crowded: meaning.is_some_and(|meaning| meaning.crowded) }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub struct Meaning {
     pub ideas: &'static [Idea],
     /// The text names a window of the quota.
     pub window: bool,
+    /// Too much is under way at the same time, so fewer requests at once help.
+    pub crowded: bool,
 }
 
 /// An error inside a stream, which has no status of its own.
@@ -60,7 +62,8 @@ const REACHED: &[Phrase] = &[
     "上限",
 ];
 
-const ROW: Meaning = Meaning { kind: ErrorKind::BadRequest, status: &[], labels: &[], ideas: &[], window: false };
+const ROW: Meaning =
+    Meaning { kind: ErrorKind::BadRequest, status: &[], labels: &[], ideas: &[], window: false, crowded: false };
 
 /// The table.
 pub const MEANINGS: &[Meaning] = &[
@@ -86,22 +89,26 @@ pub const MEANINGS: &[Meaning] = &[
         window: true,
         ..ROW
     },
+    // Too many requests at the same time.
+    Meaning {
+        kind: ErrorKind::RateLimited,
+        status: &[NONE, 429],
+        labels: &["concurrencylimit", "toomanyconcurrent"],
+        ideas: &[
+            &[&["并发"]],
+            &[&["concurren*", "parallel", "simultaneous*", "in flight"], REACHED],
+            &[&["too many"], &["concurren*", "parallel", "simultaneous*", "at once", "at the same time", "in flight"]],
+        ],
+        crowded: true,
+        ..ROW
+    },
     // Too many requests in a short time. Before the quota's words: "quota exceeded for requests per minute".
     Meaning {
         kind: ErrorKind::RateLimited,
         status: &[NONE, 429],
         ideas: &[
-            &[&[
-                "too many requests",
-                "rate limit*",
-                "ratelimit*",
-                "请求过于频繁",
-                "请求频率",
-                "请求过快",
-                "限流",
-                "并发",
-            ]],
-            &[&["per minute", "per second", "rpm", "tpm", "qps", "concurren*"], REACHED],
+            &[&["too many requests", "rate limit*", "ratelimit*", "请求过于频繁", "请求频率", "请求过快", "限流"]],
+            &[&["per minute", "per second", "rpm", "tpm", "qps"], REACHED],
         ],
         ..ROW
     },
@@ -202,13 +209,22 @@ pub const MEANINGS: &[Meaning] = &[
         ..ROW
     },
     // The engine is busy.
+    Meaning {
+        kind: ErrorKind::RateLimited,
+        status: &[429],
+        labels: &["overload"],
+        ideas: &[&[&["overload*", "过载", "负载过高", "繁忙"]]],
+        crowded: true,
+        ..ROW
+    },
     Meaning { kind: ErrorKind::RateLimited, status: &[429], ..ROW },
-    Meaning { kind: ErrorKind::Overloaded, status: &[529], ..ROW },
+    Meaning { kind: ErrorKind::Overloaded, status: &[529], crowded: true, ..ROW },
     Meaning {
         kind: ErrorKind::Overloaded,
         status: &[NONE, 500, 503],
         labels: &["overload"],
         ideas: &[&[&["overload*", "过载", "负载过高", "繁忙"]]],
+        crowded: true,
         ..ROW
     },
 ];

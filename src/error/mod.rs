@@ -4,6 +4,7 @@
 //! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: docs/protocol.md#error-bodies,
 //! docs/protocol.md#error-wordings (what the service says), docs/pi-contract.md#error-words (which words make Pi act).
 
+mod advice;
 mod classify;
 mod meanings;
 mod pi_message;
@@ -17,10 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::display_text::clip;
+pub use advice::for_program;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use meanings::QuotaWindow;
 pub use pi_message::RetryOutcome;
-pub use transport::cause_chain;
+pub use transport::{CertificateProblem, cause_chain};
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +170,8 @@ pub struct Error {
     pub trace_id: Option<String>,
     /// The used-up window of the quota, if the service's text names one.
     pub window: Option<QuotaWindow>,
+    /// The service refuses because too much is under way at the same time. A rate limit alone does not say so.
+    pub crowded: bool,
     /// What caused it, for logs and for callers that look for a type.
     pub cause: Option<Cause>,
 }
@@ -215,6 +219,7 @@ impl Error {
             retry_after: None,
             trace_id: None,
             window: None,
+            crowded: false,
             cause: None,
         }
     }

@@ -195,3 +195,35 @@ fn error_keeps_its_source() {
     assert_eq!(source.downcast_ref::<std::io::Error>().map(ToString::to_string).as_deref(), Some("disk"));
     assert_eq!(error.clone(), error);
 }
+
+#[test]
+fn only_refusals_for_too_much_at_once_are_crowded() {
+    for (status, error, crowded) in [
+        (
+            429,
+            json!({ "type": "rate_limit_reached_error", "message": "Your account request reached max concurrency: 30" }),
+            true,
+        ),
+        (429, json!({ "message": "too many concurrent requests" }), true),
+        (429, json!({ "message": "Parallel request limit reached" }), true),
+        (429, json!({ "message": "当前并发数已达上限" }), true),
+        (429, json!({ "type": "engine_overloaded_error", "message": "The engine is currently overloaded" }), true),
+        (503, json!({ "type": "engine_overloaded_error", "message": "The engine is currently overloaded" }), true),
+        (529, json!({ "message": "no" }), true),
+        (429, json!({ "type": "rate_limit_reached_error", "message": "too many requests" }), false),
+        (429, json!({ "message": "max RPM reached, requests per minute: 60" }), false),
+        (429, json!({ "message": "slow down" }), false),
+        (
+            429,
+            json!({ "type": "exceeded_current_quota_error", "message": "You exceeded your current token quota" }),
+            false,
+        ),
+        (503, json!({ "message": "Service Unavailable" }), false),
+    ] {
+        let body = json!({ "error": error }).to_string();
+        let error = from_response(status, &body, None, None);
+        assert_eq!(error.crowded, crowded, "{status} {body}: {:?}", error.kind);
+    }
+    let frame = json!({ "type": "engine_overloaded_error", "message": "busy" });
+    assert!(from_stream(&frame).crowded);
+}

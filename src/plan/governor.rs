@@ -3,14 +3,15 @@
 //! A permit belongs to one request, from sending to the end of its stream, never to a whole run: an agent that waits for its own
 //! sub-agents holds nothing. Whatever goes wrong with files or locks, the request leaves as it would without a governor.
 
+use std::collections::HashMap;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::limits::{Limits, MAX_SLOTS, Refusal, now};
+use super::limits::{Limits, MAX_SLOTS, now};
 use super::slots::{Kind, Priority, Slot, Slots, Ticket};
 use super::watch::Watch;
 use crate::blocking::in_background;
@@ -18,16 +19,54 @@ use crate::config::Concurrency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
 
-/// A waiting request looks this often even if no event came: the limit grows, and events can be lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A waiting request looks this often even if no event came: the limit grows, and events can be lost. Where the watching thread
+/// looks by itself, requests leave it to that.
+const LOOK_AGAIN: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 1 } else { 5 });
 
-/// After an event the lock may still be closing; one more look after this time finds it free.
+/// A ticket that leaves a slot free for this long belongs to a process that is suspended.
+const SUSPENDED: Duration = Duration::from_secs(1);
+
+/// After an event the lock may still be closing, or held by another process that only looks. The request at the head of the queue
+/// looks again after this time, a few times.
 const SETTLE: Duration = Duration::from_millis(20);
+const SETTLING_LOOKS: u8 = 3;
 
 /// The right to have one request under way; given back when dropped.
 #[derive(Debug, Default)]
 pub struct Permit {
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
+    _here: Option<CountedHere>,
+}
+
+/// Requests under way in this process, by folder of slots.
+#[derive(Debug, Default)]
+struct UnderWayHere(Mutex<HashMap<PathBuf, usize>>);
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct CountedHere {
+    counts: Arc<UnderWayHere>,
+    folder: PathBuf,
+}
+
+impl CountedHere {
+    fn new(process: &ProcessState, folder: &Path) -> Self {
+        let (counts, folder) = (process.get::<UnderWayHere>(), folder.to_owned());
+        *counts.0.lock().unwrap_or_else(PoisonError::into_inner).entry(folder.clone()).or_default() += 1;
+        Self { counts, folder }
+    }
+}
+
+impl Drop for CountedHere {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.folder) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.folder);
+            }
+        }
+    }
 }
 
 /// How busy the account is.
@@ -55,7 +94,17 @@ enum Look {
     Admitted(Slot),
     /// No slot is needed or can be had.
     Unlimited,
-    Queued(Ticket, usize),
+    Queued(Place),
+}
+
+/// A place among the waiting requests.
+#[derive(Default)]
+struct Place {
+    /// Retries take no part in the queue: they hold their slot already.
+    ticket: Option<Ticket>,
+    ahead: usize,
+    /// When it was last looked for a slot that the head of the queue does not take, and its ticket if there was one.
+    idle_head: Option<(Instant, Option<String>)>,
 }
 
 impl Governor {
@@ -90,7 +139,10 @@ impl Governor {
     async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(usize)) -> Permit {
         let Some(slots) = &self.slots else { return Permit::default() };
         match self.try_take(slots, kind, priority, &mut tell).await {
-            Ok(slot) => Permit { _slot: slot },
+            Ok(slot) => {
+                let counted = slot.is_some() && kind == Kind::Request;
+                Permit { slot, _here: counted.then(|| CountedHere::new(&self.process, slots.folder())) }
+            }
             Err(error) => {
                 tracing::info!(%error, "the request is not counted across processes");
                 Permit::default()
@@ -105,52 +157,60 @@ impl Governor {
         priority: Priority,
         tell: &mut impl FnMut(usize),
     ) -> Result<Option<Slot>> {
-        let mut ticket = match self.look(slots, kind, priority, None).await? {
+        let mut place = match self.look(slots, kind, priority, Place::default()).await? {
             Look::Admitted(slot) => return Ok(Some(slot)),
             Look::Unlimited => return Ok(None),
-            Look::Queued(ticket, ahead) => {
-                tell(ahead);
-                (ticket, ahead)
-            }
+            Look::Queued(place) => place,
         };
+        tell(place.ahead);
         let watch = Watch::of(slots, &self.process).map_err(io_error)?;
         let mut changes = watch.subscribe();
-        let mut settle = false;
+        let mut settling = 0;
         loop {
             // Subscribed before looking, so that no change between the two is missed.
-            let (own, told) = ticket;
-            match self.look(slots, kind, priority, Some(own)).await? {
+            let told = place.ahead;
+            match self.look(slots, kind, priority, place).await? {
                 Look::Admitted(slot) => return Ok(Some(slot)),
                 Look::Unlimited => return Ok(None),
-                Look::Queued(own, ahead) => {
-                    if ahead != told {
-                        tell(ahead);
-                    }
-                    ticket = (own, ahead);
-                }
+                Look::Queued(next) => place = next,
             }
-            let pause = if settle { SETTLE } else { LOOK_AGAIN.min(ticket.0.next_promotion(SystemTime::now())) };
-            settle = tokio::select! {
-                changed = changes.changed() => changed.is_ok() && ticket.1 == 0,
-                () = tokio::time::sleep(pause) => false,
+            if place.ahead != told {
+                tell(place.ahead);
+            }
+            let promotion = place.ticket.as_ref().map(|ticket| ticket.next_promotion(SystemTime::now()));
+            let pause = if settling > 0 { SETTLE } else { LOOK_AGAIN.min(promotion.unwrap_or(LOOK_AGAIN)) };
+            settling = tokio::select! {
+                changed = changes.changed() => if changed.is_ok() && place.ahead == 0 { SETTLING_LOOKS } else { 0 },
+                () = tokio::time::sleep(pause) => u8::saturating_sub(settling, 1),
             };
         }
     }
 
-    async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, ticket: Option<Ticket>) -> Result<Look> {
+    async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, place: Place) -> Result<Look> {
         let (slots, concurrency) = (slots.clone(), self.concurrency);
-        in_background(move || look(&slots, kind, &concurrency, priority, ticket).map_err(io_error)).await
+        in_background(move || look(&slots, kind, &concurrency, priority, place).map_err(io_error)).await
+    }
+
+    /// Whether the slot of this permit is one that the limit allows, which may have become known after it was taken.
+    pub async fn fits(&self, permit: &Permit) -> bool {
+        let (Some(slots), Some(slot)) = (self.slots.clone(), &permit.slot) else { return true };
+        let (concurrency, number) = (self.concurrency, slot.number());
+        if number == 0 {
+            return true;
+        }
+        let known = in_background(move || Ok(Limits::read(slots.folder()).slots(&concurrency, now())));
+        known.await.ok().flatten().is_none_or(|count| number < count)
     }
 
     /// Learns from a refusal of a request that holds a permit.
-    pub async fn refused(&self, refusal: Refusal) {
+    pub async fn refused(&self) {
         let Some(slots) = self.slots.clone() else { return };
         let concurrency = self.concurrency;
         let learned = in_background(move || {
             let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
             let mut limits = Limits::read(slots.folder());
             if limits.refuse(under_way, &concurrency, now()) {
-                tracing::info!(?refusal, under_way, "fewer requests at once");
+                tracing::info!(under_way, "fewer requests at once");
                 limits.write(slots.folder()).map_err(io_error)?;
             }
             Ok(())
@@ -170,17 +230,27 @@ impl Governor {
         wants.await.unwrap_or_default()
     }
 
-    /// Notes the service's own limit, or that it names none.
-    pub async fn tell_limit(&self, limit: Option<u64>) {
+    /// Notes the service's own limit: `None` if it gave no answer, `Some(None)` if it names no limit.
+    pub async fn tell_limit(&self, limit: Option<Option<u64>>) {
         let Some(slots) = self.slots.clone() else { return };
         let told = in_background(move || {
             let mut limits = Limits::read(slots.folder());
-            limits.tell(limit, now());
+            match limit {
+                Some(limit) => limits.tell(limit, now()),
+                None => limits.no_answer(now()),
+            }
             limits.write(slots.folder()).map_err(io_error)
         });
         if let Err(error) = told.await {
             tracing::info!(%error, "the service's parallel limit could not be kept");
         }
+    }
+
+    /// Requests of this process that are under way.
+    pub fn under_way_here(&self) -> usize {
+        let counts = self.process.get::<UnderWayHere>();
+        let counts = counts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.slots.as_ref().and_then(|slots| counts.get(slots.folder()).copied()).unwrap_or_default()
     }
 
     /// How busy the account is now.
@@ -203,7 +273,7 @@ fn look(
     kind: Kind,
     concurrency: &Concurrency,
     priority: Priority,
-    ticket: Option<Ticket>,
+    Place { ticket, idle_head, .. }: Place,
 ) -> io::Result<Look> {
     let limits = Limits::read(slots.folder());
     let known = limits.slots(concurrency, now());
@@ -217,12 +287,29 @@ fn look(
     {
         return Ok(Look::Admitted(slot));
     }
-    if known.is_none() && kind == Kind::Request {
+    if kind == Kind::Retry {
+        return Ok(Look::Queued(Place::default()));
+    }
+    if known.is_none() {
         return Ok(Look::Unlimited);
     }
     let ticket = ticket.map_or_else(|| slots.join(priority), Ok)?;
+    let idle_head = match idle_head {
+        Some((at, head)) if ahead == 0 || at.elapsed() < SUSPENDED => Some((at, head)),
+        before => Some((Instant::now(), set_aside_idle(slots, count, &ticket, before.and_then(|(_, head)| head))?)),
+    };
     let ahead = slots.ahead(Some(&ticket))?;
-    Ok(Look::Queued(ticket, ahead))
+    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, idle_head }))
+}
+
+/// Sets the ticket at the head aside if it left a slot free the last time as well. Returns it if it does so for the first time.
+fn set_aside_idle(slots: &Slots, count: usize, own: &Ticket, before: Option<String>) -> io::Result<Option<String>> {
+    let Some(first) = slots.idle_first(count, own)? else { return Ok(None) };
+    if before.is_none_or(|before| before != first) {
+        return Ok(Some(first));
+    }
+    slots.set_aside(&first)?;
+    Ok(None)
 }
 
 fn io_error(error: io::Error) -> Error {
@@ -232,7 +319,6 @@ fn io_error(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Instant;
 
     use super::*;
 
@@ -297,11 +383,53 @@ mod tests {
         for _ in 0..8 {
             held.push(one.admit(Priority::Batch, |_| panic!("nothing to wait for")).await);
         }
-        one.refused(Refusal::TooMany).await;
+        one.refused().await;
         assert_eq!(other.load().await, Load { limit: Some(4), in_use: 8, waiting: 0 });
         let waits = tokio::time::timeout(Duration::from_millis(50), other.admit(Priority::Interactive, |_| ())).await;
         assert!(waits.is_err());
         assert_eq!(other.load().await.waiting, 0, "an abandoned wait leaves the queue");
+    }
+
+    #[tokio::test]
+    async fn governor_a_suspended_head_of_the_queue_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, Some(1)).await;
+        let held = governor.admit(Priority::Batch, |_| ()).await;
+        // A process that is suspended while it waits: its ticket stays locked, and it takes nothing.
+        let suspended = governor.slots.as_ref().unwrap().join(Priority::Interactive).unwrap();
+        let waiting = {
+            let governor = governor.clone();
+            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
+        };
+        while governor.load().await.waiting < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(held);
+        let permit = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+        assert_eq!(governor.under_way_here(), 1);
+        drop((permit, suspended));
+        assert_eq!((governor.under_way_here(), governor.load().await.waiting), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn governor_a_slot_taken_before_the_limit_was_known_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, None).await;
+        let (first, second) =
+            (governor.admit(Priority::Batch, |_| ()).await, governor.admit(Priority::Batch, |_| ()).await);
+        governor.tell_limit(Some(Some(3))).await;
+        assert_eq!((governor.fits(&first).await, governor.fits(&second).await), (true, false));
+    }
+
+    #[tokio::test]
+    async fn governor_accounts_wait_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = governor(&folder, Some(1)).await;
+        let concurrency = Concurrency { max: Some(1), reserve: 2 };
+        let other = Governor::open(Some(folder.path()), "other", concurrency, Arc::default()).await;
+        let _held = one.admit(Priority::Batch, |_| ()).await;
+        let _second = other.admit(Priority::Batch, |_| panic!("nothing to wait for")).await;
+        assert_eq!((one.load().await.in_use, other.load().await.in_use), (1, 1));
     }
 
     #[tokio::test]

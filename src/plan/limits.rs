@@ -26,15 +26,6 @@ const TOLD_MS: u64 = 3_600_000;
 /// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
 const RETRY_SHARE: usize = 4;
 
-/// Why a request was refused for being one too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The account has too many requests under way.
-    TooMany,
-    /// The service is overloaded.
-    Overload,
-}
-
 /// The file. Times are milliseconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -69,6 +60,11 @@ impl Limits {
         now.abs_diff(self.told_at) >= TOLD_MS
     }
 
+    /// Notes that the service was asked and gave no answer: what it told before stays, and it is not asked again for an hour.
+    pub fn no_answer(&mut self, now: u64) {
+        self.told_at = now;
+    }
+
     /// Notes what the service says; `None` if it names no limit.
     pub fn tell(&mut self, limit: Option<u64>, now: u64) {
         (self.told, self.told_at) = (limit, now);
@@ -85,19 +81,15 @@ impl Limits {
         true
     }
 
-    /// How many requests may be under way; `None` where no limit is known.
+    /// How many requests may be under way; `None` where no limit is known, or one that is beyond counting.
     pub fn slots(&self, concurrency: &Concurrency, now: u64) -> Option<usize> {
         let told = self.told.map(|limit| limit.saturating_sub(concurrency.reserve));
         // A clock that was set back counts as no clean time.
         let clean = now.saturating_sub(self.refused_at) / CLEAN_MS;
         let learned = self.learned.map(|slots| slots.saturating_add(clean));
-        let slots = match (concurrency.max.or(told), learned) {
-            (None, None) => return None,
-            // Without another limit the learned one has nothing to grow back to, and ends when it has grown beyond use.
-            (None, Some(learned)) if learned as usize >= MAX_SLOTS => return None,
-            (limit, learned) => limit.unwrap_or(u64::MAX).min(learned.unwrap_or(u64::MAX)),
-        };
-        Some(slots.clamp(1, MAX_SLOTS as u64) as usize)
+        // Without another limit the learned one has nothing to grow back to, and ends when it has grown beyond use.
+        let slots = [concurrency.max.or(told), learned].into_iter().flatten().min()?;
+        (slots < MAX_SLOTS as u64).then_some(slots.max(1) as usize)
     }
 
     /// How many requests may be repeated at once after an overload.
@@ -122,11 +114,15 @@ mod tests {
     fn limit_told_by_the_service_keeps_the_reserve_but_at_least_one() {
         let mut limits = Limits::default();
         assert_eq!(limits.slots(&PLAIN, 0), None);
-        for (told, expected) in [(30, 28), (0, 1), (1, 1), (3, 1), (1_000_000_000, MAX_SLOTS)] {
+        for (told, expected) in [(30, Some(28)), (0, Some(1)), (1, Some(1)), (3, Some(1)), (1_000_000_000, None)] {
             limits.tell(Some(told), 0);
-            assert_eq!(limits.slots(&PLAIN, 0), Some(expected), "{told}");
+            assert_eq!(limits.slots(&PLAIN, 0), expected, "{told}");
         }
         assert_eq!(limits.slots(&Concurrency { max: Some(5), reserve: 2 }, 0), Some(5));
+        assert_eq!(limits.slots(&Concurrency { max: Some(1_000_000_000), reserve: 2 }, 0), None);
+        limits.tell(Some(30), 0);
+        limits.no_answer(2 * TOLD_MS);
+        assert_eq!((limits.slots(&PLAIN, 0), limits.is_due(2 * TOLD_MS)), (Some(28), false));
         limits.tell(None, 0);
         assert_eq!(limits.slots(&PLAIN, 0), None);
     }

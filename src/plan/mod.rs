@@ -22,5 +22,4 @@ pub mod state;
 mod watch;
 
 pub use governor::{Governor, Load, Permit};
-pub use limits::Refusal;
 pub use slots::Priority;

@@ -3,6 +3,9 @@
 //! The kernel releases a lock when its process ends, however it ends, so nothing here expires and no process id is probed.
 //! A holder keeps its slot file open for writing as well: closing that second handle raises the file event that wakes waiting
 //! processes ([`super::watch`]). Everything that only looks opens files for reading, which raises none.
+//!
+//! A suspended process keeps its locks. In a slot that is right, since its stream is still open; in the queue its ticket is set aside
+//! ([`Slots::set_aside`]), or it would stop everybody behind it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -53,9 +56,17 @@ impl Kind {
 /// A slot that is held; released when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub struct Slot {
+    number: usize,
     /// Unlocks before `bell` closes, so that a waiter that is woken finds the slot free.
     lock: File,
     _bell: File,
+}
+
+impl Slot {
+    /// Its number, from 0 on.
+    pub fn number(&self) -> usize {
+        self.number
+    }
 }
 
 impl Drop for Slot {
@@ -84,7 +95,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         // A file that stays is removed by the next process that finds it unlocked.
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.path).or_else(|_| fs::remove_file(self.order.set_aside(&self.path)));
     }
 }
 
@@ -96,17 +107,30 @@ struct Order {
     id: String,
 }
 
+/// The class of tickets whose process does not take the slots that are free. They never move up.
+const SET_ASIDE: u64 = Priority::Batch as u64 + 1;
+
 impl Order {
     fn key(&self, now: SystemTime) -> (u64, SystemTime, &str) {
         let waited = now.duration_since(self.since).unwrap_or_default();
-        (self.priority.saturating_sub(waited.as_secs() / PROMOTION.as_secs()), self.since, &self.id)
+        let steps = if self.priority == SET_ASIDE { 0 } else { waited.as_secs() / PROMOTION.as_secs() };
+        (self.priority.saturating_sub(steps), self.since, &self.id)
+    }
+
+    fn file_name(&self) -> String {
+        let nanos = self.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        format!("{}-{nanos}-{}", self.priority, self.id)
+    }
+
+    fn set_aside(&self, path: &Path) -> PathBuf {
+        path.with_file_name(Self { priority: SET_ASIDE, ..self.clone() }.file_name())
     }
 
     /// `<class>-<nanoseconds since 1970>-<random>`.
     fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('-');
         let (priority, since, id) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
-        let known = priority <= Priority::Batch as u64 && id.len() == 16 && parts.next().is_none();
+        let known = priority <= SET_ASIDE && id.len() == 16 && parts.next().is_none();
         let since = UNIX_EPOCH.checked_add(Duration::from_nanos(since))?;
         known.then(|| Self { priority, since, id: id.to_owned() })
     }
@@ -147,11 +171,32 @@ impl Slots {
             return Ok(None);
         }
         for number in 0..count {
-            if let Some(slot) = take(&self.path(kind, number))? {
+            if let Some(slot) = take(number, &self.path(kind, number))? {
                 return Ok(Some(slot));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the ticket that goes first, if a slot is free all the same.
+    pub fn idle_first(&self, count: usize, own: &Ticket) -> io::Result<Option<String>> {
+        if self.held(Kind::Request, 0)? >= count {
+            return Ok(None);
+        }
+        let now = SystemTime::now();
+        let waiting = fs::read_dir(self.waiting_folder())?.take(MAX_TICKETS).flatten();
+        let orders = waiting.filter_map(|entry| entry.file_name().to_str().and_then(Order::parse));
+        let first = orders.min_by(|one, other| one.key(now).cmp(&other.key(now)));
+        Ok(first.filter(|first| first.key(now) < own.order.key(now)).map(|first| first.file_name()))
+    }
+
+    /// Puts a ticket behind all others. Its owner, if it goes on one day, still finds itself where it was.
+    pub fn set_aside(&self, name: &str) -> io::Result<()> {
+        let path = self.waiting_folder().join(name);
+        match Order::parse(name).map(|order| fs::rename(&path, order.set_aside(&path))) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Counts the slots from number `first` on that are held.
@@ -170,11 +215,16 @@ impl Slots {
         let since = SystemTime::now();
         let nanos = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let id = format!("{:016x}", rand::random::<u64>());
-        let order =
-            Order { priority: priority as u64, since: UNIX_EPOCH + Duration::from_nanos(nanos), id: id.clone() };
-        let path = self.waiting_folder().join(format!("{}-{nanos}-{id}", priority as u64));
-        let lock = private_options().create_new(true).open(&path)?;
-        lock.try_lock().map_err(lock_error)?;
+        let order = Order { priority: priority as u64, since: UNIX_EPOCH + Duration::from_nanos(nanos), id };
+        let path = self.waiting_folder().join(order.file_name());
+        // Locked under a name that is not read, or others would find it unlocked for a moment and remove it.
+        let hidden = self.waiting_folder().join(format!(".{}", order.id));
+        let lock = private_options().create_new(true).open(&hidden)?;
+        let joined = lock.try_lock().map_err(lock_error).and_then(|()| fs::rename(&hidden, &path));
+        if let Err(error) = joined {
+            let _ = fs::remove_file(&hidden);
+            return Err(error);
+        }
         Ok(Ticket { path, order, _lock: lock })
     }
 
@@ -202,7 +252,7 @@ impl Slots {
     }
 }
 
-fn take(path: &Path) -> io::Result<Option<Slot>> {
+fn take(number: usize, path: &Path) -> io::Result<Option<Slot>> {
     let lock = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             private_options().create(true).truncate(false).open(path)?;
@@ -216,7 +266,7 @@ fn take(path: &Path) -> io::Result<Option<Slot>> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let bell = OpenOptions::new().write(true).open(path)?;
-    Ok(Some(Slot { lock, _bell: bell }))
+    Ok(Some(Slot { number, lock, _bell: bell }))
 }
 
 /// Whether another handle holds the lock. What cannot be opened or locked counts as free.
@@ -274,6 +324,26 @@ mod tests {
         assert!(order(2, 61).key(now) < order(1, 5).key(now));
         assert!(order(2, 30).key(now) > order(1, 5).key(now));
         assert!(order(2, 200).key(now) < order(0, 5).key(now));
+    }
+
+    #[test]
+    fn queue_a_ticket_that_leaves_a_slot_free_is_set_aside_and_keeps_its_own_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = slots(&folder);
+        let suspended = slots.join(Priority::Interactive).unwrap();
+        let waiting = slots.join(Priority::Batch).unwrap();
+        let held = slots.take(Kind::Request, 1).unwrap();
+        assert_eq!(slots.idle_first(1, &waiting).unwrap(), None);
+        drop(held);
+        let first = slots.idle_first(1, &waiting).unwrap().unwrap();
+        assert_eq!(slots.idle_first(1, &suspended).unwrap(), None);
+        slots.set_aside(&first).unwrap();
+        slots.set_aside(&first).unwrap();
+        assert_eq!(slots.ahead(Some(&waiting)).unwrap(), 0);
+        assert_eq!(slots.ahead(Some(&suspended)).unwrap(), 0);
+        drop(suspended);
+        drop(waiting);
+        assert_eq!(fs::read_dir(slots.waiting_folder()).unwrap().count(), 0);
     }
 
     #[test]

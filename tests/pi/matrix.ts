@@ -13,6 +13,11 @@ export interface MatrixRow {
 
 export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/headless.test.ts", versions: "all", reason: "print, JSON and RPC mode, hooks and reload are Pi's" },
+  {
+    file: "pi/media.test.ts",
+    versions: "all",
+    reason: "prompts, sessions and tools are Pi's; each version inlines files",
+  },
   { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
   { file: "pi/models.test.ts", versions: "all", reason: "Pi chooses model and level before our first request" },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
@@ -27,6 +32,11 @@ export const MATRIX: readonly MatrixRow[] = [
     file: "chat/stream-pi.test.ts",
     versions: "one",
     reason: "compares events with Pi's own types; headless covers the rest",
+  },
+  {
+    file: "doctor/report.test.ts",
+    versions: "one",
+    reason: "the doctor is ours; Pi shows its text and asks one question",
   },
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },

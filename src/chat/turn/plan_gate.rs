@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::history::LearnedCosts;
 use crate::plan::ledger::{Entry, Ledger, Tokens, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
-use crate::plan::{Governor, Permit, Priority, Refusal};
+use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
 use crate::services::quota_message::opening_at;
 use crate::storage::clock::now_ms;
@@ -92,6 +92,11 @@ impl PlanGate {
         }
     }
 
+    /// The name of the account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
     /// Waits until the request may be sent.
     pub async fn admit(
         &mut self,
@@ -102,13 +107,28 @@ impl PlanGate {
     ) -> Result<Admitted> {
         let (file, policy) = (self.file.clone(), self.policy.clone());
         keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
+        let mut slot = self.wait_for_slot(ops).await;
+        // Asked with the slot in hand: of many requests that start at once, each sees the others.
         self.learn_limit(kimi, credential).await;
-        let slot = self
-            .governor
-            .admit(self.priority, |ahead| ops.send(notice(json!({ "kind": "slot", "ahead": ahead }))))
-            .await;
+        while !self.governor.fits(&slot).await {
+            drop(slot);
+            slot = self.wait_for_slot(ops).await;
+        }
         let retry = if self.is_retry { Some(self.governor.admit_retry(self.priority).await) } else { None };
         Ok(Admitted { slot, retry })
+    }
+
+    async fn wait_for_slot(&self, ops: &mut OpWriter) -> Permit {
+        let mut waited = false;
+        let tell = |ahead| {
+            waited = true;
+            ops.send(notice(json!({ "kind": "slot", "ahead": ahead })));
+        };
+        let slot = self.governor.admit(self.priority, tell).await;
+        if waited {
+            ops.send(notice(json!({ "kind": "slot", "ahead": null })));
+        }
+        slot
     }
 
     /// Tells the expected cost of a request that takes a notable part of a window.
@@ -171,13 +191,10 @@ impl PlanGate {
 
     /// Learns from an error that says that too much is under way.
     pub async fn learn(&mut self, error: &Error) {
-        let refusal = match error.kind {
-            ErrorKind::RateLimited => Refusal::TooMany,
-            ErrorKind::Overloaded => Refusal::Overload,
-            _ => return self.is_retry = false,
-        };
-        self.is_retry = true;
-        self.governor.refused(refusal).await;
+        self.is_retry = error.crowded;
+        if error.crowded {
+            self.governor.refused().await;
+        }
     }
 
     /// Waits until the window that refused a request is open again, or returns the refusal.
@@ -203,7 +220,7 @@ impl PlanGate {
         }
         let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
         let usage = asked.ok().and_then(Result::ok).and_then(|snapshot| snapshot.usage);
-        self.governor.tell_limit(usage.and_then(|usage| usage.parallel_limit).map(u64::from)).await;
+        self.governor.tell_limit(usage.map(|usage| usage.parallel_limit.map(u64::from))).await;
     }
 
     fn host<'h>(

@@ -10,6 +10,7 @@ use super::media_transfer::TurnMediaSource;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::blocking::in_background;
+use crate::chat::prompt_cache::chain::fingerprint;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
 use crate::chat::request::parameters::{Parameter, RefusedParameters};
@@ -25,7 +26,8 @@ use crate::client::Kimi;
 use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
-    Attachments, BodyTemplate, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach, may_refer_to_media,
+    Attachments, BodyTemplate, MediaKind, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach,
+    may_refer_to_media,
 };
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, ModelFacts, OfferedModels, Prices};
@@ -78,6 +80,8 @@ pub(super) struct ResolvedRequest {
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
     prices: Prices,
+    /// How long the service keeps prompts of the model in its cache, in seconds, where it says so.
+    pub cache_lifetime: Option<u64>,
     /// The caller's limit for the answer, in tokens.
     max_tokens: Option<u64>,
 }
@@ -112,6 +116,8 @@ pub(super) struct PreparedRequest {
     pub rejected_images: Vec<ImageKey>,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
+    /// The payload hook returned another body.
+    pub is_rewritten: bool,
     /// Whether it holds a video.
     has_videos: bool,
     pub limits: TimeoutLimits,
@@ -137,7 +143,7 @@ pub(super) async fn prepare(
     if resolved.target.videos && source.may_hold_media() {
         resolved.target.videos = !source.without_videos && !uploader.refuses_videos(&request.model.id).await;
     }
-    let stored = resolve_stored(&uploader, source, &mut media).await?;
+    let stored = resolve_stored(&uploader, source, resolved.target, &mut media).await?;
     let built = {
         let (resolved, source, stored) = (resolved.clone(), source.clone(), stored.clone());
         in_background(move || build(resolved, &source, &stored)).await?
@@ -150,6 +156,7 @@ pub(super) async fn prepare(
     Ok(PreparedRequest {
         first_content: limits.first_for(effort, built.prompt_tokens),
         prompt_tokens: built.prompt_tokens,
+        is_rewritten: false,
         body,
         options: built.options,
         attachments,
@@ -195,6 +202,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
         options: body_options(request, &facts, &kimi.config),
         context_window: facts.context_window,
         prices: facts.prices,
+        cache_lifetime: listed.and_then(|listed| listed.cache_duration),
         response_format: request.options.response_format.clone(),
         max_tokens: request.options.max_tokens,
         kimi,
@@ -208,6 +216,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
 async fn resolve_stored(
     uploader: &Uploader,
     source: &ConversationSource,
+    target: Target,
     media: &mut TurnMediaSource<'_>,
 ) -> Result<StoredFiles> {
     if !may_refer_to_media(&source.context) {
@@ -221,7 +230,11 @@ async fn resolve_stored(
     })
     .await?;
     wanted.retain(|media| !source.lost_media.iter().any(|lost| (lost.digest, lost.kind) == (media.digest, media.kind)));
-    uploader.resolve_stored(wanted, media).await
+    let takes = |kind| match kind {
+        MediaKind::Image => target.images,
+        MediaKind::Video => target.videos,
+    };
+    uploader.resolve_stored(wanted, takes, media).await
 }
 
 /// Reads, repairs and encodes the conversation.
@@ -319,10 +332,12 @@ impl PreparedRequest {
     /// Shows the body to the payload hook and takes the body that it returns.
     pub async fn apply_payload_hook(&mut self, channels: &mut TurnChannels) -> Result<()> {
         let internal = |message| Error::new(ErrorKind::Internal, message);
+        let before = fingerprint(&self.body);
         let text = String::from_utf8(std::mem::take(&mut self.body).into());
         channels.ops.send(Op::Body(text.map_err(|_| internal("the request is not UTF-8"))?));
         let body = channels.hooked_bodies.recv().await;
         self.body = body.ok_or_else(|| internal("the payload hook never answered"))?.into();
+        self.is_rewritten = fingerprint(&self.body) != before;
         Ok(())
     }
 }
