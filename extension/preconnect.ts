@@ -10,8 +10,11 @@ import type { AddonQueries } from "./queries.ts";
 /** Servers close connections that are idle for about as long, in milliseconds. */
 const IDLE_MS = 60_000;
 
-/** Begins with a character, or is pasted text. Terminals also send answers to queries of Pi. */
-const TYPED = /^(?:[^\u0000-\u001f\u007f]|\u001b\[200~)/;
+/** Begins pasted text. */
+const PASTE = "\u001b[200~";
+
+/** Returns whether the user typed or pasted a character. Terminals also send answers to queries of Pi. */
+const isTyped = (data: string): boolean => data >= " " || data.startsWith(PASTE);
 
 /** Follows the keyboard of sessions with a screen. Only Pi's terminal calls the handler, never a headless mode. */
 export function registerPreconnect(pi: ExtensionAPI, queries: AddonQueries, credentials: PiCredentials): void {
@@ -20,7 +23,7 @@ export function registerPreconnect(pi: ExtensionAPI, queries: AddonQueries, cred
   const onInput = (ctx: ExtensionContext, data: string): undefined => {
     const now = performance.now();
     // Most keys end here.
-    if (now - lastUse < IDLE_MS || !TYPED.test(data)) return;
+    if (now - lastUse < IDLE_MS || !isTyped(data)) return;
     if (ctx.model?.provider !== PROVIDER_ID || !ctx.isIdle()) return;
     lastUse = now;
     // Without a key, because looking for one may refresh a login. The model knows the address.
