@@ -146,6 +146,22 @@ export interface UsageHistory {
   weights: Record<string, Record<string, TokenWeight> | null>;
   /** When a window will be used up; null if it opens before that, or too little is known. */
   forecast: Record<string, { fullAt: number | null }>;
+  /** Whether compacting the caller's session would save quota. */
+  advice: CompactionAdvice | null;
+}
+
+/** When `/compact` has saved as much as it costs. Percents are of `window`. */
+export interface CompactionAdvice {
+  /** Requests until then. */
+  requests: number;
+  window: string;
+  /** Prompt tokens of the session's last request. */
+  contextTokens: number;
+  /** What reading the context costs with each request, and what compacting costs once. */
+  perRequest: number;
+  once: number;
+  /** All of this in a sentence. */
+  text: string;
 }
 
 /** Whether requests wait for a quota window. */
@@ -157,6 +173,8 @@ export interface ParkState {
   since: number | null;
   /** Requests that wait. */
   sessions: number;
+  /** All of this in a sentence. */
+  text: string;
 }
 
 /** Requests of this account at the same time. */
