@@ -19,6 +19,11 @@ export interface ModelMembers extends Required<Pick<Provider, "getModels" | "ref
 /** Limits above which Pi resizes an image; those of its own table (docs/pi-contract.md#model-table). */
 const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxBytes: 4_718_592, jpegQuality: 80 } } };
 
+/** Returns whether the selected model is one of ours that takes images, and perhaps videos. */
+export function takesMedia(model: Pick<Model<string>, "provider" | "input"> | undefined): boolean {
+  return model?.provider === PROVIDER_ID && model.input.includes("image");
+}
+
 export class ModelList {
   readonly #queries: AddonQueries;
   readonly #credentials: PiCredentials;

@@ -13,12 +13,13 @@ import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
 import { defer, lazyImport } from "./lazy.ts";
+import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
+import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -85,11 +86,12 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
-  registerLoopBrake(pi, queries, turnRunner);
+  import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
-  registerTools(pi, queries, services, credentials);
+  const mediaFiles = registerMedia(pi, addon, { host: thisHost, extensionEnvironment }, credentials);
+  registerTools(pi, queries, { services, mediaFiles, credentials });
   return undefined;
 }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
+import type { DoctorParts } from "./doctor/command.ts";
 import type { ExtensionEnvironment } from "./environment.ts";
 import { API_ID, PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
@@ -151,8 +152,21 @@ export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnR
   });
   pi.on("turn_end", ({ message, toolResults }, ctx) => {
     if (message.role !== "assistant") return;
-    const calls = message.content.filter((part) => part.type === "toolCall");
-    use(ctx, (one) => one.endMessage(calls, toolResults, ctx));
+    use(ctx, (one) => {
+      const calls = message.content.filter((part) => part.type === "toolCall");
+      one.endMessage(calls, toolResults, ctx);
+    });
+  });
+}
+
+/** Registers `/kimi-doctor`. */
+export function registerDoctor(pi: ExtensionAPI, parts: DoctorParts): void {
+  pi.registerCommand("kimi-doctor", {
+    description: "Examine settings, login and connection (--live asks a model, --report writes a file, --json)",
+    handler: async (args, ctx) => {
+      const { kimiDoctor } = await lazyImport(() => import("./doctor/command.ts"));
+      await kimiDoctor(args, ctx, parts);
+    },
   });
 }
 

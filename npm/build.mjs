@@ -88,6 +88,9 @@ export const ENTRIES = {
   "ai-sdk": "extension/ai-sdk.ts",
 };
 
+/** Programs of the package: source, and name in `dist/`. They have no types. */
+export const PROGRAMS = { cli: "extension/cli.ts" };
+
 /**
  * Compiles the published entries into `directory`: types, JavaScript with one file per entry, because Node needs a millisecond per
  * file, and a wrapper for `require()`.
@@ -97,6 +100,8 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
   buildTypes(directory);
   const exported = {};
   for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source, root);
+  for (const [name, source] of Object.entries(PROGRAMS))
+    buildEntry(directory, name, source, root, "#!/usr/bin/env node");
   exported.index.push(...exported.client);
   for (const [name, names] of Object.entries(exported)) {
     // The wrapper for `require()` passes the module on, so that a program has one set of classes.
@@ -110,7 +115,7 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
 }
 
 /** Bundles one entry and returns the names that it exports itself. */
-function buildEntry(directory, name, source, root) {
+function buildEntry(directory, name, source, root, firstLine = "") {
   // Imported lazily, so that a clone without development dependencies can build the addon.
   const { buildSync } = createRequire(import.meta.url)("esbuild");
   const client = ENTRIES.client;
@@ -137,7 +142,9 @@ function buildEntry(directory, name, source, root) {
     logLevel: "warning",
   });
   const code = outputFiles[0].text.replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"');
-  writeFileSync(join(directory, `${name}.js`), code);
+  writeFileSync(join(directory, `${name}.js`), firstLine === "" ? code : `${firstLine}\n${code}`, {
+    mode: firstLine === "" ? 0o644 : 0o755,
+  });
   return Object.values(metafile.outputs)[0].exports;
 }
 

@@ -194,6 +194,18 @@ impl Kimi {
         })
     }
 
+    /// Gets `url` once and returns the response whatever its status is. Without a token, no credential is sent.
+    pub async fn probe(&self, url: &str, token: Option<&str>) -> Result<Response> {
+        let mut extra = vec![(ACCEPT.to_string(), Some("application/json".to_owned()))];
+        if token.is_none() {
+            extra.push((AUTHORIZATION.to_string(), None));
+        }
+        let mut headers = self.headers(token.unwrap_or_default(), &extra)?;
+        headers.remove(CONTENT_TYPE);
+        let sending = self.http.get(url).headers(headers).send();
+        sending.await.map_err(|error| Error::from_reqwest(error, Phase::Headers))
+    }
+
     async fn get_once(&self, url: &str, token: &str, max: usize) -> Result<Vec<u8>> {
         let accept = vec![(ACCEPT.to_string(), Some("application/json".to_owned()))];
         let mut headers = self.headers(token, &accept)?;

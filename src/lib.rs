@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! bindings/     the only code that names napi: converts, schedules, maps errors; decides nothing
+//! doctor/       examines the machine and the connection, line by line
 //! chat/         one turn: transcript → normalize → body → request → events → deltas → frames
 //! files/        images and videos: uploaded once per account, referenced from then on
 //! models/       live list, its copy on disk, built-in table, prices
@@ -34,6 +35,8 @@ pub mod client;
 pub mod config;
 #[forbid(unsafe_code)]
 pub mod display_text;
+#[forbid(unsafe_code)]
+pub mod doctor;
 #[forbid(unsafe_code)]
 pub mod endpoint;
 #[forbid(unsafe_code)]

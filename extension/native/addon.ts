@@ -115,6 +115,8 @@ export interface Addon {
   chooseQuota(request: string, choice: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
+  /** Runs the doctor, within 2.3 s: `{checks}`, see doctor/examine.ts. `live` sends a request to a model as well, which may take 60 s. */
+  doctor(request: string, live: boolean): Promise<string>;
   /** Returns `{ask, region?}`, whether the user has to choose a region, else which one counts; or `{error}`. */
   loginOptions(request: string): string;
   /** Returns the API root for a credential with this `baseUrl`. Throws if the settings name the other region. */
@@ -158,4 +160,4 @@ export interface Addon {
 }
 
 /** The addon, or the reason why it could not be loaded. */
-export type Loaded = { addon: Addon } | { addon?: undefined; problem: string };
+export type Loaded = { addon: Addon } | { addon?: undefined; problem: string; repair: string };

@@ -89,7 +89,8 @@ export function loadAddon(native?: string): Loaded {
   } catch (error) {
     tried.push(firstLine(error));
   }
-  return { problem: problemText(platform, tried, origins[0], info) };
+  const cure = repair(platform, origins[0], info?.name ?? "pi-provider-kimi-code");
+  return { problem: problemText(platform, tried, cure, info), repair: cure };
 }
 
 declare const __filename: string | undefined;
@@ -189,16 +190,11 @@ function shutDownOnExit(addon: Addon): Addon {
   return addon;
 }
 
-function problemText(
-  platform: string,
-  tried: string[],
-  origin: string | undefined,
-  info: PackageInfo | undefined,
-): string {
+function problemText(platform: string, tried: string[], cure: string, info: PackageInfo | undefined): string {
   const name = info?.platformPrefix === undefined ? "" : ` (package ${info.platformPrefix}${platform})`;
   return (
     `Kimi Code: the native part for ${platform}${name} could not be loaded. ` +
-    `${repair(platform, origin, info?.name ?? "pi-provider-kimi-code")}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
+    `${cure}\nTried: ${tried.join("; ") || `npm/${platform}/${FILE}: no such file`}`
   );
 }
 

@@ -6,9 +6,11 @@
  * cache, so only real changes are passed to Pi.
  */
 import { tmpdir } from "node:os";
-import type { ExtensionAPI, ToolDefinition } from "@earendil-works/pi-coding-agent";
+import type { ExtensionAPI, ExtensionContext, ToolDefinition } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "../credential.ts";
 import { lazyImport } from "../lazy.ts";
+import type { MediaFiles } from "../media/files.ts";
+import { takesMedia } from "../models.ts";
 import type { AddonQueries } from "../queries.ts";
 import type { KimiServices } from "../services.ts";
 import type { ToolParts } from "./render.ts";
@@ -22,39 +24,50 @@ export interface ToolSetting {
   exposure: "direct" | "deferred";
 }
 
+/** The tool that is offered only while the selected model takes media. */
+const READ_MEDIA = "kimi_read_media";
+
 /** Settings by tool name; a tool without settings is disabled. */
 export type ToolSettings = Readonly<Record<string, ToolSetting | undefined>>;
 
-const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource"];
+const NAMES = ["moonshot_search", "moonshot_fetch", "kimi_datasource", READ_MEDIA];
+
+/** What the tools work with; each part is made when a tool is enabled. */
+export interface ToolSources {
+  services(): Promise<KimiServices>;
+  mediaFiles(): Promise<MediaFiles>;
+  credentials: PiCredentials;
+}
 
 /** The tools of one extension. */
 export class KimiTools {
   readonly #pi: ExtensionAPI;
-  readonly #services: () => Promise<KimiServices>;
-  readonly #credentials: PiCredentials;
+  readonly #sources: ToolSources;
   /** How each tool was registered last. */
   readonly #registered = new Map<string, "direct" | "deferred" | "hidden">();
   #definitions: ToolDefinition[] | undefined;
   #settings: ToolSettings = {};
+  #modelTakesMedia = false;
   /** The last change, which the next one waits for. */
   #last: Promise<void> = Promise.resolve();
 
-  constructor(pi: ExtensionAPI, services: () => Promise<KimiServices>, credentials: PiCredentials) {
+  constructor(pi: ExtensionAPI, sources: ToolSources) {
     this.#pi = pi;
-    this.#services = services;
-    this.#credentials = credentials;
+    this.#sources = sources;
   }
 
   /** Applies settings to the running session, one change after the other. Do not call it before `session_start`. */
-  apply(settings: ToolSettings): Promise<void> {
+  apply(settings: ToolSettings, modelTakesMedia: boolean): Promise<void> {
     this.#settings = settings;
+    this.#modelTakesMedia = modelTakesMedia;
     const done = this.#last.then(() => this.#apply());
     this.#last = done.catch(() => undefined);
     return done;
   }
 
   async #apply(): Promise<void> {
-    const isWanted = (name: string): boolean => this.#settings[name]?.enabled === true;
+    const isWanted = (name: string): boolean =>
+      this.#settings[name]?.enabled === true && (name !== READ_MEDIA || this.#modelTakesMedia);
     // Without enabled tools their code is not loaded.
     if (!NAMES.some(isWanted) && this.#registered.size === 0) return;
     this.#definitions ??= await this.#define();
@@ -85,11 +98,13 @@ export class KimiTools {
   }
 
   async #define(): Promise<ToolDefinition[]> {
-    const services = await this.#services();
+    const services = await this.#sources.services();
+    const mediaFiles = await this.#sources.mediaFiles();
     const { piParts } = await lazyImport(() => import("./pi-helpers.ts"));
     const { searchTool } = await lazyImport(() => import("./search.ts"));
     const { fetchTool } = await lazyImport(() => import("./fetch.ts"));
     const { datasourceTool } = await lazyImport(() => import("./datasource.ts"));
+    const { mediaTool } = await lazyImport(() => import("./media.ts"));
     const parts = await piParts();
     const shared: ToolParts = {
       services,
@@ -97,12 +112,12 @@ export class KimiTools {
       collapsed: (name) => this.#settings[name]?.default_collapsed ?? true,
       session: async ({ modelRegistry }) => {
         // Pi refreshes an expiring login here, under its lock.
-        const { apiKey, ...addresses } = await this.#credentials.current({ modelRegistry });
+        const { apiKey, ...addresses } = await this.#sources.credentials.current({ modelRegistry });
         const limit = { bytes: parts.maxBytes, lines: parts.maxLines, directory: tmpdir() };
         return { credential: apiKey, ...addresses, limit };
       },
     };
-    return [searchTool(shared), fetchTool(shared), datasourceTool(shared)];
+    return [searchTool(shared), fetchTool(shared), datasourceTool(shared), mediaTool(shared, mediaFiles)];
   }
 }
 
@@ -117,28 +132,28 @@ function withExposure(definition: ToolDefinition, exposure: "deferred" | "hidden
   return exposed;
 }
 
-/** Makes the tools follow the settings during each session. */
-export function registerTools(
-  pi: ExtensionAPI,
-  queries: AddonQueries,
-  services: () => Promise<KimiServices>,
-  credentials: PiCredentials,
-): void {
-  const tools = new KimiTools(pi, services, credentials);
+/** Makes the tools follow settings and model during each session. */
+export function registerTools(pi: ExtensionAPI, queries: AddonQueries, sources: ToolSources): void {
+  const tools = new KimiTools(pi, sources);
   let leave = (): void => undefined;
+  const follow = async (
+    context: ExtensionContext,
+    model: ExtensionContext["model"],
+    settings?: ToolSettings,
+  ): Promise<void> => {
+    try {
+      await tools.apply(settings ?? queries.settings().settings.tools, takesMedia(model));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      context.ui.notify(`Kimi's tools could not be switched: ${reason}`, "warning");
+    }
+  };
   pi.on("session_start", async (_event, context) => {
-    const follow = async (settings = (): ToolSettings => queries.settings().settings.tools): Promise<void> => {
-      try {
-        await tools.apply(settings());
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        context.ui.notify(`Kimi's tools could not be switched: ${reason}`, "warning");
-      }
-    };
     leave();
-    leave = queries.onChange((settings) => void follow(() => settings.tools));
-    await follow();
+    leave = queries.onChange((settings) => void follow(context, context.model, settings.tools));
+    await follow(context, context.model);
   });
+  pi.on("model_select", ({ model }, context) => follow(context, model));
   // Pi's objects throw after the end of their session.
   pi.on("session_shutdown", () => leave());
 }

@@ -2,7 +2,7 @@
  * Shows what a turn waits for: the next attempt, a silent service, uploads.
  *
  * Each turn writes its own entry of Pi's status line (docs/pi-contract.md#status-line), because several may run at once. Retries
- * also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
+ * and uploads also replace the text beside Pi's spinner. Nothing here throws, so that a status never ends a turn.
  */
 
 /** What we use of Pi's `ctx.ui`. */
@@ -114,7 +114,7 @@ export class TurnNotice {
     if (notice.kind === "slot" && notice.ahead === null) return;
     const start = Date.now();
     if (notice.kind === "retry" && notice.attempt >= REPORTED_ATTEMPT) this.#out.report(noticeText(notice, 0));
-    this.#working = notice.kind === "retry" || notice.kind === "slot";
+    this.#working = notice.kind !== "quiet";
     const update = (): void => {
       const text = noticeText(notice, Date.now() - start);
       this.#out.status(text);

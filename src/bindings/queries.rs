@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{answer, safe_text};
+use super::error::{answer, redact_json, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -15,6 +15,8 @@ use crate::client::{CallerContext, Kimi};
 use crate::config::{
     Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
 };
+use crate::display_text::visible;
+use crate::doctor::Examination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::plan::history::By;
@@ -123,6 +125,31 @@ pub fn models(request: String) -> String {
         listing["baseUrl"] = config.endpoint.root().into();
         Ok(listing)
     }))
+}
+
+/// Runs the doctor: `{checks}`. With `live`, one tiny request is sent to a model as well.
+#[napi(catch_unwind)]
+pub async fn doctor(request: String, live: bool) -> String {
+    let examine = async {
+        let query: QueryRequest = read(&request)?;
+        let environment = query.environment();
+        let QueryRequest { caller, addresses } = query;
+        let examination = Examination { environment, host: caller.host, addresses, api_key: caller.api_key, live };
+        let mut checks = to_json(&examination.run().await)?;
+        redact_json(&mut checks);
+        Ok(json!({ "checks": visible_json(checks) }))
+    };
+    answer(examine.await)
+}
+
+/// Makes all texts safe to print: they quote the service, proxies and files.
+fn visible_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => visible(&text).into_owned().into(),
+        Value::Array(items) => items.into_iter().map(visible_json).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, value)| (name, visible_json(value))).collect(),
+        other => other,
+    }
 }
 
 #[napi(catch_unwind)]

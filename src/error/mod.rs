@@ -20,7 +20,7 @@ pub use crate::display_text::clip;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use meanings::QuotaWindow;
 pub use pi_message::RetryOutcome;
-pub use transport::cause_chain;
+pub use transport::{CertificateProblem, cause_chain};
 
 /// Where in a request something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV4, SocksV5, Tunnel};
 use reqwest::Url;
+use rustls::CertificateError;
 use tower_service::Service;
 
 use super::{Error, ErrorKind, Phase};
@@ -48,6 +49,46 @@ impl Error {
     }
 }
 
+/// Why a server's certificate was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// It is not valid at the time of this machine's clock.
+    Date,
+    /// It is for another host name.
+    Name,
+    /// No authority that is trusted here has signed it.
+    Untrusted,
+}
+
+impl Error {
+    /// Returns why a certificate was refused, if that is what happened.
+    pub fn certificate_problem(&self) -> Option<CertificateProblem> {
+        let found = find_cause(self, |cause| match cause.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(problem)) => Some(match problem {
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => CertificateProblem::Date,
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    CertificateProblem::Name
+                }
+                _ => CertificateProblem::Untrusted,
+            }),
+            _ => None,
+        });
+        found.or((self.kind == ErrorKind::Tls).then_some(CertificateProblem::Untrusted))
+    }
+
+    /// Whether a proxy asked for a user name and password.
+    pub fn wants_proxy_password(&self) -> bool {
+        let asked = |cause: &(dyn StdError + 'static)| match cause.downcast_ref() {
+            Some(TunnelError::ProxyAuthRequired) => Some(()),
+            _ => None,
+        };
+        self.status == Some(407) || find_cause(self, asked).is_some()
+    }
+}
+
 fn is_proxy_error(cause: &(dyn StdError + 'static)) -> bool {
     cause.is::<TunnelError>() || cause.is::<SocksV4Error>() || cause.is::<SocksV5Error>()
 }
@@ -60,7 +101,15 @@ fn host(url: &Url) -> Option<String> {
 
 /// Whether `error` or one of its causes satisfies `test`.
 fn has_cause(error: &(dyn StdError + 'static), test: impl Fn(&(dyn StdError + 'static)) -> bool + Copy) -> bool {
-    test(error) || cause(error).is_some_and(|cause| has_cause(cause, test))
+    find_cause(error, |cause| test(cause).then_some(())).is_some()
+}
+
+/// Returns what `find` makes of `error` or the first of its causes that it knows.
+fn find_cause<T>(
+    error: &(dyn StdError + 'static),
+    find: impl Fn(&(dyn StdError + 'static)) -> Option<T> + Copy,
+) -> Option<T> {
+    find(error).or_else(|| find_cause(cause(error)?, find))
 }
 
 /// Returns the direct cause. An I/O error hides the error that it wraps from `source`.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::image_size::fits_pi;
 use super::index::Key;
 use super::media_file::MediaFile;
 use super::media_info::{Digest, MediaInfo};
@@ -23,11 +24,13 @@ use super::progress::describe_progress;
 use super::upload_request::{Upload, UploadClient, UploadContent};
 use super::uploader::Uploader;
 use super::video_length::video_length;
+use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, RequestAddresses, UploadLimits};
 use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
+use crate::models;
 
 /// A request to upload one file.
 #[derive(Debug, Deserialize)]
@@ -50,9 +53,12 @@ pub struct FileRequest {
     /// Paths outside of the project that the user wrote.
     #[serde(default)]
     allowed: Vec<String>,
-    /// Model that the media are for. Videos are refused if the service refused them for this model.
+    /// Model that the media are for. What it does not take is refused.
     #[serde(default)]
     model: Option<String>,
+    /// For a prompt: only checks the file. The turn of that prompt uploads it.
+    #[serde(default)]
+    deferred: bool,
     /// `image` or `video`, to refuse the other one.
     #[serde(default)]
     purpose: Option<String>,
@@ -95,6 +101,8 @@ pub struct PreparedMedia {
     bytes: u64,
     /// Length of a video in milliseconds.
     length_ms: Option<u64>,
+    /// Pi's own tools show this image as it is.
+    fits_pi: bool,
     /// It was uploaded before.
     known: bool,
 }
@@ -132,14 +140,15 @@ struct Source {
     bytes: u64,
     name: Option<String>,
     length: Option<Duration>,
+    fits_pi: bool,
 }
 
-/// What became of an upload.
-struct Outcome {
-    id: String,
-    known: bool,
-    filename: String,
+/// A file that was checked, and who uploads it.
+struct Checked {
     source: Source,
+    uploader: Uploader,
+    key: Key,
+    upload: Upload,
 }
 
 /// Uploads `content`, or the file that the request names. Dropping the future or cancelling closes the connection.
@@ -149,21 +158,28 @@ pub async fn upload(
     progress: &Progress,
     cancel: CancellationToken,
 ) -> Result<Uploaded> {
-    let Outcome { id, known, filename, source } = cancellable(cancel, run(request, content, progress)).await?;
+    let again = request.again;
+    let work = async {
+        let checked = check(request, content).await?;
+        let stale = if again { checked.uploader.find(&checked.key).await } else { None };
+        let (id, fresh) = checked.send(stale.as_deref(), progress).await?;
+        Ok((id, fresh, checked))
+    };
+    let (id, fresh, Checked { source, upload, .. }) = cancellable(cancel, work).await?;
     let MediaType { kind, mime, .. } = source.media_type;
     Ok(Uploaded {
         url: format!("ms://{id}"),
         id,
         purpose: kind.word(),
         mime_type: mime,
-        filename,
+        filename: upload.name,
         bytes: source.bytes,
-        known,
+        known: !fresh,
     })
 }
 
-/// Uploads the file that the request names and returns how a session refers to it. Dropping the future or cancelling closes the
-/// connection.
+/// Uploads the file that the request names, or allows the turn of a prompt to do so, and returns how a session refers to it.
+/// Dropping the future or cancelling closes the connection.
 pub async fn prepare_media(
     request: FileRequest,
     progress: &Progress,
@@ -172,12 +188,17 @@ pub async fn prepare_media(
     if request.path.is_none() {
         return Err(Error::new(ErrorKind::BadRequest, "the request names no file"));
     }
-    let Outcome { known, source, .. } = cancellable(cancel, run(request, Vec::new(), progress)).await?;
-    let Source { content, media_type, digest, bytes, name, length } = source;
-    let path = if let UploadContent::Disk { path, .. } = content { Some(path) } else { None };
+    let deferred = request.deferred;
+    let work = async {
+        let checked = check(request, Vec::new()).await?;
+        let known = if deferred { checked.allow().await } else { !checked.send(None, progress).await?.1 };
+        Ok((known, checked))
+    };
+    let (known, Checked { source, .. }) = cancellable(cancel, work).await?;
+    let Source { media_type, bytes, length, fits_pi, .. } = source;
     let kind = media_type.kind;
-    let caption = Caption { name: name.as_deref().unwrap_or(media_type.file_name), kind, bytes, length };
-    let media = StoredMedia { digest, kind, path };
+    let caption = Caption { name: source.name.as_deref().unwrap_or(media_type.file_name), kind, bytes, length };
+    let media = source.stored();
     Ok(PreparedMedia {
         text: caption.text(),
         marker: media.marker(&caption),
@@ -186,6 +207,7 @@ pub async fn prepare_media(
         mime_type: media_type.mime,
         bytes,
         length_ms: length.map(|length| length.as_millis() as u64),
+        fits_pi,
         known,
     })
 }
@@ -198,11 +220,11 @@ async fn cancellable<T>(cancel: CancellationToken, work: impl Future<Output = Re
     }
 }
 
-async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Result<Outcome> {
-    let FileRequest { caller: CallerContext { environment, host, api_key }, addresses, headers, model, again, .. } =
-        request;
+/// Reads the file and checks whether it may be uploaded.
+async fn check(request: FileRequest, content: Vec<u8>) -> Result<Checked> {
+    let FileRequest { caller: CallerContext { environment, host, api_key }, addresses, headers, model, .. } = request;
     let FileRequest { path, project, allowed, purpose, mime_type, .. } = request;
-    let (mut kimi, source) = in_background(move || {
+    let (mut kimi, environment, source) = in_background(move || {
         let environment = Environment::new(environment);
         let kimi = Kimi::new(Config::from_environment(&environment, &addresses)?, host)?;
         let limits = kimi.config.settings.upload_limits();
@@ -212,23 +234,66 @@ async fn run(request: FileRequest, content: Vec<u8>, progress: &Progress) -> Res
             None => Source::in_memory(content, &mime_type, &limits)?,
         };
         source.check_purpose(purpose.as_deref())?;
-        Ok((kimi, source))
+        Ok((kimi, environment, source))
     })
     .await?;
     let credential = kimi.authorize(api_key.as_deref()).await?;
+    let kind = source.media_type.kind;
+    let takes = match &model {
+        Some(model) => model_takes(&kimi, &environment, &credential, model, kind).await?,
+        None => true,
+    };
     let uploader = Uploader::new(UploadClient { kimi, credential, extra: headers.into_iter().collect() }).await?;
-    let key = Key { digest: source.digest, media_type: source.media_type };
-    if let Some(model) = model.filter(|_| source.media_type.kind == MediaKind::Video) {
-        check_videos(&uploader, &model).await?;
+    if let Some(model) = model {
+        check_model(&uploader, &model, kind, takes).await?;
     }
-    let stale = if again { uploader.find(&key).await } else { None };
+    let key = Key { digest: source.digest, media_type: source.media_type };
     let mut upload = Upload::of(source.content.clone(), source.media_type);
-    upload.progress = Arc::clone(&progress.sent);
-    let kept = source.name.clone().filter(|name| may_keep_name(name, source.media_type));
-    upload.name = kept.unwrap_or(upload.name);
-    progress.begin(source.bytes);
-    let (id, fresh) = uploader.file_id(&key, &upload, stale.as_deref()).await?;
-    Ok(Outcome { id, known: !fresh, filename: upload.name, source })
+    upload.keep_name(source.name.as_deref());
+    Ok(Checked { source, uploader, key, upload })
+}
+
+/// Whether the model takes this kind of media, according to the model list. An unlisted model counts as one that does.
+async fn model_takes(
+    kimi: &Kimi,
+    environment: &Environment,
+    credential: &Credential,
+    model: &str,
+    kind: MediaKind,
+) -> Result<bool> {
+    let listing = models::current(kimi, environment, credential, None).await?;
+    Ok(listing.models.iter().find(|listed| listed.id == model).is_none_or(|listed| match kind {
+        MediaKind::Image => listed.input.contains(&"image"),
+        MediaKind::Video => listed.video,
+    }))
+}
+
+/// Refuses media that the model does not take, or that the service refused for it.
+async fn check_model(uploader: &Uploader, model: &str, kind: MediaKind, takes: bool) -> Result<()> {
+    let message = match kind {
+        MediaKind::Video if takes && uploader.refuses_videos(model).await => {
+            format!("Kimi refuses videos for {model}. Choose another model, or show images of the video.")
+        }
+        _ if takes => return Ok(()),
+        kind => format!("{model} takes no {}s. Choose another model.", kind.word()),
+    };
+    Err(Error::new(ErrorKind::BadMedia, message))
+}
+
+impl Checked {
+    /// Uploads the file unless it is known, and returns its id and whether it was uploaded.
+    async fn send(&self, stale: Option<&str>, progress: &Progress) -> Result<(String, bool)> {
+        let mut upload = self.upload.clone();
+        upload.progress = Arc::clone(&progress.sent);
+        progress.begin(self.source.bytes);
+        self.uploader.file_id(&self.key, &upload, stale).await
+    }
+
+    /// Lets the turn of a prompt upload the file. Returns whether it is known.
+    async fn allow(&self) -> bool {
+        self.uploader.prompt_media().allow(self.source.stored());
+        self.uploader.find_for(&self.key, &self.upload).await.is_some()
+    }
 }
 
 impl Source {
@@ -243,7 +308,7 @@ impl Source {
         check_size(media_type.kind, bytes, limits).map_err(|why| refused(&why))?;
         let digest = info.digest.ok_or_else(|| refused("it cannot be read"))?;
         let content = UploadContent::Memory(Bytes::from(content));
-        Ok(Self { content, media_type, digest, bytes, name: None, length: None })
+        Ok(Self { content, media_type, digest, bytes, name: None, length: None, fits_pi: false })
     }
 
     fn on_disk(path: &Path, declared: &str, limits: &UploadLimits) -> Result<Self> {
@@ -258,6 +323,7 @@ impl Source {
         check_size(media_type.kind, bytes, limits).map_err(unsuitable)?;
         let digest = file.digest().map_err(unreadable)?;
         Ok(Self {
+            fits_pi: fits_pi(&file, media_type.mime),
             length: (media_type.kind == MediaKind::Video).then(|| video_length(&file)).flatten(),
             content: UploadContent::Disk { file, digest, path: path.to_owned() },
             media_type,
@@ -265,6 +331,12 @@ impl Source {
             bytes,
             name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
         })
+    }
+
+    /// Returns how a session refers to the content.
+    fn stored(&self) -> StoredMedia {
+        let path = if let UploadContent::Disk { path, .. } = &self.content { Some(path.clone()) } else { None };
+        StoredMedia { digest: self.digest, kind: self.media_type.kind, path }
     }
 
     fn check_purpose(&self, purpose: Option<&str>) -> Result<()> {
@@ -275,23 +347,6 @@ impl Source {
             _ => Ok(()),
         }
     }
-}
-
-/// Refuses a video for a model that does not take it.
-async fn check_videos(uploader: &Uploader, model: &str) -> Result<()> {
-    if !uploader.refuses_videos(model).await {
-        return Ok(());
-    }
-    let message = format!("Kimi refuses videos for {model}. Choose another model, or show images of the video.");
-    Err(Error::new(ErrorKind::BadMedia, message))
-}
-
-/// Whether a file may keep its name, as in the official client: plain characters, and the extension of its real type.
-fn may_keep_name(name: &str, media_type: MediaType) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-()+@".contains(&byte);
-    let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    let given = extension(name).map(|extension| extension.replace("jpeg", "jpg").replace("m4v", "mp4"));
-    name.len() <= 200 && name.bytes().all(plain) && given == extension(media_type.file_name)
 }
 
 fn refused(why: &str) -> Error {
@@ -330,18 +385,6 @@ mod tests {
         assert!(why(b"%PDF-1.7", None).ends_with("it is a PDF, which Kimi does not take"));
         assert!(why(b"", None).ends_with("it has no data"));
         assert!(why(b"????", None).ends_with("nothing tells its type"));
-    }
-
-    #[test]
-    fn file_name_is_kept_if_it_is_plain_and_its_extension_right() {
-        let png = MediaType::named("image/png").unwrap();
-        let jpeg = MediaType::named("image/jpeg").unwrap();
-        assert!(may_keep_name("Screenshot(1).PNG", png) && may_keep_name("a.jpeg", jpeg));
-        for name in
-            ["a.jpg", "a b.png", "png", ".", "", "a\".png", "a\r\n.png", "图.png", &format!("{}.png", "x".repeat(200))]
-        {
-            assert!(!may_keep_name(name, png), "{name:?}");
-        }
     }
 
     #[test]

@@ -12,13 +12,15 @@
 //! media            one image or video · base64_stream  base64 → bytes · media_info  what is known about a content
 //! media_type       bytes → type · media_source  how contents are fetched from JavaScript · reference  a body's reference
 //! media_file       a file on disk, read in chunks · path_access  which paths may be read · video_length  the length of a video
-//! media_marker     references in sessions · stored  resolves them · progress  words about uploads
+//! media_marker     references in sessions · stored  resolves them · prompt_media  what prompts may upload
+//! image_size       width and height · progress  words about uploads
 //! ```
 
 mod api;
 mod attach;
 mod base64_stream;
 mod body_template;
+mod image_size;
 pub mod index;
 mod media;
 mod media_file;
@@ -29,6 +31,7 @@ mod media_type;
 mod path_access;
 mod policy;
 mod progress;
+mod prompt_media;
 mod reference;
 mod reupload;
 mod stored;

@@ -1,9 +1,10 @@
 //! Resolves the references of a session to files of the service.
 //!
-//! A content that the upload index knows needs no work. One that it does not know is uploaded only if a result of our own tool
-//! names its path, and only if the file there still has the recorded digest. Everything else stays the text that it is.
+//! A content that the upload index knows needs no work. One that it does not know is uploaded only if a result of our own tool or the
+//! user's prompt names its path, and only if the file there still has the recorded digest. Everything else stays the text that it is.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +15,12 @@ use super::media_marker::StoredMedia;
 use super::media_source::MediaSource;
 use super::media_type::{MediaKind, Sniffed};
 use super::policy::check_size;
-use super::reference::{Reference, ReferenceContent};
+use super::reference::{Reference, ReferenceContent, with_name};
 use super::upload_request::{Upload, UploadContent, describe};
 use super::uploader::{UploadJob, Uploader};
 use crate::blocking::in_background;
 use crate::config::UploadLimits;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The files that references of a session resolved to.
 #[derive(Debug, Clone, Default)]
@@ -36,9 +37,14 @@ impl StoredFiles {
 }
 
 impl Uploader {
-    /// Finds the files of these contents, and uploads those that may be. An upload that fails leaves the text in its place; only
-    /// an abort ends the turn.
-    pub async fn resolve_stored(&self, wanted: Vec<StoredMedia>, source: &mut impl MediaSource) -> Result<StoredFiles> {
+    /// Finds the files of these contents, and uploads those that may be and that the model takes. If an upload fails, the text stays,
+    /// and the turn fails if the user has named the file in its prompt.
+    pub async fn resolve_stored(
+        &self,
+        wanted: Vec<StoredMedia>,
+        takes: impl Fn(MediaKind) -> bool,
+        source: &mut impl MediaSource,
+    ) -> Result<StoredFiles> {
         let index = self.index.clone();
         let contents = wanted.clone();
         let known = in_background(move || {
@@ -60,22 +66,37 @@ impl Uploader {
         }
         let mut uploads = Vec::new();
         let mut uploaded = Vec::new();
-        for media in missing {
-            if let Some((key, upload)) = self.find_on_disk(&media, None).await? {
-                uploads.push(UploadJob { key, upload, stale: None });
-                uploaded.push((key, media));
+        for media in missing.into_iter().filter(|media| takes(media.kind)) {
+            let named = self.prompt_media().path(&media);
+            match (self.find_on_disk(&media, named.clone()).await?, named) {
+                (Some((key, upload)), named) => {
+                    uploaded.push((key, media, named, upload.size()));
+                    uploads.push(UploadJob { key, upload, stale: None });
+                }
+                (None, Some(path)) => {
+                    self.prompt_media().revoke(&media);
+                    let message = format!("{} has changed or is gone since the prompt", path.display());
+                    return Err(Error::new(ErrorKind::Io, message));
+                }
+                (None, None) => {}
             }
         }
-        let sizes: Vec<u64> = uploads.iter().map(|job| job.upload.size()).collect();
         let outcomes = self.upload_all(uploads, source, |error| error.kind == ErrorKind::Cancelled).await?;
-        for (((key, media), bytes), outcome) in uploaded.into_iter().zip(sizes).zip(outcomes) {
-            match outcome {
-                Ok((id, fresh)) => {
+        for ((key, media, named, bytes), outcome) in uploaded.into_iter().zip(outcomes) {
+            match (outcome, named) {
+                (Ok((id, fresh)), _) => {
                     let name = describe(1, 1, key.media_type, bytes);
                     let content = ReferenceContent::Stored(media);
                     references.push(Reference { key, content, id, fresh, replaced: false, name });
                 }
-                Err(error) => tracing::debug!(%error, "a stored file cannot be uploaded; its text stays"),
+                (Err(error), Some(path)) => {
+                    // The next turn goes on with the text, unless another attempt may help.
+                    if !error.kind.retryable() {
+                        self.prompt_media().revoke(&media);
+                    }
+                    return Err(with_name(&path.display().to_string(), "could not be uploaded", &error));
+                }
+                (Err(error), None) => tracing::debug!(%error, "a stored file cannot be uploaded; its text stays"),
             }
         }
         let ids =
@@ -114,6 +135,8 @@ fn open(path: &Path, media: &StoredMedia, limits: &UploadLimits) -> Option<(Key,
     is_same.then(|| {
         let key = Key { digest: media.digest, media_type };
         let content = UploadContent::Disk { file, digest: media.digest, path: path.to_owned() };
-        (key, Upload::of(content, media_type))
+        let mut upload = Upload::of(content, media_type);
+        upload.keep_name(path.file_name().and_then(OsStr::to_str));
+        (key, upload)
     })
 }

@@ -81,6 +81,13 @@ impl Upload {
         Self { content, media_type, name, progress: Arc::default(), read_error: Arc::default() }
     }
 
+    /// Sends the file under its own name where that is possible.
+    pub fn keep_name(&mut self, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| may_keep_name(name, self.media_type)) {
+            name.clone_into(&mut self.name);
+        }
+    }
+
     /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         match &self.content {
@@ -151,6 +158,14 @@ impl UploadClient {
     }
 }
 
+/// Whether a file may keep its name, as in the official client: plain characters, and the extension of its real type.
+fn may_keep_name(name: &str, media_type: MediaType) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-()+@".contains(&byte);
+    let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let given = extension(name).map(|extension| extension.replace("jpeg", "jpg").replace("m4v", "mp4"));
+    name.len() <= 200 && name.bytes().all(plain) && given == extension(media_type.file_name)
+}
+
 fn form(file: &Upload) -> Result<Form> {
     let MediaType { kind, mime, .. } = file.media_type;
     let body = match &file.content {
@@ -215,6 +230,18 @@ pub fn describe(position: usize, count: usize, file: MediaType, bytes: u64) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_name_is_kept_if_it_is_plain_and_its_extension_right() {
+        let png = MediaType::named("image/png").unwrap();
+        let jpeg = MediaType::named("image/jpeg").unwrap();
+        assert!(may_keep_name("Screenshot(1).PNG", png) && may_keep_name("a.jpeg", jpeg));
+        for name in
+            ["a.jpg", "a b.png", "png", ".", "", "a\".png", "a\r\n.png", "图.png", &format!("{}.png", "x".repeat(200))]
+        {
+            assert!(!may_keep_name(name, png), "{name:?}");
+        }
+    }
 
     #[test]
     fn upload_progress_starts_again_with_each_attempt() {

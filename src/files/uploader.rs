@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::index::{Index, Key, KnownFile};
 use super::media_source::MediaSource;
 use super::progress::upload_notice;
+use super::prompt_media::PromptMedia;
 use super::upload_request::{Upload, UploadClient};
 use crate::auth::AccountId;
 use crate::blocking::in_background;
@@ -137,6 +138,11 @@ impl Uploader {
         Ok((recorded.unwrap_or(fallback), true))
     }
 
+    /// Returns the contents that prompts may upload.
+    pub(super) fn prompt_media(&self) -> Arc<PromptMedia> {
+        self.client.kimi.process.get()
+    }
+
     /// Looks a content up in the index.
     pub(super) async fn find(&self, key: &Key) -> Option<String> {
         let (index, key) = (self.index.clone(), *key);
@@ -204,7 +210,7 @@ impl Uploader {
     }
 
     /// Looks a content up, and remembers where it is on disk now.
-    async fn find_for(&self, key: &Key, upload: &Upload) -> Option<String> {
+    pub(super) async fn find_for(&self, key: &Key, upload: &Upload) -> Option<String> {
         let (index, key, path) = (self.index.clone(), *key, upload.path().cloned());
         let find = move || {
             let id = index.find(&key);

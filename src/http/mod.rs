@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Client, NoProxy, Proxy};
 
 use crate::error::{Error, ErrorKind, Result, cause_chain};
@@ -87,9 +88,26 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
     builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("no HTTP client: {}", cause_chain(&error))))
 }
 
+/// Returns the proxy through which `url` is requested, if any.
+pub fn proxy_for(settings: &NetworkSettings, url: &str) -> Option<http::Uri> {
+    let text = |proxy: &Option<String>| proxy.clone().unwrap_or_default();
+    let matcher = Matcher::builder()
+        .http(text(&settings.http_proxy))
+        .https(text(&settings.https_proxy))
+        .all(text(&settings.all_proxy))
+        .no(direct_hosts(settings))
+        .build();
+    matcher.intercept(&url.parse().ok()?).map(|found| found.uri().clone())
+}
+
+/// Returns the hosts that are reached without a proxy.
+fn direct_hosts(settings: &NetworkSettings) -> String {
+    format!("{},localhost,127.0.0.0/8,::1", settings.no_proxy.as_deref().unwrap_or_default())
+}
+
 /// Returns the proxies. The loopback is always reached directly (docs/protocol.md#proxies-and-loopback).
 fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
-    let direct = format!("{},localhost,127.0.0.0/8,::1", settings.no_proxy.as_deref().unwrap_or_default());
+    let direct = direct_hosts(settings);
     let no_proxy = || NoProxy::from_string(&direct);
     let mut proxies = Vec::new();
     let mut add = |name: &str, url: &Option<String>, make: fn(String) -> reqwest::Result<Proxy>| {

@@ -58,7 +58,8 @@ impl Level {
 pub struct QuotaReport {
     #[serde(flatten)]
     snapshot: Snapshot,
-    display: QuotaDisplay,
+    /// The words.
+    pub display: QuotaDisplay,
 }
 
 /// The words that show a quota at one moment.

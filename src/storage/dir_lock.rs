@@ -86,6 +86,34 @@ struct Seen {
     watched: AwakeTime,
 }
 
+/// A lock as other programs see it.
+#[derive(Debug)]
+pub struct LockState {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Time since its holder touched it.
+    pub age: Duration,
+    /// Process id of a holder of ours. Pi and the official client leave none.
+    pub holder: Option<u32>,
+    /// Whether the holder seems to live. A dead one's lock is taken over by the next program that needs it.
+    pub is_alive: bool,
+}
+
+impl LockState {
+    /// Looks at `<target>.lock` without touching it; `None` if there is none.
+    pub fn of(target: &Path, owner: &Path, stale: Duration) -> Option<Self> {
+        let mut name = OsString::from(target);
+        name.push(".lock");
+        let directory = PathBuf::from(name);
+        let touched = modified(&directory).ok()?;
+        let age = Duration::from_millis(millis(clock::now()).saturating_sub(touched));
+        let record: Option<Owner> = fs::read(owner).ok().and_then(|record| serde_json::from_slice(&record).ok());
+        let is_alive =
+            Lease::is_held(owner) || (age <= stale && record.as_ref().is_none_or(|record| record.touched != touched));
+        Some(Self { directory, age, holder: record.map(|record| record.pid), is_alive })
+    }
+}
+
 /// Waits for a lock.
 #[derive(Debug)]
 pub struct Waiter {

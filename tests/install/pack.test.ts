@@ -17,7 +17,7 @@ import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { PREBUILT } from "../../extension/native/loader.ts";
-import { ENTRIES } from "../../npm/build.mjs";
+import { ENTRIES, PROGRAMS } from "../../npm/build.mjs";
 import { packRoot } from "../../npm/pack.mjs";
 import { packageName, PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
 import { manifest, run } from "../support/packages.ts";
@@ -73,7 +73,7 @@ describe("root package", () => {
     }
     assert.deepEqual(
       files.filter((file) => /^dist\/.*\.js$/.test(file)).toSorted(),
-      entries.map((entry) => `dist/${entry}.js`),
+      [...entries, ...Object.keys(PROGRAMS)].toSorted().map((entry) => `dist/${entry}.js`),
       "one file per entry, because Node takes a millisecond for each",
     );
   });

@@ -13,11 +13,18 @@ export interface MatrixRow {
 
 export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/headless.test.ts", versions: "all", reason: "print, JSON and RPC mode, hooks and reload are Pi's" },
+  {
+    file: "pi/media.test.ts",
+    versions: "all",
+    reason: "prompts, sessions and tools are Pi's; each version inlines files",
+  },
   { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
   { file: "pi/models.test.ts", versions: "all", reason: "Pi chooses model and level before our first request" },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
   { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
   { file: "pi/waiting.test.ts", versions: "all", reason: "working line and footer are Pi's" },
+  { file: "pi/loop.test.ts", versions: "all", reason: "hooks around tools, and what ends a run, are Pi's" },
+  { file: "pi/many-agents.test.ts", versions: "one", reason: "who waits is decided by the addon" },
   { file: "pi/browser.test.ts", versions: "all", reason: "whether Pi opens the browser itself depends on the version" },
   { file: "pi/trust.test.ts", versions: "all", reason: "each version decides about trust in its own code" },
   { file: "auth/pi.test.ts", versions: "one", reason: "refresh and locks are ours; rows.test.ts signs in everywhere" },
@@ -27,6 +34,11 @@ export const MATRIX: readonly MatrixRow[] = [
     file: "chat/stream-pi.test.ts",
     versions: "one",
     reason: "compares events with Pi's own types; headless covers the rest",
+  },
+  {
+    file: "doctor/report.test.ts",
+    versions: "one",
+    reason: "the doctor is ours; Pi shows its text and asks one question",
   },
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },

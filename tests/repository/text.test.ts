@@ -164,7 +164,8 @@ const RUST_ORDER = [
   ["auth"],
   ["client"],
   ["services"],
-  ["files", "models"],
+  ["models"],
+  ["files"],
   ["plan"],
   ["chat"],
   ["doctor", "recording"],
@@ -226,10 +227,10 @@ const EXTENSION_ORDER = [
   ["queries", "services"],
   ["credential"],
   ["models"],
-  ["login", "quota"],
-  ["auth", "plan", "settings", "tools", "turn"],
+  ["login", "media", "quota"],
+  ["auth", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
-  ["ai-sdk", "pi"],
+  ["ai-sdk", "cli", "pi"],
 ];
 
 test("imports: between parts of extension → point down", () => {

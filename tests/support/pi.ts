@@ -157,6 +157,11 @@ export class RpcPi {
     return this.waitFor((event) => event.type === "response" && event["id"] === id, from);
   }
 
+  /** Answers a question of the extension. */
+  answer(response: { type: "extension_ui_response"; id: unknown; [member: string]: unknown }): void {
+    this.#child.stdin?.write(`${JSON.stringify(response)}\n`);
+  }
+
   /** Waits for the first event after position `from` that matches. */
   async waitFor(matches: (event: PiEvent) => boolean, from = 0, timeoutMs = TIMEOUT_MS): Promise<PiEvent> {
     const end = Date.now() + timeoutMs;

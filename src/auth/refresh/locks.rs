@@ -13,7 +13,7 @@ use crate::auth::token::Tokens;
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::storage::clock::AwakeTime;
-use crate::storage::dir_lock::{Lock, Waiter};
+use crate::storage::dir_lock::{Lock, LockState, Waiter};
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, private_options};
 
@@ -147,6 +147,16 @@ impl Account {
     /// Whether a living process of ours is in the middle of a refresh. What the files say is then not final.
     pub(super) fn is_refreshing(&self, scope: &CredentialScope) -> bool {
         Lease::is_held(&self.owner_file(scope)) || Lease::is_held(&self.owner_file_beside_pi(scope))
+    }
+
+    /// Looks at the locks of Pi's login and of the official client's in these scopes, as they are now.
+    pub fn locks(&self, scopes: &[CredentialScope]) -> Vec<LockState> {
+        let pi = self.pi().path().to_owned();
+        let mut found: Vec<LockState> = LockState::of(&pi, &owner_of(&pi), PI_STALE).into_iter().collect();
+        for scope in scopes {
+            found.extend(LockState::of(&self.sentinel(scope), &self.owner_file(scope), KIMI_STALE));
+        }
+        found
     }
 
     /// Names a login of this machine.

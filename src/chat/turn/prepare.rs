@@ -25,7 +25,8 @@ use crate::client::Kimi;
 use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
-    Attachments, BodyTemplate, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach, may_refer_to_media,
+    Attachments, BodyTemplate, MediaKind, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach,
+    may_refer_to_media,
 };
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, ModelFacts, OfferedModels, Prices};
@@ -137,7 +138,7 @@ pub(super) async fn prepare(
     if resolved.target.videos && source.may_hold_media() {
         resolved.target.videos = !source.without_videos && !uploader.refuses_videos(&request.model.id).await;
     }
-    let stored = resolve_stored(&uploader, source, &mut media).await?;
+    let stored = resolve_stored(&uploader, source, resolved.target, &mut media).await?;
     let built = {
         let (resolved, source, stored) = (resolved.clone(), source.clone(), stored.clone());
         in_background(move || build(resolved, &source, &stored)).await?
@@ -208,6 +209,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
 async fn resolve_stored(
     uploader: &Uploader,
     source: &ConversationSource,
+    target: Target,
     media: &mut TurnMediaSource<'_>,
 ) -> Result<StoredFiles> {
     if !may_refer_to_media(&source.context) {
@@ -221,7 +223,11 @@ async fn resolve_stored(
     })
     .await?;
     wanted.retain(|media| !source.lost_media.iter().any(|lost| (lost.digest, lost.kind) == (media.digest, media.kind)));
-    uploader.resolve_stored(wanted, media).await
+    let takes = |kind| match kind {
+        MediaKind::Image => target.images,
+        MediaKind::Video => target.videos,
+    };
+    uploader.resolve_stored(wanted, takes, media).await
 }
 
 /// Reads, repairs and encodes the conversation.

@@ -210,6 +210,16 @@ impl Index {
         self.path(key.digest, key.media_type.kind).map(|path| path.with_extension("lock"))
     }
 
+    /// Returns the number of uploads on disk. An error where the directory cannot be read.
+    pub fn count(&self) -> io::Result<usize> {
+        let Some(directory) = &self.directory else { return Ok(0) };
+        match fs::read_dir(directory) {
+            Ok(entries) => Ok(entries.flatten().filter(|entry| entry.path().extension().is_none()).count()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates the directory if it is missing.
     pub fn prepare(&self) -> io::Result<()> {
         self.directory.as_deref().map_or(Ok(()), create_private_dir)

@@ -1,0 +1,95 @@
+/**
+ * Rewrites prompts that refer to images and videos on disk: a marker follows each path, and the addon sends the file with the prompt
+ * (docs/tools.md#images-and-videos-on-disk).
+ */
+import type { ExtensionContext, InputEvent, InputEventResult } from "@earendil-works/pi-coding-agent";
+import { KimiError } from "../errors.ts";
+import { warn } from "../warning.ts";
+import { takesMedia } from "../models.ts";
+import type { MediaFiles, PreparedMedia } from "./files.ts";
+import { type InlinedFile, type InlinedFiles, inlinedFiles } from "./inlined.ts";
+import { hasMediaName, mediaPaths, type UserPaths } from "./user-paths.ts";
+
+/** The marker behind a path of a prompt that the user edits and sends again. */
+const OLD_MARKER = /^ \[(?:image|video) [^\]\n]*\]\(kimi-media:\w+:[\da-f]{64}\)/;
+
+/** Errors that the turn itself will report, or that only say that a path in a sentence is no file. */
+const BAD_FILE = ["bad_media", "bad_request", "io"];
+
+/** A part of the prompt that is replaced. */
+interface Change {
+  start: number;
+  end: number;
+  text: string;
+}
+
+/** The prompts of one extension. */
+export class Prompts {
+  readonly #files: MediaFiles;
+  readonly #userPaths: UserPaths;
+  #isFirst = true;
+
+  constructor(files: MediaFiles, userPaths: UserPaths) {
+    this.#files = files;
+    this.#userPaths = userPaths;
+  }
+
+  /** Returns the prompt as the model should get it; undefined if it stays as it is. */
+  async rewrite(event: InputEvent, context: ExtensionContext): Promise<InputEventResult | undefined> {
+    // Other extensions pass on what models and tools wrote.
+    if (event.source === "extension") return undefined;
+    const inlined = this.#isFirst ? inlinedFiles(event.text, process.argv, context.cwd) : undefined;
+    this.#isFirst = false;
+    for (const { path } of inlined?.files ?? []) this.#userPaths.add(path);
+    const own = blanked(event.text, inlined);
+    this.#userPaths.read(own);
+    if (!takesMedia(context.model)) return undefined;
+    const images = [...(event.images ?? [])];
+    const dropped = new Set<number>();
+    const changes = await Promise.all([
+      ...(inlined?.files ?? []).map((file) => this.#inlined(file, context, dropped)),
+      ...mediaPaths(own).map(async ({ path, end, mentioned }): Promise<Change | undefined> => {
+        const media = await this.#prepare(path, context, mentioned);
+        if (typeof media !== "object" || media.fitsPi) return undefined;
+        const old = OLD_MARKER.exec(own.slice(end))?.[0].length ?? 0;
+        return { start: end, end: end + old, text: ` ${media.marker}` };
+      }),
+    ]);
+    const wanted = changes.filter((change) => change !== undefined).sort((one, other) => other.start - one.start);
+    if (wanted.length === 0) return undefined;
+    const text = wanted.reduce((all, { start, end, text }) => all.slice(0, start) + text + all.slice(end), event.text);
+    return { action: "transform", text, images: images.filter((_, position) => !dropped.has(position)) };
+  }
+
+  /** Replaces a file that Pi put into the prompt as garbage, or whose image it shrinks. */
+  async #inlined(file: InlinedFile, context: ExtensionContext, dropped: Set<number>): Promise<Change | undefined> {
+    const { path, start, end, garbage, isImage, image } = file;
+    if (!isImage && !garbage) return undefined;
+    const media = await this.#prepare(path, context, hasMediaName(path));
+    const within = (text: string): Change => ({ start, end, text: `<file name="${path}">${text}</file>` });
+    if (typeof media !== "object") {
+      return garbage && hasMediaName(path) ? within(`(omitted: ${media ?? "it cannot be shown"})`) : undefined;
+    }
+    if (media.fitsPi) return undefined;
+    if (image !== undefined) dropped.add(image);
+    return within(media.marker);
+  }
+
+  /** Returns the file, or why it cannot be shown. Warns about a file that the user certainly meant. */
+  async #prepare(path: string, context: ExtensionContext, meant: boolean): Promise<PreparedMedia | string | undefined> {
+    try {
+      return await this.#files.prepare(path, context, { deferred: true });
+    } catch (error) {
+      if (!(error instanceof KimiError) || !BAD_FILE.includes(error.code)) return undefined;
+      if (meant || error.code === "bad_media") warn(context, `Kimi does not get this file: ${error.message}`);
+      return error.message;
+    }
+  }
+}
+
+/** Returns the text with blanks in place of the files, so that positions stay. */
+function blanked(text: string, inlined: InlinedFiles | undefined): string {
+  if (inlined === undefined) return text;
+  const { start, end } = inlined;
+  return text.slice(0, start) + " ".repeat(end - start) + text.slice(end);
+}
