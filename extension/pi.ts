@@ -86,7 +86,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
-  import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
+  registerLoopBrake(pi, queries, turnRunner);
+  registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>
     new (await lazyImport(() => import("./services.ts"))).KimiServices(addon, thisHost, extensionEnvironment);
