@@ -140,3 +140,40 @@ export interface OpenAiTool {
   type: "function";
   function: Tool;
 }
+
+/** What the service's prompt cache did for a session. Times are milliseconds since 1970. */
+export interface PromptCacheReport {
+  /** The last requests, the oldest first. */
+  requests: {
+    at: number;
+    /** null where it is not known any more. */
+    model: string | null;
+    /** Tokens of the prompt, and those from the cache; null where the service did not say it. */
+    prompt: number | null;
+    cached: number | null;
+    /** Tokens that were expected from the cache. */
+    predicted: number;
+    /** `evicted` is a guess: nothing changed here, so the service has probably dropped the prompt. */
+    verdict: "grew" | "changed" | "shortened" | "idle" | "model" | "evicted" | "unknown";
+    /** Where the prompt began to differ: `system`, `tool 3`, `message 12 part 1`. */
+    segment: string | null;
+    /** Bytes of that segment that were the same, rounded down. */
+    offset: number | null;
+    /** The likely cause, for users. */
+    cause: string | null;
+  }[];
+  /** The newest prompt, from its beginning. */
+  segments: {
+    kind: "system" | "tool" | "message" | "media";
+    /** Number of the tool or message, from 0. */
+    index: number;
+    /** Name of a tool, role of a message. */
+    name: string | null;
+    /** Estimated where the service did not count them. */
+    tokens: number;
+    /** Whether the newest request read all of it from the cache. */
+    cached: boolean;
+    /** Since when it has been there unchanged. */
+    since: number | null;
+  }[];
+}

@@ -4,6 +4,7 @@
  * Inside Pi the caller passes the credential that Pi resolved, so that Pi refreshes its own login.
  */
 import { ExtensionEnvironment, type Host } from "./environment.ts";
+import type { PromptCacheReport } from "./messages.ts";
 import type { Addon } from "./native/addon.ts";
 import { parseAnswer, requestText } from "./native/call.ts";
 
@@ -29,6 +30,7 @@ export interface Settings {
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
   loop: { warn: number; block: number; stop: number };
+  cache: { noticeTokens: number; keeper: "off" | "pi" };
 }
 
 export interface SettingsReport {
@@ -192,6 +194,19 @@ export interface Profile {
   region: string | null;
 }
 
+/** A prompt whose cache has expired. */
+export interface ExpiredCache {
+  /** When it was sent, in milliseconds since 1970. */
+  at: number;
+  /** How long ago it expired, in milliseconds. */
+  sinceMs: number;
+  /** Its tokens. */
+  tokens: number;
+  /** The window of the plan that reading them takes most of, and how much, where that is known. */
+  window?: string;
+  percent?: number;
+}
+
 export interface Listing<M> {
   models: M[];
   /** Milliseconds since 1970; 0 for the built-in list. */
@@ -282,6 +297,18 @@ export class AddonQueries {
   /** Applies a choice to the window that requests wait for. */
   async chooseQuota(credential: Credential, choice: "wait" | "stop" | "resume"): Promise<ParkState> {
     return parseAnswer(await this.#addon.chooseQuota(this.#request(credential), choice));
+  }
+
+  /** Returns the last requests of a session and its newest prompt. */
+  async promptCache(session: string, last?: number): Promise<PromptCacheReport> {
+    return parseAnswer(await this.#addon.promptCache(this.#request(), JSON.stringify({ session, last })));
+  }
+
+  /** Returns what the next request of a session reads again because its cache has expired. */
+  async expiredCache(credential: Credential, session: string, model: string): Promise<ExpiredCache | null> {
+    const question = JSON.stringify({ session, model });
+    const answer = await this.#addon.expiredCache(this.#request(credential), question);
+    return parseAnswer<{ expired: ExpiredCache | null }>(answer).expired;
   }
 
   async profile(credential: Credential = {}): Promise<Profile> {

@@ -17,7 +17,7 @@ import type { TurnOptions } from "../turn/request.ts";
 import { runTurn } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
 import { schemaProblem } from "./json-schema.ts";
-import type { AssistantMessage, ToolCall } from "../messages.ts";
+import type { AssistantMessage, PromptCacheReport, ToolCall } from "../messages.ts";
 
 /** Progress while no output arrives, and changes made to the request. */
 export type ChatNotice =
@@ -29,8 +29,11 @@ export type ChatNotice =
   | { type: "quiet"; sinceMs: number; limitMs: number | null }
   /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
-  /** The request was changed to make it acceptable. */
-  | { type: "note"; message: string };
+  /**
+   * The request was changed to make it acceptable; or, with `cache`, much of the prompt was read again although it need not have been
+   * (docs/caching.md).
+   */
+  | { type: "note"; message: string; cache?: PromptCacheReport };
 
 interface Head {
   status: number;

@@ -124,6 +124,8 @@ export interface KimiModel {
   maxTokens: number;
   /** Seconds for which the service keeps a prompt in its cache, where it says so. */
   cacheDuration?: number;
+  /** @internal Lifetimes for Pi's cache warmer. */
+  promptCache?: { short: number; long: number };
   /** Tokens of a prompt from which a hint about its cache is worthwhile. */
   minTokensToHint?: number;
 }

@@ -113,6 +113,10 @@ export interface Addon {
   quotaState(request: string): Promise<string>;
   /** Applies `wait`, `stop` or `resume` to the window that requests wait for, and returns the state then. */
   chooseQuota(request: string, choice: string): Promise<string>;
+  /** Returns the requests and the newest prompt of a session; `question` is JSON, `{session, last?}`. */
+  promptCache(request: string, question: string): Promise<string>;
+  /** Returns `{expired}`, what the session's next request reads again; `question` is JSON, `{session, model}`. */
+  expiredCache(request: string, question: string): Promise<string>;
   /** Returns the account. */
   profile(request: string): Promise<string>;
   /** Runs the doctor, within 2.3 s: `{checks}`, see doctor/examine.ts. `live` sends a request to a model as well, which may take 60 s. */

@@ -11,6 +11,8 @@ use super::error::{answer, redact_json, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
+use crate::chat::prompt_cache::records::{Expired, PromptCaches, SessionKey};
+use crate::chat::prompt_cache::session::{CacheScope, MAX_REQUESTS};
 use crate::client::{CallerContext, Kimi};
 use crate::config::{
     Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
@@ -20,6 +22,7 @@ use crate::doctor::Examination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::plan::history::By;
+use crate::plan::ledger::Tokens;
 use crate::plan::state::{PlanState, span_ms};
 use crate::process_state::ProcessState;
 use crate::services::quota_cache::quota;
@@ -232,6 +235,71 @@ pub async fn choose_quota(request: String, choice: String) -> String {
         let plan = PlanState::of(&kimi, &credential).await;
         plan.choose(&choice).await?;
         to_json(&plan.parked().await)
+    };
+    answer(result.await)
+}
+
+/// A question about the prompt cache.
+#[derive(Debug, Deserialize)]
+struct CacheRequest {
+    /// Id of the session.
+    session: String,
+    /// Number of the last requests.
+    #[serde(default)]
+    last: Option<usize>,
+    /// Id of the model that is asked next.
+    #[serde(default)]
+    model: String,
+}
+
+/// Returns the last requests of a session and its newest prompt. Uses no network.
+#[napi(catch_unwind)]
+pub async fn prompt_cache(request: String, question: String) -> String {
+    let report = in_background(move || {
+        let query: QueryRequest = read(&request)?;
+        let CacheRequest { session, last, .. } = read(&question)?;
+        let config = query.config()?;
+        let process = ProcessState::shared();
+        let listing = models::known(&process, &query.environment(), &config, query.caller.api_key.as_deref());
+        let models: Vec<(String, u64)> =
+            listing.models.iter().map(|model| (model.id.clone(), CacheScope::hash(&model.id))).collect();
+        let key = SessionKey { state: config.state_directory, session };
+        to_json(&process.get::<PromptCaches>().report(&key, last.unwrap_or(MAX_REQUESTS), &models))
+    });
+    answer(report.await)
+}
+
+/// Returns what the next request of a session reads again because its cache has expired, and what part of a window that takes:
+/// `{expired: {at, sinceMs, tokens, window?, percent?} | null}`.
+#[napi(catch_unwind)]
+pub async fn expired_cache(request: String, question: String) -> String {
+    let result = async {
+        let CacheRequest { session, model, .. } = read(&question)?;
+        let text = request.clone();
+        let id = model.clone();
+        let expired = in_background(move || {
+            let query: QueryRequest = read(&text)?;
+            let config = query.config()?;
+            let process = ProcessState::shared();
+            let listing = models::known(&process, &query.environment(), &config, query.caller.api_key.as_deref());
+            let lifetime = listing.models.iter().find(|model| model.id == id).and_then(|model| model.cache_duration);
+            let Some(lifetime) = lifetime.and_then(|seconds| i64::try_from(seconds).ok()) else { return Ok(None) };
+            let key = SessionKey { state: config.state_directory, session };
+            Ok(process.get::<PromptCaches>().expired(&key, CacheScope::hash(&id), lifetime.saturating_mul(1000)))
+        })
+        .await?;
+        let Some(Expired { at, since_ms, tokens }) = expired else { return Ok(json!({ "expired": null })) };
+        let mut expired = json!({ "at": at, "sinceMs": since_ms, "tokens": tokens });
+        // The share is welcome and not worth an error.
+        if let Ok((kimi, credential)) = client(request).await {
+            let costs = PlanState::of(&kimi, &credential).await.costs().await;
+            let tokens = Tokens { uncached: tokens, ..Tokens::default() };
+            if let Some((window, percent)) = costs.largest(&model, &tokens) {
+                expired["window"] = window.into();
+                expired["percent"] = ((percent * 10.0).round() / 10.0).into();
+            }
+        }
+        Ok(json!({ "expired": expired }))
     };
     answer(result.await)
 }

@@ -7,6 +7,7 @@
 pub mod anthropic;
 pub mod dialect;
 pub mod openai;
+pub mod prompt_cache;
 pub mod request;
 pub mod stream;
 pub mod turn;

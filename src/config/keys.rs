@@ -402,12 +402,20 @@ pub const KEYS: &[Key] = &[
         "5",
         "From then on the call is not executed, and the model is told what it knows already; 0 means never.",
     )),
-    home_only(key(
-        "loop.stop",
+    home_only(key("loop.stop", ValueKind::Count(0), &[], "12", "Then the run ends with an error; 0 means never.")),
+    key(
+        "cache.noticeTokens",
         ValueKind::Count(0),
         &[],
-        "12",
-        "Then the run ends with an error; 0 means never.",
+        "20000",
+        "Tokens that were read again although they need not have been, from which on that is said; 0 means never.",
+    ),
+    home_only(key(
+        "cache.keeper",
+        ValueKind::Choice(&["off", "pi"]),
+        &[],
+        "\"off\"",
+        "Whether Pi keeps the prompt cache alive (Pi 1.5.1 and later); each time reads the whole prompt from it, which costs quota.",
     )),
 ];
 

@@ -38,7 +38,7 @@ pub use self::paths::Paths;
 pub use self::protocol::Dialect;
 pub use self::quota::OnExhausted;
 pub use self::retry::RetryPolicy;
-pub use self::settings::{Concurrency, ModelOverrides, RegionChoice, Settings, Tool, Uploads};
+pub use self::settings::{CacheKeeper, Concurrency, ModelOverrides, RegionChoice, Settings, Tool, Uploads};
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;

@@ -62,8 +62,32 @@ pub struct Settings {
     #[serde(default)]
     pub concurrency: Concurrency,
     /// What happens to a model that repeats itself.
-    #[serde(rename = "loop")]
+    #[serde(default, rename = "loop")]
     pub repeated_calls: RepeatedCalls,
+    /// The service's prompt cache.
+    #[serde(default)]
+    pub cache: PromptCache,
+}
+
+/// What is done about the service's prompt cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PromptCache {
+    /// Tokens that were read again from which on that is said; 0 means never.
+    pub notice_tokens: u64,
+    /// Who keeps it alive.
+    pub keeper: CacheKeeper,
+}
+
+/// Who keeps the prompt cache alive while a session pauses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKeeper {
+    /// It expires.
+    #[default]
+    Off,
+    /// Pi's own cache warmer.
+    Pi,
 }
 
 /// What happens at the end of a quota window.

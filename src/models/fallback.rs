@@ -46,6 +46,7 @@ fn model(id: &str, name: &str, window: u64, max_tokens: u64, prices: [f64; 3], e
         video: id != "k3-256k",
         cache_duration: None,
         min_tokens_to_hint: None,
+        prompt_cache: None,
         // The captured list says so of this model only (docs/protocol.md#model-fields).
         compat: Compat { supports_mid_convo_tool_additions: id == "k3" },
     }

@@ -167,6 +167,7 @@ impl ListedModel {
             video: self.video,
             cache_duration: None,
             min_tokens_to_hint: None,
+            prompt_cache: None,
             compat: Compat { supports_mid_convo_tool_additions: self.dynamic_tools },
         }
     }

@@ -17,14 +17,14 @@ use serde::Serialize;
 
 pub use self::facts::{ModelFacts, OfferedModels};
 pub use self::fallback::fallback;
-pub use self::model::{Compat, Model, ON, Prices};
+pub use self::model::{Compat, Model, ON, Prices, PromptCacheLifetime};
 pub use self::refresh::refresh;
 
 use self::cache::{StoredList, UnsavedLists};
 use self::list::with_overrides;
 use crate::auth::{Credential, SuppliedKey};
 use crate::client::Kimi;
-use crate::config::{Config, Environment};
+use crate::config::{CacheKeeper, Config, Environment};
 use crate::error::Result;
 use crate::process_state::ProcessState;
 
@@ -81,7 +81,14 @@ fn listing(stored: Option<StoredList>, environment: &Environment, config: &Confi
         Some(stored) => (stored.offered(), stored.fetched_at),
         None => (fallback(), None),
     };
-    let models = with_overrides(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
+    let mut models = with_overrides(models, &config.settings, environment.get("KIMI_MODEL_CAPABILITIES"));
+    // Pi's warmer works for every model with a lifetime, also where caching is switched off (docs/caching.md#keeping-it-alive).
+    if config.settings.cache.keeper == CacheKeeper::Pi && !config.without_cache_key {
+        for model in &mut models {
+            model.prompt_cache =
+                model.cache_duration.map(|seconds| PromptCacheLifetime { short: seconds, long: seconds });
+        }
+    }
     Listing { models, fetched_at }
 }
 

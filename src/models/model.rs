@@ -51,8 +51,20 @@ pub struct Model {
     /// Fewest tokens of a prompt for which a hint about its cache is worthwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_tokens_to_hint: Option<u64>,
+    /// What Pi's cache warmer needs to know; absent, it does nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache: Option<PromptCacheLifetime>,
     /// Pi's compatibility flags.
     pub compat: Compat,
+}
+
+/// How long prompts stay in the cache, under Pi's names. The service has one lifetime for every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PromptCacheLifetime {
+    /// Seconds, for `PI_CACHE_RETENTION=short` and unset.
+    pub short: u64,
+    /// Seconds, for `long`.
+    pub long: u64,
 }
 
 /// Abilities beyond the ordinary, under Pi's names.

@@ -7,11 +7,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
+import type { PromptCacheReport } from "../../extension/messages.ts";
 import { type Op, OpCode } from "../../extension/native/addon.ts";
 import { type Simulator, startSimulator, usageShapes } from "../simulator/index.ts";
 import { Home, ROOT } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
-import { addon, model, QUESTION } from "../support/turn.ts";
+import { addon, model, QUESTION, runOne } from "../support/turn.ts";
 
 const native = addon();
 const home = new Home();
@@ -217,6 +218,21 @@ describe("answers have the declared members", () => {
   test("history and parked requests", async () => {
     fits(JSON.parse(await native.usageHistory(withKey(), '{"history":"7d","by":"model"}')), "UsageHistory");
     fits(JSON.parse(await native.quotaState(withKey())), "ParkState");
+  });
+
+  test("the prompt cache", async () => {
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    await runOne(native, {
+      baseUrl: simulator.baseUrl,
+      apiKey: simulator.apiKey,
+      env: environment() as never,
+      options: { sessionId: "s" },
+    });
+    const report = JSON.parse(await native.promptCache(withKey(), '{"session":"s","last":5}')) as PromptCacheReport;
+    fits(report, "PromptCacheReport");
+    assert.equal(report.requests.length, 1);
+    const expired = await native.expiredCache(withKey(), '{"session":"s","model":"k3"}');
+    fits(JSON.parse(expired), "{ expired: ExpiredCache | null }");
   });
 
   test("account", async () => fits(JSON.parse(await native.profile(withKey())), "Profile"));

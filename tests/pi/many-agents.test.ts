@@ -61,9 +61,9 @@ test(
     simulator.enqueue({ steps: [{ toolCall: { name: "subagent", arguments: { tasks } } }] });
     simulator.setDefault({ steps: [{ text: "Well" }, { pauseMs: 1500 }, { text: " done." }] });
     const classes = new Set<string>();
-    let isOver = false;
+    const over = new AbortController();
     const watch = (async () => {
-      for (; !isOver; await sleep(20)) for (const one of waiting()) classes.add(one);
+      for (; !over.signal.aborted; await sleep(20)) for (const one of waiting()) classes.add(one);
     })();
     const result = await runPi(["-p", ...MODEL, "delegate"], {
       home,
@@ -71,7 +71,7 @@ test(
       extensions: "installed",
       timeoutMs: 150_000,
     });
-    isOver = true;
+    over.abort();
     await watch;
     assert.deepEqual([result.code, result.stdout.trim()], [0, "Well done."], result.stderr);
     const chats = simulator.requests.filter(({ endpoint }) => endpoint === "chat");

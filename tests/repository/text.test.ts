@@ -216,6 +216,7 @@ const EXTENSION_ORDER = [
     "headless",
     "ids",
     "lazy",
+    "loop-brake",
     "loop-guard",
     "messages",
     "overrides",

@@ -78,6 +78,8 @@ pub struct Usage {
     pub output: Option<u64>,
     /// Prompt tokens read from the cache.
     pub cache_read: Option<u64>,
+    /// The same, only where the service said so; a report without it counts as none above.
+    pub cache_reported: Option<u64>,
     /// Prompt tokens written to the cache; Kimi never reports any.
     pub cache_write: Option<u64>,
     /// The part of `output` that was reasoning.
@@ -90,6 +92,7 @@ impl Usage {
         if newer.input.or(newer.prompt).is_some() {
             (self.input, self.prompt) = (newer.input, newer.prompt);
         }
+        self.cache_reported = newer.cache_reported.or(self.cache_reported);
         self.output = newer.output.or(self.output);
         self.cache_read = newer.cache_read.or(self.cache_read);
         self.cache_write = newer.cache_write.or(self.cache_write);

@@ -40,6 +40,7 @@ pub fn usage(value: &Value, convention: Convention) -> Usage {
         prompt,
         output: first(&[&value["completion_tokens"], &value["output_tokens"]]),
         cache_read: cache_read.or(unsaid),
+        cache_reported: cache_read,
         cache_write: cache_write.or(unsaid),
         reasoning: count(&value["completion_tokens_details"]["reasoning_tokens"]),
     }

@@ -4,6 +4,7 @@
 //! nothing of the answer. Exactly one terminal op leaves, whatever happens: `Done` or `Failed`.
 
 mod attempt;
+mod cache_watch;
 mod channels;
 mod media_transfer;
 mod plan_gate;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::attempt::{AnswerStream, Finished};
+use self::cache_watch::CacheWatch;
 use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::parameters::{Parameter, RefusedParameters};
@@ -76,8 +78,11 @@ async fn answer(
     let policy = prepared.resolved.kimi.config.retry;
     let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
     let uncounted = Duration::ZERO;
-    let mut turn = Turn { request, source, prepared, gate, blocks, channels, token_renewed: false, uncounted };
+    let lifetime = prepared.resolved.cache_lifetime;
+    let cache = CacheWatch::open(&prepared.resolved.kimi, gate.account(), request, lifetime);
+    let mut turn = Turn { request, source, prepared, gate, cache, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
+    turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops).await;
     let resolved = &turn.prepared.resolved;
     turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
     match result {
@@ -115,6 +120,7 @@ struct Turn<'t> {
     source: ConversationSource,
     prepared: PreparedRequest,
     gate: PlanGate,
+    cache: CacheWatch,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
     /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
@@ -136,6 +142,7 @@ impl Operation for Turn<'_> {
         };
         self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
+        self.cache.send(&self.prepared.body, self.prepared.is_rewritten).await;
         let mut token = None;
         let result = self.send(admitted, &mut token).await;
         self.channels.pace.hurry();

@@ -92,6 +92,11 @@ impl PlanGate {
         }
     }
 
+    /// The name of the account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
     /// Waits until the request may be sent.
     pub async fn admit(
         &mut self,

@@ -10,6 +10,7 @@ use super::media_transfer::TurnMediaSource;
 use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::blocking::in_background;
+use crate::chat::prompt_cache::chain::fingerprint;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
 use crate::chat::request::parameters::{Parameter, RefusedParameters};
@@ -79,6 +80,8 @@ pub(super) struct ResolvedRequest {
     /// Tokens of prompt and answer together; 0 if unknown.
     context_window: u64,
     prices: Prices,
+    /// How long the service keeps prompts of the model in its cache, in seconds, where it says so.
+    pub cache_lifetime: Option<u64>,
     /// The caller's limit for the answer, in tokens.
     max_tokens: Option<u64>,
 }
@@ -113,6 +116,8 @@ pub(super) struct PreparedRequest {
     pub rejected_images: Vec<ImageKey>,
     /// Estimated tokens of the prompt.
     pub prompt_tokens: u64,
+    /// The payload hook returned another body.
+    pub is_rewritten: bool,
     /// Whether it holds a video.
     has_videos: bool,
     pub limits: TimeoutLimits,
@@ -151,6 +156,7 @@ pub(super) async fn prepare(
     Ok(PreparedRequest {
         first_content: limits.first_for(effort, built.prompt_tokens),
         prompt_tokens: built.prompt_tokens,
+        is_rewritten: false,
         body,
         options: built.options,
         attachments,
@@ -196,6 +202,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
         options: body_options(request, &facts, &kimi.config),
         context_window: facts.context_window,
         prices: facts.prices,
+        cache_lifetime: listed.and_then(|listed| listed.cache_duration),
         response_format: request.options.response_format.clone(),
         max_tokens: request.options.max_tokens,
         kimi,
@@ -325,10 +332,12 @@ impl PreparedRequest {
     /// Shows the body to the payload hook and takes the body that it returns.
     pub async fn apply_payload_hook(&mut self, channels: &mut TurnChannels) -> Result<()> {
         let internal = |message| Error::new(ErrorKind::Internal, message);
+        let before = fingerprint(&self.body);
         let text = String::from_utf8(std::mem::take(&mut self.body).into());
         channels.ops.send(Op::Body(text.map_err(|_| internal("the request is not UTF-8"))?));
         let body = channels.hooked_bodies.recv().await;
         self.body = body.ok_or_else(|| internal("the payload hook never answered"))?.into();
+        self.is_rewritten = fingerprint(&self.body) != before;
         Ok(())
     }
 }

@@ -33,6 +33,13 @@ impl Blocks {
         serde_json::to_value(summary).unwrap_or_default()
     }
 
+    /// Returns the tokens of the prompt and those of them that came from the cache, both as the service reported them.
+    pub fn prompt_tokens(&self) -> (Option<u64>, Option<u64>) {
+        let Usage { input, prompt, cache_read, cache_reported, .. } = self.usage;
+        let whole = prompt.or_else(|| input.map(|input| input.saturating_add(cache_read.unwrap_or(0))));
+        (whole, cache_reported)
+    }
+
     /// Returns the tokens for the plan's ledger.
     pub fn tokens(&self) -> Tokens {
         let Usage { output, cache_read, reasoning, .. } = self.usage;
