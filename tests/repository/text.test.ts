@@ -221,6 +221,7 @@ const EXTENSION_ORDER = [
     "messages",
     "overrides",
     "project-trust",
+    "replay",
     "warning",
   ],
   ["errors"],
