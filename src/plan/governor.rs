@@ -111,17 +111,30 @@ struct Place {
     /// Retries take no part in the queue: they hold their slot already.
     ticket: Option<Ticket>,
     ahead: usize,
-    /// When it was last looked for a slot that the head of the queue does not take, and its ticket if there was one.
-    idle_head: Option<(Instant, Option<String>)>,
+    /// When it was last looked for a slot that the head of the queue does not take.
+    checked: Option<Instant>,
+    head: Head,
+}
+
+/// The ticket at the head of the queue.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Head {
+    /// No slot is free.
+    #[default]
+    Busy,
+    /// Something has changed since it was looked at.
+    Unknown,
+    /// A slot was free that it did not take.
+    Idle(String),
 }
 
 impl Place {
     /// How long to wait for an event before looking without one.
     fn pause(&self) -> Duration {
-        let pause = match &self.idle_head {
-            Some((_, Some(_))) => SUSPENDED,
+        let pause = match &self.head {
             _ if self.ahead == 0 => LOOK_AGAIN,
-            _ => LOOK_AGAIN_BEHIND,
+            Head::Busy => LOOK_AGAIN_BEHIND,
+            Head::Unknown | Head::Idle(_) => SUSPENDED,
         };
         self.ticket.as_ref().map_or(pause, |ticket| pause.min(ticket.next_promotion(SystemTime::now())))
     }
@@ -288,7 +301,7 @@ fn look(
     kind: Kind,
     concurrency: &Concurrency,
     (priority, likely): (Priority, Option<usize>),
-    Place { ticket, idle_head, .. }: Place,
+    Place { ticket, checked, head, .. }: Place,
 ) -> io::Result<Look> {
     let limits = Limits::read(slots.folder());
     let known = limits.slots(concurrency, now());
@@ -311,22 +324,28 @@ fn look(
         return Ok(Look::Admitted(permit(None)));
     }
     let ticket = ticket.map_or_else(|| slots.join(priority), Ok)?;
-    let idle_head = match idle_head {
-        Some((at, head)) if ahead == 0 || at.elapsed() < SUSPENDED => Some((at, head)),
-        before => Some((Instant::now(), set_aside_idle(slots, count, &ticket, before.and_then(|(_, head)| head))?)),
+    let is_recent = checked.is_some_and(|at| at.elapsed() < SUSPENDED);
+    let (checked, head) = match head {
+        head if ahead == 0 => (checked, head),
+        Head::Busy if is_recent => (checked, Head::Unknown),
+        head if is_recent => (checked, head),
+        head => (Some(Instant::now()), look_at_head(slots, count, &ticket, &head)?),
     };
     let ahead = slots.ahead(Some(&ticket))?;
-    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, idle_head }))
+    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, checked, head }))
 }
 
-/// Sets the ticket at the head aside if it left a slot free the last time as well. Returns it if it does so for the first time.
-fn set_aside_idle(slots: &Slots, count: usize, own: &Ticket, before: Option<String>) -> io::Result<Option<String>> {
-    let Some(first) = slots.idle_first(count, own)? else { return Ok(None) };
-    if before.is_none_or(|before| before != first) {
-        return Ok(Some(first));
+/// Sets the ticket at the head aside if it left a slot free `before` as well.
+fn look_at_head(slots: &Slots, count: usize, own: &Ticket, before: &Head) -> io::Result<Head> {
+    let Some(first) = slots.idle_first(count, own)?.map(Head::Idle) else { return Ok(Head::Busy) };
+    match &first {
+        Head::Idle(name) if first == *before => {
+            slots.set_aside(name)?;
+            // The next one may be suspended as well.
+            Ok(Head::Unknown)
+        }
+        _ => Ok(first),
     }
-    slots.set_aside(&first)?;
-    Ok(None)
 }
 
 fn io_error(error: io::Error) -> Error {

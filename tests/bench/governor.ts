@@ -77,7 +77,7 @@ export async function governor(bench: Bench): Promise<void> {
   const home = makeHome(1);
   const holder = await hold(bench, home, 1);
   try {
-    const seconds = bench.quick ? 3 : 10;
+    const seconds = 10;
     const { perSecond } = await run<{ perSecond: number }>({ kind: "waiting", home, seconds });
     const woken = bench.report.bar("governor, wake-ups while a request waits", perSecond, "/s", WAKEUP_GOAL);
     bench.report.say(`- Wake-ups of our threads while a request waits for a slot: ${woken} a second.`, "");
