@@ -30,6 +30,7 @@ export interface Settings {
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
   network: { preconnect: boolean };
+  loop: { warn: number; block: number; stop: number };
   cache: { noticeTokens: number; keeper: "off" | "pi" };
 }
 
