@@ -31,9 +31,6 @@ const ASK_EVERY: Duration = Duration::from_secs(300);
 /// How old the quota may be that explains a refusal: one process of several that are refused at once asks.
 const EXPLAINED_BY: Duration = Duration::from_secs(30);
 
-/// How old an answer may be that is asked for because an older one shows no used-up window. Processes that are refused at once share it.
-const SINCE_REFUSAL: Duration = Duration::from_secs(2);
-
 /// Longest age of the quota that a reserve is judged by.
 const RESERVE_AGE: Duration = Duration::from_secs(90);
 
@@ -207,13 +204,15 @@ impl ParkFile {
 
 /// Waits until the window that refused a request is open again. Returns an error if the request should fail instead.
 pub async fn park(host: &mut impl ParkHost, file: &ParkFile, policy: &ParkPolicy, refusal: Error) -> Result<()> {
+    let refused = host.now();
     let mut usage = match host.quota(EXPLAINED_BY).await {
         Ok(snapshot) => snapshot.usage.unwrap_or_default(),
         Err(_) => return Err(refusal),
     };
     if !usage.windows.iter().any(Window::is_used_up) {
-        // That answer may be from before the refusal.
-        usage = host.quota(SINCE_REFUSAL).await.ok().and_then(|snapshot| snapshot.usage).unwrap_or(usage);
+        // That answer may be from before the refusal. Processes that are refused at once share the next one.
+        let since = host.now().duration_since(refused).unwrap_or_default();
+        usage = host.quota(since).await.ok().and_then(|snapshot| snapshot.usage).unwrap_or(usage);
     }
     match used_up_window(&usage, refusal.window) {
         Some(window) => wait_for(host, file, policy, window.clone(), refusal).await,
