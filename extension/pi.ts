@@ -19,7 +19,8 @@ import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
+import { toolSource } from "./cache/tool-source.ts";
+import { registerCache, registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -78,7 +79,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
-    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
+    const named = (text: string): string => toolSource(pi, text);
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer, named });
     turnRunner.priority = sessionPriority(context);
     markChildren(context.hasUI);
     defer(() => turnRunner.load());
@@ -86,6 +88,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
+  // Before the handler that replaces paths in a message, so that the user's own text can be given back.
+  registerCache(pi, queries, credentials);
   registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>

@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Model, Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { ExpiryQuestion } from "./cache/question.ts";
 import type { PiCredentials } from "./credential.ts";
 import type { DoctorParts } from "./doctor/command.ts";
 import type { ExtensionEnvironment } from "./environment.ts";
@@ -88,19 +89,28 @@ export function registerSession(
   queries.onChange(() => {
     try {
       models.reload();
+      // Pi's cache warmer asks the selected model, which is an object of the list before.
+      defer(async () => models.announce?.());
     } catch {
       // The last list stays.
     }
   });
 }
 
-/** Returns whether the selected model is ours and differs from the current list in window, thinking levels or input. */
+/** Returns whether the selected model is ours and differs from the current list in what Pi uses of it. */
 function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
   if (model?.provider !== PROVIDER_ID) return false;
   const listed = modelRegistry.find(PROVIDER_ID, model.id);
-  const traits = ({ contextWindow, maxTokens, reasoning, thinkingLevelMap, input }: Model<string>): string =>
-    JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input]);
+  const traits = (one: Model<string>): string => {
+    const { contextWindow, maxTokens, reasoning, thinkingLevelMap, input } = one;
+    return JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input, cacheLifetime(one)]);
+  };
   return listed !== undefined && traits(listed) !== traits(model);
+}
+
+/** Returns the lifetime that Pi's cache warmer goes by; Pi knows the member since 1.5.1. */
+function cacheLifetime(model: Model<string>): unknown {
+  return (model as { promptCache?: unknown }).promptCache;
 }
 
 /** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */
@@ -115,6 +125,31 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
       const { kimiSettings } = await lazyImport(() => import("./settings/command.ts"));
       await kimiSettings(args, ctx, { ...tools, parts });
     },
+  });
+}
+
+/** Registers `/kimi-cache`, and the question about a prompt whose cache has expired in a pause. */
+export function registerCache(pi: ExtensionAPI, queries: AddonQueries, credentials: PiCredentials): void {
+  pi.registerCommand("kimi-cache", {
+    description: "Show what the prompt cache did for this session (--last n, --json for scripts)",
+    handler: async (args, ctx) => {
+      const { kimiCache } = await lazyImport(() => import("./cache/command.ts"));
+      await kimiCache(args, ctx, queries, pi);
+    },
+  });
+  let question: ExpiryQuestion | undefined;
+  pi.on("input", async (event, ctx) => {
+    // Only who types at a screen can answer, and only a message that begins a turn can wait.
+    const isTyped = ctx.mode === "tui" && event.source === "interactive" && event.streamingBehavior === undefined;
+    if (!isTyped || ctx.model?.provider !== PROVIDER_ID || !ctx.isIdle()) return { action: "continue" };
+    try {
+      const { ExpiryQuestion } = await lazyImport(() => import("./cache/question.ts"));
+      question ??= new ExpiryQuestion(pi, queries, credentials);
+      return await question.input(event, ctx);
+    } catch {
+      // A question is no reason not to send.
+      return { action: "continue" };
+    }
   });
 }
 

@@ -21,6 +21,8 @@ export interface NoticePlace {
   cancelKey(): string;
   /** Whether the quota stands behind the notices in the footer. */
   footer: { quotaShown: boolean };
+  /** Adds to a sentence about a tool where that tool comes from. */
+  named?(text: string): string;
 }
 
 const PLAIN: NoticePlace = { hasUI: true, cancelKey: () => "escape", footer: { quotaShown: false } };
@@ -70,7 +72,7 @@ export class Notices {
         const message = text === undefined ? undefined : `${text} (${this.#place.cancelKey()} to cancel)`;
         this.#safely((line) => line.setWorkingMessage?.(message));
       },
-      note: (text) => this.#safely((line) => line.notify(text, "info")),
+      note: (text) => this.#safely((line) => line.notify(this.#place.named?.(text) ?? text, "info")),
       report: (text) => {
         if (!this.#place.hasUI) process.stderr.write(`${text}\n`);
       },

@@ -21,6 +21,8 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
   { file: "pi/models.test.ts", versions: "all", reason: "Pi chooses model and level before our first request" },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
+  { file: "pi/cache.test.ts", versions: "one", reason: "the records are ours; Pi shows a text and asks one question" },
+  { file: "pi/warmer.test.ts", versions: "one", reason: "runs the newest complete version, whatever the run's is" },
   { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
   { file: "pi/waiting.test.ts", versions: "all", reason: "working line and footer are Pi's" },
   { file: "pi/browser.test.ts", versions: "all", reason: "whether Pi opens the browser itself depends on the version" },

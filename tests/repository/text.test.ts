@@ -228,7 +228,7 @@ const EXTENSION_ORDER = [
   ["credential"],
   ["models"],
   ["login", "media", "quota"],
-  ["auth", "doctor", "plan", "settings", "tools", "turn"],
+  ["auth", "cache", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
   ["ai-sdk", "cli", "pi"],
 ];
