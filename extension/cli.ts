@@ -1,17 +1,22 @@
 /**
- * The command line: `npx pi-provider-kimi-code doctor`. Commands are for people; what other programs read is `--json`.
+ * The command line: `npx pi-provider-kimi-code doctor`, `replay`. Commands are for people; what other programs read is `--json`.
  */
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { PiCredentials } from "./credential.ts";
 import { agentDirectory, examine, storedKey } from "./doctor/examine.ts";
 import { exitCode, publicReport, reportText, writeReport } from "./doctor/format.ts";
+import { startReplay } from "./replay.ts";
 
 const USAGE = `Usage: pi-provider-kimi-code <command>
 
   doctor [--json] [--live] [--report <file> [--yes]]
       Examines settings, logins, connection and service. --live sends a tiny request to a model.
       --report shows a report for bug reports, asks, and writes it. Ends with 0 (all well), 1 (warnings) or 2 (faults).
+
+  replay <folder> [--port <port>] [--at-once]
+      Serves what KIMI_CODE_RECORD=<folder> has recorded, at the original speed or without pauses. The first line that it prints is
+      the variable for programs; any key is accepted. Runs until Ctrl-C.
 `;
 
 async function doctor(args: string[]): Promise<number> {
@@ -42,6 +47,27 @@ async function doctor(args: string[]): Promise<number> {
   return exitCode(report);
 }
 
+async function replay(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { port: { type: "string", default: "0" }, "at-once": { type: "boolean", default: false } },
+  });
+  const [folder, ...others] = positionals;
+  if (folder === undefined || others.length > 0) throw new Error("replay takes one folder");
+  const port = Number(values.port);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error(`not a port: ${values.port}`);
+  const service = await startReplay(folder, { port, atOnce: values["at-once"] });
+  process.stdout.write(
+    `KIMI_CODE_BASE_URL=${service.url}\n${service.exchanges} recorded answers; any key is accepted.\n`,
+  );
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
+  await service.close();
+  return 0;
+}
+
 /** Asks on the terminal; without one, the answer is no. */
 async function confirmed(question: string): Promise<boolean> {
   if (!process.stdin.isTTY) return false;
@@ -55,6 +81,7 @@ async function confirmed(question: string): Promise<boolean> {
 
 async function main([command, ...args]: string[]): Promise<number> {
   if (command === "doctor") return doctor(args);
+  if (command === "replay") return replay(args);
   const asked = command === "help" || command === "--help" || command === "-h";
   (asked ? process.stdout : process.stderr).write(USAGE);
   return asked ? 0 : 2;

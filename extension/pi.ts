@@ -46,6 +46,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     }
   }
   const { addon } = loaded;
+  addon.adviseUsersOfPi();
   const { apiKey, env = {}, ...settings } = overrides;
   const extensionEnvironment = new ExtensionEnvironment({ ...env, ...settingsVariable(settings) });
   // Imported dynamically because Node programs load this file without Pi.

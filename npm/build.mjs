@@ -86,6 +86,7 @@ export const ENTRIES = {
   index: "index.ts",
   client: "extension/client/index.ts",
   "ai-sdk": "extension/ai-sdk.ts",
+  simulator: "tests/simulator/published.ts",
 };
 
 /** Programs of the package: source, and name in `dist/`. They have no types. */
@@ -134,6 +135,7 @@ function buildEntry(directory, name, source, root, firstLine = "") {
         version: root.version,
         platformPrefix: packageName("", root),
       }),
+      COMPILED_TRANSCRIPTS: name === "simulator" ? JSON.stringify(transcripts()) : "undefined",
     },
     // No comments and indentation: they are half of the size, and stack traces stay readable.
     minifyWhitespace: true,
@@ -146,6 +148,14 @@ function buildEntry(directory, name, source, root, firstLine = "") {
     mode: firstLine === "" ? 0o644 : 0o755,
   });
   return Object.values(metafile.outputs)[0].exports;
+}
+
+/** Reads the simulator's transcripts. */
+function transcripts() {
+  const folder = join(ROOT, "tests", "simulator", "transcripts");
+  return Object.fromEntries(
+    readdirSync(folder).map((file) => [file.replace(/\.sse$/, ""), readFileSync(join(folder, file), "utf8")]),
+  );
 }
 
 /** Writes the declarations that the entries refer to, for both module systems. */

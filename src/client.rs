@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::Form;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, Response};
 use serde::Deserialize;
 
 use crate::auth::token::OAuthClient;
@@ -17,6 +17,7 @@ use crate::config::{Config, NetworkSettings, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http::Pools;
 use crate::http::body::{read_available, read_whole};
+use crate::http::recording::{Exchange, Recorder};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
 use crate::http::sent::{SentSignal, send_until_read};
@@ -135,8 +136,9 @@ impl Kimi {
             let body = body.clone();
             async move {
                 let headers = headers?;
+                let recording = self.record("POST", url, &headers, Some(&body));
                 let request = || self.http.post(url).headers(headers.clone()).body(signal.body(body.clone()));
-                accepted(send_until_read(signal, request).await).await
+                accepted(recording.answered(send_until_read(signal, request).await)).await
             }
         })
         .await
@@ -156,9 +158,13 @@ impl Kimi {
                 headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
                 headers.remove(CONTENT_TYPE);
                 headers.remove(CONTENT_LENGTH);
-                Ok(self.http.post(url).headers(headers).multipart(form()?))
+                let recording = self.record("POST", url, &headers, None);
+                Ok((self.http.post(url).headers(headers).multipart(form()?), recording))
             });
-            async { sent(request?).await }
+            async {
+                let (request, recording) = request?;
+                accepted(recording.answered(request.send().await)).await
+            }
         })
         .await
     }
@@ -181,8 +187,9 @@ impl Kimi {
     /// Posts JSON and returns the response whatever its status is. `token` is sent as it is.
     pub async fn send_json(&self, url: &str, token: &str, body: Bytes, extra: &ExtraHeaders) -> Result<Response> {
         let headers = self.headers(token, extra)?;
+        let recording = self.record("POST", url, &headers, Some(&body));
         let sending = self.http.post(url).headers(headers).body(body).send();
-        sending.await.map_err(|error| Error::from_reqwest(error, Phase::Headers))
+        recording.answered(sending.await).map_err(|error| Error::from_reqwest(error, Phase::Headers))
     }
 
     /// Gets a small document of at most `max` bytes within `limit`. A 401 is answered as in [`Self::post_json`].
@@ -210,8 +217,17 @@ impl Kimi {
         let accept = vec![(ACCEPT.to_string(), Some("application/json".to_owned()))];
         let mut headers = self.headers(token, &accept)?;
         headers.remove(CONTENT_TYPE);
-        let request = self.http.get(url).headers(headers);
-        read_whole(sent(request).await?, max).await
+        let recording = self.record("GET", url, &headers, None);
+        let response = accepted(recording.answered(self.http.get(url).headers(headers).send().await)).await?;
+        read_whole(response, max).await
+    }
+
+    /// Begins to record an exchange, if the user asked for a recording.
+    fn record(&self, method: &str, url: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Recording {
+        Recording(self.config.recording.as_ref().map(|settings| {
+            let path = url.strip_prefix(self.config.endpoint.root()).unwrap_or("/elsewhere");
+            self.process.get::<Recorder>().begin(settings, method, path, headers, body)
+        }))
     }
 
     /// Removes the credentials of this process from content of the service, before anything else is done with it.
@@ -253,12 +269,20 @@ impl Kimi {
     }
 }
 
-fn has(headers: &ExtraHeaders, name: &str) -> bool {
-    headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+/// The recording of an exchange, if there is one.
+struct Recording(Option<Exchange>);
+
+impl Recording {
+    fn answered(self, result: reqwest::Result<Response>) -> reqwest::Result<Response> {
+        match self.0 {
+            Some(exchange) => exchange.answered(result),
+            None => result,
+        }
+    }
 }
 
-async fn sent(request: RequestBuilder) -> Result<Response> {
-    accepted(request.send().await).await
+fn has(headers: &ExtraHeaders, name: &str) -> bool {
+    headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 /// Returns a response whose status is a success.

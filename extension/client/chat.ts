@@ -14,7 +14,7 @@ import { host } from "../environment.ts";
 import { type Failure, KimiError, kimiError } from "../errors.ts";
 import { type Addon, type Op, OpCode } from "../native/addon.ts";
 import type { TurnOptions } from "../turn/request.ts";
-import { runTurn } from "../turn/turn.ts";
+import { runTurn, type TurnControl } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
 import { schemaProblem } from "./json-schema.ts";
 import type { AssistantMessage, PromptCacheReport, ToolCall } from "../messages.ts";
@@ -81,11 +81,22 @@ interface Options {
   [option: string]: unknown;
 }
 
-/** A running request. It runs from the start, with or without a consumer. */
+/** Characters of unread events at which a consumer counts as too slow, and the answer is not read on until it has caught up. */
+const MAX_UNREAD = 1 << 20;
+
+/**
+ * A running request. It runs from the start, with or without a consumer. Once its events are iterated, a consumer that stops
+ * reading stops the connection too, unless the whole message is awaited.
+ */
 export class Chat implements AsyncIterable<ChatEvent> {
   readonly #stop = new AbortController();
   readonly #final: Promise<AssistantMessage>;
+  #turn: TurnControl | undefined;
   #events: ChatEvent[] = [];
+  /** Characters in the deltas of `#events`. */
+  #unread = 0;
+  /** The message is awaited, which arrives only if reading goes on. */
+  #awaited = false;
   #wake = (): void => {};
   #over = false;
   #taken = false;
@@ -129,7 +140,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
         this.#over = true;
         this.#wake();
       };
-      runTurn(
+      this.#turn = runTurn(
         listening,
         host(undefined),
         { push, end } as AssistantMessageEventStream,
@@ -151,12 +162,14 @@ export class Chat implements AsyncIterable<ChatEvent> {
 
   /** Waits for the whole message. Rejects with a `KimiError`. */
   final(): Promise<AssistantMessage> {
+    this.#awaited = true;
+    this.#updatePause();
     return this.#final;
   }
 
   /** Waits for the visible text of the whole message. Rejects with a `KimiError`. */
   async text(): Promise<string> {
-    const { content } = await this.#final;
+    const { content } = await this.final();
     return content.map((part) => (part.type === "text" ? part.text : "")).join("");
   }
 
@@ -165,7 +178,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
    * follow the schema of `responseFormat`; `partial` then has the text.
    */
   async object<T = unknown>(): Promise<T> {
-    const partial = await this.#final;
+    const partial = await this.final();
     const text = (await this.text()).trim();
     // Models put JSON into a code block if they see it as a document.
     const [, json = text] = /^```(?:json)?\s*\n([\s\S]*?)\n?```$/.exec(text) ?? [];
@@ -197,6 +210,9 @@ export class Chat implements AsyncIterable<ChatEvent> {
         const batch = this.#events;
         this.#events = [];
         yield* batch;
+        this.#unread = 0;
+        for (const event of this.#events) this.#unread += size(event);
+        this.#updatePause();
         if (this.#events.length > 0) continue;
         if (this.#over) break;
         await new Promise<void>((resolve) => (this.#wake = resolve));
@@ -216,6 +232,17 @@ export class Chat implements AsyncIterable<ChatEvent> {
 
   #push(event: ChatEvent): void {
     this.#events.push(event);
+    this.#unread += size(event);
+    this.#updatePause();
     this.#wake();
   }
+
+  #updatePause(): void {
+    this.#turn?.pause(this.#taken && !this.#awaited && this.#unread > MAX_UNREAD);
+  }
+}
+
+/** Characters that an unread event keeps in memory. */
+function size(event: ChatEvent): number {
+  return "delta" in event ? event.delta.length : 0;
 }

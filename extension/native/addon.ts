@@ -86,6 +86,8 @@ export interface LoginHandle {
 
 /** The exports of the addon. Requests are JSON texts; an account request is `{environment, host, region?, baseUrl?}`. */
 export interface Addon {
+  /** Makes advice in error messages speak to users of Pi, as `/login` does, for the rest of the process. */
+  adviseUsersOfPi(): void;
   version(): string;
   /** Returns the op codes by name as JSON. A test compares them with `OpCode`. */
   opCodes(): string;

@@ -8,7 +8,7 @@ import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-wor
 import type { PiCredentials } from "../credential.ts";
 import type { ModelList } from "../models.ts";
 import type { AddonQueries, Profile, Quota, SettingKey } from "../queries.ts";
-import { accountText, clock, failure, quotaRows, walletRows } from "../quota.ts";
+import { accountText, failure, problemText, quotaRows, walletRows } from "../quota.ts";
 import type { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
 import { prompt, type PromptParts } from "./prompt.ts";
@@ -136,7 +136,8 @@ class Screen {
     if ("error" in quota) return [theme.fg("warning", `Usage: ${quota.error}`)];
     const rows = quotaRows(quota, width, theme);
     if (quota.usage?.wallet) rows.push(...walletRows(quota.usage.wallet));
-    if (quota.problem !== null) rows.push(theme.fg("dim", `As of ${clock(quota.fetchedAt ?? 0)}: ${quota.problem}`));
+    const problem = problemText(quota);
+    if (problem !== undefined) rows.push(theme.fg("dim", problem));
     return rows;
   }
 

@@ -56,8 +56,9 @@ export class TurnRunner {
   ): void {
     const env = this.#extensionEnvironment.variables(options.env) as Record<string, string>;
     const given = { ...options, env, priority: this.priority };
-    const start = ({ runTurn, notices }: LoadedTurn): void =>
+    const start = ({ runTurn, notices }: LoadedTurn): void => {
       runTurn(this.#addon, this.#host, events, model, context, given, notices);
+    };
     if (this.#loaded !== undefined) return start(this.#loaded);
     this.load()
       .then(start)

@@ -22,6 +22,12 @@ import { type TurnOptions, turnRequest } from "./request.ts";
 /** Time that the addon has to confirm an abort, in milliseconds; then the turn ends without it. */
 const ABORT_GRACE_MS = 60;
 
+/** Control over a running turn. */
+export interface TurnControl {
+  /** Stops and resumes reading. What has been read waits in the addon. */
+  pause(paused: boolean): void;
+}
+
 /** Runs one turn, whose events go to `stream`. */
 export function runTurn(
   addon: Addon,
@@ -31,16 +37,17 @@ export function runTurn(
   context: TranscriptContext,
   options: TurnOptions = {},
   notices: Notices = new Notices(),
-): void {
+): TurnControl {
   const turn = new Turn(stream, model, options, notices.open());
   try {
     turn.begin(addon, host, context);
   } catch (error) {
     turn.thrown(error);
   }
+  return turn;
 }
 
-class Turn {
+class Turn implements TurnControl {
   readonly #stream: AssistantMessageEventStream;
   readonly #model: Model<string>;
   readonly #options: TurnOptions;
@@ -51,6 +58,7 @@ class Turn {
   /** Ops that wait for a hook to finish. */
   #waiting: Op[] = [];
   #hookRunning = false;
+  #pausedByConsumer = false;
   #started = false;
   #over = false;
   #ended = (): void => {};
@@ -79,6 +87,16 @@ class Turn {
       () => this.#cancel(),
       () => ended,
     );
+  }
+
+  pause(paused: boolean): void {
+    if (paused === this.#pausedByConsumer) return;
+    this.#pausedByConsumer = paused;
+    this.#updatePause();
+  }
+
+  #updatePause(): void {
+    this.#handle?.pause(this.#hookRunning || this.#pausedByConsumer);
   }
 
   /** Ends the turn with an exception of JavaScript. */
@@ -133,7 +151,7 @@ class Turn {
         if (hook !== undefined) {
           this.#waiting = ops.slice(at + 1);
           this.#hookRunning = true;
-          this.#handle?.pause(true);
+          this.#updatePause();
           hook.then(this.#resume, (error: unknown) => this.thrown(error));
           return;
         }
@@ -147,7 +165,7 @@ class Turn {
   #resume = (): void => {
     this.#hookRunning = false;
     this.#drain();
-    if (!this.#hookRunning) this.#handle?.pause(false);
+    if (!this.#hookRunning) this.#updatePause();
   };
 
   /** Applies one op. The next one waits for the returned promise. */

@@ -25,7 +25,9 @@ use crate::client::Kimi;
 use crate::config::{Config, Environment, RequestAddresses};
 use crate::endpoint::Region;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::recording::Recorder;
 use crate::http::user_agent::Host;
+use crate::process_state::ProcessState;
 
 /// What JavaScript sends with every call.
 #[derive(Debug, Deserialize)]
@@ -150,6 +152,7 @@ pub async fn logout(request: String) -> String {
 #[napi(catch_unwind)]
 pub fn shutdown() {
     refresh::shutdown();
+    ProcessState::shared().get::<Recorder>().flush();
 }
 
 /// A login that waits for the user.

@@ -1,16 +1,31 @@
 //! The one form in which an error reaches JavaScript. Here, where errors leave, credentials are removed from every member.
 
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Map, Value, json};
 
 use crate::display_text::visible;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, for_program};
 use crate::http::redact::KnownSecrets;
+
+/// Whether Pi runs in this process. Then advice is for its users, else for programs.
+static IN_PI: AtomicBool = AtomicBool::new(false);
+
+/// Makes advice in messages speak to users of Pi from now on.
+pub fn advise_users_of_pi() {
+    IN_PI.store(true, Ordering::Relaxed);
+}
+
+fn advised(message: &str) -> Cow<'_, str> {
+    if IN_PI.load(Ordering::Relaxed) { message.into() } else { for_program(message) }
+}
 
 /// `{code, message, status?, retryAfterMs?, traceId?}`. Members without a value are left out.
 pub fn error_json(error: &Error) -> Map<String, Value> {
     let members = [
         ("code", Some(error.kind.code().into())),
-        ("message", Some(safe_text(&error.message).into())),
+        ("message", Some(safe_text(&advised(&error.message)).into())),
         ("status", error.status.map(Value::from)),
         ("retryAfterMs", error.retry_after.map(|wait| Value::from(wait.as_millis() as u64))),
         ("traceId", error.trace_id.as_deref().map(|id| safe_text(id).into())),

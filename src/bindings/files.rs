@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::error::{answer, defect};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{MAX_FILE, Progress, prepare_media as prepare, upload};
+use crate::files::{MAX_FILE, UploadProgress, prepare_media as prepare, upload};
 
 /// One upload.
 #[napi]
 pub struct FileUpload {
     /// The request and the bytes, until the upload begins.
     input: Mutex<Option<(String, Vec<u8>)>>,
-    progress: Progress,
+    progress: UploadProgress,
     cancel: CancellationToken,
     /// Whether the result is a reference for a session, else the uploaded file.
     for_session: bool,
@@ -98,7 +98,7 @@ impl FileUpload {
     fn new(request: String, for_session: bool) -> Self {
         Self {
             input: Mutex::new(Some((request, Vec::new()))),
-            progress: Progress::default(),
+            progress: UploadProgress::default(),
             cancel: CancellationToken::new(),
             for_session,
         }

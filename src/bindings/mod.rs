@@ -51,6 +51,12 @@ pub fn version() -> &'static str {
     crate::VERSION
 }
 
+/// Makes advice in error messages speak to users of Pi, for example of `/login`. Without it, they speak to programs.
+#[napi(catch_unwind)]
+pub fn advise_users_of_pi() {
+    error::advise_users_of_pi();
+}
+
 /// Models known without a network, as JSON.
 #[napi(catch_unwind)]
 pub fn fallback_models() -> napi::Result<String> {

@@ -22,7 +22,7 @@ use crate::doctor::Examination;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 use crate::plan::history::By;
-use crate::plan::ledger::Tokens;
+use crate::plan::ledger::TokenCounts;
 use crate::plan::state::{PlanState, span_ms};
 use crate::process_state::ProcessState;
 use crate::services::quota_cache::quota;
@@ -298,7 +298,7 @@ pub async fn expired_cache(request: String, question: String) -> String {
         // The share is welcome and not worth an error.
         if let Ok((kimi, credential)) = client(request).await {
             let costs = PlanState::of(&kimi, &credential).await.costs().await;
-            let tokens = Tokens { uncached: tokens, ..Tokens::default() };
+            let tokens = TokenCounts { uncached: tokens, ..TokenCounts::default() };
             if let Some((window, percent)) = costs.largest(&model, &tokens) {
                 expired["window"] = window.into();
                 expired["percent"] = ((percent * 10.0).round() / 10.0).into();

@@ -19,7 +19,7 @@ pub enum SettingScope {
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct SettingKey {
     /// Dotted path; `*` stands for a model id.
     pub path: &'static str,
     /// What its value may be.
@@ -42,28 +42,28 @@ const fn key(
     variables: &'static [&'static str],
     default: &'static str,
     help: &'static str,
-) -> Key {
-    Key { path, kind, scope: SettingScope::TrustedProject, project_bounds: None, variables, default, help }
+) -> SettingKey {
+    SettingKey { path, kind, scope: SettingScope::TrustedProject, project_bounds: None, variables, default, help }
 }
 
-const fn home_only(key: Key) -> Key {
-    Key { scope: SettingScope::Home, ..key }
+const fn home_only(key: SettingKey) -> SettingKey {
+    SettingKey { scope: SettingScope::Home, ..key }
 }
 
-const fn display(key: Key) -> Key {
-    Key { scope: SettingScope::AnyProject, ..key }
+const fn display(key: SettingKey) -> SettingKey {
+    SettingKey { scope: SettingScope::AnyProject, ..key }
 }
 
-const fn bounded(least: u64, most: u64, key: Key) -> Key {
-    Key { project_bounds: Some((least, most)), ..key }
+const fn bounded(least: u64, most: u64, key: SettingKey) -> SettingKey {
+    SettingKey { project_bounds: Some((least, most)), ..key }
 }
 
 /// A timeout in milliseconds. Each one that runs out costs another request, so a project cannot go below one second.
-const fn timeout(key: Key) -> Key {
+const fn timeout(key: SettingKey) -> SettingKey {
     bounded(1000, u64::MAX, key)
 }
 
-impl Key {
+impl SettingKey {
     /// Returns the value as a project may set it. Zero means "no limit", which is more than any upper bound.
     pub fn clamp_for_project(&self, value: Value) -> Value {
         match (self.project_bounds, value.as_u64()) {
@@ -76,7 +76,7 @@ impl Key {
 }
 
 /// All settings, in the order in which they are shown. Variables: docs/protocol.md#environment-variables.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[SettingKey] = &[
     key(
         "protocol",
         ValueKind::Choice(&["openai", "anthropic"]),
@@ -405,7 +405,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Finds the key for a path in a file.
-pub fn find(path: &[&str]) -> Option<&'static Key> {
+pub fn find(path: &[&str]) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| {
         let mut parts = key.path.split('.');
         path.iter().all(|name| parts.next().is_some_and(|part| part == "*" || part == *name)) && parts.next().is_none()

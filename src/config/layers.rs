@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::environment::Environment;
-use super::keys::{self, KEYS, Key, SettingScope, children, find, put};
+use super::keys::{self, KEYS, SettingKey, SettingScope, children, find, put};
 use super::kind::ValueKind;
 use super::legacy;
 use super::settings::Settings;
@@ -27,7 +27,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct SettingProblem {
     /// File, variable or `KIMI_CODE_SETTINGS`.
     pub source: String,
     /// Dotted path within it; empty where the whole source is meant.
@@ -36,7 +36,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl std::fmt::Display for Problem {
+impl std::fmt::Display for SettingProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { source, path, message } = self;
         if path.is_empty() { write!(f, "{source}: {message}") } else { write!(f, "{source}: {path} {message}") }
@@ -64,7 +64,7 @@ pub struct Address {
     /// The layer.
     pub layer: Layer,
     /// The address, or why it cannot be used.
-    pub value: Result<String, Problem>,
+    pub value: Result<String, SettingProblem>,
 }
 
 impl Address {
@@ -84,7 +84,7 @@ pub struct Layers {
     /// What applies.
     pub settings: Settings,
     /// Invalid settings. They do not apply.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<SettingProblem>,
     /// Where a setting that is not at its default comes from: path → file, variable or `KIMI_CODE_SETTINGS`.
     pub origins: BTreeMap<String, String>,
     /// The addresses that are named, by key.
@@ -172,14 +172,14 @@ fn parse(text: &str) -> Result<Value, String> {
 #[derive(Default)]
 struct Merge {
     root: Value,
-    problems: Vec<Problem>,
+    problems: Vec<SettingProblem>,
     origins: BTreeMap<String, String>,
     addresses: BTreeMap<&'static str, Address>,
 }
 
 impl Merge {
     fn problem(&mut self, source: &str, path: &[&str], message: String) {
-        self.problems.push(Problem { source: source.to_owned(), path: path.join("."), message });
+        self.problems.push(SettingProblem { source: source.to_owned(), path: path.join("."), message });
     }
 
     /// Merges a file; false if there is none.
@@ -202,7 +202,8 @@ impl Merge {
             Err(message) => {
                 // It may well name an address, and then nothing weaker may be used in its place.
                 for key in KEYS.iter().filter(|key| key.kind == ValueKind::Url && text.contains(key.path)) {
-                    let problem = Problem { source: source.to_owned(), path: String::new(), message: message.clone() };
+                    let problem =
+                        SettingProblem { source: source.to_owned(), path: String::new(), message: message.clone() };
                     self.address(key, layer, Err(problem));
                 }
                 self.problem(source, &[], message);
@@ -239,7 +240,7 @@ impl Merge {
         }
     }
 
-    fn value(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], value: &Value) {
+    fn value(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[&str], value: &Value) {
         match (layer, key.scope) {
             (Layer::Project | Layer::UntrustedProject, SettingScope::Home) => {
                 let message = "counts only in the home file, not in a project's";
@@ -268,7 +269,7 @@ impl Merge {
         self.set(source, layer, key, path, accepted);
     }
 
-    fn set(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], value: Value) {
+    fn set(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[&str], value: Value) {
         if let Some(address) = value.as_str() {
             self.address(key, layer, Ok(address.to_owned()));
         }
@@ -276,15 +277,15 @@ impl Merge {
         self.origins.insert(path.join("."), source.to_owned());
     }
 
-    fn reject(&mut self, source: &str, layer: Layer, key: &'static Key, path: &[&str], message: String) {
-        let problem = Problem { source: source.to_owned(), path: path.join("."), message };
+    fn reject(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[&str], message: String) {
+        let problem = SettingProblem { source: source.to_owned(), path: path.join("."), message };
         let name = if key.path == "oauthHost" { "the Kimi OAuth host" } else { "the Kimi base URL" };
-        self.address(key, layer, Err(Problem { path: name.to_owned(), ..problem.clone() }));
+        self.address(key, layer, Err(SettingProblem { path: name.to_owned(), ..problem.clone() }));
         self.problems.push(problem);
     }
 
     /// Notes what a layer says about an address, in place of what the layers below it say.
-    fn address(&mut self, key: &'static Key, layer: Layer, value: Result<String, Problem>) {
+    fn address(&mut self, key: &'static SettingKey, layer: Layer, value: Result<String, SettingProblem>) {
         if key.kind == ValueKind::Url {
             put(&mut self.root, &[key.path], Value::Null);
             self.addresses.insert(key.path, Address { layer, value });
@@ -332,7 +333,7 @@ impl Merge {
 }
 
 /// Zero and less mean "no cap" in this variable (docs/protocol.md#output-cap).
-fn read_variable(key: &Key, text: &str) -> Option<Value> {
+fn read_variable(key: &SettingKey, text: &str) -> Option<Value> {
     if key.path == "model.maxCompletionTokens" && text.parse::<i64>().is_ok_and(|number| number <= 0) {
         return Some(0.into());
     }

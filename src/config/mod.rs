@@ -15,6 +15,7 @@ mod network;
 mod paths;
 mod protocol;
 mod quota;
+mod recording;
 mod retry;
 mod settings;
 #[cfg(test)]
@@ -30,15 +31,16 @@ use serde::Deserialize;
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
 pub use self::identity::{Identity, ascii, custom_headers};
-pub use self::keys::{KEYS, Key, SettingScope, schema};
+pub use self::keys::{KEYS, SettingKey, SettingScope, schema};
 pub use self::kind::ValueKind;
-pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, Problem, load};
+pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, SettingProblem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
 pub use self::protocol::Dialect;
 pub use self::quota::OnExhausted;
+pub use self::recording::RecordingSettings;
 pub use self::retry::RetryPolicy;
-pub use self::settings::{CacheKeeper, Concurrency, ModelOverrides, RegionChoice, Settings, Tool, Uploads};
+pub use self::settings::{CacheKeeper, Concurrency, ModelOverrides, RegionChoice, Settings, ToolSettings, Uploads};
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;
@@ -99,6 +101,8 @@ pub struct Config {
     pub time_zone: Option<String>,
     /// `PI_CACHE_RETENTION=none`.
     pub without_cache_key: bool,
+    /// `KIMI_CODE_RECORD`: where exchanges are recorded.
+    pub recording: Option<RecordingSettings>,
     /// `KIMI_DATASOURCE_API_URL`: the complete address of the data sources, where it is not below the API root.
     pub datasource_url: Option<String>,
 }
@@ -156,6 +160,7 @@ impl Config {
             project: environment.get("KIMI_CODE_PROJECT").or_else(|| environment.get("PWD")).map(str::to_owned),
             time_zone: environment.get("TZ").map(str::to_owned),
             without_cache_key: environment.get("PI_CACHE_RETENTION") == Some("none"),
+            recording: RecordingSettings::from_environment(environment),
             datasource_url: environment.get("KIMI_DATASOURCE_API_URL").map(str::to_owned),
         })
     }

@@ -39,7 +39,7 @@ pub struct Settings {
     pub uploads: Uploads,
     /// Kimi's own tools by name.
     #[serde(default)]
-    pub tools: BTreeMap<String, Tool>,
+    pub tools: BTreeMap<String, ToolSettings>,
     /// The quota in Pi's footer.
     #[serde(default)]
     pub status_line: bool,
@@ -51,10 +51,10 @@ pub struct Settings {
     pub models: BTreeMap<String, ModelOverrides>,
     /// Timeouts in milliseconds; 0 means no limit.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: AnswerLimits,
     /// Retries.
     #[serde(default)]
-    pub retry: Retry,
+    pub retry: RetrySettings,
     /// The end of a quota window.
     #[serde(default)]
     pub quota: Quota,
@@ -128,7 +128,7 @@ pub struct Uploads {
 /// One of Kimi's own tools.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tool {
+pub struct ToolSettings {
     /// The model may call it.
     pub enabled: bool,
     /// Its results start collapsed on the screen.
@@ -179,7 +179,7 @@ pub struct ThinkingOverrides {
 /// Timeouts in milliseconds; 0 means no limit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Limits {
+pub struct AnswerLimits {
     /// Connecting: DNS, TCP, proxy and TLS.
     pub connect_ms: u64,
     /// Until the response begins.
@@ -197,7 +197,7 @@ pub struct Limits {
 /// Retries of failed requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Retry {
+pub struct RetrySettings {
     /// Requests per turn in total.
     pub attempts: u32,
     /// Longest wait the service may ask for.
@@ -254,7 +254,7 @@ impl Settings {
     }
 
     /// Returns the settings of one of Kimi's own tools; an unknown one is off.
-    pub fn tool(&self, name: &str) -> Tool {
+    pub fn tool(&self, name: &str) -> ToolSettings {
         self.tools.get(name).cloned().unwrap_or_default()
     }
 

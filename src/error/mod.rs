@@ -4,6 +4,7 @@
 //! what Pi does next (compact, retry, stop). Nothing further on looks at our own text. Sources: docs/protocol.md#error-bodies,
 //! docs/protocol.md#error-wordings (what the service says), docs/pi-contract.md#error-words (which words make Pi act).
 
+mod advice;
 mod classify;
 mod meanings;
 mod pi_message;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::display_text::clip;
+pub use advice::for_program;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use meanings::QuotaWindow;
 pub use pi_message::RetryOutcome;

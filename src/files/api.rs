@@ -109,7 +109,7 @@ pub struct PreparedMedia {
 
 /// Progress of an upload.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct UploadProgress {
     /// Bytes handed to the connection.
     pub sent: Arc<AtomicU64>,
     /// Size of the file; 0 until it is known.
@@ -118,7 +118,7 @@ pub struct Progress {
     started: Mutex<Option<Instant>>,
 }
 
-impl Progress {
+impl UploadProgress {
     /// Returns "uploading 12.3 MB of 60.2 MB (20 %, 3.1 MB/s)"; `None` until the upload has begun.
     pub fn text(&self) -> Option<String> {
         let started = (*self.started.lock().unwrap_or_else(PoisonError::into_inner))?;
@@ -133,7 +133,7 @@ impl Progress {
 }
 
 /// A file that is ready to be uploaded.
-struct Source {
+struct UploadSource {
     content: UploadContent,
     media_type: MediaType,
     digest: Digest,
@@ -145,7 +145,7 @@ struct Source {
 
 /// A file that was checked, and who uploads it.
 struct Checked {
-    source: Source,
+    source: UploadSource,
     uploader: Uploader,
     key: Key,
     upload: Upload,
@@ -155,7 +155,7 @@ struct Checked {
 pub async fn upload(
     request: FileRequest,
     content: Vec<u8>,
-    progress: &Progress,
+    progress: &UploadProgress,
     cancel: CancellationToken,
 ) -> Result<Uploaded> {
     let again = request.again;
@@ -182,7 +182,7 @@ pub async fn upload(
 /// Dropping the future or cancelling closes the connection.
 pub async fn prepare_media(
     request: FileRequest,
-    progress: &Progress,
+    progress: &UploadProgress,
     cancel: CancellationToken,
 ) -> Result<PreparedMedia> {
     if request.path.is_none() {
@@ -195,7 +195,7 @@ pub async fn prepare_media(
         Ok((known, checked))
     };
     let (known, Checked { source, .. }) = cancellable(cancel, work).await?;
-    let Source { media_type, bytes, length, fits_pi, .. } = source;
+    let UploadSource { media_type, bytes, length, fits_pi, .. } = source;
     let kind = media_type.kind;
     let caption = Caption { name: source.name.as_deref().unwrap_or(media_type.file_name), kind, bytes, length };
     let media = source.stored();
@@ -230,8 +230,8 @@ async fn check(request: FileRequest, content: Vec<u8>) -> Result<Checked> {
         let limits = kimi.config.settings.upload_limits();
         let access = PathAccess { project, allowed, home: environment.home() };
         let source = match path {
-            Some(path) => Source::on_disk(&access.resolve(&path)?, &mime_type, &limits)?,
-            None => Source::in_memory(content, &mime_type, &limits)?,
+            Some(path) => UploadSource::on_disk(&access.resolve(&path)?, &mime_type, &limits)?,
+            None => UploadSource::in_memory(content, &mime_type, &limits)?,
         };
         source.check_purpose(purpose.as_deref())?;
         Ok((kimi, environment, source))
@@ -282,7 +282,7 @@ async fn check_model(uploader: &Uploader, model: &str, kind: MediaKind, takes: b
 
 impl Checked {
     /// Uploads the file unless it is known, and returns its id and whether it was uploaded.
-    async fn send(&self, stale: Option<&str>, progress: &Progress) -> Result<(String, bool)> {
+    async fn send(&self, stale: Option<&str>, progress: &UploadProgress) -> Result<(String, bool)> {
         let mut upload = self.upload.clone();
         upload.progress = Arc::clone(&progress.sent);
         progress.begin(self.source.bytes);
@@ -296,7 +296,7 @@ impl Checked {
     }
 }
 
-impl Source {
+impl UploadSource {
     fn in_memory(content: Vec<u8>, declared: &str, limits: &UploadLimits) -> Result<Self> {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
@@ -366,14 +366,14 @@ mod tests {
         crate::config::Settings::default().upload_limits()
     }
 
-    fn message(result: Result<Source>) -> String {
+    fn message(result: Result<UploadSource>) -> String {
         result.map_or_else(|error| error.message, |source| source.media_type.mime.to_owned())
     }
 
     #[test]
     fn unsuitable_file_the_error_says_why() {
         let why = |bytes: &[u8], purpose: Option<&str>| {
-            message(Source::in_memory(bytes.to_vec(), "", &limits()).and_then(|source| {
+            message(UploadSource::in_memory(bytes.to_vec(), "", &limits()).and_then(|source| {
                 source.check_purpose(purpose)?;
                 Ok(source)
             }))
@@ -393,7 +393,7 @@ mod tests {
         let on_disk = |name: &str, content: &[u8], limits: &UploadLimits| {
             let path = folder.path().join(name);
             std::fs::write(&path, content).unwrap();
-            message(Source::on_disk(&path, "", limits))
+            message(UploadSource::on_disk(&path, "", limits))
         };
         let mov = b"\0\0\0\x18ftypqt  \0\0\0\0moov hvc1";
         assert_eq!(on_disk("hevc.mov", mov, &limits()), "video/quicktime");
@@ -414,7 +414,7 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(file.as_file(), b"\0\0\0\x18ftypmp42", 0).unwrap();
         file.as_file().set_len(4 << 30).unwrap();
         let started = Instant::now();
-        let message = message(Source::on_disk(file.path(), "", &limits()));
+        let message = message(UploadSource::on_disk(file.path(), "", &limits()));
         assert!(message.contains("it has 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
         assert!(started.elapsed() < Duration::from_secs(2));
     }
@@ -426,7 +426,7 @@ mod tests {
         let pipe = folder.path().join("clip.mp4");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for path in [pipe.as_path(), Path::new("/proc/self/environ"), Path::new("/dev/zero"), folder.path()] {
-            let error = Source::on_disk(path, "", &limits()).map(|_| ()).unwrap_err();
+            let error = UploadSource::on_disk(path, "", &limits()).map(|_| ()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Io, "{}", path.display());
             assert!(error.message.contains("it is no file but"), "{}", error.message);
         }

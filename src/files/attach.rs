@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::body_template::{BodyTemplate, MediaPayload, MediaRef};
 use super::index::Key;
 use super::media_source::{MediaSource, content};
-use super::policy::{Choice, choose};
+use super::policy::{Placement, choose};
 use super::reference::{Reference, ReferenceContent, with_name};
 use super::reupload::Attachments;
 use super::upload_request::{Upload, describe};
@@ -51,7 +51,7 @@ pub async fn attach(
 }
 
 /// Lists the contents that are sent as references, each once.
-fn pending_uploads(media: &[MediaRef], choices: &[Choice]) -> Vec<PendingUpload> {
+fn pending_uploads(media: &[MediaRef], choices: &[Placement]) -> Vec<PendingUpload> {
     let mut list: Vec<PendingUpload> = Vec::new();
     for (position, (item, choice)) in media.iter().zip(choices).enumerate() {
         let info = item.media_item.info();
@@ -106,7 +106,7 @@ impl Uploader {
     async fn payloads(
         &self,
         template: &BodyTemplate,
-        choices: &[Choice],
+        choices: &[Placement],
         pending: &[PendingUpload],
         source: &mut impl MediaSource,
     ) -> Result<Vec<MediaPayload>> {

@@ -39,7 +39,7 @@ mod upload_request;
 mod uploader;
 mod video_length;
 
-pub use api::{FileRequest, PreparedMedia, Progress, Uploaded, prepare_media, upload};
+pub use api::{FileRequest, PreparedMedia, UploadProgress, Uploaded, prepare_media, upload};
 pub use attach::attach;
 pub use base64_stream::Base64Stream;
 pub use body_template::{BodyTemplate, MediaPayload, MediaRef, Shape};

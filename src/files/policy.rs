@@ -13,7 +13,7 @@ use crate::display_text::size;
 
 /// Why a media item is sent the way it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum Placement {
     /// A video.
     Video,
     /// Above the threshold.
@@ -24,7 +24,7 @@ pub enum Choice {
     Inline,
 }
 
-impl Choice {
+impl Placement {
     /// Whether the item is sent as a reference.
     pub fn is_reference(self) -> bool {
         self != Self::Inline
@@ -42,13 +42,13 @@ impl Choice {
 }
 
 /// Chooses for each media item of a body that has `text` bytes besides.
-pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = media
+pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Placement> {
+    let mut choices: Vec<Placement> = media
         .iter()
         .map(|item| match item.media_type.kind {
-            MediaKind::Video => Choice::Video,
-            MediaKind::Image if item.media_item.info().bytes > settings.threshold => Choice::Large,
-            MediaKind::Image => Choice::Inline,
+            MediaKind::Video => Placement::Video,
+            MediaKind::Image if item.media_item.info().bytes > settings.threshold => Placement::Large,
+            MediaKind::Image => Placement::Inline,
         })
         .collect();
     // One content may stand in several positions; all of them become references or none.
@@ -69,7 +69,7 @@ pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Cho
         }
         for at in positions {
             total -= media[at].media_item.info().inline_length();
-            choices[at] = Choice::Budget;
+            choices[at] = Placement::Budget;
         }
     }
     choices
@@ -120,7 +120,7 @@ mod tests {
         let media =
             [media_ref("image/png", 4000, b'a'), media_ref("image/png", 4002, b'a'), media_ref("video/mp4", 4, b'a')];
         assert_eq!(media[0].media_item.info().bytes, 3000);
-        assert_eq!(choose(&media, 0, &SETTINGS), [Choice::Inline, Choice::Large, Choice::Video]);
+        assert_eq!(choose(&media, 0, &SETTINGS), [Placement::Inline, Placement::Large, Placement::Video]);
     }
 
     #[test]
@@ -132,8 +132,8 @@ mod tests {
             media_ref("image/png", 2000, b'd'),
         ];
         let choices = choose(&media, 6000, &SETTINGS);
-        assert_eq!(choices, [Choice::Inline, Choice::Budget, Choice::Budget, Choice::Inline]);
-        assert!(choose(&media, 2000, &SETTINGS).iter().all(|choice| *choice == Choice::Inline));
+        assert_eq!(choices, [Placement::Inline, Placement::Budget, Placement::Budget, Placement::Inline]);
+        assert!(choose(&media, 2000, &SETTINGS).iter().all(|choice| *choice == Placement::Inline));
     }
 
     #[test]
@@ -141,6 +141,9 @@ mod tests {
         let first = media_ref("image/png", 4000, b'a');
         let second = MediaRef::new(Arc::clone(&first.media_item), first.media_type);
         let other = media_ref("image/png", 3996, b'b');
-        assert_eq!(choose(&[first, other, second], 0, &SETTINGS), [Choice::Budget, Choice::Inline, Choice::Budget]);
+        assert_eq!(
+            choose(&[first, other, second], 0, &SETTINGS),
+            [Placement::Budget, Placement::Inline, Placement::Budget]
+        );
     }
 }

@@ -4,6 +4,8 @@
 //! different proxies never share any. Accounts play no part here.
 
 pub mod body;
+mod filler;
+pub mod recording;
 pub mod redact;
 pub mod retry;
 pub mod sent;

@@ -105,6 +105,16 @@ impl KnownSecrets {
         }
     }
 
+    /// Overwrites the secrets of this process in place, byte by byte; whether there were any.
+    pub fn mask(&self, content: &mut [u8]) -> bool {
+        let secrets: Vec<Secret> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let found = ranges(content, &secrets);
+        for range in &found {
+            content[range.clone()].fill(b'x');
+        }
+        !found.is_empty()
+    }
+
     /// Removes the credentials of this process from content of the service. What else looks like a secret is the content's own.
     pub fn scrub(&self, content: Vec<u8>) -> Vec<u8> {
         let secrets: Vec<Secret> = {

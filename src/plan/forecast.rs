@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 
-use super::ledger::{Entry, Tokens};
+use super::ledger::{LedgerEntry, TokenCounts};
 
 /// Readings below which nothing is claimed.
 pub const MIN_SAMPLES: usize = 20;
@@ -56,7 +56,7 @@ pub struct Weight {
 
 impl Weight {
     /// Percent that these tokens cost.
-    pub fn cost(&self, tokens: &Tokens) -> f64 {
+    pub fn cost(&self, tokens: &TokenCounts) -> f64 {
         self.uncached * tokens.uncached as f64 + self.cached * tokens.cached as f64 + self.output * tokens.output as f64
     }
 }
@@ -71,11 +71,11 @@ pub struct Fit {
     /// Percent that was spent elsewhere.
     pub elsewhere: f64,
     /// The last reading.
-    last: Reading,
+    last: QuotaReading,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Reading {
+struct QuotaReading {
     at: i64,
     percent: f64,
     resets_at: Option<i64>,
@@ -84,7 +84,7 @@ struct Reading {
 }
 
 /// Fits the costs of one window to the ledger of one account, oldest line first. `None` with too few readings.
-pub fn fit(entries: &[Entry], window: &str) -> Option<Fit> {
+pub fn fit(entries: &[LedgerEntry], window: &str) -> Option<Fit> {
     let mut models: Vec<&str> = entries.iter().map(|entry| entry.model.as_str()).collect();
     models.sort_unstable();
     models.dedup();
@@ -94,7 +94,7 @@ pub fn fit(entries: &[Entry], window: &str) -> Option<Fit> {
     }
     let segments = segments(readings);
     let plain = solve(&segments, models.len() * 3);
-    let timed: Vec<Vec<Reading>> = segments.iter().map(|segment| with_time(segment)).collect();
+    let timed: Vec<Vec<QuotaReading>> = segments.iter().map(|segment| with_time(segment)).collect();
     let with_drift = solve(&timed, models.len() * 3 + 1);
     let best = if plain.badness - with_drift.badness > EVIDENCE { with_drift } else { plain };
     let costs = System::new(&best.pieces, best.features, true).costs;
@@ -122,20 +122,20 @@ pub fn fit(entries: &[Entry], window: &str) -> Option<Fit> {
 
 impl Fit {
     /// Percent that these tokens cost; `None` for a model that the ledger does not have.
-    pub fn cost(&self, model: &str, tokens: &Tokens) -> Option<f64> {
+    pub fn cost(&self, model: &str, tokens: &TokenCounts) -> Option<f64> {
         self.weights.get(model).map(|weight| weight.cost(tokens))
     }
 
     /// When the window will be used up at the recent pace, in milliseconds since 1970. `None` if it opens before that.
-    pub fn full_at(&self, entries: &[Entry], now: i64) -> Option<i64> {
+    pub fn full_at(&self, entries: &[LedgerEntry], now: i64) -> Option<i64> {
         let resets_at = self.last.resets_at.map_or(i64::MAX, |at| at.saturating_mul(1000));
         if resets_at <= now {
             return None;
         }
         let since = now - PACE_MS;
-        let recent: Vec<&Entry> = entries.iter().filter(|entry| entry.at > since && entry.at <= now).collect();
+        let recent: Vec<&LedgerEntry> = entries.iter().filter(|entry| entry.at > since && entry.at <= now).collect();
         let begin = recent.first()?.at;
-        let explained = |entries: &mut dyn Iterator<Item = &Entry>| -> f64 {
+        let explained = |entries: &mut dyn Iterator<Item = &LedgerEntry>| -> f64 {
             entries.filter_map(|entry| self.cost(&entry.model, &entry.tokens)).sum()
         };
         // The first request of the recent time began before it: it tells when, not how fast.
@@ -151,7 +151,7 @@ impl Fit {
     }
 }
 
-fn readings(entries: &[Entry], window: &str, models: &[&str]) -> Vec<Reading> {
+fn readings(entries: &[LedgerEntry], window: &str, models: &[&str]) -> Vec<QuotaReading> {
     let mut found: Vec<(i64, f64, Option<i64>)> = entries
         .iter()
         .flat_map(|entry| entry.samples.iter().map(move |sample| (entry.sampled_at, sample)))
@@ -168,20 +168,20 @@ fn readings(entries: &[Entry], window: &str, models: &[&str]) -> Vec<Reading> {
         .map(|(at, percent, resets_at)| {
             while let Some(entry) = lines.next_if(|entry| entry.at <= at) {
                 if let Ok(model) = models.binary_search(&entry.model.as_str()) {
-                    let Tokens { uncached, cached, output, .. } = entry.tokens;
+                    let TokenCounts { uncached, cached, output, .. } = entry.tokens;
                     for (class, tokens) in [uncached, cached, output].into_iter().enumerate() {
                         spent[model * 3 + class] += tokens as f64;
                     }
                 }
             }
-            Reading { at, percent, resets_at, spent: spent.clone() }
+            QuotaReading { at, percent, resets_at, spent: spent.clone() }
         })
         .collect()
 }
 
 /// Splits the readings into periods of the window.
-fn segments(readings: Vec<Reading>) -> Vec<Vec<Reading>> {
-    let mut segments: Vec<Vec<Reading>> = Vec::new();
+fn segments(readings: Vec<QuotaReading>) -> Vec<Vec<QuotaReading>> {
+    let mut segments: Vec<Vec<QuotaReading>> = Vec::new();
     for reading in readings {
         let goes_on = segments.last().and_then(|segment| segment.last()).is_some_and(|last| {
             let same_reset = match (last.resets_at, reading.resets_at) {
@@ -199,36 +199,36 @@ fn segments(readings: Vec<Reading>) -> Vec<Vec<Reading>> {
 }
 
 /// The same readings with the time as one more thing that may cost, in hours.
-fn with_time(segment: &[Reading]) -> Vec<Reading> {
+fn with_time(segment: &[QuotaReading]) -> Vec<QuotaReading> {
     let begin = segment.first().map_or(0, |reading| reading.at);
-    let with = |reading: &Reading| {
+    let with = |reading: &QuotaReading| {
         let mut spent = reading.spent.clone();
         spent.push((reading.at - begin) as f64 / 3_600_000.0);
-        Reading { spent, ..reading.clone() }
+        QuotaReading { spent, ..reading.clone() }
     };
     segment.iter().map(with).collect()
 }
 
-fn difference<'r>(one: &'r Reading, other: &'r Reading) -> impl Iterator<Item = f64> + 'r {
+fn difference<'r>(one: &'r QuotaReading, other: &'r QuotaReading) -> impl Iterator<Item = f64> + 'r {
     one.spent.iter().zip(&other.spent).map(|(one, other)| one - other)
 }
 
 struct Solution {
     /// The readings without the rises that were spent elsewhere.
-    pieces: Vec<Vec<Reading>>,
+    pieces: Vec<Vec<QuotaReading>>,
     features: usize,
     /// Bayesian information criterion: smaller is better.
     badness: f64,
 }
 
 /// Divides the readings where a rise cannot be explained, so that it does not raise the costs.
-fn solve(segments: &[Vec<Reading>], features: usize) -> Solution {
-    let mut pieces: Vec<Vec<Reading>> = segments.to_vec();
+fn solve(segments: &[Vec<QuotaReading>], features: usize) -> Solution {
+    let mut pieces: Vec<Vec<QuotaReading>> = segments.to_vec();
     let mut system = System::new(&pieces, features, false);
     for _ in 0..ROUNDS {
         let mut split = Vec::with_capacity(pieces.len());
         for piece in &pieces {
-            let mut current: Vec<Reading> = Vec::new();
+            let mut current: Vec<QuotaReading> = Vec::new();
             for reading in piece {
                 if let Some(last) = current.last() {
                     let explained: f64 = difference(reading, last).zip(&system.costs).map(|(x, cost)| x * cost).sum();
@@ -262,7 +262,7 @@ struct System {
 }
 
 /// A reading: tokens and percent as differences to the mean of its piece.
-struct Row {
+struct Equation {
     x: Vec<f64>,
     y: f64,
     piece: usize,
@@ -270,7 +270,7 @@ struct Row {
 
 impl System {
     /// Fits the costs by least squares, and if asked for by the intervals of the readings, which is slower and closer.
-    fn new(pieces: &[Vec<Reading>], features: usize, exact: bool) -> Self {
+    fn new(pieces: &[Vec<QuotaReading>], features: usize, exact: bool) -> Self {
         let mut rows = rows(pieces, features);
         let scale: Vec<f64> = (0..features)
             .map(|feature| rows.iter().map(|row| row.x[feature] * row.x[feature]).sum::<f64>().sqrt())
@@ -290,16 +290,16 @@ impl System {
     }
 }
 
-fn rows(pieces: &[Vec<Reading>], features: usize) -> Vec<Row> {
+fn rows(pieces: &[Vec<QuotaReading>], features: usize) -> Vec<Equation> {
     let mut rows = Vec::new();
     for (piece, readings) in pieces.iter().enumerate().filter(|(_, readings)| readings.len() > 1) {
         let count = readings.len() as f64;
-        let mean = |pick: &dyn Fn(&Reading) -> f64| readings.iter().map(pick).sum::<f64>() / count;
+        let mean = |pick: &dyn Fn(&QuotaReading) -> f64| readings.iter().map(pick).sum::<f64>() / count;
         let means: Vec<f64> = (0..features).map(|feature| mean(&|reading| reading.spent[feature])).collect();
         let level = mean(&|reading| reading.percent);
         rows.extend(readings.iter().map(|reading| {
             let x = reading.spent.iter().zip(&means).map(|(spent, mean)| spent - mean).collect();
-            Row { x, y: reading.percent - level, piece }
+            Equation { x, y: reading.percent - level, piece }
         }));
     }
     rows
@@ -316,7 +316,7 @@ struct Factor {
 }
 
 impl Factor {
-    fn new(rows: &[Row], features: usize) -> Self {
+    fn new(rows: &[Equation], features: usize) -> Self {
         let mut normal = vec![vec![0.0; features]; features];
         for row in rows {
             for (line, one) in normal.iter_mut().zip(&row.x) {
@@ -340,7 +340,7 @@ impl Factor {
     }
 
     /// Least squares with costs that are not negative, by coordinates.
-    fn least_squares(&self, rows: &[Row]) -> Vec<f64> {
+    fn least_squares(&self, rows: &[Equation]) -> Vec<f64> {
         let features = self.lower.len();
         let mut products = vec![0.0; features];
         for row in rows {
@@ -376,7 +376,7 @@ impl Factor {
 
 /// The mean of all costs that keep every reading within its interval, by a random walk through them. Where no costs do, the
 /// intervals are as wide as they must be.
-fn middle_of_intervals(rows: &[Row], pieces: usize, factor: &Factor, mut costs: Vec<f64>) -> Vec<f64> {
+fn middle_of_intervals(rows: &[Equation], pieces: usize, factor: &Factor, mut costs: Vec<f64>) -> Vec<f64> {
     // The walk is the same for the same ledger.
     let mut rng = StdRng::seed_from_u64(0);
     let mut errors: Vec<f64> = rows.iter().map(|row| row.y - dot(&row.x, &costs)).collect();
@@ -429,7 +429,7 @@ mod tests {
 
     /// A session as users have them: a prompt that grows and is compacted, answers of very different length.
     struct Trace {
-        entries: Vec<Entry>,
+        entries: Vec<LedgerEntry>,
         weight: Weight,
         /// Exact percent after each request.
         exact: Vec<f64>,
@@ -439,7 +439,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut spread = |middle: f64| middle * (rng.random_range(-1.0..1.0_f64) * 1.1).exp();
         let mut context = 12_000.0;
-        let tokens: Vec<Tokens> = (0..turns)
+        let tokens: Vec<TokenCounts> = (0..turns)
             .map(|_| {
                 let uncached = spread(5_000.0);
                 let output = spread(1_200.0);
@@ -448,7 +448,7 @@ mod tests {
                 if context > 160_000.0 {
                     context = 20_000.0;
                 }
-                Tokens { uncached: uncached as u64, cached: cached as u64, output: output as u64, reasoning: 0 }
+                TokenCounts { uncached: uncached as u64, cached: cached as u64, output: output as u64, reasoning: 0 }
             })
             .collect();
         let mut weight = Weight { uncached: 1.0, cached: spread(0.08), output: spread(4.0) };
@@ -465,7 +465,14 @@ mod tests {
             let sample =
                 Sample { window: "5h".to_owned(), percent: percent.floor(), resets_at: Some(START / 1000 + 18_000) };
             let model = "k3".to_owned();
-            entries.push(Entry { at, model, tokens, sampled_at: at + 500, samples: vec![sample], ..Entry::default() });
+            entries.push(LedgerEntry {
+                at,
+                model,
+                tokens,
+                sampled_at: at + 500,
+                samples: vec![sample],
+                ..LedgerEntry::default()
+            });
         }
         Trace { entries, weight, exact }
     }

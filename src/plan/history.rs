@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::forecast::{Fit, Weight, fit};
-use super::ledger::{Entry, Ledger, Tokens};
+use super::ledger::{Ledger, LedgerEntry, TokenCounts};
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;
 
@@ -107,7 +107,7 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
     let learned_from = question.from.min(now.saturating_sub(LEARNED_FROM_DAYS * DAY_MS));
     let mut entries = ledger.read(learned_from, now.max(question.to))?;
     entries.retain(|entry| entry.account == account);
-    let asked: Vec<Entry> =
+    let asked: Vec<LedgerEntry> =
         entries.iter().filter(|entry| (question.from..=question.to).contains(&entry.at)).cloned().collect();
     let fits = WINDOWS.map(|window| (window, fit(&entries, window)));
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
@@ -192,7 +192,7 @@ pub struct Costs {
 
 impl Costs {
     /// The window that these tokens take most of, and how much in percent.
-    pub fn largest(&self, model: &str, tokens: &Tokens) -> Option<(&'static str, f64)> {
+    pub fn largest(&self, model: &str, tokens: &TokenCounts) -> Option<(&'static str, f64)> {
         let costs = self.windows.iter().filter_map(|(window, fit, _)| Some((*window, fit.cost(model, tokens)?)));
         costs.max_by(|(_, one), (_, other)| one.total_cmp(other))
     }
@@ -204,8 +204,8 @@ impl Costs {
 }
 
 impl Row {
-    fn add(&mut self, entry: &Entry, fits: &[(&'static str, Option<Fit>)]) {
-        let Tokens { uncached, cached, output, reasoning } = entry.tokens;
+    fn add(&mut self, entry: &LedgerEntry, fits: &[(&'static str, Option<Fit>)]) {
+        let TokenCounts { uncached, cached, output, reasoning } = entry.tokens;
         self.requests += 1;
         self.uncached = self.uncached.saturating_add(uncached);
         self.cached = self.cached.saturating_add(cached);
@@ -230,7 +230,7 @@ fn round(percent: f64) -> f64 {
     (percent * 10.0).round() / 10.0
 }
 
-fn key(entry: &Entry, by: By, zone: &TimeZone) -> String {
+fn key(entry: &LedgerEntry, by: By, zone: &TimeZone) -> String {
     match by {
         By::Session => entry.session.clone(),
         By::Project => entry.project.clone(),
@@ -268,13 +268,13 @@ mod tests {
             let uncached = 3_000 + (turn as u64 * 7_919) % 9_000;
             let percent = (turn as f64 * 0.4).floor();
             ledger
-                .append(&Entry {
+                .append(&LedgerEntry {
                     at,
                     account: ledger.hash("account", "a"),
                     session: ledger.hash("session", if turn % 4 == 0 { "mine" } else { "other" }),
                     project: ledger.hash("project", "/p"),
                     model: "k3".to_owned(),
-                    tokens: Tokens { uncached, cached: 0, output: 500, reasoning: 100 },
+                    tokens: TokenCounts { uncached, cached: 0, output: 500, reasoning: 100 },
                     sampled_at: at,
                     samples: vec![Sample { window: "5h".to_owned(), percent, resets_at: Some(NOW / 1000 + 3_600) }],
                 })

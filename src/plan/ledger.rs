@@ -32,7 +32,7 @@ const HASH_CHARS: usize = 8;
 
 /// What a request consumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tokens {
+pub struct TokenCounts {
     /// Prompt tokens that the service had to read.
     pub uncached: u64,
     /// Prompt tokens from the service's cache.
@@ -56,7 +56,7 @@ pub struct Sample {
 
 /// One request.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// End of the request, in milliseconds since 1970.
     pub at: i64,
     /// Hash of the account.
@@ -68,7 +68,7 @@ pub struct Entry {
     /// Model id.
     pub model: String,
     /// Consumption.
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
     /// When the quota was read, in milliseconds since 1970, if the line has samples.
     pub sampled_at: i64,
     /// What the windows read then, if that was newer than in the line before.
@@ -95,10 +95,10 @@ struct Line {
     q: Vec<(String, f64, Option<i64>)>,
 }
 
-impl Entry {
+impl LedgerEntry {
     /// Formats the line, leaving out samples that do not fit.
     fn line(&self) -> String {
-        let Tokens { uncached, cached, output, reasoning } = self.tokens;
+        let TokenCounts { uncached, cached, output, reasoning } = self.tokens;
         let mut model = self.model.clone();
         while model.len() > MAX_MODEL {
             model.pop();
@@ -130,7 +130,7 @@ impl Entry {
             session: s,
             project: p,
             model: m,
-            tokens: Tokens { uncached, cached, output, reasoning },
+            tokens: TokenCounts { uncached, cached, output, reasoning },
             sampled_at: t.saturating_sub(d.saturating_mul(1000)),
             samples: samples.map(|(window, percent, resets_at)| Sample { window, percent, resets_at }).collect(),
         })
@@ -172,7 +172,7 @@ impl Ledger {
     }
 
     /// Appends a request to the file of its day.
-    pub fn append(&self, entry: &Entry) -> io::Result<()> {
+    pub fn append(&self, entry: &LedgerEntry) -> io::Result<()> {
         let path = self.folder.join(format!("{}.jsonl", day(entry.at)));
         let is_new = !path.exists();
         let mut file = private_options().append(true).create(true).read(true).open(path)?;
@@ -186,7 +186,7 @@ impl Ledger {
     }
 
     /// Reads the requests from `from` to `to` (milliseconds since 1970), oldest first. Lines that cannot be read are skipped.
-    pub fn read(&self, from: i64, to: i64) -> io::Result<Vec<Entry>> {
+    pub fn read(&self, from: i64, to: i64) -> io::Result<Vec<LedgerEntry>> {
         let (first, last) = (day(from), day(to));
         let mut entries = Vec::new();
         for path in self.days()? {
@@ -197,7 +197,7 @@ impl Ledger {
             let mut text = Vec::new();
             File::open(&path)?.take(MAX_FILE).read_to_end(&mut text)?;
             let lines = String::from_utf8_lossy(&text);
-            let read = lines.lines().filter_map(Entry::parse);
+            let read = lines.lines().filter_map(LedgerEntry::parse);
             entries.extend(read.filter(|entry| (from..=to).contains(&entry.at)));
         }
         entries.sort_by_key(|entry| entry.at);
@@ -263,16 +263,16 @@ mod tests {
 
     const NOW: i64 = 1_795_757_911_123;
 
-    fn entry(ledger: &Ledger, at: i64) -> Entry {
+    fn entry(ledger: &Ledger, at: i64) -> LedgerEntry {
         let sample =
             |window: &str, percent| Sample { window: window.to_owned(), percent, resets_at: Some(1_795_759_911) };
-        Entry {
+        LedgerEntry {
             at,
             account: ledger.hash("account", "a"),
             session: ledger.hash("session", "s"),
             project: ledger.hash("project", "/home/me/secret"),
             model: "kimi-for-coding".to_owned(),
-            tokens: Tokens { uncached: 123_456, cached: 1_234_567, output: 12_345, reasoning: 1_234 },
+            tokens: TokenCounts { uncached: 123_456, cached: 1_234_567, output: 12_345, reasoning: 1_234 },
             sampled_at: at - 3_000,
             samples: vec![sample("5h", 12.0), sample("7d", 3.0)],
         }
@@ -282,13 +282,13 @@ mod tests {
     fn ledger_a_line_is_short_names_nothing_and_reads_back() {
         let state = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(state.path()).unwrap();
-        let written = Entry { at: NOW - 123, sampled_at: NOW - 3_123, ..entry(&ledger, NOW - 123) };
+        let written = LedgerEntry { at: NOW - 123, sampled_at: NOW - 3_123, ..entry(&ledger, NOW - 123) };
         let line = written.line();
         assert!(line.len() <= MAX_LINE, "{} {line}", line.len());
         assert!(!line.contains("secret"));
         ledger.append(&written).unwrap();
         assert_eq!(Ledger::open(state.path()).unwrap().read(NOW - 1_000, NOW).unwrap(), [written]);
-        let long = Entry {
+        let long = LedgerEntry {
             model: "m".repeat(500),
             samples: vec![entry(&ledger, NOW).samples[0].clone(); 9],
             ..entry(&ledger, NOW)

@@ -51,7 +51,7 @@ pub struct Returned {
 /// more there were.
 pub fn take_files(files: &Value, project: Option<&Path>, requested: Option<&str>) -> (Vec<Returned>, usize) {
     let Value::Array(files) = files else { return (Vec::new(), 0) };
-    let target = Target::new(project, requested);
+    let target = OutputTarget::new(project, requested);
     let taken = files.iter().take(MAX_FILES).enumerate().map(|(index, file)| {
         let name =
             file.get("name").and_then(Value::as_str).map_or_else(|| format!("file {}", index + 1), str::to_owned);
@@ -85,7 +85,7 @@ fn content(file: &Value) -> Result<Vec<u8>, String> {
 
 /// The path that the model requested: a folder inside the project, and a name.
 #[derive(Debug)]
-struct Target {
+struct OutputTarget {
     /// The project folder, free of symlinks.
     root: PathBuf,
     /// Path below it, made of checked names.
@@ -93,7 +93,7 @@ struct Target {
     name: String,
 }
 
-impl Target {
+impl OutputTarget {
     fn new(project: Option<&Path>, requested: Option<&str>) -> Result<Self, String> {
         let Some(requested) = requested.map(str::trim).filter(|path| !path.is_empty()) else {
             return Err("no file_path was asked for".to_owned());

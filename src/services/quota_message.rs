@@ -34,7 +34,7 @@ const ALARM_SHARE: f64 = 0.95;
 /// How full a window is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum QuotaLevel {
     /// Below 80 %, or unknown.
     Ok,
     /// From 80 % on.
@@ -43,7 +43,7 @@ pub enum Level {
     Alarm,
 }
 
-impl Level {
+impl QuotaLevel {
     fn of(share: Option<f64>) -> Self {
         match share {
             Some(share) if share >= ALARM_SHARE => Self::Alarm,
@@ -82,7 +82,7 @@ pub struct StatusPart {
     /// The words.
     pub text: String,
     /// How full the window is that the part speaks of.
-    pub level: Level,
+    pub level: QuotaLevel,
 }
 
 /// The words that show a window.
@@ -93,7 +93,7 @@ pub struct WindowDisplay {
     /// `62%`; absent where there is no limit.
     pub share: Option<String>,
     /// How full it is.
-    pub level: Level,
+    pub level: QuotaLevel,
     /// When it opens again, `14:32`, if that is still to come.
     pub resets: Option<String>,
     /// How long until then, `1 h 12 min`.
@@ -113,7 +113,7 @@ impl QuotaReport {
     /// Adds when a window will be used up, `full 13:50`, to the footer.
     pub fn tell_forecast(&mut self, config: &Config, full_at: i64) {
         if let Some(at) = clock(full_at, &now(config)) {
-            self.display.status.push(StatusPart { text: format!("→ full {at}"), level: Level::Warning });
+            self.display.status.push(StatusPart { text: format!("→ full {at}"), level: QuotaLevel::Warning });
         }
     }
 }
@@ -159,7 +159,7 @@ pub fn display(snapshot: &Snapshot, now: &Zoned) -> QuotaDisplay {
     let stale = snapshot.problem.is_some() || !fresh;
     let mut status = status(windows, now);
     if stale && !status.is_empty() {
-        status.extend(as_of.as_ref().map(|at| StatusPart { text: format!("as of {at}"), level: Level::Ok }));
+        status.extend(as_of.as_ref().map(|at| StatusPart { text: format!("as of {at}"), level: QuotaLevel::Ok }));
     }
     QuotaDisplay { status, stale, as_of, windows: windows.iter().map(|window| row(window, now)).collect() }
 }
@@ -170,7 +170,7 @@ fn row(window: &Window, now: &Zoned) -> WindowDisplay {
     WindowDisplay {
         label: window.label.clone(),
         share: window.used_ratio.map(percent),
-        level: Level::of(window.used_ratio),
+        level: QuotaLevel::of(window.used_ratio),
         resets,
         remaining,
         parts: window.parts.iter().map(|part| format!("{} {}", part.label, percent(part.used_ratio))).collect(),
@@ -182,7 +182,7 @@ fn status(windows: &[Window], now: &Zoned) -> Vec<StatusPart> {
     let known: Vec<&Window> = windows.iter().filter(|window| window.used_ratio.is_some()).collect();
     let essential = |window: &&&Window| {
         matches!(window.id.as_str(), WindowName::FIVE_HOURS | WindowName::WEEK)
-            || Level::of(window.used_ratio) != Level::Ok
+            || QuotaLevel::of(window.used_ratio) != QuotaLevel::Ok
     };
     let mut chosen: Vec<&Window> = known.iter().filter(essential).copied().collect();
     if chosen.is_empty() {
@@ -192,17 +192,17 @@ fn status(windows: &[Window], now: &Zoned) -> Vec<StatusPart> {
         .iter()
         .filter_map(|window| {
             let text = format!("{} {}", window.short, percent(window.used_ratio?));
-            Some(StatusPart { text, level: Level::of(window.used_ratio) })
+            Some(StatusPart { text, level: QuotaLevel::of(window.used_ratio) })
         })
         .collect();
     // The reset that matters is that of the fullest window.
     let resetting = || chosen.iter().filter(|window| window.resets_at.is_some());
     let nearly_used_up = resetting()
-        .filter(|window| Level::of(window.used_ratio) != Level::Ok)
+        .filter(|window| QuotaLevel::of(window.used_ratio) != QuotaLevel::Ok)
         .max_by(|a, b| a.used_ratio.unwrap_or(0.0).total_cmp(&b.used_ratio.unwrap_or(0.0)));
     let next = nearly_used_up.or_else(|| resetting().next()).and_then(|window| window.resets_at);
     if let Some(at) = next.filter(|at| until(*at, now).is_some()).and_then(|at| clock(at, now)) {
-        status.push(StatusPart { text: format!("resets {at}"), level: Level::Ok });
+        status.push(StatusPart { text: format!("resets {at}"), level: QuotaLevel::Ok });
     }
     status
 }

@@ -279,6 +279,11 @@ impl Lock {
         !*released && self.0.is_ours()
     }
 
+    /// Whether no program holds the lock any more: it was taken over, and released since.
+    pub fn is_vacant(&self) -> bool {
+        !self.is_held() && modified(&self.0.directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the kernel guarantees that no other holder of ours lives.
     pub fn is_exclusive(&self) -> bool {
         self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Lease::is_exclusive)

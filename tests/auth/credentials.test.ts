@@ -94,7 +94,7 @@ describe("Pi asks for a refresh", () => {
     simulator.oauth.revokeAll();
     const { error } = await renew(machine.pi as Entry);
     assert.equal(error?.code, "login_required");
-    assert.match(error?.message ?? "", /\/login kimi-coding/);
+    assert.match(error?.message ?? "", /kimi\.login\(\)/);
     assert.equal(error?.message.includes(login.refresh), false);
     const { access_token, refresh_token, expires_at, expires_in, scope, token_type } = machine.kimi ?? {};
     assert.deepEqual(
@@ -120,7 +120,7 @@ describe("Pi asks for a refresh", () => {
     const answers: [object, RegExp][] = [
       [{ status: 200, body: "<html><title>Sign in to the hotel</title></html>" }, /not JSON/],
       [{ status: 200, body: { access_token: "only-this" } }, /without the expected tokens/],
-      [{ status: 401 }, /\/login kimi-coding/],
+      [{ status: 401 }, /kimi\.login\(\)/],
       [{ status: 302, headers: { location: `${simulator.oauthHost}/elsewhere` } }, /points somewhere else/],
     ];
     for (const [answer, expected] of answers) {
@@ -284,7 +284,7 @@ describe("a 401", () => {
     simulator.intercept("chat", { status: 401 }, { status: 401 });
     const login = await machine.nodeTurn();
     assert.equal(login.code, "unauthorized");
-    assert.match(login.error ?? "", /no longer valid.*\/login kimi-coding/);
+    assert.match(login.error ?? "", /no longer valid.*kimi\.login\(\)/);
     assert.doesNotMatch(login.error ?? "", /key/i);
     const key = await machine.nodeTurn({ key: "sk-kimi-wrong" });
     assert.match(key.error ?? "", /KIMI_API_KEY/);
@@ -312,7 +312,7 @@ describe("a 401", () => {
     machine.piLogin(simulator.oauth.login(), 800);
     const { code, error } = await whileItRuns(() => writeFileSync(machine.authPath, "{}"));
     assert.equal(code, "login_required");
-    assert.match(error ?? "", /\/login kimi-coding/);
+    assert.match(error ?? "", /kimi\.login\(\)/);
     assert.equal(readFileSync(machine.authPath, "utf8"), "{}");
     assert.equal(simulator.oauth.refreshCalls, 0);
   });

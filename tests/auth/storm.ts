@@ -25,7 +25,7 @@ const LONGEST_LIFE_MS = 150_000;
 /** After the slowest call, no process may wait longer than this, in milliseconds. */
 const GRACE_MS = 10_000;
 
-/** A killed program may lose an answer that left the service so many milliseconds ago; on a crowded machine it is read late. */
+/** A killed program may lose an answer that it had so many milliseconds to read; on a crowded machine it is read late. */
 const GAP_MS = 100;
 
 /** Age at which Pi takes over its own lock, in milliseconds. */
@@ -94,7 +94,8 @@ class Program {
   endedAt = 0;
   stoppedMs = 0;
   busyMs = 0;
-  stops = 0;
+  /** When it was stopped and went on again, in milliseconds since 1970. */
+  readonly stops: { from: number; to: number }[] = [];
   killed = false;
   killedAt = 0;
   output = "";
@@ -158,7 +159,7 @@ class Program {
   get asksForLogin(): boolean {
     return this.kind === "node"
       ? this.result?.code === "login_required"
-      : /login required|no longer valid/i.test(this.errors);
+      : /login required|no longer valid|No API key found|is not configured/i.test(this.errors);
   }
 
   get outcome(): string {
@@ -167,7 +168,7 @@ class Program {
   }
 
   get disturbed(): boolean {
-    return this.killed || this.stops > 0;
+    return this.killed || this.stops.length > 0;
   }
 
   kill(): void {
@@ -179,12 +180,21 @@ class Program {
 
   async stop(ms: number): Promise<void> {
     if (this.isOver || this.killed) return;
-    this.stops += 1;
     this.child.kill("SIGSTOP");
-    const since = Date.now();
+    const stop = { from: Date.now(), to: Infinity };
+    this.stops.push(stop);
     await Promise.race([sleep(ms), this.ended]);
     this.child.kill("SIGCONT");
-    this.stoppedMs += Date.now() - since;
+    stop.to = Date.now();
+    this.stoppedMs += stop.to - stop.from;
+  }
+
+  /** Whether it was killed before it had time to read an answer that was there at `time`. */
+  killedBeforeReading(time: number): boolean {
+    if (this.killedAt < time) return true;
+    const couldNot = this.stops.map(({ from, to }) => Math.min(to, this.killedAt) - Math.max(from, time));
+    const stoppedMs = couldNot.reduce((sum, ms) => sum + Math.max(0, ms), 0);
+    return this.killedAt - time - stoppedMs <= GAP_MS;
   }
 }
 
@@ -391,24 +401,24 @@ class Run {
     const calls = refreshes(simulator);
     report.tokenCalls += calls.length;
     const state = (): string =>
-      `${this.#name} (${this.#programs.map((one) => `${one.kind}${one.killed ? " killed" : ""}${one.stops > 0 ? ` stopped ${one.stoppedMs} ms` : ""}`).join(", ")}${this.#removed ? ", files removed" : ""})`;
+      `${this.#name} (${this.#programs.map((one) => `${one.kind}${one.killed ? " killed" : ""}${one.stops.length > 0 ? ` stopped ${one.stoppedMs} ms` : ""}`).join(", ")}${this.#removed ? ", files removed" : ""})`;
     // A successor finds what was left.
     const cure = await machine.nodeTurn({ env: { KIMI_TEST_CLOCK: "" } });
     const alive = [machine.kimi?.refresh_token, machine.pi?.refresh].some((one) => simulator.oauth.isAlive(one ?? ""));
-    const last = calls.findLast(
-      (one) => one.status === 200 || this.#lostAnswers.has(tokenOf(one)) || one.ended !== "complete",
+    // What can have ended the login: the last call that was answered well, and those after it.
+    const good = calls.findLastIndex(
+      (one) => one.status === 200 && one.ended === "complete" && !this.#lostAnswers.has(tokenOf(one)),
     );
+    const suspects = calls.slice(Math.max(0, good));
     const ours = this.#programs.filter((one) => one.kind !== "official");
-    const killed = (since: RequestRecord): boolean =>
-      ours.some(
-        (one) => one.killed && one.killedAt >= since.time && one.killedAt <= (since.endedAt ?? Infinity) + GAP_MS,
-      );
+    const killed = (call: RequestRecord): boolean =>
+      ours.some((one) => one.killed && one.killedAt >= call.time && one.killedBeforeReading(call.endedAt ?? Infinity));
     const official = this.#programs.filter((one) => one.kind === "official");
     let lossIsKnown = true;
     if (!alive || cure.text !== "ok") {
-      if (last && this.#lostAnswers.has(tokenOf(last))) report.answerLost += 1;
-      else if (last && isOurs(last) && killed(last)) report.killedInCall += 1;
-      else if (official.length > 0 && (official.some((one) => one.disturbed) || (last && !isOurs(last))))
+      if (suspects.some((one) => this.#lostAnswers.has(tokenOf(one)))) report.answerLost += 1;
+      else if (suspects.some((one) => isOurs(one) && killed(one))) report.killedInCall += 1;
+      else if (official.some((one) => one.disturbed) || (official.length > 0 && suspects.some((one) => !isOurs(one))))
         report.officialDisturbed += 1;
       else {
         report.lost.push(`${state()}: ${JSON.stringify(cure)}`);

@@ -32,7 +32,7 @@ for (const protocol of DIALECTS) {
       simulator.enqueue({ steps: [REFUSAL] }, { steps: [REFUSAL] });
       const { code, error } = await machine.nodeTurn({ env });
       assert.equal(code, "unauthorized");
-      assert.match(error ?? "", /\/login kimi-coding/);
+      assert.match(error ?? "", /kimi\.login\(\)/);
       assert.equal(simulator.oauth.refreshes, 1);
     });
 

@@ -1,7 +1,10 @@
 /** Runs one media measurement in a process of its own: `media-child.ts <case> <subject>` prints one line of JSON. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Model } from "@earendil-works/pi-ai";
+import { host } from "../../extension/environment.ts";
 import { Kimi } from "../../index.ts";
-import { fakePng } from "../support/sample-media.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, model, runOne } from "../support/turn.ts";
 import { measure, type Span } from "./measure.ts";
 
@@ -45,8 +48,33 @@ async function plainUpload(bytes: Buffer<ArrayBuffer>): Promise<void> {
   await response.arrayBuffer();
 }
 
+/** A video of 60 MB on disk, as a prompt of Pi refers to it: checked, uploaded by the turn, and the next turn. */
+async function video(): Promise<Span[]> {
+  const native = addon();
+  const environment = { HOME: home, KIMI_CODE_BASE_URL: baseUrl };
+  const prompt = async (bytes: number, name: string): Promise<() => Promise<object>> => {
+    const path = join(home, name);
+    writeFileSync(path, fakeMp4(bytes, name));
+    const request = JSON.stringify({ environment, host: host("0.87.1"), apiKey, path, deferred: true });
+    return async () => {
+      const { marker } = JSON.parse(await native.prepareMedia(request).result()) as { marker: string };
+      const context = { messages: [user({ type: "text", text: `what flickers in ${marker}` })] };
+      const { message } = await runOne(native, { baseUrl, apiKey, env: { HOME: home }, context });
+      if (message.stopReason === "error") throw new Error(message.errorMessage);
+      return message;
+    };
+  };
+  await (
+    await prompt(1_000_000, "warm.mp4")
+  )();
+  const asked = await prompt(60_000_000, "large.mp4");
+  return [await measure(asked), await measure(asked)];
+}
+
 const spans: Span[] = [];
-if (scene === "upload") {
+if (scene === "video") {
+  spans.push(...(await video()));
+} else if (scene === "upload") {
   const bytes = fakePng(20_000_000, `upload ${process.pid}`);
   if (subject === "floor") {
     await plainUpload(fakePng(1000, "warm") as Buffer<ArrayBuffer>);

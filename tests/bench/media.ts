@@ -1,6 +1,6 @@
 /**
  * Compares media with the peers: a history with images over ten turns (again in a new process with a rotated token), many known
- * images, and one upload of 20 MB.
+ * images, one upload of 20 MB, and a video on disk.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,11 +30,12 @@ export async function media(bench: Bench): Promise<void> {
       ...(await turns(bench, simulator, "ten", "ours", { main: 10, cpu: 15 })),
       ...(await turns(bench, simulator, "thirty", "ours", { main: 5 })),
       ...(await uploads(bench, simulator)),
+      ...(await video(bench, simulator)),
     ];
     const members = ["wall", "main", "delay", "cpu", "rssMb"] as const;
     const units = { wall: "ms", main: "ms main thread", delay: "ms delay", cpu: "ms CPU", rssMb: "MB RSS" };
     bench.report.say(
-      "**media**: ten images of 1.5 MB and thirty of 2 MB over ten turns; one of 20 MB uploaded. `floor` is a plain `fetch` of a",
+      "**media**: ten images of 1.5 MB and thirty of 2 MB over ten turns; one of 20 MB uploaded; a video of 60 MB on disk. `floor` is a plain `fetch` of a",
       "Buffer, `ours-file` our client with the same Buffer, `ours` a whole turn with the image as base64",
       "",
     );
@@ -99,6 +100,26 @@ async function uploads(bench: Bench, simulator: Simulator): Promise<Row[]> {
     const goal = goals[subject];
     return { name: `upload, ${subject}`, spans: list, wire: "", ...(goal ? { goal } : {}) };
   });
+}
+
+/** A prompt that names a video on disk, and the same prompt again. */
+async function video(bench: Bench, simulator: Simulator): Promise<Row[]> {
+  const first: Span[] = [];
+  const again: Span[] = [];
+  let all = "";
+  for (let run = 0; run < bench.runs; run += 1) {
+    await fresh(simulator, async (home) => {
+      const [upload, known] = await child(bench, simulator, ["video", "ours"], home, 1);
+      if (upload !== undefined) first.push(upload);
+      if (known !== undefined) again.push(known);
+      all = wire(simulator);
+    });
+  }
+  const goal = { main: 10, rssMb: 16 };
+  return [
+    { name: "video of 60 MB on disk, uploaded", spans: first, wire: `${all} in all`, goal },
+    { name: "video of 60 MB on disk, known", spans: again, wire: "", goal },
+  ];
 }
 
 async function fresh(simulator: Simulator, work: (home: string) => Promise<void>): Promise<void> {

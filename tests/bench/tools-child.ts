@@ -19,9 +19,13 @@ import type { Times, ToolsReport } from "./tools.ts";
 const ROUNDS = Number(process.argv[2]);
 const HUGE_ROUNDS = Number(process.argv[3]);
 
-const child = spawn(process.execPath, [join(import.meta.dirname, "../simulator/main.ts"), "--port", "0"], {
-  stdio: ["ignore", "pipe", "inherit"],
-});
+const child = spawn(
+  process.execPath,
+  [join(import.meta.dirname, "../simulator/main.ts"), "--port", "0", "--identity-gate", "agent"],
+  {
+    stdio: ["ignore", "pipe", "inherit"],
+  },
+);
 const [line] = (await once(child.stdout, "data")) as [Buffer];
 const base = /KIMI_CODE_BASE_URL=(\S+)/.exec(line.toString())?.[1] ?? "";
 const oauth = /KIMI_CODE_OAUTH_HOST=(\S+)/.exec(line.toString())?.[1] ?? "";

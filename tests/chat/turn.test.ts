@@ -206,7 +206,7 @@ describe("turn: failures", () => {
   test("no key → the error tells how to sign in, no request", async () => {
     const { message, kinds } = await turn({ apiKey: "" });
     assert.deepEqual(kinds, ["error"]);
-    assert.match(message.errorMessage ?? "", /\/login kimi-coding.*KIMI_API_KEY/);
+    assert.match(message.errorMessage ?? "", /kimi\.login\(\).*KIMI_API_KEY/);
     assert.equal(simulator.requests.length, 0);
   });
 

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Message } from "@earendil-works/pi-ai";
 import {
   type AssistantMessage,
+  type Chat,
   type ChatEvent,
   type ChatMessage,
   Kimi,
@@ -13,6 +15,7 @@ import {
   KimiError,
 } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { repeat } from "../simulator/scenario.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf, ROOT } from "../support/pi.ts";
 
@@ -83,6 +86,50 @@ describe("answers", () => {
     assert.equal(await kimi.chat({ messages, sessionId: "s1" }).text(), "second");
     const [, assistant] = lastBody().messages;
     assert.deepEqual(assistant, { role: "assistant", reasoning_content: "Hm.", content: "first" });
+  });
+});
+
+describe("a consumer that stops reading", () => {
+  const CHUNK = "word ".repeat(4000);
+  const CHUNKS = 2000;
+
+  /** Starts an answer of 40 MB and takes its first delta. */
+  async function begun(): Promise<{ chat: Chat; events: AsyncIterator<ChatEvent> }> {
+    simulator.enqueue({ steps: [repeat("text", CHUNKS, CHUNK)] });
+    const chat = kimi.chat("hi");
+    const events = chat[Symbol.asyncIterator]();
+    while ((await events.next()).value?.type !== "text_delta");
+    return { chat, events };
+  }
+
+  test("consumer waits → the service waits too, and nothing is lost when it reads on", async () => {
+    const { chat, events } = await begun();
+    const sent = (): number => simulator.requests.at(-1)?.sentEvents ?? 0;
+    let before = -1;
+    while (before !== sent()) {
+      before = sent();
+      await sleep(500);
+    }
+    // The kernel's buffers hold some megabytes besides ours.
+    assert.ok(before < CHUNKS * 0.7, `${before} of ${CHUNKS} chunks were sent`);
+    let read = 0;
+    for (let next = await events.next(); !next.done; next = await events.next()) {
+      if (next.value.type === "text_end") read = next.value.content.length;
+    }
+    assert.equal(read, CHUNKS * CHUNK.length);
+    assert.equal((await chat.text()).length, read);
+  });
+
+  test("the whole message is awaited meanwhile → it arrives", async () => {
+    const { chat } = await begun();
+    assert.equal((await chat.text()).length, CHUNKS * CHUNK.length);
+  });
+
+  test("abort while the service waits → the message rejects at once", async () => {
+    const { chat, events } = await begun();
+    await sleep(300);
+    await events.return?.(undefined);
+    assert.equal((await failure(chat.final())).code, "cancelled");
   });
 });
 

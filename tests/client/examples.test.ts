@@ -1,6 +1,7 @@
 /** The programs of docs/examples, run with the packed package in node_modules. */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 import { packRoot } from "../../npm/pack.mjs";
@@ -85,6 +86,77 @@ test("example: files → uploads once, then refers; a PDF is refused", async () 
 test("example: CommonJS → require() works", async () => {
   simulator.enqueue({ steps: [{ text: "Hello." }] });
   assert.equal(await output("common-js.cjs"), "Hello.");
+});
+
+test("example: object → the value, or what is wrong with it", async () => {
+  simulator.enqueue({ steps: [{ text: '{"name":"Goethe","born":1749}' }] }, { steps: [{ text: '{"name":"Goethe"}' }] });
+  assert.equal(await output("object.mjs"), "Goethe, 1749");
+  assert.match(await output("object.mjs"), /has no born/);
+});
+
+test("example: run → the tool's result reaches the model", async () => {
+  simulator.enqueue(
+    { steps: [{ toolCall: { name: "weather", arguments: { city: "Beijing" } } }] },
+    { steps: [{ text: "Sunny." }] },
+  );
+  assert.equal(await output("run.mjs"), "Sunny. (2 steps)");
+  assert.match(JSON.stringify(simulator.requests.at(-1)?.json), /Beijing: 21 °C, sunny/);
+});
+
+test("example: TypeScript → compiles in strict mode and runs", async () => {
+  cpSync(join(work, "typescript.ts"), join(work, "typescript.mts"));
+  const compilerOptions = {
+    ...{ strict: true, module: "nodenext", target: "es2023", noEmit: true, skipLibCheck: false },
+    ...{ types: ["node"], typeRoots: [join(ROOT, "node_modules", "@types")] },
+  };
+  writeFileSync(join(work, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["typescript.mts"] }));
+  run("node", [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", work], work);
+  simulator.enqueue({ steps: [{ text: "Air scatters blue." }] });
+  assert.match(await output("typescript.mts"), /^Air scatters blue\.\nstop, \d+ tokens$/);
+});
+
+test("example: tests of a program against the published simulator → pass", async () => {
+  const env = home.env({});
+  const report = await runAside("node", ["--test", "simulator.test.mjs"], work, env);
+  assert.match(report, /^[#ℹ] pass 3$/m);
+});
+
+test("README: its first program → runs against `npm run simulator`", async () => {
+  const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+  const program = /## From your own program[\s\S]*?```js\n([\s\S]*?)```/.exec(readme)?.[1] ?? "";
+  assert.match(program, /new Kimi\(\)/);
+  writeFileSync(join(work, "readme.mjs"), program);
+  const child = spawn(process.execPath, [join(ROOT, "tests", "simulator", "main.ts"), "--port", "0"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const line = await new Promise<string>((resolve) => child.stdout.setEncoding("utf8").once("data", resolve));
+    const variables = Object.fromEntries(
+      line
+        .trim()
+        .split(" ")
+        .map((pair) => pair.split("=")) as [string, string][],
+    );
+    assert.match(
+      await runAside("node", ["readme.mjs"], work, home.env(variables)),
+      /^You said: Why is the sky blue\?$/,
+    );
+  } finally {
+    child.kill();
+  }
+});
+
+describe("with the AI SDK", () => {
+  before(() => {
+    for (const name of ["ai", "@ai-sdk"]) {
+      symlinkSync(join(ROOT, "node_modules", name), join(work, "node_modules", name), "junction");
+    }
+  });
+
+  test("example: AI SDK → a stream and an object", async () => {
+    simulator.enqueue({ steps: [{ text: "Air scatters blue." }] }, { steps: [{ text: '{"city":"Paris"}' }] });
+    assert.equal(await output("ai-sdk.mjs"), "Air scatters blue.\nParis");
+  });
 });
 
 test("example: worker threads → every thread gets its answer", async () => {

@@ -8,7 +8,7 @@ import type { KimiErrorCode } from "../../index.ts";
 import { faults } from "../simulator/faults.ts";
 import { errorFrame, raw } from "../simulator/scenario.ts";
 import type { HttpAnswer, Step } from "../simulator/types.ts";
-import type { Strike } from "./relay.ts";
+import type { Breakage } from "./relay.ts";
 
 /** What a fault means for the caller. */
 interface Meaning {
@@ -30,7 +30,7 @@ type Place =
   /** The service cannot be reached. */
   | { place: "world"; world: World }
   /** The connection breaks. */
-  | { place: "wire"; strike: Strike }
+  | { place: "wire"; breakage: Breakage }
   /** The service, or a gateway before it, answers with this. */
   | { place: "http"; answer: HttpAnswer; account?: true }
   /** The stream itself is wrong. */
@@ -42,8 +42,8 @@ function world(name: string, kind: World, meaning: Meaning): Fault {
   return { name, ...meaning, place: "world", world: kind };
 }
 
-function wire(name: string, how: Strike["how"], at: Strike["at"], code: KimiErrorCode = "network"): Fault {
-  return { name, code, again: true, place: "wire", strike: { how, at } };
+function wire(name: string, how: Breakage["how"], at: Breakage["at"], code: KimiErrorCode = "network"): Fault {
+  return { name, code, again: true, place: "wire", breakage: { how, at } };
 }
 
 function status(

@@ -1,18 +1,25 @@
 /** Runs cells of the fault matrix through the client for Node programs. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Kimi, KimiError } from "../../index.ts";
+import { text } from "node:stream/consumers";
+import { Kimi } from "../../index.ts";
 import { fakePng } from "../support/sample-media.ts";
 import { type Cell, type Played, type Seen, sideBySide } from "./matrix.ts";
-import { AFTER, BEFORE, CLOCK_MS, SHORT, Stage } from "./stage.ts";
+import { codeOf, type PlayedChat, playChat } from "./play-chat.ts";
+import { CLOCK_MS, SHORT, FaultSetup } from "./fault-setup.ts";
 
 /** Number of cells that run at the same time; they mostly wait. */
 const SIDE_BY_SIDE = 16;
 
+/** How long a process is stopped, in milliseconds: longer than every timeout but the one for connecting. */
+const STOP_MS = CLOCK_MS * 1.5;
+
 type Result = Omit<Seen, "took">;
 
-/** Runs these cells, each with a stage and a home of its own. */
+/** Runs these cells, each with a setup and a home of its own. */
 export async function playWithClient(cells: Cell[]): Promise<Played[]> {
   const homes = mkdtempSync(join(tmpdir(), "kimi-faults-"));
   try {
@@ -24,107 +31,103 @@ export async function playWithClient(cells: Cell[]): Promise<Played[]> {
 
 async function play(cell: Cell, homes: string): Promise<Seen> {
   const home = mkdtempSync(join(homes, "cell-"));
-  const stage = await Stage.open();
+  const setup = await FaultSetup.open();
   try {
-    await stage.arrange(cell);
-    stage.logIn(join(home, "agent"));
+    await setup.arrange(cell);
+    setup.logIn(join(home, "agent"));
     const start = performance.now();
-    const seen = await act(cell, stage, home);
+    const seen = await act(cell, setup, home);
     const took = performance.now() - start;
-    return { ...seen, took, problems: [...seen.problems, ...(stage.strayed ? ["a redirect was followed"] : [])] };
+    return {
+      ...seen,
+      took,
+      problems: [...seen.problems, ...(setup.redirectFollowed ? ["a redirect was followed"] : [])],
+    };
   } finally {
-    await stage.close();
+    await setup.close();
   }
 }
 
-function client(stage: Stage, home: string, withKey = true): Kimi {
+function client(setup: FaultSetup, home: string, withKey = true): Kimi {
+  return new Kimi(clientOptions(setup, home, withKey));
+}
+
+function clientOptions(setup: FaultSetup, home: string, withKey = true) {
   const env = {
     ...SHORT,
     HOME: home,
     PI_CODING_AGENT_DIR: join(home, "agent"),
     KIMI_CODE_HOME: join(home, "kimi"),
-    KIMI_CODE_OAUTH_HOST: stage.simulator.oauthHost,
-    KIMI_CODE_PROTOCOL: stage.dialect,
+    KIMI_CODE_OAUTH_HOST: setup.simulator.oauthHost,
+    KIMI_CODE_PROTOCOL: setup.dialect,
   };
-  return new Kimi({ baseUrl: stage.base, env, ...(withKey ? { apiKey: stage.simulator.apiKey } : {}) });
+  return { baseUrl: setup.base, env, ...(withKey ? { apiKey: setup.simulator.apiKey } : {}) };
 }
 
-function act({ column, way, fault }: Cell, stage: Stage, home: string): Promise<Result> {
-  const kimi = client(stage, home);
+function act({ column, way, fault }: Cell, setup: FaultSetup, home: string): Promise<Result> {
+  const kimi = client(setup, home);
   const picture = fakePng(4000, `${fault.name} ${column} ${way}`);
-  if (column.startsWith("chat")) return chat(stage, kimi, "hi");
-  if (column.startsWith("upload")) return upload(stage, kimi, picture.toString("base64"));
+  if (column === "chat, stopped") return stoppedChat(setup, home);
+  if (column.startsWith("chat")) return chat(setup, kimi, "hi");
+  if (column.startsWith("upload")) return upload(setup, kimi, picture.toString("base64"));
   switch (way) {
     case "models":
     case "usage":
     case "account":
-      return question(stage, kimi[way]());
+      return question(setup, kimi[way]());
     case "search":
-      return question(stage, client(stage, home, false).search("x", { timeoutMs: CLOCK_MS }));
+      return question(setup, client(setup, home, false).search("x", { timeoutMs: CLOCK_MS }));
     case "fetch":
-      return question(stage, client(stage, home, false).fetch("https://example.com/", { timeoutMs: CLOCK_MS }));
+      return question(setup, client(setup, home, false).fetch("https://example.com/", { timeoutMs: CLOCK_MS }));
     case "data source":
-      return question(stage, client(stage, home, false).datasource({ source: "arxiv" }, { timeoutMs: CLOCK_MS }));
+      return question(setup, client(setup, home, false).datasource({ source: "arxiv" }, { timeoutMs: CLOCK_MS }));
     default:
-      return question(stage, kimi.files.upload(picture));
+      return question(setup, kimi.files.upload(picture));
   }
 }
 
-async function chat(stage: Stage, kimi: Kimi, content: string | object[]): Promise<Result> {
-  const problems: string[] = [];
-  const answer = kimi.chat([{ role: "user", content: content as string }]);
-  const kinds: string[] = [];
-  let shown = "";
-  let outcome = "answer";
-  try {
-    for await (const event of answer) {
-      kinds.push(event.type);
-      if (event.type === "text_delta") shown += event.delta;
-      if (event.type === "retry") await stage.betweenAttempts();
-    }
-  } catch (error) {
-    outcome = codeOf(error, problems);
-    const partial = error instanceof KimiError ? error.partial : undefined;
-    const kept = (partial?.content ?? []).map((part) => (part.type === "text" ? part.text : "")).join("");
-    if (kept !== shown) problems.push(`kept ${JSON.stringify(kept)}, shown ${JSON.stringify(shown)}`);
-  }
-  const count = (wanted: string): number => kinds.filter((kind) => kind === wanted).length;
-  const done = count("done");
-  const attempts = 1 + count("retry");
-  if (done + (outcome === "answer" ? 0 : 1) !== 1) problems.push(`${done} done events, outcome ${outcome}`);
-  if (done === 1 && kinds.at(-1) !== "done") problems.push("something came after the end");
-  if (count("start") > attempts) problems.push("it began too often");
-  const failed = stage.late ? BEFORE : "";
-  if (shown !== (outcome === "answer" ? BEFORE + AFTER : failed)) problems.push(`shown: ${JSON.stringify(shown)}`);
-  const settled = await answer.final().then(
-    () => "answer",
-    (error: unknown) => codeOf(error, problems),
-  );
-  if (settled !== outcome) problems.push(`events say ${outcome}, the promise says ${settled}`);
-  const requests = stage.requests ?? attempts;
-  if (typeof content === "string" && requests !== attempts) {
-    problems.push(`${requests} requests, ${attempts - 1} retries announced`);
-  }
-  return { outcome, requests, problems };
+async function chat(setup: FaultSetup, kimi: Kimi, content: string | object[]): Promise<Result> {
+  const played = await playChat(kimi, content, setup.late, () => setup.betweenAttempts());
+  const requests = setup.requests ?? played.attempts;
+  return { ...played, requests, problems: [...played.problems, ...announced(content, requests, played.attempts)] };
 }
 
-async function upload(stage: Stage, kimi: Kimi, data: string): Promise<Result> {
+/** Every request but the first has to be announced as a retry. Uploads are requests too. */
+function announced(content: string | object[], requests: number, attempts: number): string[] {
+  if (typeof content !== "string" || requests === attempts) return [];
+  return [`${requests} requests, ${attempts - 1} retries announced`];
+}
+
+/** Runs a chat in a process of its own, which is stopped when its first request has left, until every timeout is over. */
+async function stoppedChat(setup: FaultSetup, home: string): Promise<Result> {
+  const { env, ...options } = clientOptions(setup, home);
+  const child = spawn(process.execPath, [join(import.meta.dirname, "stopped-chat.ts")], {
+    env: { ...process.env, ...env, CHAT_OPTIONS: JSON.stringify(options) },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  setup.onFirstRequest(() => {
+    child.kill("SIGSTOP");
+    setTimeout(() => child.kill("SIGCONT"), STOP_MS);
+  });
+  const end = once(child, "close");
+  const output = await text(child.stdout);
+  await end;
+  const played = JSON.parse(output) as PlayedChat;
+  const requests = setup.requests ?? 0;
+  return { ...played, requests, problems: [...played.problems, ...announced("", requests, played.attempts)] };
+}
+
+async function upload(setup: FaultSetup, kimi: Kimi, data: string): Promise<Result> {
   const picture = { type: "image", mimeType: "image/png", data };
-  const { outcome, problems } = await chat(stage, kimi, [{ type: "text", text: "look" }, picture]);
-  return { outcome: stage.uploaded(outcome, data, problems), requests: stage.requests, problems };
+  const { outcome, problems } = await chat(setup, kimi, [{ type: "text", text: "look" }, picture]);
+  return { outcome: setup.uploaded(outcome, data, problems), requests: setup.requests, problems };
 }
 
-async function question(stage: Stage, asked: Promise<unknown>): Promise<Result> {
+async function question(setup: FaultSetup, asked: Promise<unknown>): Promise<Result> {
   const problems: string[] = [];
   const outcome = await asked.then(
     () => "answer",
     (error: unknown) => codeOf(error, problems),
   );
-  return { outcome, requests: stage.requests, problems };
-}
-
-function codeOf(error: unknown, problems: string[]): string {
-  if (error instanceof KimiError) return error.code;
-  problems.push(`not a KimiError: ${String(error)}`);
-  return "?";
+  return { outcome, requests: setup.requests, problems };
 }

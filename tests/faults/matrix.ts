@@ -14,6 +14,7 @@ export const COLUMNS = {
   "chat, once": DIALECTS,
   "chat, lasting": DIALECTS,
   "chat, after output": DIALECTS,
+  "chat, stopped": DIALECTS,
   "upload, once": DIALECTS,
   "upload, lasting": DIALECTS,
   "file, once": ["file"],
@@ -63,10 +64,12 @@ function exists(fault: Fault, column: Column): boolean {
     case "stream":
       return column.startsWith("chat");
     case "wire":
-      return !late || fault.strike.at === "\r\n\r\n";
+      return !late || fault.breakage.at === "\r\n\r\n";
     case "http":
       return !late;
     case "world":
+      // Nothing shows when the request leaves, so there is no moment to stop at.
+      if (column === "chat, stopped") return false;
       return column.endsWith("once") ? column === "chat, once" && fault.world === "refused" : !late;
   }
 }
@@ -76,7 +79,7 @@ export function expected({ fault, column, way }: Cell): string {
   const { code, again } = fault;
   const told = fault.document ?? code;
   const account = fault.place === "http" && fault.account === true;
-  if (column === "chat, once") return again ? "answer ×2" : `${code} ×1`;
+  if (column === "chat, once" || column === "chat, stopped") return again ? "answer ×2" : `${code} ×1`;
   if (column === "chat, lasting") return `${code} ×${again ? 2 : 1}`;
   if (column === "chat, after output") return `${code} ×1`;
   // Nothing can be reached, so nothing counts the requests, and the chat fails as well.
@@ -90,9 +93,9 @@ export function expected({ fault, column, way }: Cell): string {
   return `${told} ×1`;
 }
 
-/** Pi uploads what belongs to a message, and nothing else. */
+/** Pi uploads what belongs to a message, and nothing else. One Pi plays all cells of a worker, so it is not stopped. */
 export function isInPi({ column }: Cell): boolean {
-  return !column.startsWith("file");
+  return !column.startsWith("file") && column !== "chat, stopped";
 }
 
 /** The expected result inside Pi. */
@@ -105,7 +108,7 @@ export function expectedInPi(cell: Cell): string {
 
 /** Nothing arrives, and nothing ends. */
 export function isSilent(fault: Fault): boolean {
-  return fault.place === "wire" && fault.strike.how === "stall";
+  return fault.place === "wire" && fault.breakage.how === "stall";
 }
 
 /** Pi keeps the models it knew. */

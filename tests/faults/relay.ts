@@ -1,7 +1,7 @@
 /**
  * A TCP relay in front of the simulator that breaks the connection where it is told to.
  *
- * The simulator plays the service; the relay plays the network. Faults strike at an exact byte of an answer, in the head, the
+ * The simulator plays the service; the relay plays the network. Connections break at an exact byte of an answer, in the head, the
  * body or the last chunk, on any endpoint.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -12,14 +12,14 @@ import { noise } from "../support/sample-media.ts";
  */
 export type Break = "reset" | "close" | "stall" | "garbage";
 
-export interface Strike {
+export interface Breakage {
   how: Break;
   /** Bytes of the answer that still pass, or the text after which it breaks. */
   at: number | string;
 }
 
 /** What happens to the answer of a request; `ordinal` counts the requests of this path from 1. */
-export type Rule = (path: string, ordinal: number) => Strike | undefined;
+export type Rule = (path: string, ordinal: number) => Breakage | undefined;
 
 /** Neither HTTP nor a chunk nor UTF-8. */
 const GARBAGE = noise(2048, "garbage");
@@ -29,6 +29,8 @@ const GRACE_MS = 30;
 
 export class Relay {
   rule: Rule = () => undefined;
+  /** Called with each request before it goes on to the service. */
+  onRequest: (path: string, ordinal: number) => void = () => {};
   /** Bytes of answers that passed. */
   bytes = 0;
   readonly #target: number;
@@ -62,6 +64,7 @@ export class Relay {
   /** Lets everything pass and restarts the counters. */
   forget(): void {
     this.rule = () => undefined;
+    this.onRequest = () => {};
     this.bytes = 0;
     this.#counts.clear();
   }
@@ -73,7 +76,7 @@ export class Relay {
 
   #carry(client: Socket): void {
     const upstream = connect(this.#target, "127.0.0.1");
-    let strike: Strike | undefined;
+    let breakage: Breakage | undefined;
     let passed: Buffer[] = [];
     let broken = false;
     for (const [socket, other] of [
@@ -94,8 +97,9 @@ export class Relay {
       if (path !== undefined) {
         const ordinal = this.count(path) + 1;
         this.#counts.set(path, ordinal);
-        strike = this.rule(path, ordinal);
+        breakage = this.rule(path, ordinal);
         passed = [];
+        this.onRequest(path, ordinal);
       }
       upstream.write(bytes);
     });
@@ -103,12 +107,12 @@ export class Relay {
       if (broken) return;
       const before = passed.reduce((sum, piece) => sum + piece.length, 0);
       passed.push(bytes);
-      const end = strike && position(strike.at, Buffer.concat(passed));
-      broken = strike !== undefined && end !== undefined;
+      const end = breakage && position(breakage.at, Buffer.concat(passed));
+      broken = breakage !== undefined && end !== undefined;
       const through = broken ? bytes.subarray(0, Math.max(0, (end ?? 0) - before)) : bytes;
       this.bytes += through.length;
       client.write(through);
-      if (broken && strike) breakOff(client, strike.how);
+      if (broken && breakage) breakOff(client, breakage.how);
     });
   }
 }

@@ -11,7 +11,7 @@ import { differences, RELIABILITY } from "./document.ts";
 import { cellsOf, expectedInPi, isInPi, type Played, tableInPi } from "./matrix.ts";
 import { playInPi } from "./pi.ts";
 import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
-import { broken, slow, unexpected } from "./verdict.ts";
+import { broken, slow, unexpected } from "./checks.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { faults } from "../simulator/faults.ts";
 import { Home, runPi } from "../support/pi.ts";

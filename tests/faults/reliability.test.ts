@@ -16,7 +16,7 @@ import { cellsOf, expected, type Played, sideBySide, table } from "./matrix.ts";
 import type { Break } from "./relay.ts";
 import { brokenAt, WHOLE } from "./sweep.ts";
 import { startForeignHost, type ForeignHost } from "./foreign-host.ts";
-import { broken, slow, unexpected } from "./verdict.ts";
+import { broken, slow, unexpected } from "./checks.ts";
 import { faults } from "../simulator/faults.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { DIALECTS } from "../support/turn.ts";

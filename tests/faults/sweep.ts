@@ -8,7 +8,7 @@ import { Kimi, KimiError } from "../../index.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { call, text, think } from "../simulator/scenario.ts";
 import type { Dialect } from "../support/turn.ts";
-import { Relay, type Strike } from "./relay.ts";
+import { Relay, type Breakage } from "./relay.ts";
 
 const THOUGHT = "Let me think. ";
 const TEXT = "An answer of some length, ";
@@ -34,12 +34,12 @@ export interface Broken {
   bytes: number;
 }
 
-/** Runs one turn whose first answer breaks; without `strike`, one that does not. */
-export async function brokenAt(dialect: Dialect, home: string, strike?: Strike): Promise<Broken> {
+/** Runs one turn whose first answer breaks; without `breakage`, one that does not. */
+export async function brokenAt(dialect: Dialect, home: string, breakage?: Breakage): Promise<Broken> {
   const simulator = await startSimulator({ identityGate: "off" });
   const relay = await Relay.to(simulator.origin);
   simulator.setDefault({ steps: STEPS });
-  relay.rule = (_path, ordinal) => (ordinal === 1 ? strike : undefined);
+  relay.rule = (_path, ordinal) => (ordinal === 1 ? breakage : undefined);
   const env = {
     HOME: home,
     KIMI_CODE_PROTOCOL: dialect,

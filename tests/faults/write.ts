@@ -8,7 +8,7 @@ import { inDocument, RELIABILITY, withoutProxies } from "./document.ts";
 import { cellsOf, expected, expectedInPi, isInPi, type Played, table, tableInPi } from "./matrix.ts";
 import { playInPi } from "./pi.ts";
 import { startForeignHost } from "./foreign-host.ts";
-import { broken, slow, unexpected } from "./verdict.ts";
+import { broken, slow, unexpected } from "./checks.ts";
 
 function report(where: string, played: Played[], wanted: typeof expected): void {
   console.log(`${where}: ${played.length} cells`);

@@ -42,6 +42,7 @@ export const MATRIX: readonly MatrixRow[] = [
   },
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },
+  { file: "files/large-video.test.ts", versions: "one", reason: "memory and uploads are ours" },
   { file: "security/secrets.test.ts", versions: "one", reason: "looks for credentials in what we write" },
   { file: "services/pi.test.ts", versions: "one", reason: "answers are ours; rows.test.ts calls the tools everywhere" },
   {

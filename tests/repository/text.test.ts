@@ -220,6 +220,7 @@ const EXTENSION_ORDER = [
     "messages",
     "overrides",
     "project-trust",
+    "replay",
     "warning",
   ],
   ["errors"],

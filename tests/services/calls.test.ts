@@ -191,7 +191,7 @@ describe("tools: login", () => {
     simulator.intercept("fetch", { status: 401, body: "no" }, { status: 401, body: "still no" });
     const error = await failure(services.fetch("https://example.com", loggedIn()));
     assert.deepEqual([error.code, error.status], ["unauthorized", 401]);
-    assert.match(error.message, /^Moonshot fetch failed: 401 still no.*\/login kimi-coding/s);
+    assert.match(error.message, /^Moonshot fetch failed: 401 still no.*kimi\.login\(\)/s);
     assert.equal(simulator.requests.filter(({ endpoint }) => endpoint === "fetch").length, 2);
   });
 
@@ -200,7 +200,7 @@ describe("tools: login", () => {
     assert.equal(error.code, "login_required");
     assert.equal(
       error.message,
-      "Moonshot search failed: this tool needs a Kimi Code login, an API key is not enough. Sign in with /login kimi-coding.",
+      "Moonshot search failed: this tool needs a Kimi Code login, an API key is not enough. Sign in with kimi.login().",
     );
     const passed = await failure(services.search("kimi", { env: env(), credential: simulator.apiKey }));
     assert.equal(passed.message, error.message);
@@ -213,7 +213,7 @@ describe("tools: login", () => {
     const options = loggedIn();
     simulator.oauth.revokeAll();
     const error = await failure(services.search("kimi", options));
-    assert.match(error.message, /Sign in again with \/login kimi-coding/);
+    assert.match(error.message, /Sign in again with kimi\.login\(\)/);
   });
 });
 

@@ -8,7 +8,7 @@ const { values } = parseArgs({
   options: {
     port: { type: "string", default: "8787" },
     host: { type: "string", default: "127.0.0.1" },
-    "identity-gate": { type: "string", default: "agent" },
+    "identity-gate": { type: "string", default: "off" },
     "no-validation": { type: "boolean", default: false },
   },
 });

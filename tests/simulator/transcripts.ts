@@ -9,8 +9,11 @@ import type { Scenario } from "./types.ts";
 
 const HEAD = { "cache-control": "no-cache", "x-trace-id": "trace-abc-123" };
 
-/** The bytes of a transcript as they stand in its file. */
+declare const COMPILED_TRANSCRIPTS: Record<string, string> | undefined;
+
+/** The bytes of a transcript as they stand in its file. The published simulator has them compiled in (npm/build.mjs). */
 export function transcriptText(name: string): string {
+  if (typeof COMPILED_TRANSCRIPTS !== "undefined") return COMPILED_TRANSCRIPTS[name] ?? "";
   return readFileSync(new URL(`./transcripts/${name}.sse`, import.meta.url), "utf8");
 }
 

@@ -11,7 +11,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ROOT } from "../support/pi.ts";
 import type { Report } from "./loads.ts";
-import { complaint, complaints, ENDINGS, Ground, type Load } from "./runs.ts";
+import { DIALECTS } from "../support/turn.ts";
+import { complaint, complaints, ENDINGS, Ground, type Load, PIECES } from "./runs.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -29,6 +30,9 @@ const FLAT = 10;
 
 /** Goal for the event loop delay, in milliseconds. */
 const DELAY = 15;
+
+/** Goal for the peak of RSS above idle while an answer without end is read, in megabytes. */
+const ENDLESS = 200;
 
 const ground = await Ground.make();
 const results: Record<string, Report & { load: number; problems: string[] }> = {};
@@ -67,6 +71,16 @@ try {
   await load("aborts", 64, 1000);
   await load("workers", 16, 60);
   await load("streams", 2 * streams, streams, Number(flags.minutes) * 60);
+
+  if (wanted("endless")) {
+    for (const dialect of DIALECTS) {
+      for (const kind of PIECES) {
+        const { outcome, megabytes } = await ground.endless(kind, dialect);
+        failed ||= outcome !== "answer_too_large" || megabytes > ENDLESS;
+        console.log(`1 GB of ${kind}, ${dialect}: ended with ${outcome}, peak RSS + ${megabytes.toFixed(0)} MB`);
+      }
+    }
+  }
 
   if (wanted("endings")) {
     for (const way of ENDINGS) {

@@ -94,8 +94,25 @@ export class Ground {
     return this.#child(args, (child, stdout) => stdout.includes("text_delta") && !child.killed && child.kill(signal));
   }
 
-  async #child(args: string[], onOutput?: (child: ChildProcess, stdout: string) => void): Promise<Ended> {
-    const child = spawn(process.execPath, args, { env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+  /** Reads an answer of a gigabyte in both dialects. */
+  async endless(kind: Piece, dialect: string): Promise<{ outcome: string; megabytes: number }> {
+    await this.service.reset();
+    await this.service.enqueue({ steps: [{ text: "warm" }] });
+    const text = "word ".repeat(12_000);
+    await this.service.setDefault({ steps: [{ repeat: { kind, count: Math.ceil(2 ** 30 / text.length), text } }] });
+    const { code, stdout, stderr } = await this.#child(["--expose-gc", program("endless.ts")], undefined, {
+      KIMI_CODE_PROTOCOL: dialect,
+    });
+    if (code !== 0) throw new Error(`an endless answer ended the process with ${code}: ${stderr}`);
+    return JSON.parse(stdout) as { outcome: string; megabytes: number };
+  }
+
+  async #child(
+    args: string[],
+    onOutput?: (child: ChildProcess, stdout: string) => void,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<Ended> {
+    const child = spawn(process.execPath, args, { env: { ...this.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -107,6 +124,10 @@ export class Ground {
     return { code, signal, stdout, stderr };
   }
 }
+
+/** What an endless answer consists of. */
+export const PIECES = ["text", "thinking", "arguments"] as const;
+export type Piece = (typeof PIECES)[number];
 
 export const ENDINGS = ["return", "exit", "throw", "SIGTERM", "SIGINT"] as const;
 export type Ending = (typeof ENDINGS)[number];

@@ -148,6 +148,11 @@ export class RpcPi {
     this.#child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.stderr += text));
   }
 
+  /** Id of Pi's process. */
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** Sends a command and returns its response. */
   async command(command: { type: string; [member: string]: unknown }): Promise<PiEvent> {
     this.#serial += 1;

@@ -17,7 +17,9 @@ export interface Service {
 /** `flags` as the simulator's program takes them. */
 export async function startService(flags: string[] = []): Promise<Service> {
   const program = join(import.meta.dirname, "..", "simulator", "main.ts");
-  const child = spawn(process.execPath, [program, "--port", "0", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [program, "--port", "0", "--identity-gate", "agent", ...flags], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const line = await new Promise<string>((resolve, reject) => {
     child.stdout.setEncoding("utf8").once("data", resolve);
     child.once("exit", (code) => reject(new Error(`the simulator ended with code ${code}`)));

@@ -52,6 +52,11 @@ impl RefreshLock {
         self.directory.as_ref().is_none_or(Lock::is_held)
     }
 
+    /// Whether the program that took it over has released it.
+    pub fn is_vacant(&self) -> bool {
+        self.directory.as_ref().is_some_and(Lock::is_vacant)
+    }
+
     /// Whether the kernel guarantees that no other process of ours is in the middle of a refresh.
     pub fn is_exclusive(&self) -> bool {
         self.directory.as_ref().is_some_and(Lock::is_exclusive) || self.lease.as_ref().is_some_and(Lease::is_exclusive)

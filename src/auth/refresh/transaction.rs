@@ -25,7 +25,7 @@ const TAKEOVER_GRACE: Duration = Duration::from_secs(30);
 /// write a tombstone. The official client writes it 0.1 s after its refusal.
 const WATCH_TIME: Duration = Duration::from_secs(3);
 
-/// Transactions that are begun anew because the lock was lost before anything was sent.
+/// Transactions that are begun anew because the lock was lost.
 const MAX_RESTARTS: u32 = 3;
 
 /// A candidate's call, and why it was not made or failed.
@@ -69,7 +69,8 @@ impl Account {
         Ok(stored.tokens().filter(usable).cloned())
     }
 
-    /// Runs the transaction. `None`: the lock was lost before anything was sent, so everything has to be read again.
+    /// Runs the transaction. `None`: the lock was lost, before anything was sent or to a program that left no successor, so
+    /// everything has to be read again.
     fn refresh_locked(
         &self,
         refresh: &Refresh<'_>,
@@ -136,7 +137,7 @@ impl Account {
         self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
     }
 
-    /// Looks for a successor before a login is declared dead.
+    /// Looks for a successor before a login is declared dead. `None`: the program that took the lock over has ended without one.
     fn refused(
         &self,
         refresh: &Refresh<'_>,
@@ -157,10 +158,15 @@ impl Account {
                 return Ok(Some(tokens.clone()));
             }
             // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
-            let limit = if lock.is_held() { PEER_GRACE } else { TAKEOVER_GRACE };
+            let may_be_in_call = !lock.is_held() && !lock.is_vacant();
+            let limit = if may_be_in_call { TAKEOVER_GRACE } else { PEER_GRACE };
             if time.look() >= limit {
                 break;
             }
+        }
+        if lock.is_vacant() {
+            // It left no successor, so the login is judged anew, under a lock.
+            return Ok(None);
         }
         if !lock.is_held() {
             let message = "another program is refreshing the Kimi Code login and has not finished; try again";

@@ -360,6 +360,6 @@ fn whole_input(input: &RawValue) -> String {
 
 fn emit_usage(value: Option<&Value>, emit: &mut Emit<'_>) {
     if let Some(value) = value {
-        emit(Delta::Usage(usage(value, Convention::UncachedInput)));
+        emit(Delta::TokenUsage(usage(value, Convention::UncachedInput)));
     }
 }

@@ -154,14 +154,14 @@ fn result<'a>(parts: &'a [Part<'a>]) -> Vec<WireBlock<'a>> {
 fn block<'a>(part: &'a Part<'a>) -> WireBlock<'a> {
     match part {
         Part::Text(text) => text_block(text.as_ref().into()),
-        Part::MediaRef(media) => media_block(media.media_type.kind, MediaSource::Placeholder(media)),
-        Part::Link { kind, url } => media_block(*kind, MediaSource::Link { kind: "url", url }),
+        Part::MediaRef(media) => media_block(media.media_type.kind, WireSource::Placeholder(media)),
+        Part::Link { kind, url } => media_block(*kind, WireSource::Link { kind: "url", url }),
         // Normalization leaves none.
         Part::Media { kind, .. } => text_block(kind.word().into()),
     }
 }
 
-fn media_block(kind: MediaKind, source: MediaSource<'_>) -> WireBlock<'_> {
+fn media_block(kind: MediaKind, source: WireSource<'_>) -> WireBlock<'_> {
     match kind {
         MediaKind::Image => WireBlock::Image { source, cache_control: None },
         MediaKind::Video => WireBlock::Video { source, cache_control: None },
@@ -287,12 +287,12 @@ enum WireBlock<'a> {
         cache_control: Option<TypeMember>,
     },
     Image {
-        source: MediaSource<'a>,
+        source: WireSource<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<TypeMember>,
     },
     Video {
-        source: MediaSource<'a>,
+        source: WireSource<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cache_control: Option<TypeMember>,
     },
@@ -322,7 +322,7 @@ enum WireBlock<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum MediaSource<'a> {
+enum WireSource<'a> {
     /// A placeholder token, filled once the media is inlined or uploaded.
     Placeholder(&'a MediaRef),
     Link {

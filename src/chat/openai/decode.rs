@@ -169,7 +169,7 @@ impl OpenAiDecoder {
         let choice = chunk.choices.0.iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
         // The top level is preferred, so it comes last.
         for value in [choice.and_then(|choice| choice.usage.as_ref()), chunk.usage.as_ref()].into_iter().flatten() {
-            emit(Delta::Usage(usage(value, Convention::TotalPrompt)));
+            emit(Delta::TokenUsage(usage(value, Convention::TotalPrompt)));
         }
         let Some(choice) = choice else { return };
         // A message after deltas only repeats them.

@@ -51,7 +51,7 @@ impl Delta<'_> {
             Self::TextStart(_) => BLOCK,
             Self::ThinkingStart { signature, .. } => BLOCK + signature.len(),
             Self::ToolStart { id, name, .. } => CALL + id.len() + name.len(),
-            Self::Meta { .. } | Self::ThinkingDetails(..) | Self::End(_) | Self::Usage(_) | Self::Finish(_) => 0,
+            Self::Meta { .. } | Self::ThinkingDetails(..) | Self::End(_) | Self::TokenUsage(_) | Self::Finish(_) => 0,
         }
     }
 }

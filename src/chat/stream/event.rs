@@ -55,7 +55,7 @@ pub enum Delta<'a> {
     /// The block is complete.
     End(BlockId),
     /// Token counts so far; later ones replace earlier ones member by member.
-    Usage(Usage),
+    TokenUsage(TokenUsage),
     /// The service's reason for stopping.
     Finish(&'a str),
 }
@@ -63,13 +63,13 @@ pub enum Delta<'a> {
 impl Delta<'_> {
     /// Whether this proves that the model is at work, and not only that the connection is alive.
     pub fn is_content(&self) -> bool {
-        !matches!(self, Self::Meta { .. } | Self::Usage(_))
+        !matches!(self, Self::Meta { .. } | Self::TokenUsage(_))
     }
 }
 
 /// Token counts as the service reports them; absent members are unknown, not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct TokenUsage {
     /// Prompt tokens that were not read from the cache, where the service counts them so.
     pub input: Option<u64>,
     /// All prompt tokens, where it counts those instead.
@@ -86,7 +86,7 @@ pub struct Usage {
     pub reasoning: Option<u64>,
 }
 
-impl Usage {
+impl TokenUsage {
     /// Replaces every member that `newer` knows.
     pub fn update(&mut self, newer: Self) {
         if newer.input.or(newer.prompt).is_some() {

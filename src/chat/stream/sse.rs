@@ -209,11 +209,11 @@ mod tests {
 
     use super::*;
 
-    type Seen = Vec<(String, Vec<u8>)>;
+    type SeenEvents = Vec<(String, Vec<u8>)>;
 
-    fn decode(chunks: &[&[u8]]) -> Seen {
+    fn decode(chunks: &[&[u8]]) -> SeenEvents {
         let mut decoder = SseDecoder::default();
-        let mut seen = Seen::new();
+        let mut seen = SeenEvents::new();
         let mut collect = |event: Event<'_>| {
             if let Event::Data { name, data } = event {
                 seen.push((name.to_owned(), data.to_vec()));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     /// Reads events as plainly as possible: split into lines, then group.
-    fn naive(bytes: &[u8]) -> Seen {
+    fn naive(bytes: &[u8]) -> SeenEvents {
         let mut lines: Vec<Vec<u8>> = vec![Vec::new()];
         let mut i = 0;
         while i < bytes.len() {
@@ -245,7 +245,7 @@ mod tests {
             i += 1;
         }
         lines.push(Vec::new()); // the end of the stream closes a last event
-        let mut seen = Seen::new();
+        let mut seen = SeenEvents::new();
         let mut name = String::new();
         let mut data: Option<Vec<u8>> = None;
         for line in lines {
@@ -277,7 +277,7 @@ mod tests {
         seen
     }
 
-    fn one(data: &str) -> Seen {
+    fn one(data: &str) -> SeenEvents {
         vec![(String::new(), data.as_bytes().to_vec())]
     }
 

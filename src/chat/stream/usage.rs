@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::event::Usage;
+use super::event::TokenUsage;
 
 /// Which prompt count of a dialect wins where both are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Convention {
 }
 
 /// Reads a usage object; any other value reads as no counts.
-pub fn usage(value: &Value, convention: Convention) -> Usage {
+pub fn usage(value: &Value, convention: Convention) -> TokenUsage {
     let nested = &value["prompt_tokens_details"];
     let first = |counts: &[&Value]| counts.iter().find_map(|value| count(value));
     let cache_read = first(&[
@@ -35,7 +35,7 @@ pub fn usage(value: &Value, convention: Convention) -> Usage {
     };
     // A report of the OpenAI dialect counts as a whole, so a prompt without cached tokens means that none were cached.
     let unsaid = (convention == Convention::TotalPrompt && prompt.is_some()).then_some(0);
-    Usage {
+    TokenUsage {
         input,
         prompt,
         output: first(&[&value["completion_tokens"], &value["output_tokens"]]),

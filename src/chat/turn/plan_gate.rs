@@ -15,7 +15,7 @@ use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::history::LearnedCosts;
-use crate::plan::ledger::{Entry, Ledger, Tokens, samples};
+use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
@@ -136,7 +136,7 @@ impl PlanGate {
         let memory = kimi.process.get::<PlanMemory>();
         let last = self.session.as_ref().and_then(|session| memory.prompts.get(session));
         let cached = last.unwrap_or(0).min(prompt_tokens);
-        let tokens = Tokens { uncached: prompt_tokens - cached, cached, ..Tokens::default() };
+        let tokens = TokenCounts { uncached: prompt_tokens - cached, cached, ..TokenCounts::default() };
         let costs = kimi.process.get::<LearnedCosts>().known(&self.account);
         let largest = costs.and_then(|costs| costs.largest(model, &tokens));
         if let Some((window, percent)) = largest.filter(|(_, percent)| *percent >= NOTABLE_PERCENT) {
@@ -146,9 +146,9 @@ impl PlanGate {
     }
 
     /// Writes the ledger's line of an answer.
-    pub async fn record(&self, kimi: &Kimi, credential: &Credential, model: &str, tokens: Tokens) {
+    pub async fn record(&self, kimi: &Kimi, credential: &Credential, model: &str, tokens: TokenCounts) {
         let Some(state) = kimi.config.state_directory.clone() else { return };
-        if tokens == Tokens::default() {
+        if tokens == TokenCounts::default() {
             return;
         }
         let snapshot = known(kimi, credential).await;
@@ -166,7 +166,7 @@ impl PlanGate {
                 memory.prompts.insert(session.clone(), tokens.uncached.saturating_add(tokens.cached));
             }
             ledger
-                .append(&Entry {
+                .append(&LedgerEntry {
                     at,
                     account: ledger.hash("account", &account),
                     session: ledger.hash("session", session.as_deref().unwrap_or_default()),

@@ -62,13 +62,13 @@ pub struct Window {
     /// When it opens again, in milliseconds since 1970.
     pub resets_at: Option<i64>,
     /// What the share is made of.
-    pub parts: Vec<Part>,
+    pub parts: Vec<QuotaPart>,
 }
 
 /// A part of a window's use.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Part {
+pub struct QuotaPart {
     /// Who used it.
     pub label: String,
     /// Its share of the whole window.
@@ -152,8 +152,8 @@ fn ratios(usages: &Value) -> Vec<Window> {
             (WindowName::MONTH_CODE, Some(_), _) => continue,
             (WindowName::MONTH, Some(total), Some(code)) => {
                 window.parts = vec![
-                    Part { label: "kimi".to_owned(), used_ratio: (total - code).max(0.0) },
-                    Part { label: "code".to_owned(), used_ratio: code },
+                    QuotaPart { label: "kimi".to_owned(), used_ratio: (total - code).max(0.0) },
+                    QuotaPart { label: "code".to_owned(), used_ratio: code },
                 ];
             }
             _ => {}

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::empty_response::EmptyResponseFilter;
-use super::event::{BlockId, Delta, Usage};
+use super::event::{BlockId, Delta, TokenUsage};
 use super::op_queue::{BlockKind, Op, OpWriter};
 use super::tool_args::{FinalArguments, ToolArgs, finalize};
 use crate::chat::request::tool_call_ids::CallIds;
@@ -77,7 +77,7 @@ pub struct Blocks {
     next_index: usize,
     /// Thinking blocks before this one have been opened.
     thinking_shown: BlockId,
-    usage: Usage,
+    usage: TokenUsage,
     prices: Prices,
     id: String,
     model: String,
@@ -97,7 +97,7 @@ impl Blocks {
             blocks: Vec::new(),
             next_index: 0,
             thinking_shown: 0,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             prices,
             id: String::new(),
             model: String::new(),
@@ -128,7 +128,7 @@ impl Blocks {
     pub fn restart(&mut self) {
         self.blocks.clear();
         self.thinking_shown = 0;
-        self.usage = Usage::default();
+        self.usage = TokenUsage::default();
         self.id.clear();
         self.model.clear();
         self.hide_thinking |= self.visible;
@@ -143,7 +143,7 @@ impl Blocks {
                 set_if_present(&mut self.id, id);
                 set_if_present(&mut self.model, model);
             }
-            Delta::Usage(usage) => self.usage.update(usage),
+            Delta::TokenUsage(usage) => self.usage.update(usage),
             Delta::Finish(_) => {}
             Delta::TextStart(block) => {
                 self.put(block, GrowingBlock::Text { index: None, filter: EmptyResponseFilter::default() })

@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Blocks;
-use crate::chat::stream::event::{StopReason, Usage};
+use crate::chat::stream::event::{StopReason, TokenUsage};
 use crate::models::Prices;
-use crate::plan::ledger::Tokens;
+use crate::plan::ledger::TokenCounts;
 
 /// The terminal op in Pi's form.
 #[derive(Debug, Serialize)]
@@ -35,16 +35,16 @@ impl Blocks {
 
     /// Returns the tokens of the prompt and those of them that came from the cache, both as the service reported them.
     pub fn prompt_tokens(&self) -> (Option<u64>, Option<u64>) {
-        let Usage { input, prompt, cache_read, cache_reported, .. } = self.usage;
+        let TokenUsage { input, prompt, cache_read, cache_reported, .. } = self.usage;
         let whole = prompt.or_else(|| input.map(|input| input.saturating_add(cache_read.unwrap_or(0))));
         (whole, cache_reported)
     }
 
     /// Returns the tokens for the plan's ledger.
-    pub fn tokens(&self) -> Tokens {
-        let Usage { output, cache_read, reasoning, .. } = self.usage;
+    pub fn tokens(&self) -> TokenCounts {
+        let TokenUsage { output, cache_read, reasoning, .. } = self.usage;
         let uncached = self.usage.uncached().unwrap_or(0);
-        Tokens {
+        TokenCounts {
             uncached,
             cached: cache_read.unwrap_or(0),
             output: output.unwrap_or(0),
@@ -56,7 +56,7 @@ impl Blocks {
     /// (docs/pi-contract.md#messages-and-usage).
     fn usage_for_pi(&self) -> Value {
         let count = |value: Option<u64>| value.unwrap_or(0);
-        let Usage { output, cache_read, cache_write, reasoning, .. } = self.usage;
+        let TokenUsage { output, cache_read, cache_write, reasoning, .. } = self.usage;
         let input = self.usage.uncached();
         // The service may report any number.
         let total = [input, output, cache_read, cache_write].into_iter().map(count).fold(0, u64::saturating_add);
@@ -76,7 +76,7 @@ impl Blocks {
 }
 
 /// Returns the price of an answer in USD, in Pi's form.
-pub(super) fn cost(prices: &Prices, usage: &Usage) -> Value {
+pub(super) fn cost(prices: &Prices, usage: &TokenUsage) -> Value {
     let part = |tokens: Option<u64>, price: f64| tokens.unwrap_or(0) as f64 * price / 1_000_000.0;
     let input = part(usage.uncached(), prices.input);
     let output = part(usage.output, prices.output);

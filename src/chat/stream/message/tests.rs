@@ -90,8 +90,12 @@ fn answer_calls_get_a_new_id_and_the_name_that_pi_knows() {
 #[test]
 fn answer_cost_is_tokens_times_price() {
     let prices = Prices { input: 1.0, output: 10.0, cache_read: 0.1, cache_write: 0.0 };
-    let usage =
-        Usage { input: Some(1_000_000), output: Some(100_000), cache_read: Some(2_000_000), ..Usage::default() };
+    let usage = TokenUsage {
+        input: Some(1_000_000),
+        output: Some(100_000),
+        cache_read: Some(2_000_000),
+        ..TokenUsage::default()
+    };
     assert!((cost(&prices, &usage)["total"].as_f64().unwrap() - 2.2).abs() < 1e-9);
 }
 

@@ -1,7 +1,7 @@
 /**
- * The stage of the fault matrix: a simulator and a relay in front of it, set up for one cell after the other.
+ * The setup of the fault matrix: a simulator and a relay in front of it, set up for one cell after the other.
  *
- * Each worker has a stage of its own, so that cells run concurrently and every request belongs to one of them.
+ * Each worker has a setup of its own, so that cells run concurrently and every request belongs to one of them.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
@@ -11,11 +11,8 @@ import { pause, text } from "../simulator/scenario.ts";
 import type { Dialect } from "../support/turn.ts";
 import type { World } from "./cases.ts";
 import type { Cell } from "./matrix.ts";
+import { AFTER, BEFORE } from "./play-chat.ts";
 import { deadPort, Relay } from "./relay.ts";
-
-/** The answer of every stage, in two chunks; faults after output strike in the second. */
-export const BEFORE = "First words.";
-export const AFTER = " Second words.";
 
 /** Short compared to the real timeouts, long compared to a healthy answer on a busy machine. */
 export const CLOCK_MS = 2000;
@@ -47,14 +44,14 @@ const PLACES = {
   "data source": ["tools", "tools"],
 } as const;
 
-export class Stage {
+export class FaultSetup {
   readonly simulator: Simulator;
   /** The service's base URL given to the client. */
   base = "";
   readonly #relay: Relay;
   #cell: Cell | undefined;
   /** Further state set up for the cell. */
-  #props: { close(): unknown }[] = [];
+  #servers: { close(): unknown }[] = [];
   #returns: (() => Promise<void>) | undefined;
 
   private constructor(simulator: Simulator, relay: Relay) {
@@ -62,9 +59,9 @@ export class Stage {
     this.#relay = relay;
   }
 
-  static async open(): Promise<Stage> {
+  static async open(): Promise<FaultSetup> {
     const simulator = await startSimulator({ identityGate: "off" });
-    return new Stage(simulator, await Relay.to(simulator.origin));
+    return new FaultSetup(simulator, await Relay.to(simulator.origin));
   }
 
   async close(): Promise<void> {
@@ -94,7 +91,7 @@ export class Stage {
   }
 
   /** Whether a redirect was followed. */
-  get strayed(): boolean {
+  get redirectFollowed(): boolean {
     return this.simulator.requests.some(({ path }) => path === "/coding/v1/x");
   }
 
@@ -128,12 +125,20 @@ export class Stage {
     await this.#returns?.();
   }
 
-  /** Resolves when the request has come that the fault strikes. */
-  async struck(): Promise<void> {
+  /** Calls `then` when the first request that the fault affects has left its process, before the service has it. */
+  onFirstRequest(then: () => void): void {
+    const [path] = this.#place;
+    this.#relay.onRequest = (asked, ordinal) => {
+      if (asked === path && ordinal === 1) then();
+    };
+  }
+
+  /** Resolves when the request has come that the fault affects. */
+  async affected(): Promise<void> {
     await this.simulator.waitForRequest(({ path }) => path === this.#place[0], WAIT_MS);
   }
 
-  /** Path and endpoint that the fault strikes. */
+  /** Path and endpoint that the fault affects. */
   get #place(): [path: string, endpoint: string] {
     const { column, way } = this.#playing;
     const [path, endpoint] = PLACES[column.startsWith("upload") ? "file" : way];
@@ -142,7 +147,7 @@ export class Stage {
 
   async #clear(): Promise<void> {
     this.#returns = undefined;
-    await Promise.all(this.#props.splice(0).map((prop) => prop.close()));
+    await Promise.all(this.#servers.splice(0).map((server) => server.close()));
     this.#relay.forget();
     this.simulator.reset();
   }
@@ -155,13 +160,13 @@ export class Stage {
     const { fault, column } = cell;
     const { late, simulator } = this;
     const [path, endpoint] = this.#place;
-    const times = column.endsWith("once") || late ? 1 : Infinity;
+    const times = column.endsWith("once") || column === "chat, stopped" || late ? 1 : Infinity;
     // Long enough to be read even on a busy machine: a reset overtakes unread data.
     const first = late ? [text(BEFORE), pause(400)] : [];
     simulator.setDefault({ steps: late ? [...first, text(AFTER)] : [text(BEFORE + AFTER)] });
     if (fault.place === "wire") {
-      const strike = late ? { ...fault.strike, at: AFTER.slice(0, 7) } : fault.strike;
-      this.#relay.rule = (asked, ordinal) => (asked === path && ordinal <= times ? strike : undefined);
+      const breakage = late ? { ...fault.breakage, at: AFTER.slice(0, 7) } : fault.breakage;
+      this.#relay.rule = (asked, ordinal) => (asked === path && ordinal <= times ? breakage : undefined);
     }
     if (fault.place === "http") {
       simulator.intercept(endpoint, ...Array.from({ length: Math.min(times, 5) }, () => fault.answer));
@@ -178,19 +183,19 @@ export class Stage {
     if (world === "unknown host") this.base = "http://kimi.invalid/coding";
     if (world === "no TLS") this.base = this.base.replace("http:", "https:");
     if (world === "broken TLS") {
-      const rude = createServer((socket: Socket) => {
+      const closing = createServer((socket: Socket) => {
         socket.on("error", () => {});
         socket.once("data", () => socket.end());
       });
-      await new Promise<void>((listening) => rude.listen(0, "127.0.0.1", listening));
-      this.#props.push(rude);
-      this.base = `https://127.0.0.1:${(rude.address() as { port: number }).port}/coding`;
+      await new Promise<void>((listening) => closing.listen(0, "127.0.0.1", listening));
+      this.#servers.push(closing);
+      this.base = `https://127.0.0.1:${(closing.address() as { port: number }).port}/coding`;
     }
     if (world === "refused") {
       const port = await deadPort();
       this.base = `http://127.0.0.1:${port}/coding`;
       if (!returns) return;
-      this.#returns = async () => void this.#props.push(await Relay.to(this.simulator.origin, port));
+      this.#returns = async () => void this.#servers.push(await Relay.to(this.simulator.origin, port));
     }
   }
 }
