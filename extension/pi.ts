@@ -81,7 +81,9 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
     const named = (text: string): string => toolSource(pi, text);
-    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer, named });
+    const alwaysWait = (): void => void queries.change("home", "quota.onExhausted", "wait");
+    const isTerminal = context.mode === "tui";
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, isTerminal, cancelKey, footer, alwaysWait, named });
     turnRunner.priority = sessionPriority(context);
     markChildren(context.hasUI);
     defer(() => turnRunner.load());

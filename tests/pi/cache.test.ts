@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { PromptCacheReport } from "../../extension/messages.ts";
 import type { Simulator } from "../simulator/index.ts";
-import { type Home, type PiOptions, runPi } from "../support/pi.ts";
+import { type Home, type PiOptions, ROOT, runPi } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
 
@@ -65,6 +65,27 @@ test("/kimi-cache --json: after two turns → both, the second one from the cach
   assert.match(await said("--last x"), /--last needs a number/);
   assert.match(await said("--nonsense"), /--nonsense is unknown\. Use: \/kimi-cache/);
   assert.match(await said(""), /Prompt cache of kimi-for-coding: .* came from it[^]*system prompt[^]*tools 0–\d/);
+});
+
+test("/kimi-cache: an extension's tool that joins late → is named with its extension", async () => {
+  const late = join(home.path, "late.mjs");
+  writeFileSync(
+    late,
+    `const tool = { name: "late", label: "late", description: "Comes late.", parameters: { type: "object", properties: {} },
+       execute: async () => ({ content: [] }) };
+     export default (pi) => pi.on("input", ({ text }) => {
+       if (text === "two") pi.registerTool(tool);
+       return { action: "continue" };
+     });`,
+  );
+  const pi = open(["--no-session", ...MODEL], { ...options(), extensions: [ROOT, late] });
+  simulator.setDefault({ steps: [{ text: "fine" }] });
+  await pi.prompt("one");
+  await pi.prompt("two");
+  const from = pi.events.length;
+  await pi.command({ type: "prompt", message: "/kimi-cache" });
+  const event = await pi.waitFor((one) => one.type === "extension_ui_request" && one["method"] === "notify", from);
+  assert.match(String(event["message"]), /changed\n +tool \d: the tool late \(from .*\) joined/);
 });
 
 test("/kimi-cache: before the first request, and in print mode → says that nothing was sent", async () => {
