@@ -5,7 +5,6 @@
 import type { ExtensionAPI, ExtensionContext, InputEvent, InputEventResult } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "../credential.ts";
 import type { AddonQueries, ExpiredCache } from "../queries.ts";
-import { remaining } from "../quota.ts";
 import { NEW_SESSION } from "./command.ts";
 import { tokensText } from "./table.ts";
 
@@ -96,7 +95,8 @@ function giveBack(ctx: ExtensionContext, text: string, notice: string, type: "in
 /** Formats the question. */
 export function questionText({ sinceMs, tokens, window, percent }: ExpiredCache): string {
   const share = window === undefined || percent === undefined ? "" : ` (≈ ${percent} % of ${window})`;
-  // Begun minutes are for times to come.
-  const ago = remaining(Math.max(1, Math.floor(sinceMs / 60_000)) * 60_000);
+  const minutes = Math.max(1, Math.floor(sinceMs / 60_000));
+  const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
+  const ago = hours === 0 ? `${rest} min` : `${hours} h ${rest} min`;
   return `Kimi: the cache expired ${ago} ago: ${tokensText(tokens)} tokens will be read again${share}`;
 }

@@ -1,7 +1,6 @@
 /** Formats what was recorded about the prompt cache, for `/kimi-cache`. */
 import type { Theme } from "@earendil-works/pi-coding-agent";
 import type { PromptCacheReport } from "../messages.ts";
-import { clock } from "../quota.ts";
 
 type Request = PromptCacheReport["requests"][number];
 type Segment = PromptCacheReport["segments"][number];
@@ -17,6 +16,14 @@ interface Group {
 export function tokensText(tokens: number): string {
   if (tokens < 1000) return String(tokens);
   return tokens < 99_950 ? `${(tokens / 1000).toFixed(1)}k` : `${Math.round(tokens / 1000)}k`;
+}
+
+/** Formats a time of day as `14:32`, with the day of the month where it is another one, in local time. */
+function clock(at: number): string {
+  const then = new Date(at);
+  const time = [then.getHours(), then.getMinutes()].map((part) => String(part).padStart(2, "0")).join(":");
+  if (then.toDateString() === new Date().toDateString()) return time;
+  return `${then.getMonth() + 1}/${then.getDate()} ${time}`;
 }
 
 /** Formats the report as rows. `named` adds to a cause what is known about the tool in it. */
