@@ -9,6 +9,8 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { registerCache } from "./cache/register.ts";
+import { toolSource } from "./cache/tool-source.ts";
 import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
@@ -19,8 +21,7 @@ import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { toolSource } from "./cache/tool-source.ts";
-import { registerCache, registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
+import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -93,6 +94,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerUsage(pi, queries, credentials, footer);
   // Before the handler that replaces paths in a message, so that the user's own text can be given back.
   registerCache(pi, queries, credentials);
+  registerLoopBrake(pi, queries, turnRunner);
   registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>
