@@ -19,6 +19,7 @@ import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
+import { registerPreconnect } from "./preconnect.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
 import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
@@ -90,6 +91,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
+  registerPreconnect(pi, queries, credentials);
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
   // Before the handler that replaces paths in a message, so that the user's own text can be given back.
