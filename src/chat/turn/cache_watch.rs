@@ -108,7 +108,11 @@ impl CacheWatch {
         if let Ok(id) = sent.reading.await {
             let caches = Arc::clone(&self.caches);
             // Failing would mean that a record stays, which costs nothing.
-            let _ = in_background(move || Ok(caches.drop_request(&key, id))).await;
+            let dropped = in_background(move || {
+                caches.drop_request(&key, id);
+                Ok(())
+            });
+            let _ = dropped.await;
         }
     }
 }
