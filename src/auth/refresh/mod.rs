@@ -13,6 +13,7 @@
 
 mod in_flight;
 mod locks;
+mod refusals;
 mod transaction;
 
 use std::time::Duration;

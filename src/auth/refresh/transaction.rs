@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::RefreshThread;
 use super::locks::{RefreshLock, Waited};
-use super::{TokenRequirement, login_again};
+use super::{TokenRequirement, login_again, refusals};
 use crate::auth::kimi_auth_file::{KimiCodeFile, ReservedAuthFile, Stored};
 use crate::auth::login_sources::Account;
 use crate::auth::token::{Issued, SendGate, TokenEndpoint, Tokens};
@@ -112,7 +112,15 @@ impl Account {
             reserved,
         };
         let mut refused = None;
+        let state = self.paths.state.as_deref();
+        // Where the service is not asked again, the program that asked it has looked for a successor.
+        let mut grace = Duration::ZERO;
         for candidate in &candidates {
+            if refusals::is_recent(state, &candidate.refresh) {
+                refused = Some(login_again("the service has just refused this login"));
+                continue;
+            }
+            grace = PEER_GRACE;
             match exchange.run(&candidate.refresh, on_slow) {
                 Ok(tokens) => {
                     if let Some(reserved) = exchange.reserved.take() {
@@ -129,22 +137,25 @@ impl Account {
                     return Ok(Some(tokens));
                 }
                 Err(Failed::NotSent) => return Ok(None),
-                Err(Failed::Error(error)) if error.kind == ErrorKind::LoginRequired => refused = Some(error),
+                Err(Failed::Error(error)) if error.kind == ErrorKind::LoginRequired => {
+                    refusals::record(state, &candidate.refresh);
+                    refused = Some(error);
+                }
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
         drop(exchange.reserved.take());
-        self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
+        self.refused(refresh, &exchange.lock, &candidates, may_write, (refused, grace))
     }
 
-    /// Looks for a successor before a login is declared dead. `None`: the program that took the lock over has ended without one.
+    /// Looks for a successor, for a time of grace, before a login is declared dead. `None`: the program that took the lock over has ended without one.
     fn refused(
         &self,
         refresh: &Refresh<'_>,
         lock: &RefreshLock,
         candidates: &[Tokens],
         may_write: bool,
-        refused: Option<Error>,
+        (refused, grace): (Option<Error>, Duration),
     ) -> Result<Option<Tokens>> {
         let mut time = AwakeTime::start();
         loop {
@@ -159,7 +170,7 @@ impl Account {
             }
             // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
             let may_be_in_call = !lock.is_held() && !lock.is_vacant();
-            let limit = if may_be_in_call { TAKEOVER_GRACE } else { PEER_GRACE };
+            let limit = if may_be_in_call { TAKEOVER_GRACE } else { grace };
             if time.look() >= limit {
                 break;
             }
