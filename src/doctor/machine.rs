@@ -161,11 +161,8 @@ pub async fn cache(kimi: &Kimi) -> Check {
         cached += request.usage.map_or(0, |usage| usage.cached);
     }
     let counts: Vec<String> = verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-    let share = if prompt > 0 {
-        format!("; {} % of the prompts came from the cache", cached * 100 / prompt)
-    } else {
-        String::new()
-    };
+    let share = (cached * 100).checked_div(prompt);
+    let share = share.map_or(String::new(), |share| format!("; {share} % of the prompts came from the cache"));
     let age = duration(written.elapsed().unwrap_or_default());
     Check::ok("cache", format!("the last session, {age} ago: {}{share}", counts.join(", ")))
 }
