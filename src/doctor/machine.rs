@@ -92,7 +92,7 @@ fn nearest(folder: &Path) -> PathBuf {
 }
 
 fn writable(folder: &Path) -> io::Result<()> {
-    let file = folder.join(format!(".kimi-doctor.{}", std::process::id()));
+    let file = folder.join(format!(".kimi-doctor.{:016x}", rand::random::<u64>()));
     create_private_file(&file)?;
     fs::remove_file(file)
 }

@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
 import { aiSdk } from "./ai-sdk.ts";
 import { Bench } from "./bench.ts";
+import { governor } from "./governor.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
 import { login } from "./login.ts";
@@ -47,6 +48,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   latency,
   memory,
   wakeups,
+  governor,
   login,
   tui,
   startup,

@@ -27,6 +27,8 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
   { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
   { file: "pi/waiting.test.ts", versions: "all", reason: "working line and footer are Pi's" },
+  { file: "pi/loop.test.ts", versions: "all", reason: "hooks around tools, and what ends a run, are Pi's" },
+  { file: "pi/many-agents.test.ts", versions: "one", reason: "who waits is decided by the addon" },
   { file: "pi/browser.test.ts", versions: "all", reason: "whether Pi opens the browser itself depends on the version" },
   { file: "pi/trust.test.ts", versions: "all", reason: "each version decides about trust in its own code" },
   { file: "auth/pi.test.ts", versions: "one", reason: "refresh and locks are ours; rows.test.ts signs in everywhere" },
