@@ -79,7 +79,9 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
-    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
+    const alwaysWait = (): void => void queries.change("home", "quota.onExhausted", "wait");
+    const isTerminal = context.mode === "tui";
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, isTerminal, cancelKey, footer, alwaysWait });
     turnRunner.priority = sessionPriority(context);
     markChildren(context.hasUI);
     defer(() => turnRunner.load());

@@ -129,7 +129,7 @@ export function registerDoctor(pi: ExtensionAPI, parts: DoctorParts): void {
   });
 }
 
-/** Registers `/kimi-usage` and shows the quota in the footer. */
+/** Registers `/kimi-usage` and `/kimi-quota`, and shows the quota in the footer. */
 export function registerUsage(
   pi: ExtensionAPI,
   queries: AddonQueries,
@@ -146,10 +146,25 @@ export function registerUsage(
     });
   }
   pi.registerCommand("kimi-usage", {
-    description: "Show the quota of the Kimi plan (--json for scripts)",
+    description: "Show the quota of the Kimi plan, or what used it: --history 7d --by session (--json for scripts)",
     handler: async (args, ctx) => {
+      if (/--(history|by)\b/.test(args)) {
+        const { kimiHistory } = await lazyImport(() => import("./plan/history.ts"));
+        return kimiHistory(args, ctx, queries, credentials);
+      }
       const { kimiUsage } = await lazyImport(() => import("./quota.ts"));
       await kimiUsage(args, ctx, queries, credentials);
+    },
+  });
+  pi.registerCommand("kimi-quota", {
+    description: "Requests that wait for a quota window: show them, wait, stop or resume (--json for scripts)",
+    getArgumentCompletions: (prefix) => {
+      const choices = ["wait", "stop", "resume"].filter((choice) => choice.startsWith(prefix));
+      return choices.map((choice) => ({ value: choice, label: choice }));
+    },
+    handler: async (args, ctx) => {
+      const { kimiQuota } = await lazyImport(() => import("./plan/parked.ts"));
+      await kimiQuota(args, ctx, queries, credentials);
     },
   });
 }

@@ -56,6 +56,10 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
     throw contextOverflow(model.contextLength, counted.prompt);
   }
 
+  const account = accountOf(state, record.headers);
+  const refusal = state.plan.windows?.refusal(account);
+  if (refusal !== undefined) return exchange.answer(refusal);
+
   const scenario = chooseScenario(exchange, prompt, model);
   record.scenario = scenario.name ?? "unnamed";
   if (scenario.hang === "connect" || scenario.hang === "headers") return exchange.hang(scenario.hang);
@@ -74,6 +78,7 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   };
   record.model = context.model;
   record.usage = { prompt: counted.prompt, cached: counted.cached, completion: context.completionTokens };
+  state.plan.windows?.charge(account, record.usage);
   if (prompt.stream) await stream(exchange, dialect, scenario, context);
   else exchange.json(200, plainAnswer(dialect, scenario, context), scenario.headers);
 }

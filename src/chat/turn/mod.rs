@@ -84,7 +84,9 @@ async fn answer(
     let result = run_with_retry(&mut turn, &policy).await;
     turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops).await;
     let resolved = &turn.prepared.resolved;
-    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
+    let tokens = turn.blocks.tokens();
+    let ops = &mut turn.channels.ops;
+    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, tokens, ops).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
