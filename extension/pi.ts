@@ -19,7 +19,7 @@ import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
+import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -89,6 +89,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
+  registerLoopBrake(pi, queries, turnRunner);
   registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>

@@ -29,6 +29,7 @@ export interface Settings {
   retry: { attempts: number; maxDelayMs: number; maxTotalMs: number | null };
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
+  loop: { warn: number; block: number; stop: number };
   cache: { noticeTokens: number; keeper: "off" | "pi" };
 }
 

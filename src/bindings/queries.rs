@@ -187,7 +187,7 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
             report.tell_forecast(&kimi.config, full_at);
         }
         let mut report = to_json(&report)?;
-        let governor = plan.governor().await;
+        let governor = plan.governor();
         report["parallel"] = to_json(&governor.load().await)?;
         report["underWayHere"] = governor.under_way_here().into();
         Ok(report)

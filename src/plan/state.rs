@@ -52,9 +52,9 @@ impl<'k> PlanState<'k> {
     }
 
     /// The governor.
-    pub async fn governor(&self) -> Governor {
+    pub fn governor(&self) -> Governor {
         let concurrency = self.kimi.config.settings.concurrency;
-        Governor::open(self.state.as_deref(), &self.account, concurrency, Arc::clone(&self.kimi.process)).await
+        Governor::new(self.state.as_deref(), &self.account, concurrency, Arc::clone(&self.kimi.process))
     }
 
     /// What tokens cost; nothing where the ledger cannot be read.

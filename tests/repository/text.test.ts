@@ -223,7 +223,7 @@ const EXTENSION_ORDER = [
     "replay",
     "warning",
   ],
-  ["errors"],
+  ["errors", "loop-brake"],
   ["native"],
   ["queries", "services"],
   ["credential"],

@@ -42,6 +42,7 @@ export const routes: Route[] = [
 async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   const { state, record } = exchange;
   const body = exchange.jsonBody();
+  state.parallel.enter(accountOf(state, record.headers), state.settings.parallelLimit, exchange.gone);
   const model = state.catalog.resolve(typeof body["model"] === "string" ? body["model"] : "");
   record.model = model.id;
   if (state.settings.validation) {

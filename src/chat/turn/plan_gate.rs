@@ -85,7 +85,7 @@ impl PlanGate {
         let settings = &kimi.config.settings;
         let process = Arc::clone(&kimi.process);
         Self {
-            governor: Governor::open(state, &account, settings.concurrency, process).await,
+            governor: Governor::new(state, &account, settings.concurrency, process),
             file: ParkFile::new(state, &account),
             policy: ParkPolicy::new(settings, options.on_quota, options.can_ask),
             priority: options.priority,
@@ -115,7 +115,7 @@ impl PlanGate {
         keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
         let mut slot = self.wait_for_slot(ops).await;
         // Asked with the slot in hand: of many requests that start at once, each sees the others.
-        self.learn_limit(kimi, credential).await;
+        self.learn_limit(kimi, credential, &slot).await;
         while !self.governor.fits(&slot).await {
             drop(slot);
             slot = self.wait_for_slot(ops).await;
@@ -255,8 +255,8 @@ impl PlanGate {
     }
 
     /// Asks the service for the plan's limit once an hour, where several requests run at once.
-    async fn learn_limit(&self, kimi: &Kimi, credential: &Credential) {
-        if !self.governor.wants_limit(LIMIT_MATTERS).await {
+    async fn learn_limit(&self, kimi: &Kimi, credential: &Credential, slot: &Permit) {
+        if !self.governor.wants_limit(slot, LIMIT_MATTERS).await {
             return;
         }
         let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
