@@ -17,6 +17,7 @@ import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
+import { registerPreconnect } from "./preconnect.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
 import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
@@ -87,6 +88,7 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
+  registerPreconnect(pi, queries, credentials);
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
   registerLoopBrake(pi, queries, turnRunner);

@@ -29,6 +29,7 @@ export interface Settings {
   retry: { attempts: number; maxDelayMs: number; maxTotalMs: number | null };
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
+  network: { preconnect: boolean };
   loop: { warn: number; block: number; stop: number };
   cache: { noticeTokens: number; keeper: "off" | "pi" };
 }
@@ -315,6 +316,11 @@ export class AddonQueries {
   /** Applies a choice to the window that requests wait for. */
   async chooseQuota(credential: Credential, choice: "wait" | "stop" | "resume"): Promise<ParkState> {
     return parseAnswer(await this.#addon.chooseQuota(this.#request(credential), choice));
+  }
+
+  /** Opens a connection for the next request, unless the settings forbid it. */
+  async preconnect(credential: Credential = {}): Promise<void> {
+    parseAnswer(await this.#addon.preconnect(this.#request(credential)));
   }
 
   /** Returns the last requests of a session and its newest prompt. */

@@ -239,6 +239,20 @@ pub async fn choose_quota(request: String, choice: String) -> String {
     answer(result.await)
 }
 
+/// Opens a connection for the next request. Needs no credential, so that no login is refreshed for it.
+#[napi(catch_unwind)]
+pub async fn preconnect(request: String) -> String {
+    let result = async {
+        let kimi = in_background(move || {
+            let query: QueryRequest = read(&request)?;
+            Kimi::new(query.config()?, query.caller.host)
+        })
+        .await?;
+        if kimi.config.settings.network.preconnect { kimi.preconnect().await } else { Ok(()) }
+    };
+    answer(result.await.map(|()| json!({})))
+}
+
 /// A question about the prompt cache.
 #[derive(Debug, Deserialize)]
 struct CacheRequest {

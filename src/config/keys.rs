@@ -389,6 +389,13 @@ pub const KEYS: &[SettingKey] = &[
         "Parallel requests of the plan that are left to other programs.",
     )),
     home_only(key(
+        "network.preconnect",
+        ValueKind::Switch,
+        &[],
+        "true",
+        "Connect to the service while the user types, so that a prompt is sent at once.",
+    )),
+    home_only(key(
         "loop.warn",
         ValueKind::Count(0),
         &[],

@@ -170,7 +170,7 @@ impl Governor {
                 permit
             }
             Err(error) => {
-                tracing::debug!(%error, "the request is not counted across processes");
+                tracing::info!(%error, "the request is not counted across processes");
                 Permit::default()
             }
         }
@@ -237,13 +237,13 @@ impl Governor {
             let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
             let mut limits = Limits::read(slots.folder());
             if limits.refuse(under_way, &concurrency, now()) {
-                tracing::debug!(under_way, "fewer requests at once");
+                tracing::info!(under_way, "fewer requests at once");
                 limits.write(slots.folder()).map_err(io_error)?;
             }
             Ok(())
         });
         if let Err(error) = learned.await {
-            tracing::debug!(%error, "what a refusal taught could not be kept");
+            tracing::info!(%error, "what a refusal taught could not be kept");
         }
     }
 
@@ -270,7 +270,7 @@ impl Governor {
             limits.write(slots.folder()).map_err(io_error)
         });
         if let Err(error) = told.await {
-            tracing::debug!(%error, "the service's parallel limit could not be kept");
+            tracing::info!(%error, "the service's parallel limit could not be kept");
         }
     }
 

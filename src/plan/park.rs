@@ -397,7 +397,7 @@ async fn sleep_until_open(
 
 async fn keep(file: &ParkFile, record: &ParkRecord) {
     if let Err(error) = file.write(record).await {
-        tracing::debug!(%error, "what other processes should know about the used-up window could not be kept");
+        tracing::info!(%error, "what other processes should know about the used-up window could not be kept");
     }
 }
 

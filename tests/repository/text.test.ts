@@ -228,7 +228,7 @@ const EXTENSION_ORDER = [
   ["queries", "services"],
   ["credential"],
   ["models"],
-  ["login", "media", "quota"],
+  ["login", "media", "preconnect", "quota"],
   ["auth", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
   ["ai-sdk", "cli", "pi"],

@@ -183,7 +183,7 @@ impl Operation for Turn<'_> {
 
     async fn before_retry(&mut self, retry: Retry<'_>) {
         let Retry { attempt, attempts, delay, error } = retry;
-        tracing::debug!(attempt, ?delay, %error, "trying again");
+        tracing::info!(attempt, ?delay, %error, "trying again");
         let notice = json!({
             "kind": "retry", "attempt": attempt, "attempts": attempts, "delayMs": delay.as_millis() as u64,
             "code": error.kind.code(), "message": error.message,
@@ -310,7 +310,7 @@ fn terminal_op(result: Result<Finished, GaveUp>, blocks: &Blocks, model: &str) -
     match result {
         Ok(finished) => Op::Done(blocks.summary(Some(finished.reason), &finished.raw_reason, model).to_string()),
         Err(GaveUp { error, outcome }) => {
-            tracing::debug!(code = error.kind.code(), %error, "turn failed");
+            tracing::info!(code = error.kind.code(), %error, "turn failed");
             failed(error, outcome, blocks.summary(None, "", model))
         }
     }

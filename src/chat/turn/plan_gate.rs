@@ -198,7 +198,7 @@ impl PlanGate {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(%error, "the ledger cannot be written");
+                tracing::info!(%error, "the ledger cannot be written");
                 if !memory.told_no_ledger.swap(true, Ordering::Relaxed) {
                     let message = format!("What requests use of the plan is not recorded: {}", error.message);
                     ops.send(notice(json!({ "kind": "note", "message": message })));
