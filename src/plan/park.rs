@@ -22,6 +22,10 @@ use crate::storage::private_file::{create_private_dir, replace};
 /// How often a parked request looks at the clock and at what the user chose.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Longest wait for other processes that change the shared file, and how often it is tried.
+const MAX_TURN: Duration = Duration::from_millis(500);
+const TURN_PAUSE: Duration = Duration::from_millis(10);
+
 /// Ticks between two looks at the credential.
 const SIGNED_IN_EVERY: u32 = 15;
 
@@ -160,8 +164,22 @@ impl ParkFile {
         serde_json::from_slice(&read.await.unwrap_or_default()).unwrap_or_default()
     }
 
+    /// Changes it. Processes take turns, so that none undoes what another has just written, such as a user's choice.
+    pub async fn update(&self, change: impl FnOnce(&mut ParkRecord) + Send) -> Result<()> {
+        let end = tokio::time::Instant::now() + MAX_TURN;
+        let mut turn = self.lease("writing".to_owned()).await;
+        // Without a folder for leases there is nothing to write either.
+        while turn.is_none() && self.0.is_some() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(TURN_PAUSE).await;
+            turn = self.lease("writing".to_owned()).await;
+        }
+        let mut record = self.read().await;
+        change(&mut record);
+        self.write(&record).await
+    }
+
     /// Replaces it.
-    pub async fn write(&self, record: &ParkRecord) -> Result<()> {
+    async fn write(&self, record: &ParkRecord) -> Result<()> {
         let Some(path) = self.part("window.json") else { return Ok(()) };
         let text = serde_json::to_vec(record).unwrap_or_default();
         in_background(move || {
@@ -260,11 +278,16 @@ async fn wait_for(
     if resets_at.saturating_sub(started) > longest {
         return Err(refusal);
     }
-    let mut record = file.read().await;
-    if !record.is_about(&window) {
+    if !file.read().await.is_about(&window) {
         let Window { id, label, .. } = window.clone();
-        record = ParkRecord { window: id, label, resets_at, since: started, ..ParkRecord::default() };
-        keep(file, &record).await;
+        let fresh = ParkRecord { window: id, label, resets_at, since: started, ..ParkRecord::default() };
+        // Another process may have been faster.
+        keep(file, |record| {
+            if !record.is_about(&window) {
+                *record = fresh
+            }
+        })
+        .await;
     }
     if choose(host, file, policy, &window, resets_at).await == OnExhausted::Stop {
         return Err(refusal);
@@ -288,7 +311,7 @@ async fn wait_for(
         let moved = sleep_until_open(host, file, policy, (&window, resets_at, pause), (started, &refusal)).await?;
         if let Some(moved) = moved {
             resets_at = moved;
-            keep(file, &ParkRecord { resets_at, ..file.read().await }).await;
+            keep(file, |record| record.resets_at = moved).await;
             continue;
         }
         // The last look before anything is sent: a quota from before the reset does not count.
@@ -305,7 +328,7 @@ async fn wait_for(
             Some((None, _)) => return Err(refusal),
             Some((Some(next), found)) => {
                 (window, resets_at) = (found, next);
-                keep(file, &ParkRecord { resets_at, ..file.read().await }).await;
+                keep(file, |record| record.resets_at = next).await;
             }
         }
     }
@@ -344,8 +367,7 @@ async fn choose(
             continue;
         }
         let choice = host.ask(&window.id, &window.label, resets_at).await.unwrap_or_default();
-        let record = ParkRecord { choice: Some(choice), ..file.read().await };
-        keep(file, &record).await;
+        keep(file, |record| record.choice = Some(choice)).await;
         return choice;
     }
 }
@@ -401,8 +423,8 @@ async fn sleep_until_open(
     Ok(None)
 }
 
-async fn keep(file: &ParkFile, record: &ParkRecord) {
-    if let Err(error) = file.write(record).await {
+async fn keep(file: &ParkFile, change: impl FnOnce(&mut ParkRecord) + Send) {
+    if let Err(error) = file.update(change).await {
         tracing::info!(%error, "what other processes should know about the used-up window could not be kept");
     }
 }
@@ -631,6 +653,22 @@ mod tests {
             assert_eq!(result.is_err(), stopped);
             assert!(host.elapsed() < 10_000);
         }
+    }
+
+    #[tokio::test]
+    async fn park_file_concurrent_changes_do_not_undo_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let changes: Vec<_> = (0..10)
+            .map(|_| {
+                let file = file.clone();
+                tokio::spawn(async move { file.update(|record| record.since += 1).await })
+            })
+            .collect();
+        for change in changes {
+            change.await.unwrap().unwrap();
+        }
+        assert_eq!(file.read().await.since, 10);
     }
 
     #[tokio::test]

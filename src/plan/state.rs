@@ -115,19 +115,18 @@ impl<'k> PlanState<'k> {
     /// Applies a user's choice to the window that is waited for: `wait`, `stop`, or `resume` to try now.
     pub async fn choose(&self, choice: &str) -> Result<()> {
         let file = self.park_file();
-        let record = file.read().await;
-        let changed = match choice {
-            "resume" => ParkRecord { resume_at: Some(now_ms()), ..record },
-            _ => {
-                let choice: Option<OnExhausted> = serde_json::from_value(Value::from(choice)).ok();
-                let choice = choice
-                    .filter(|choice| *choice != OnExhausted::Ask)
-                    .ok_or_else(|| Error::new(ErrorKind::Config, format!("{choice:?}: write wait, stop or resume")))?;
-                let stop_at = (choice == OnExhausted::Stop).then(now_ms);
-                ParkRecord { choice: Some(choice), stop_at, ..record }
-            }
-        };
-        file.write(&changed).await
+        if choice == "resume" {
+            return file.update(|record| record.resume_at = Some(now_ms())).await;
+        }
+        let choice: OnExhausted = serde_json::from_value(Value::from(choice))
+            .ok()
+            .filter(|choice| *choice != OnExhausted::Ask)
+            .ok_or_else(|| Error::new(ErrorKind::Config, format!("{choice:?}: write wait, stop or resume")))?;
+        file.update(|record| {
+            record.choice = Some(choice);
+            record.stop_at = (choice == OnExhausted::Stop).then(now_ms);
+        })
+        .await
     }
 
     fn park_file(&self) -> ParkFile {
