@@ -1,11 +1,16 @@
 /**
  * Opens web pages in the user's browser.
  */
-import { spawn } from "node:child_process";
 
 /** Opens a page if this process has a screen nearby: not over SSH, on Linux only with a display. Errors are ignored. */
 export function openBrowser(url: string, env: NodeJS.ProcessEnv = process.env): void {
   if (!/^https?:\/\//.test(url) || !hasScreen(env)) return;
+  void start(url).catch(() => undefined);
+}
+
+async function start(url: string): Promise<void> {
+  // Not imported above, because that costs every start a millisecond.
+  const { spawn } = await import("node:child_process");
   const [command, args] = openCommand();
   const browser = spawn(command, [...args, url], { stdio: "ignore", detached: true });
   // The user still has the address on the screen.

@@ -26,11 +26,24 @@ export interface LoopDecision {
 
 export const LOOP_LIMITS: Required<LoopLimits> = { warn: 3, block: 5, stop: 12 };
 
+/** Least number of calls that can be a repetition: only a result that came twice shows that the call is idle. */
+export const LEAST_STREAK = 3;
+
+/** Longest beginning of a known result that the model is reminded of, in characters. */
+const MAX_EXCERPT = 200;
+
+/** A result: its hash, how it begins, and in which message of the model its call was made. */
+interface KnownResult {
+  hash: string;
+  excerpt: string;
+  message: number;
+}
+
 /** A call of the past. */
 interface Entry {
   call: string;
-  /** Hash of the result; absent while the call runs. */
-  result: string | undefined;
+  /** Absent while the call runs. */
+  result: KnownResult | undefined;
 }
 
 /** Longest history that is needed: a pair of calls, until the run ends. */
@@ -41,7 +54,8 @@ export class LoopGuard {
   readonly #entries: Entry[] = [];
   /** Calls of the current message, with what was decided: identical siblings count once. */
   readonly #siblings = new Map<string, LoopDecision | undefined>();
-  #messages = false;
+  /** Messages of the model so far; 0 if the caller does not report them. */
+  #messages = 0;
 
   constructor(limits: LoopLimits = {}) {
     this.#limits = { ...LOOP_LIMITS, ...limits };
@@ -49,7 +63,7 @@ export class LoopGuard {
 
   /** Begins a message of the model. Optional: it lets identical calls of one message count once, even if they run one after another. */
   startMessage(): void {
-    this.#messages = true;
+    this.#messages += 1;
     this.#siblings.clear();
   }
 
@@ -63,31 +77,48 @@ export class LoopGuard {
     // A call that is not executed would have brought the same result again.
     this.#entries.push({ call, result: blocked ? this.#last(call) : undefined });
     if (this.#entries.length > MAX_ENTRIES) this.#entries.shift();
-    if (this.#messages || !blocked) this.#siblings.set(call, decision);
+    if (this.#messages > 0 || !blocked) this.#siblings.set(call, decision);
     return decision;
   }
 
   /** Notes the result of a call that ran. */
   after(tool: string, args: unknown, result: unknown): void {
     const call = `${tool} ${canonical(args)}`;
-    if (!this.#messages) this.#siblings.delete(call);
+    if (this.#messages === 0) this.#siblings.delete(call);
     const entry = this.#entries.findLast((one) => one.call === call && one.result === undefined);
-    if (entry !== undefined) entry.result = hash(canonical(result));
+    if (entry === undefined) return;
+    entry.result = { hash: hash(canonical(result)), excerpt: excerptOf(result), message: this.#messages };
   }
 
   #decide(tool: string, call: string): LoopDecision | undefined {
     const streak = Math.max(this.#repetitions(call, 1), this.#repetitions(call, 2)) + 1;
     const { warn, block, stop } = this.#limits;
     const reached = (limit: number): boolean => limit > 0 && streak >= limit;
-    // Only a result that came twice shows that the call is idle.
-    const idle = streak > 2;
-    const seen = `${tool} was called ${streak - 1} times with the same arguments and returned the same result each time`;
-    if (reached(stop) && idle) return { action: "stop", streak, reason: `${seen}; the run was ended.` };
-    if (reached(block) && idle) {
-      const reason = `${seen}. This call was not executed: use the result you have, or try something else.`;
-      return { action: "block", streak, reason };
+    if (streak < LEAST_STREAK) return undefined;
+    if (reached(stop)) {
+      const reason = `${tool} was called ${streak} times with the same arguments and without a new result; the run was ended.`;
+      return { action: "stop", streak, reason };
     }
-    return reached(warn) && idle ? { action: "warn", streak, reason: `${seen}.` } : undefined;
+    const seen = `${tool} was called ${streak - 1} times with the same arguments and returned the same result each time.`;
+    if (reached(block)) {
+      const advice = "Use that, or try something else.";
+      return {
+        action: "block",
+        streak,
+        reason: `${seen} This call was not executed. ${this.#reminder(call)} ${advice}`,
+      };
+    }
+    return reached(warn) ? { action: "warn", streak, reason: seen } : undefined;
+  }
+
+  /** Says what the model knows already, and from where. */
+  #reminder(call: string): string {
+    const known = this.#last(call);
+    const ago = this.#messages - (known?.message ?? 0);
+    const where =
+      this.#messages === 0 || ago < 1 ? "" : `, ${ago === 1 ? "one message" : `${ago} messages`} before this one`;
+    const begins = known?.excerpt ? `; it begins with: ${JSON.stringify(known.excerpt)}.` : ".";
+    return `You have its result, from your last executed call${where}${begins}`;
   }
 
   /** Counts how often `call` has been made at the end of the history, with one call between each if `period` is 2. */
@@ -106,15 +137,31 @@ export class LoopGuard {
     return count;
   }
 
-  #last(call: string): string | undefined {
-    return this.#entries.findLast((entry) => entry.call === call)?.result;
+  #last(call: string): KnownResult | undefined {
+    return this.#entries.findLast((entry) => entry.call === call && entry.result !== undefined)?.result;
   }
 }
 
 function same(one: Entry | undefined, other: Entry | undefined): boolean {
   if (one === undefined || other === undefined || one.call !== other.call) return false;
   // A sibling that still runs has no result yet.
-  return one.result === undefined || other.result === undefined || one.result === other.result;
+  return one.result === undefined || other.result === undefined || one.result.hash === other.result.hash;
+}
+
+/** The beginning of the text in a result: of the text itself, of text parts, or of what has them as `content`. */
+function excerptOf(result: unknown): string {
+  const text = textOf(result)
+    .slice(0, 4 * MAX_EXCERPT)
+    .replace(/\s+/g, " ")
+    .trim();
+  return text.length > MAX_EXCERPT ? `${text.slice(0, MAX_EXCERPT)}…` : text;
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (Array.isArray(value)) return value.map(textOf).join("");
+  const { text, content } = (value ?? {}) as { text?: unknown; content?: unknown };
+  return typeof text === "string" ? text : content === undefined ? "" : textOf(content);
 }
 
 /** Writes a value so that the order of members does not matter. */

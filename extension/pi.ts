@@ -17,9 +17,10 @@ import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
+import { registerPreconnect } from "./preconnect.ts";
 import { kimiProvider, type PiAi } from "./provider.ts";
 import { AddonQueries } from "./queries.ts";
-import { registerDoctor, registerSession, registerSettings, registerUsage } from "./session.ts";
+import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
@@ -79,14 +80,18 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
-    turnRunner.attach(context.ui, { hasUI: context.hasUI, cancelKey, footer });
+    const alwaysWait = (): void => void queries.change("home", "quota.onExhausted", "wait");
+    const isTerminal = context.mode === "tui";
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, isTerminal, cancelKey, footer, alwaysWait });
     turnRunner.priority = sessionPriority(context);
     markChildren(context.hasUI);
     defer(() => turnRunner.load());
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
+  registerPreconnect(pi, queries, credentials);
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
+  registerLoopBrake(pi, queries, turnRunner);
   registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.
   const services = async () =>

@@ -29,6 +29,8 @@ export interface Settings {
   retry: { attempts: number; maxDelayMs: number; maxTotalMs: number | null };
   quota: { onExhausted: string | null; maxWaitMs: number; reserve: Record<string, number> };
   concurrency: { max: number | null; reserve: number };
+  network: { preconnect: boolean };
+  loop: { warn: number; block: number; stop: number };
   cache: { noticeTokens: number; keeper: "off" | "pi" };
 }
 
@@ -145,6 +147,22 @@ export interface UsageHistory {
   weights: Record<string, Record<string, TokenWeight> | null>;
   /** When a window will be used up; null if it opens before that, or too little is known. */
   forecast: Record<string, { fullAt: number | null }>;
+  /** Whether compacting the caller's session would save quota. */
+  advice: CompactionAdvice | null;
+}
+
+/** When `/compact` has saved as much as it costs. Percents are of `window`. */
+export interface CompactionAdvice {
+  /** Requests until then. */
+  requests: number;
+  window: string;
+  /** Prompt tokens of the session's last request. */
+  contextTokens: number;
+  /** What reading the context costs with each request, and what compacting costs once. */
+  perRequest: number;
+  once: number;
+  /** All of this in a sentence. */
+  text: string;
 }
 
 /** Whether requests wait for a quota window. */
@@ -156,6 +174,8 @@ export interface ParkState {
   since: number | null;
   /** Requests that wait. */
   sessions: number;
+  /** All of this in a sentence. */
+  text: string;
 }
 
 /** Requests of this account at the same time. */
@@ -267,12 +287,12 @@ export class AddonQueries {
     return parseAnswer(this.#addon.models(this.#request(credential)));
   }
 
-  /** Asks the service for its models and stores them for `models`. */
   /** Asks the service for its models where no list is stored, and waits at most `maxWaitMs` for it. */
   async ensureModels(credential: Credential, maxWaitMs: number): Promise<void> {
     parseAnswer(await this.#addon.ensureModels(this.#request(credential), maxWaitMs));
   }
 
+  /** Asks the service for its models and stores them for `models`. */
   async refreshModels(credential: Credential = {}): Promise<void> {
     parseAnswer(await this.#addon.refreshModels(this.#request(credential)));
   }
@@ -296,6 +316,11 @@ export class AddonQueries {
   /** Applies a choice to the window that requests wait for. */
   async chooseQuota(credential: Credential, choice: "wait" | "stop" | "resume"): Promise<ParkState> {
     return parseAnswer(await this.#addon.chooseQuota(this.#request(credential), choice));
+  }
+
+  /** Opens a connection for the next request, unless the settings forbid it. */
+  async preconnect(credential: Credential = {}): Promise<void> {
+    parseAnswer(await this.#addon.preconnect(this.#request(credential)));
   }
 
   /** Returns the last requests of a session and its newest prompt. */

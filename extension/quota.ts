@@ -23,7 +23,12 @@ export function statusText({ display }: Quota, theme?: Theme): string | undefine
   if (status.length === 0) return undefined;
   const paint = (text: string, level: QuotaLevel = "ok"): string =>
     theme?.fg(STATUS_COLORS[stale ? "ok" : level], text) ?? text;
-  return `${paint("Kimi ")}${status.map(({ text, level }) => paint(text, level)).join(paint(" · "))}`;
+  // The forecast, `→ full 13:50`, belongs to what stands before it.
+  const parts = status.map(({ text, level }, position) => {
+    const before = position === 0 ? "" : text.startsWith("→") ? " " : " · ";
+    return paint(before) + paint(text, level);
+  });
+  return `${paint("Kimi ")}${parts.join("")}`;
 }
 
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];

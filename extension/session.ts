@@ -9,13 +9,15 @@ import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-a
 import type { PiCredentials } from "./credential.ts";
 import type { DoctorParts } from "./doctor/command.ts";
 import type { ExtensionEnvironment } from "./environment.ts";
-import { PROVIDER_ID } from "./ids.ts";
+import { API_ID, PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
+import type { LoopBrake } from "./loop-brake.ts";
 import type { ModelList } from "./models.ts";
 import type { AddonQueries } from "./queries.ts";
 import type { TrustParts } from "./project-trust.ts";
 import type { SettingsTools } from "./settings/command.ts";
 import type { ScreenParts } from "./settings/screen.ts";
+import type { TurnRunner } from "./turn/runner.ts";
 import { warn } from "./warning.ts";
 
 /** What a session works with. */
@@ -118,6 +120,45 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
   });
 }
 
+/** Registers the brake for models that repeat themselves (loop-brake.ts). Its code is loaded with the first message of a model of ours. */
+export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnRunner: TurnRunner): void {
+  let brake: LoopBrake | undefined;
+  turnRunner.refusal = (context) => brake?.refusal(context);
+  // A handler that throws makes Pi block the call.
+  const use = <T>({ model }: ExtensionContext, judge: (brake: LoopBrake) => T): T | undefined => {
+    if (brake === undefined || model?.api !== API_ID) return undefined;
+    try {
+      return judge(brake);
+    } catch {
+      return undefined;
+    }
+  };
+  pi.on("session_start", () => brake?.reset());
+  pi.on("message_end", ({ message }) => {
+    if (message.role === "user") brake?.reset();
+  });
+  pi.on("turn_start", async (_event, ctx) => {
+    if (ctx.model?.api !== API_ID) return;
+    const { LoopBrake } = await lazyImport(() => import("./loop-brake.ts"));
+    brake ??= new LoopBrake(pi, () => queries.settings().settings.loop);
+    brake.startMessage();
+  });
+  pi.on("tool_call", ({ toolCallId, toolName, input }, ctx) => {
+    const reason = use(ctx, (one) => one.before(toolCallId, toolName, input, ctx));
+    return reason === undefined ? undefined : { block: true, reason };
+  });
+  pi.on("tool_result", (event, ctx) => {
+    use(ctx, (one) => one.after(event.toolCallId, event));
+  });
+  pi.on("turn_end", ({ message, toolResults }, ctx) => {
+    if (message.role !== "assistant") return;
+    use(ctx, (one) => {
+      const calls = message.content.filter((part) => part.type === "toolCall");
+      one.endMessage(calls, toolResults, ctx);
+    });
+  });
+}
+
 /** Registers `/kimi-doctor`. */
 export function registerDoctor(pi: ExtensionAPI, parts: DoctorParts): void {
   pi.registerCommand("kimi-doctor", {
@@ -129,7 +170,7 @@ export function registerDoctor(pi: ExtensionAPI, parts: DoctorParts): void {
   });
 }
 
-/** Registers `/kimi-usage` and shows the quota in the footer. */
+/** Registers `/kimi-usage` and `/kimi-quota`, and shows the quota in the footer. */
 export function registerUsage(
   pi: ExtensionAPI,
   queries: AddonQueries,
@@ -146,10 +187,25 @@ export function registerUsage(
     });
   }
   pi.registerCommand("kimi-usage", {
-    description: "Show the quota of the Kimi plan (--json for scripts)",
+    description: "Show the quota of the Kimi plan, or what used it: --history 7d --by session (--json for scripts)",
     handler: async (args, ctx) => {
+      if (/--(history|by)\b/.test(args)) {
+        const { kimiHistory } = await lazyImport(() => import("./plan/history.ts"));
+        return kimiHistory(args, ctx, queries, credentials);
+      }
       const { kimiUsage } = await lazyImport(() => import("./quota.ts"));
       await kimiUsage(args, ctx, queries, credentials);
+    },
+  });
+  pi.registerCommand("kimi-quota", {
+    description: "Requests that wait for a quota window: show them, wait, stop or resume (--json for scripts)",
+    getArgumentCompletions: (prefix) => {
+      const choices = ["wait", "stop", "resume"].filter((choice) => choice.startsWith(prefix));
+      return choices.map((choice) => ({ value: choice, label: choice }));
+    },
+    handler: async (args, ctx) => {
+      const { kimiQuota } = await lazyImport(() => import("./plan/parked.ts"));
+      await kimiQuota(args, ctx, queries, credentials);
     },
   });
 }

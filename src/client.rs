@@ -31,6 +31,9 @@ const MAX_ERROR_BODY: usize = 256 << 10;
 /// Longest wait for an error body once its status is known.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Limit for opening a connection ahead of a request.
+const PRECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Headers a caller adds; `None` removes one of ours.
 pub type ExtraHeaders = Vec<(String, Option<String>)>;
 
@@ -228,6 +231,13 @@ impl Kimi {
             let path = url.strip_prefix(self.config.endpoint.root()).unwrap_or("/elsewhere");
             self.process.get::<Recorder>().begin(settings, method, path, headers, body)
         }))
+    }
+
+    /// Opens a connection for the next request, if the pool has none, by a request without credentials. Its answer is of no interest.
+    pub async fn preconnect(&self) -> Result<()> {
+        let request = self.http.head(self.config.endpoint.root()).headers(self.identity.clone());
+        let answered = request.timeout(PRECONNECT_TIMEOUT).send().await;
+        answered.map(drop).map_err(|error| Error::from_reqwest(error, Phase::Headers))
     }
 
     /// Removes the credentials of this process from content of the service, before anything else is done with it.

@@ -2,14 +2,16 @@
 //!
 //! Users paste the log into bug reports, so the writer redacts credentials from every event.
 
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
+use jiff::Timestamp;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::http::redact::KnownSecrets;
 use crate::storage::private_file::{create_private_dir, has_foreign_link, private_options};
@@ -28,29 +30,56 @@ pub fn log_to(file: &Path) -> io::Result<()> {
     let full = fs::metadata(file).is_ok_and(|metadata| metadata.len() > MAX_SIZE);
     let mut options = private_options();
     options.create(true).append(!full).truncate(full);
-    let log = Mutex::new(Redacting { file: options.open(file)? });
-    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(log);
-    // Only our own events: HTTP libraries log headers at this level.
-    let filter = Targets::new().with_target("kimi_code", Level::DEBUG);
-    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+    let log = Log { file: Mutex::new(options.open(file)?) };
     // Err only means that there is one already.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(log);
     Ok(())
 }
 
-struct Redacting {
-    file: File,
+/// Writes a line per event: time, level, message and fields.
+struct Log {
+    file: Mutex<File>,
 }
 
-impl Write for Redacting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // tracing hands over one whole event per call.
-        self.file.write_all(KnownSecrets::shared().redact(&String::from_utf8_lossy(bytes)).as_bytes())?;
-        Ok(bytes.len())
+impl Subscriber for Log {
+    /// Only our own events: HTTP libraries log headers.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target().split(':').next() == Some("kimi_code")
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("{:.6} {:>5}", Timestamp::now(), event.metadata().level()));
+        event.record(&mut line);
+        line.0.push('\n');
+        let line = KnownSecrets::shared().redact(&line.0);
+        // A full disk is no reason to fail a turn.
+        let _ = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+    }
+
+    /// Spans are not logged.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A line that is being written.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail. The macros put the message first.
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
     }
 }
 

@@ -13,6 +13,7 @@ import type {
 import { host } from "../environment.ts";
 import { type Failure, KimiError, kimiError } from "../errors.ts";
 import { type Addon, type Op, OpCode } from "../native/addon.ts";
+import type { Notice } from "../turn/notices.ts";
 import type { TurnOptions } from "../turn/request.ts";
 import { runTurn, type TurnControl } from "../turn/turn.ts";
 import type { Transcript } from "./conversation.ts";
@@ -33,7 +34,31 @@ export type ChatNotice =
    * The request was changed to make it acceptable; or, with `cache`, much of the prompt was read again although it need not have been
    * (docs/caching.md).
    */
-  | { type: "note"; message: string; cache?: PromptCacheReport };
+  | { type: "note"; message: string; cache?: PromptCacheReport }
+  /** The quota window `5h`, `7d` … is used up, and the chat waits until it opens at `resetsAt` (milliseconds since 1970). */
+  | { type: "parked"; window: string; resetsAt: number }
+  /** The window is open, and the chat continues. */
+  | { type: "resumed" };
+
+/** Returns the event for a notice of the addon; `undefined` for one that only a screen shows. */
+function chatNotice(text: string): ChatNotice | undefined {
+  const { kind, ...notice } = JSON.parse(text) as Notice;
+  switch (kind) {
+    case "parked": {
+      const { window, resetsAt } = notice as { window: string; resetsAt: number };
+      return { type: "parked", window, resetsAt };
+    }
+    case "retry":
+    case "slot":
+    case "quiet":
+    case "upload":
+    case "note":
+    case "resumed":
+      return { type: kind, ...notice } as ChatNotice;
+    default:
+      return undefined;
+  }
+}
 
 interface Head {
   status: number;
@@ -224,8 +249,8 @@ export class Chat implements AsyncIterable<ChatEvent> {
   }
 
   #notice(text: string): void {
-    const { kind, ...notice } = JSON.parse(text) as { kind: ChatNotice["type"] };
-    const event = { type: kind, ...notice } as ChatNotice;
+    const event = chatNotice(text);
+    if (event === undefined) return;
     this.#log?.({ type: "notice", notice: event });
     this.#push(event);
   }

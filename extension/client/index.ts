@@ -23,7 +23,19 @@ export {
 export type * from "../messages.ts";
 export type { Priority } from "../environment.ts";
 export type { SettingsOverrides } from "../overrides.ts";
-export type { Money, Profile, Quota, QuotaWindow, Wallet } from "../queries.ts";
+export type {
+  CompactionAdvice,
+  HistoryBy,
+  HistoryRow,
+  Money,
+  Profile,
+  Quota,
+  QuotaWindow,
+  TokenWeight,
+  UsageHistory,
+  Wallet,
+  WindowShares,
+} from "../queries.ts";
 export type {
   DatasourceAnswer,
   DatasourceRequest,

@@ -28,6 +28,9 @@ import {
   text,
 } from "./checks.ts";
 
+/** What happens at the end of a quota window. A program cannot ask its user. */
+const onQuota = oneOf("wait", "stop");
+
 /** Longest delay that a timer of JavaScript or Rust is asked for: about 24 days. */
 const milliseconds = number(0, 2 ** 31 - 1);
 
@@ -64,6 +67,7 @@ const clientOptions = members(
     settings: settingsObject,
     env: record(text),
     model: filledText,
+    onQuota,
     headers,
     native: filledText,
     logger: callback,
@@ -309,6 +313,7 @@ const chatMembers = {
   headers,
   timeoutMs: milliseconds,
   maxRetries: number(0, 1000),
+  onQuota,
   signal,
   onPayload: callback,
   onResponse: callback,
@@ -429,6 +434,22 @@ const loginOptions = members(
 
 export function checkLogin(options: unknown): void {
   checked("bad_request", () => loginOptions(options, ""));
+}
+
+const usageOptions = members({
+  ...cancellable,
+  history: filledText,
+  by: oneOf("session", "project", "model", "day"),
+  sessionId: text,
+});
+
+/** Checks what `usage()` is asked for. The addon knows which spans of time there are. */
+export function checkUsage(options: unknown): void {
+  checked("bad_request", () => {
+    usageOptions(options, "");
+    const { history, by } = options as { history?: unknown; by?: unknown };
+    if (by !== undefined && history === undefined) throw new InvalidInput('by needs history, for example "7d"');
+  });
 }
 
 /** Checks the options of a call that takes a signal only. */

@@ -8,7 +8,7 @@ import type { Addon } from "../native/addon.ts";
 import { awaitAnswer, logToFile, parseAnswer } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";
 import { settingsVariable } from "../overrides.ts";
-import type { Profile, Quota } from "../queries.ts";
+import type { Profile, Quota, UsageHistory } from "../queries.ts";
 import {
   type DatasourceAnswer,
   type DatasourceRequest,
@@ -29,6 +29,7 @@ import {
   checkLogin,
   checkSearch,
   checkSettings,
+  checkUsage,
 } from "./input.ts";
 import { login, type LoginOptions } from "./login.ts";
 import { run, type RunOptions, type RunResult } from "./run.ts";
@@ -37,6 +38,7 @@ import type {
   Cancellable,
   ChatOptions,
   ChatRequest,
+  HistoryOptions,
   KimiModel,
   KimiOptions,
   LogEvent,
@@ -88,8 +90,10 @@ export class Kimi {
     const format = request.responseFormat;
     const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
     const conversation = transcript(messages, model.id, system, tools);
+    const onQuota = request.onQuota ?? this.#options.onQuota;
     const turnOptions = {
       ...rest,
+      ...(onQuota === undefined ? {} : { onQuota }),
       repeatNotes: true,
       priority: request.priority ?? this.#options.priority ?? unwatchedPriority(),
       ...(stop === undefined ? {} : { stop: [stop].flat() }),
@@ -126,10 +130,16 @@ export class Kimi {
     return this.#knownModels();
   }
 
+  /** Returns what the plan was spent on, from the requests of this machine. */
+  usage(options: HistoryOptions): Promise<UsageHistory>;
   /** Returns how much of each quota window is used. */
-  async usage(options: Cancellable = {}): Promise<Quota> {
-    checkCancellable(options);
-    return awaitAnswer(this.#addon.usage(this.#queryRequest(), 0), options.signal);
+  usage(options?: Cancellable): Promise<Quota>;
+  async usage(options: Cancellable & Partial<HistoryOptions> = {}): Promise<Quota | UsageHistory> {
+    checkUsage(options);
+    const { history, by, sessionId: session, signal } = options;
+    if (history === undefined) return awaitAnswer(this.#addon.usage(this.#queryRequest(), 0), signal);
+    const question = JSON.stringify({ history, by, session });
+    return awaitAnswer(this.#addon.usageHistory(this.#queryRequest(), question), signal);
   }
 
   /** Returns the account and its plan. */

@@ -4,6 +4,7 @@
 import type { Priority } from "../environment.ts";
 import type { SettingsOverrides } from "../overrides.ts";
 import type { KimiErrorCode } from "../errors.ts";
+import type { HistoryBy } from "../queries.ts";
 import type { ChatNotice } from "./chat.ts";
 import type { ChatMessage, OpenAiTool, Tool, Usage } from "../messages.ts";
 
@@ -18,6 +19,12 @@ export type ResponseFormat =
   | { type: "json_object" }
   /** `schema` is a JSON Schema. */
   | { type: "json_schema"; name?: string; schema: object };
+
+/**
+ * What happens when a window of the plan's quota is used up: `wait` until it opens and then continue, or `stop` with the error
+ * `quota_exhausted`.
+ */
+export type OnQuota = "wait" | "stop";
 
 /** What a client does, for a logger. Holds neither credentials nor content. */
 export type LogEvent =
@@ -38,6 +45,8 @@ export interface KimiOptions {
   env?: Record<string, string>;
   /** Model of chats that name none. Default: `kimi-for-coding`. */
   model?: string;
+  /** Chats at the end of a quota window. Default: `KIMI_CODE_QUOTA`, else the setting `quota.onExhausted`, else `stop`. */
+  onQuota?: OnQuota;
   /** Priority of chats that name none. Default: `agent` in a program that Pi started, else `batch`. */
   priority?: Priority;
   /** Headers of every request; `null` removes a default header. */
@@ -81,6 +90,8 @@ export interface ChatOptions {
   timeoutMs?: number;
   /** Retries before any output has arrived; 0 for none. Default: the setting `retry.attempts`. */
   maxRetries?: number;
+  /** Instead of the client's `onQuota`. Waiting is reported by `parked` and `resumed` events and ends at any time with `signal`. */
+  onQuota?: OnQuota;
   /** Aborts the chat at any moment. */
   signal?: AbortSignal;
   /** Receives the request body before it is sent. A returned value replaces it. */
@@ -92,6 +103,16 @@ export interface ChatOptions {
 /** Options of calls that can be cancelled. */
 export interface Cancellable {
   signal?: AbortSignal;
+}
+
+/** Asks what the plan was spent on. */
+export interface HistoryOptions extends Cancellable {
+  /** How far back: `24h`, `7d`, `2w`; at most the 90 days that are kept. */
+  history: string;
+  /** What a row is about. Default: `session`. */
+  by?: HistoryBy;
+  /** Id of the caller's conversation, whose row is labeled `this session` and which `advice` is about. */
+  sessionId?: string;
 }
 
 export interface ServiceCallOptions extends Cancellable {

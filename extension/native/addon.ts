@@ -115,6 +115,8 @@ export interface Addon {
   quotaState(request: string): Promise<string>;
   /** Applies `wait`, `stop` or `resume` to the window that requests wait for, and returns the state then. */
   chooseQuota(request: string, choice: string): Promise<string>;
+  /** Opens a connection to the service, unless the settings forbid it: `{}` or `{error}`. */
+  preconnect(request: string): Promise<string>;
   /** Returns the requests and the newest prompt of a session; `question` is JSON, `{session, last?}`. */
   promptCache(request: string, question: string): Promise<string>;
   /** Returns `{expired}`, what the session's next request reads again; `question` is JSON, `{session, model}`. */

@@ -9,7 +9,6 @@ import { closeSync, existsSync, openSync, readSync, realpathSync } from "node:fs
 import * as nodeModule from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isMainThread } from "node:worker_threads";
 import type { Addon, Loaded } from "./addon.ts";
 import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
 import { privateCopy } from "./private-copy.ts";
@@ -181,13 +180,20 @@ const LOADED = Symbol.for("pi-provider-kimi-code.addons");
  */
 function shutDownOnExit(addon: Addon): Addon {
   const shared = process as typeof process & { [LOADED]?: Set<Addon> };
-  if (!isMainThread) return addon;
   if (shared[LOADED] === undefined) {
     const addons = (shared[LOADED] = new Set<Addon>());
-    process.once("exit", () => addons.forEach((one) => one.shutdown()));
+    process.once("exit", () => {
+      if (isMainThread()) addons.forEach((one) => one.shutdown());
+    });
   }
   shared[LOADED].add(addon);
   return addon;
+}
+
+/** Loaded at the end and not at the start, because it takes two milliseconds. */
+function isMainThread(): boolean {
+  const require = createRequire(process.execPath);
+  return (require("node:worker_threads") as { isMainThread: boolean }).isMainThread;
 }
 
 function problemText(platform: string, tried: string[], cure: string, info: PackageInfo | undefined): string {

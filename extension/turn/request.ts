@@ -8,6 +8,10 @@ export type TurnOptions = SimpleStreamOptions & {
   topP?: number | undefined;
   stop?: readonly string[] | undefined;
   responseFormat?: object | undefined;
+  /** What happens at the end of a quota window, instead of the setting. */
+  onQuota?: "wait" | "stop" | undefined;
+  /** A user can answer questions. */
+  canAsk?: boolean | undefined;
   /** Which requests go first where the plan allows no more at once. */
   priority?: Priority | undefined;
   /** Every note is reported, also those that this process has seen before. */
@@ -33,10 +37,10 @@ export function turnRequest(host: Host, model: Model<string>, options: TurnOptio
 function requestOptions(options: TurnOptions): object {
   const { apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention } = options;
   const { timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams } = options;
-  const { topP, stop, responseFormat, priority } = options;
+  const { topP, stop, responseFormat, onQuota, canAsk, priority } = options;
   return {
     ...{ apiKey, headers, reasoning, maxTokens, temperature, sessionId, cacheRetention },
     ...{ timeoutMs, maxRetries, maxRetryDelayMs, toolChoice, samplingParams },
-    ...{ topP, stop, responseFormat, priority },
+    ...{ topP, stop, responseFormat, onQuota, canAsk, priority },
   };
 }

@@ -23,6 +23,8 @@ export class TurnRunner {
   #line: [StatusLine, NoticePlace] | undefined;
   /** Priority of the session's requests. */
   priority: Priority = "batch";
+  /** Returns why a request is not sent but answered with an error. */
+  refusal: (context: TranscriptContext) => string | undefined = () => undefined;
 
   constructor(addon: Addon, host: Host, extensionEnvironment: ExtensionEnvironment) {
     this.#addon = addon;
@@ -54,6 +56,16 @@ export class TurnRunner {
     context: TranscriptContext,
     options: SimpleStreamOptions = {},
   ): void {
+    const fail = (errorMessage: string): void => {
+      events.push({
+        type: "error",
+        reason: "error",
+        error: { ...emptyMessage(model), stopReason: "error", errorMessage },
+      });
+      events.end();
+    };
+    const refusal = this.refusal(context);
+    if (refusal !== undefined) return fail(refusal);
     const env = this.#extensionEnvironment.variables(options.env) as Record<string, string>;
     const given = { ...options, env, priority: this.priority };
     const start = ({ runTurn, notices }: LoadedTurn): void => {
@@ -64,13 +76,7 @@ export class TurnRunner {
       .then(start)
       .catch((error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
-        const errorMessage = `Kimi Code could not be loaded, after an update please restart Pi: ${reason}`;
-        events.push({
-          type: "error",
-          reason: "error",
-          error: { ...emptyMessage(model), stopReason: "error", errorMessage },
-        });
-        events.end();
+        fail(`Kimi Code could not be loaded, after an update please restart Pi: ${reason}`);
       });
   }
 }

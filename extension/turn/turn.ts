@@ -38,7 +38,7 @@ export function runTurn(
   options: TurnOptions = {},
   notices: Notices = new Notices(),
 ): TurnControl {
-  const turn = new Turn(stream, model, options, notices.open());
+  const turn = new Turn(stream, model, { ...options, canAsk: notices.canAsk }, notices.open());
   try {
     turn.begin(addon, host, context);
   } catch (error) {
@@ -62,6 +62,8 @@ class Turn implements TurnControl {
   #started = false;
   #over = false;
   #ended = (): void => {};
+  /** Closes the turn's dialogs when it ends. */
+  readonly #dialogs = new AbortController();
 
   constructor(stream: AssistantMessageEventStream, model: Model<string>, options: TurnOptions, notice: TurnNotice) {
     this.#stream = stream;
@@ -131,6 +133,7 @@ class Turn implements TurnControl {
     this.#over = true;
     this.#waiting = [];
     this.#notice.clear();
+    this.#dialogs.abort();
     this.#ended();
     this.#stream.push(event);
     this.#stream.end();
@@ -174,7 +177,7 @@ class Turn implements TurnControl {
     if (code !== OpCode.Notice) this.#notice.clear();
     switch (code) {
       case OpCode.Notice:
-        this.#notice.show(JSON.parse(text) as Notice);
+        this.#show(JSON.parse(text) as Notice);
         break;
       case OpCode.Body:
         return this.#payloadHook(text);
@@ -198,6 +201,11 @@ class Turn implements TurnControl {
         this.#live.apply(op);
     }
     return undefined;
+  }
+
+  #show(notice: Notice): void {
+    if (notice.kind !== "quotaQuestion") return this.#notice.show(notice);
+    void this.#notice.ask(notice, this.#dialogs.signal).then((answer) => this.#handle?.sendAnswer(answer));
   }
 
   async #payloadHook(text: string): Promise<void> {

@@ -81,7 +81,7 @@ fn record(known: &KnownAliases, state: Option<&Path>, old: &str, new: &str) {
     add(&mut aliases, alias);
     let bytes = serde_json::to_vec(&aliases).map_err(std::io::Error::from);
     if let Err(error) = bytes.and_then(|bytes| replace(&state.join(ALIASES_FILE), &bytes)) {
-        tracing::debug!(%error, "the refreshed token cannot be recorded");
+        tracing::info!(%error, "the refreshed token cannot be recorded");
     }
 }
 

@@ -118,7 +118,7 @@ impl Credential {
             Err(error) if error.kind == ErrorKind::Unauthorized => error,
             result => return result,
         };
-        tracing::debug!("the service refused the access token");
+        tracing::info!("the service refused the access token");
         let result = match self.reauthenticate(&token).await? {
             Some(token) => send(token).await,
             None => Err(error),

@@ -187,7 +187,7 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
             report.tell_forecast(&kimi.config, full_at);
         }
         let mut report = to_json(&report)?;
-        let governor = plan.governor().await;
+        let governor = plan.governor();
         report["parallel"] = to_json(&governor.load().await)?;
         report["underWayHere"] = governor.under_way_here().into();
         Ok(report)
@@ -237,6 +237,20 @@ pub async fn choose_quota(request: String, choice: String) -> String {
         to_json(&plan.parked().await)
     };
     answer(result.await)
+}
+
+/// Opens a connection for the next request. Needs no credential, so that no login is refreshed for it.
+#[napi(catch_unwind)]
+pub async fn preconnect(request: String) -> String {
+    let result = async {
+        let kimi = in_background(move || {
+            let query: QueryRequest = read(&request)?;
+            Kimi::new(query.config()?, query.caller.host)
+        })
+        .await?;
+        if kimi.config.settings.network.preconnect { kimi.preconnect().await } else { Ok(()) }
+    };
+    answer(result.await.map(|()| json!({})))
 }
 
 /// A question about the prompt cache.

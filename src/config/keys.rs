@@ -388,6 +388,28 @@ pub const KEYS: &[SettingKey] = &[
         "2",
         "Parallel requests of the plan that are left to other programs.",
     )),
+    home_only(key(
+        "network.preconnect",
+        ValueKind::Switch,
+        &[],
+        "true",
+        "Connect to the service while the user types, so that a prompt is sent at once.",
+    )),
+    home_only(key(
+        "loop.warn",
+        ValueKind::Count(0),
+        &[],
+        "3",
+        "A notice when the model has made the same call so often, always with the same result; 0 means never.",
+    )),
+    home_only(key(
+        "loop.block",
+        ValueKind::Count(0),
+        &[],
+        "5",
+        "From then on the call is not executed, and the model is told what it knows already; 0 means never.",
+    )),
+    home_only(key("loop.stop", ValueKind::Count(0), &[], "12", "Then the run ends with an error; 0 means never.")),
     key(
         "cache.noticeTokens",
         ValueKind::Count(0),

@@ -61,6 +61,12 @@ pub struct Settings {
     /// Requests at once.
     #[serde(default)]
     pub concurrency: Concurrency,
+    /// Connections.
+    #[serde(default)]
+    pub network: Network,
+    /// What happens to a model that repeats itself.
+    #[serde(default, rename = "loop")]
+    pub repeated_calls: RepeatedCalls,
     /// The service's prompt cache.
     #[serde(default)]
     pub cache: PromptCache,
@@ -107,6 +113,26 @@ pub struct Concurrency {
     pub max: Option<u64>,
     /// Requests that are left to other programs.
     pub reserve: u64,
+}
+
+/// How connections are opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// While the user types, before there is a request.
+    pub preconnect: bool,
+}
+
+/// After how many equal calls with equal results something happens; 0 means never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RepeatedCalls {
+    /// The user is told.
+    pub warn: u32,
+    /// The call is not executed.
+    pub block: u32,
+    /// The run ends.
+    pub stop: u32,
 }
 
 /// When images are uploaded instead of sent inline.

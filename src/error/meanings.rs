@@ -89,10 +89,10 @@ pub const MEANINGS: &[Meaning] = &[
         window: true,
         ..ROW
     },
-    // Too many requests at the same time.
+    // Too many requests at the same time; the service says so with 403.
     Meaning {
         kind: ErrorKind::RateLimited,
-        status: &[NONE, 429],
+        status: &[NONE, 403, 429],
         labels: &["concurrencylimit", "toomanyconcurrent"],
         ideas: &[
             &[&["并发"]],

@@ -204,6 +204,14 @@ fn only_refusals_for_too_much_at_once_are_crowded() {
             json!({ "type": "rate_limit_reached_error", "message": "Your account request reached max concurrency: 30" }),
             true,
         ),
+        (
+            403,
+            json!({
+                "type": "permission_error",
+                "message": "You've reached your concurrent request limit. Please wait for your ongoing requests to finish and try again.",
+            }),
+            true,
+        ),
         (429, json!({ "message": "too many concurrent requests" }), true),
         (429, json!({ "message": "Parallel request limit reached" }), true),
         (429, json!({ "message": "当前并发数已达上限" }), true),

@@ -96,7 +96,7 @@ impl Uploader {
                     }
                     return Err(with_name(&path.display().to_string(), "could not be uploaded", &error));
                 }
-                (Err(error), None) => tracing::debug!(%error, "a stored file cannot be uploaded; its text stays"),
+                (Err(error), None) => tracing::info!(%error, "a stored file cannot be uploaded; its text stays"),
             }
         }
         let ids =

@@ -140,7 +140,7 @@ impl UploadClient {
                 Err(error) => error,
             };
             let RetryDecision::Again(delay) = retries.decide(&error, &policy) else { return Err(error) };
-            tracing::debug!(attempt = retries.attempts, error = %error, "retrying the upload");
+            tracing::info!(attempt = retries.attempts, error = %error, "retrying the upload");
             tokio::time::sleep(delay).await;
         }
     }

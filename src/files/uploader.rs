@@ -245,5 +245,5 @@ fn sent_credential(client: &UploadClient) -> String {
 /// Writes a decision to the debug log.
 pub(super) fn log(key: &Key, bytes: u64, decision: &str, why: &str) {
     let content = key.digest.to_string();
-    tracing::debug!(content = &content[..12], mime = key.media_type.mime, bytes, decision, why, "media");
+    tracing::info!(content = &content[..12], mime = key.media_type.mime, bytes, decision, why, "media");
 }

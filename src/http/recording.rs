@@ -264,7 +264,7 @@ fn write_all(jobs: &Receiver<Job>) {
             }
         };
         if let Err(error) = written {
-            tracing::debug!(%error, "the recording cannot be written");
+            tracing::info!(%error, "the recording cannot be written");
         }
     }
 }

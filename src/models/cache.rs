@@ -111,7 +111,7 @@ pub fn store(unsaved: &UnsavedLists, state: Option<&Path>, account: &AccountId, 
         Some(Ok(())) => unsaved.remove(&key),
         failed => {
             if let Some(Err(error)) = failed {
-                tracing::debug!(%error, "the model list cannot be written");
+                tracing::info!(%error, "the model list cannot be written");
             }
             unsaved.insert(key, stored);
         }

@@ -80,10 +80,10 @@ pub fn parse(body: &[u8]) -> Result<Vec<ListedModel>> {
     for (index, value) in list.iter().take(MAX_MODELS).enumerate() {
         match entry(value) {
             Ok(entry) if entries.iter().any(|known| known.id == entry.id) => {
-                tracing::debug!(index, id = entry.id, "model skipped: its id came before");
+                tracing::info!(index, id = entry.id, "model skipped: its id came before");
             }
             Ok(entry) => entries.push(entry),
-            Err(why) => tracing::debug!(index, why, "model skipped"),
+            Err(why) => tracing::info!(index, why, "model skipped"),
         }
     }
     if entries.is_empty() { Err(Error::protocol("the model list holds no usable model", "")) } else { Ok(entries) }

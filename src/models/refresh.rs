@@ -134,7 +134,7 @@ async fn refresh_shared(
     if account.read().await.is_ok_and(|known| age(known.checked_at) >= CHECK_INTERVAL)
         && let Err(error) = refresh_list(&kimi, &credential, &account).await
     {
-        tracing::debug!(%error, "the model list cannot be fetched");
+        tracing::info!(%error, "the model list cannot be fetched");
     }
     drop(lease);
     kimi.process.get::<OverdueLists>().remove(&account.id);
@@ -175,7 +175,7 @@ async fn refresh_hints(kimi: Kimi, credential: Credential, account: ListAccount)
         Ok(())
     });
     if let Err(error) = stored.await {
-        tracing::debug!(%error, "the cache hints cannot be stored");
+        tracing::info!(%error, "the cache hints cannot be stored");
     }
 }
 

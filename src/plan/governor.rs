@@ -18,25 +18,34 @@ use crate::blocking::in_background;
 use crate::config::Concurrency;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
+use crate::storage::remembered::Remembered;
 
-/// A waiting request looks this often even if no event came: the limit grows, and events can be lost. Where the watching thread
-/// looks by itself, requests leave it to that.
-const LOOK_AGAIN: Duration = Duration::from_secs(if cfg!(target_os = "linux") { 1 } else { 5 });
+/// The request at the head of the queue looks this often even if no event came, and those behind it less often: the limit grows, and
+/// events can be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN_BEHIND: Duration = Duration::from_secs(30);
 
 /// A ticket that leaves a slot free for this long belongs to a process that is suspended.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// After an event the lock may still be closing, or held by another process that only looks. The request at the head of the queue
-/// looks again after this time, a few times.
-const SETTLE: Duration = Duration::from_millis(20);
-const SETTLING_LOOKS: u8 = 3;
+/// looks again after these times.
+const SETTLE: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(40), Duration::from_millis(80), Duration::from_millis(160)];
 
 /// The right to have one request under way; given back when dropped.
 #[derive(Debug, Default)]
 pub struct Permit {
     slot: Option<Slot>,
     _here: Option<CountedHere>,
+    /// A limit was known when the slot was taken, so the slot is within it.
+    limit_known: bool,
+    /// The service should be asked for its limit again.
+    limit_due: bool,
 }
+
+/// The slot that a request of this process had last, by folder: likely free, and found at once.
+type LastSlots = Remembered<PathBuf, usize, 64>;
 
 /// Requests under way in this process, by folder of slots.
 #[derive(Debug, Default)]
@@ -91,9 +100,8 @@ pub struct Governor {
 
 /// What one look at the folder found.
 enum Look {
-    Admitted(Slot),
-    /// No slot is needed or can be had.
-    Unlimited,
+    /// Without a slot, none is needed or can be had.
+    Admitted(Permit),
     Queued(Place),
 }
 
@@ -103,27 +111,40 @@ struct Place {
     /// Retries take no part in the queue: they hold their slot already.
     ticket: Option<Ticket>,
     ahead: usize,
-    /// When it was last looked for a slot that the head of the queue does not take, and its ticket if there was one.
-    idle_head: Option<(Instant, Option<String>)>,
+    /// When it was last looked for a slot that the head of the queue does not take.
+    checked: Option<Instant>,
+    head: Head,
+}
+
+/// The ticket at the head of the queue.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Head {
+    /// No slot is free.
+    #[default]
+    Busy,
+    /// Something has changed since it was looked at.
+    Unknown,
+    /// A slot was free that it did not take.
+    Idle(String),
+}
+
+impl Place {
+    /// How long to wait for an event before looking without one.
+    fn pause(&self) -> Duration {
+        let pause = match &self.head {
+            _ if self.ahead == 0 => LOOK_AGAIN,
+            Head::Busy => LOOK_AGAIN_BEHIND,
+            Head::Unknown | Head::Idle(_) => SUSPENDED,
+        };
+        self.ticket.as_ref().map_or(pause, |ticket| pause.min(ticket.next_promotion(SystemTime::now())))
+    }
 }
 
 impl Governor {
     /// The governor of `account` (a name fit for a file) in our state folder. Without a usable folder it admits everything.
-    pub async fn open(
-        state: Option<&Path>,
-        account: &str,
-        concurrency: Concurrency,
-        process: Arc<ProcessState>,
-    ) -> Self {
-        let folder = state.map(|state| state.join("slots").join(account));
-        let slots = in_background(move || {
-            Ok(folder.and_then(|folder| {
-                Slots::open(&folder)
-                    .inspect_err(|error| tracing::debug!(%error, "requests are not counted across processes"))
-                    .ok()
-            }))
-        });
-        Self { slots: slots.await.ok().flatten(), concurrency, process }
+    pub fn new(state: Option<&Path>, account: &str, concurrency: Concurrency, process: Arc<ProcessState>) -> Self {
+        let slots = state.map(|state| Slots::new(state.join("slots").join(account)));
+        Self { slots, concurrency, process }
     }
 
     /// Waits for a slot. `tell` hears how many requests go first, each time that changes. Dropping the future leaves the queue.
@@ -139,12 +160,17 @@ impl Governor {
     async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(usize)) -> Permit {
         let Some(slots) = &self.slots else { return Permit::default() };
         match self.try_take(slots, kind, priority, &mut tell).await {
-            Ok(slot) => {
-                let counted = slot.is_some() && kind == Kind::Request;
-                Permit { slot, _here: counted.then(|| CountedHere::new(&self.process, slots.folder())) }
+            Ok(mut permit) => {
+                if kind == Kind::Request
+                    && let Some(slot) = &permit.slot
+                {
+                    self.process.get::<LastSlots>().insert(slots.folder().to_owned(), slot.number());
+                    permit._here = Some(CountedHere::new(&self.process, slots.folder()));
+                }
+                permit
             }
             Err(error) => {
-                tracing::debug!(%error, "the request is not counted across processes");
+                tracing::info!(%error, "the request is not counted across processes");
                 Permit::default()
             }
         }
@@ -156,46 +182,47 @@ impl Governor {
         kind: Kind,
         priority: Priority,
         tell: &mut impl FnMut(usize),
-    ) -> Result<Option<Slot>> {
+    ) -> Result<Permit> {
         let mut place = match self.look(slots, kind, priority, Place::default()).await? {
-            Look::Admitted(slot) => return Ok(Some(slot)),
-            Look::Unlimited => return Ok(None),
+            Look::Admitted(permit) => return Ok(permit),
             Look::Queued(place) => place,
         };
         tell(place.ahead);
         let watch = Watch::of(slots, &self.process).map_err(io_error)?;
         let mut changes = watch.subscribe();
-        let mut settling = 0;
+        let mut settling = SETTLE.iter();
         loop {
             // Subscribed before looking, so that no change between the two is missed.
             let told = place.ahead;
             match self.look(slots, kind, priority, place).await? {
-                Look::Admitted(slot) => return Ok(Some(slot)),
-                Look::Unlimited => return Ok(None),
+                Look::Admitted(permit) => return Ok(permit),
                 Look::Queued(next) => place = next,
             }
             if place.ahead != told {
                 tell(place.ahead);
             }
-            let promotion = place.ticket.as_ref().map(|ticket| ticket.next_promotion(SystemTime::now()));
-            let pause = if settling > 0 { SETTLE } else { LOOK_AGAIN.min(promotion.unwrap_or(LOOK_AGAIN)) };
-            settling = tokio::select! {
-                changed = changes.changed() => if changed.is_ok() && place.ahead == 0 { SETTLING_LOOKS } else { 0 },
-                () = tokio::time::sleep(pause) => u8::saturating_sub(settling, 1),
-            };
+            let soon = if place.ahead == 0 { settling.next().copied() } else { None };
+            tokio::select! {
+                _ = changes.changed() => settling = SETTLE.iter(),
+                () = tokio::time::sleep(soon.unwrap_or_else(|| place.pause())) => {}
+            }
         }
     }
 
     async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, place: Place) -> Result<Look> {
         let (slots, concurrency) = (slots.clone(), self.concurrency);
-        in_background(move || look(&slots, kind, &concurrency, priority, place).map_err(io_error)).await
+        let likely = self.process.get::<LastSlots>().get(&slots.folder().to_owned());
+        in_background(move || {
+            slots.prepare().and_then(|()| look(&slots, kind, &concurrency, (priority, likely), place)).map_err(io_error)
+        })
+        .await
     }
 
     /// Whether the slot of this permit is one that the limit allows, which may have become known after it was taken.
     pub async fn fits(&self, permit: &Permit) -> bool {
         let (Some(slots), Some(slot)) = (self.slots.clone(), &permit.slot) else { return true };
         let (concurrency, number) = (self.concurrency, slot.number());
-        if number == 0 {
+        if number == 0 || (permit.limit_known && !permit.limit_due) {
             return true;
         }
         let known = in_background(move || Ok(Limits::read(slots.folder()).slots(&concurrency, now())));
@@ -210,20 +237,21 @@ impl Governor {
             let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
             let mut limits = Limits::read(slots.folder());
             if limits.refuse(under_way, &concurrency, now()) {
-                tracing::debug!(under_way, "fewer requests at once");
+                tracing::info!(under_way, "fewer requests at once");
                 limits.write(slots.folder()).map_err(io_error)?;
             }
             Ok(())
         });
         if let Err(error) = learned.await {
-            tracing::debug!(%error, "what a refusal taught could not be kept");
+            tracing::info!(%error, "what a refusal taught could not be kept");
         }
     }
 
     /// Whether the service's own limit should be asked for again: it is unknown or old, and at least `under_way` requests run.
-    pub async fn wants_limit(&self, under_way: usize) -> bool {
-        let Some(slots) = self.slots.clone().filter(|_| self.concurrency.max.is_none()) else { return false };
+    pub async fn wants_limit(&self, permit: &Permit, under_way: usize) -> bool {
+        let Some(slots) = self.slots.clone().filter(|_| permit.limit_due) else { return false };
         let wants = in_background(move || {
+            // Another process may have asked since.
             let due = Limits::read(slots.folder()).is_due(now());
             Ok(due && slots.held(Kind::Request, 0).map_err(io_error)? >= under_way)
         });
@@ -242,7 +270,7 @@ impl Governor {
             limits.write(slots.folder()).map_err(io_error)
         });
         if let Err(error) = told.await {
-            tracing::debug!(%error, "the service's parallel limit could not be kept");
+            tracing::info!(%error, "the service's parallel limit could not be kept");
         }
     }
 
@@ -272,8 +300,8 @@ fn look(
     slots: &Slots,
     kind: Kind,
     concurrency: &Concurrency,
-    priority: Priority,
-    Place { ticket, idle_head, .. }: Place,
+    (priority, likely): (Priority, Option<usize>),
+    Place { ticket, checked, head, .. }: Place,
 ) -> io::Result<Look> {
     let limits = Limits::read(slots.folder());
     let known = limits.slots(concurrency, now());
@@ -282,34 +310,42 @@ fn look(
         Kind::Retry => limits.retries(concurrency, now()),
     };
     let ahead = if kind == Kind::Request { slots.ahead(ticket.as_ref())? } else { 0 };
+    let limit_due = kind == Kind::Request && concurrency.max.is_none() && limits.is_due(now());
+    let permit = |slot| Permit { slot, _here: None, limit_known: known.is_some(), limit_due };
     if ahead == 0
-        && let Some(slot) = slots.take(kind, count)?
+        && let Some(slot) = slots.take(kind, count, likely.filter(|_| kind == Kind::Request))?
     {
-        return Ok(Look::Admitted(slot));
+        return Ok(Look::Admitted(permit(Some(slot))));
     }
     if kind == Kind::Retry {
         return Ok(Look::Queued(Place::default()));
     }
     if known.is_none() {
-        return Ok(Look::Unlimited);
+        return Ok(Look::Admitted(permit(None)));
     }
     let ticket = ticket.map_or_else(|| slots.join(priority), Ok)?;
-    let idle_head = match idle_head {
-        Some((at, head)) if ahead == 0 || at.elapsed() < SUSPENDED => Some((at, head)),
-        before => Some((Instant::now(), set_aside_idle(slots, count, &ticket, before.and_then(|(_, head)| head))?)),
+    let is_recent = checked.is_some_and(|at| at.elapsed() < SUSPENDED);
+    let (checked, head) = match head {
+        head if ahead == 0 => (checked, head),
+        Head::Busy if is_recent => (checked, Head::Unknown),
+        head if is_recent => (checked, head),
+        head => (Some(Instant::now()), look_at_head(slots, count, &ticket, &head)?),
     };
     let ahead = slots.ahead(Some(&ticket))?;
-    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, idle_head }))
+    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, checked, head }))
 }
 
-/// Sets the ticket at the head aside if it left a slot free the last time as well. Returns it if it does so for the first time.
-fn set_aside_idle(slots: &Slots, count: usize, own: &Ticket, before: Option<String>) -> io::Result<Option<String>> {
-    let Some(first) = slots.idle_first(count, own)? else { return Ok(None) };
-    if before.is_none_or(|before| before != first) {
-        return Ok(Some(first));
+/// Sets the ticket at the head aside if it left a slot free `before` as well.
+fn look_at_head(slots: &Slots, count: usize, own: &Ticket, before: &Head) -> io::Result<Head> {
+    let Some(first) = slots.idle_first(count, own)?.map(Head::Idle) else { return Ok(Head::Busy) };
+    match &first {
+        Head::Idle(name) if first == *before => {
+            slots.set_aside(name)?;
+            // The next one may be suspended as well.
+            Ok(Head::Unknown)
+        }
+        _ => Ok(first),
     }
-    slots.set_aside(&first)?;
-    Ok(None)
 }
 
 fn io_error(error: io::Error) -> Error {
@@ -322,9 +358,9 @@ mod tests {
 
     use super::*;
 
-    async fn governor(folder: &tempfile::TempDir, max: Option<u64>) -> Governor {
+    fn governor(folder: &tempfile::TempDir, max: Option<u64>) -> Governor {
         let concurrency = Concurrency { max, reserve: 2 };
-        Governor::open(Some(folder.path()), "account", concurrency, Arc::default()).await
+        Governor::new(Some(folder.path()), "account", concurrency, Arc::default())
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,7 +369,7 @@ mod tests {
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = Vec::new();
         for _ in 0..6 {
-            let governor = governor(&folder, Some(4)).await;
+            let governor = governor(&folder, Some(4));
             for _ in 0..5 {
                 let (governor, running, most) = (governor.clone(), Arc::clone(&running), Arc::clone(&most));
                 tasks.push(tokio::spawn(async move {
@@ -349,13 +385,13 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
         }
         assert_eq!(most.load(Ordering::SeqCst), 4);
-        assert_eq!(governor(&folder, Some(4)).await.load().await, Load { limit: Some(4), in_use: 0, waiting: 0 });
+        assert_eq!(governor(&folder, Some(4)).load().await, Load { limit: Some(4), in_use: 0, waiting: 0 });
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn governor_a_freed_slot_goes_to_the_interactive_request() {
         let folder = tempfile::tempdir().unwrap();
-        let governor = governor(&folder, Some(1)).await;
+        let governor = governor(&folder, Some(1));
         let held = governor.admit(Priority::Batch, |_| ()).await;
         let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
         for priority in [Priority::Batch, Priority::Batch, Priority::Agent, Priority::Interactive] {
@@ -378,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn governor_nothing_known_admits_all_and_a_refusal_teaches_every_process() {
         let folder = tempfile::tempdir().unwrap();
-        let (one, other) = (governor(&folder, None).await, governor(&folder, None).await);
+        let (one, other) = (governor(&folder, None), governor(&folder, None));
         let mut held = Vec::new();
         for _ in 0..8 {
             held.push(one.admit(Priority::Batch, |_| panic!("nothing to wait for")).await);
@@ -393,7 +429,7 @@ mod tests {
     #[tokio::test]
     async fn governor_a_suspended_head_of_the_queue_stops_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let governor = governor(&folder, Some(1)).await;
+        let governor = governor(&folder, Some(1));
         let held = governor.admit(Priority::Batch, |_| ()).await;
         // A process that is suspended while it waits: its ticket stays locked, and it takes nothing.
         let suspended = governor.slots.as_ref().unwrap().join(Priority::Interactive).unwrap();
@@ -414,7 +450,7 @@ mod tests {
     #[tokio::test]
     async fn governor_a_slot_taken_before_the_limit_was_known_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
-        let governor = governor(&folder, None).await;
+        let governor = governor(&folder, None);
         let (first, second) =
             (governor.admit(Priority::Batch, |_| ()).await, governor.admit(Priority::Batch, |_| ()).await);
         governor.tell_limit(Some(Some(3))).await;
@@ -424,9 +460,9 @@ mod tests {
     #[tokio::test]
     async fn governor_accounts_wait_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let one = governor(&folder, Some(1)).await;
+        let one = governor(&folder, Some(1));
         let concurrency = Concurrency { max: Some(1), reserve: 2 };
-        let other = Governor::open(Some(folder.path()), "other", concurrency, Arc::default()).await;
+        let other = Governor::new(Some(folder.path()), "other", concurrency, Arc::default());
         let _held = one.admit(Priority::Batch, |_| ()).await;
         let _second = other.admit(Priority::Batch, |_| panic!("nothing to wait for")).await;
         assert_eq!((one.load().await.in_use, other.load().await.in_use), (1, 1));
@@ -436,7 +472,7 @@ mod tests {
     async fn governor_unusable_folder_admits_everything() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("slots"), "a file").unwrap();
-        let governor = governor(&folder, Some(1)).await;
+        let governor = governor(&folder, Some(1));
         let _first = governor.admit(Priority::Batch, |_| ()).await;
         let _second = governor.admit(Priority::Batch, |_| panic!("nothing to wait for")).await;
         assert_eq!(governor.load().await, Load::default());
@@ -445,7 +481,7 @@ mod tests {
     #[tokio::test]
     async fn governor_a_freed_slot_is_noticed_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let governor = governor(&folder, Some(1)).await;
+        let governor = governor(&folder, Some(1));
         let held = governor.admit(Priority::Batch, |_| ()).await;
         let waiting = {
             let governor = governor.clone();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::advice::{Advice, compaction};
 use super::forecast::{Fit, Weight, fit};
 use super::ledger::{Ledger, LedgerEntry, TokenCounts};
 use crate::storage::clock::now_ms;
@@ -70,6 +71,8 @@ pub struct History {
     pub weights: BTreeMap<&'static str, Option<BTreeMap<String, Weight>>>,
     /// When each window will be used up.
     pub forecast: BTreeMap<&'static str, Forecast>,
+    /// Whether compacting the caller's session would save quota.
+    pub advice: Option<Advice>,
 }
 
 /// A row.
@@ -110,6 +113,13 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
     let asked: Vec<LedgerEntry> =
         entries.iter().filter(|entry| (question.from..=question.to).contains(&entry.at)).cloned().collect();
     let fits = WINDOWS.map(|window| (window, fit(&entries, window)));
+    let own = ledger.hash("session", &question.session);
+    let session: Vec<&LedgerEntry> = entries.iter().filter(|entry| entry.session == own).collect();
+    let advice = session.last().filter(|_| !question.session.is_empty()).and_then(|last| {
+        let tokens: Vec<TokenCounts> =
+            session.iter().filter(|entry| entry.model == last.model).map(|entry| entry.tokens).collect();
+        advice(fits.iter().filter_map(|(window, fit)| Some((*window, fit.as_ref()?))), &last.model, &tokens)
+    });
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for entry in &asked {
         let key = key(entry, question.by, zone);
@@ -139,7 +149,17 @@ pub fn history(ledger: &Ledger, question: &Question, zone: &TimeZone, now: i64) 
                 (*window, Forecast { full_at: fit.as_ref().and_then(|fit| fit.full_at(&entries, now)) })
             })
             .collect(),
+        advice,
     })
+}
+
+/// The advice by the first window whose costs are known.
+fn advice<'f>(
+    mut fits: impl Iterator<Item = (&'static str, &'f Fit)>,
+    model: &str,
+    session: &[TokenCounts],
+) -> Option<Advice> {
+    fits.find_map(|(window, fit)| compaction(window, fit.weights.get(model)?, session))
 }
 
 /// The costs of each window for an account, from the recent ledger. Blocks.
@@ -195,6 +215,11 @@ impl Costs {
     pub fn largest(&self, model: &str, tokens: &TokenCounts) -> Option<(&'static str, f64)> {
         let costs = self.windows.iter().filter_map(|(window, fit, _)| Some((*window, fit.cost(model, tokens)?)));
         costs.max_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+
+    /// Whether compacting a session with these last requests would save quota.
+    pub fn advice(&self, model: &str, session: &[TokenCounts]) -> Option<Advice> {
+        advice(self.windows.iter().map(|(window, fit, _)| (*window, fit)), model, session)
     }
 
     /// When a window will be used up before it opens again: the first of them.

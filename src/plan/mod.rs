@@ -7,10 +7,12 @@
 //! park      waits for a used-up window to open again
 //! forecast  what a token costs of a window, and when it is used up
 //! history   rows, shares and forecast for users
+//! advice    whether compacting a session saves quota
 //! ledger    one line per request: tokens and quota
 //! limits    how many slots there are: told by the service, set by the user, or learned from refusals
 //! ```
 
+pub mod advice;
 pub mod forecast;
 pub mod governor;
 pub mod history;

@@ -76,6 +76,10 @@ pub enum ParkEvent {
         window: String,
         /// Its name, `5-hour window`.
         label: String,
+        /// Its short name, `5h`, `wk`.
+        short: String,
+        /// It is used up. Otherwise its reserve is reached.
+        used_up: bool,
         /// When it opens again, in milliseconds since 1970.
         resets_at: i64,
     },
@@ -119,6 +123,8 @@ pub trait ParkHost: Send {
 pub struct ParkRecord {
     /// The window's id; empty if none was used up yet.
     pub window: String,
+    /// Its name, `5-hour window`.
+    pub label: String,
     /// When it opens again, in milliseconds since 1970.
     pub resets_at: i64,
     /// Since when a process waits for it, in milliseconds since 1970.
@@ -127,6 +133,8 @@ pub struct ParkRecord {
     pub choice: Option<OnExhausted>,
     /// When a user asked for an attempt before the reset, in milliseconds since 1970.
     pub resume_at: Option<i64>,
+    /// When a user stopped the requests that waited then, in milliseconds since 1970.
+    pub stop_at: Option<i64>,
 }
 
 impl ParkRecord {
@@ -243,9 +251,13 @@ async fn wait_for(
     let longest = i64::try_from(policy.max_wait.as_millis()).unwrap_or(i64::MAX);
     let mut past_resets = 0;
     let Some(mut resets_at) = window.resets_at else { return Err(refusal) };
+    if resets_at.saturating_sub(started) > longest {
+        return Err(refusal);
+    }
     let mut record = file.read().await;
     if !record.is_about(&window) {
-        record = ParkRecord { window: window.id.clone(), resets_at, since: started, ..ParkRecord::default() };
+        let Window { id, label, .. } = window.clone();
+        record = ParkRecord { window: id, label, resets_at, since: started, ..ParkRecord::default() };
         keep(file, &record).await;
     }
     if choose(host, file, policy, &window, resets_at).await == OnExhausted::Stop {
@@ -262,28 +274,37 @@ async fn wait_for(
             return Err(refusal);
         }
         if told.replace(resets_at) != Some(resets_at) {
-            host.tell(ParkEvent::Parked { window: window.id.clone(), label: window.label.clone(), resets_at });
+            let used_up = window.is_used_up() || reached(std::slice::from_ref(&window), policy).is_none();
+            let Window { id, label, short, .. } = window.clone();
+            host.tell(ParkEvent::Parked { window: id, label, short, used_up, resets_at });
         }
         let pause = if is_late && was_ahead { ASK_EVERY } else { Duration::from_secs(rand::random_range(JITTER)) };
-        let moved = sleep_until_open(host, file, policy, (&window, resets_at, pause), &refusal).await?;
+        let moved = sleep_until_open(host, file, policy, (&window, resets_at, pause), (started, &refusal)).await?;
         if let Some(moved) = moved {
             resets_at = moved;
+            keep(file, &ParkRecord { resets_at, ..file.read().await }).await;
             continue;
         }
         // The last look before anything is sent: a quota from before the reset does not count.
         let since = host.now().duration_since(at(resets_at)).unwrap_or_default();
         let still = match host.quota(since).await {
+            // The request itself will tell where there is only an old answer, or none.
+            Ok(snapshot) if snapshot.problem.is_some() => None,
             Ok(snapshot) => snapshot.usage.and_then(|usage| full(&usage.windows, policy, &window.id)),
-            // The request itself will tell.
             Err(error) if error.kind == ErrorKind::LoginRequired => return Err(error),
             Err(_) => None,
         };
         match still.map(|found| (found.resets_at, found)) {
             None => break,
             Some((None, _)) => return Err(refusal),
-            Some((Some(next), found)) => (window, resets_at) = (found, next),
+            Some((Some(next), found)) => {
+                (window, resets_at) = (found, next);
+                keep(file, &ParkRecord { resets_at, ..file.read().await }).await;
+            }
         }
     }
+    // Accounts may have changed since the last look.
+    host.signed_in().await?;
     host.tell(ParkEvent::Resumed);
     Ok(())
 }
@@ -329,7 +350,7 @@ async fn sleep_until_open(
     file: &ParkFile,
     policy: &ParkPolicy,
     (window, resets_at, pause): (&Window, i64, Duration),
-    refusal: &Error,
+    (started, refusal): (i64, &Error),
 ) -> Result<Option<i64>> {
     let parked_at = millis(host.now());
     let opens = resets_at.max(parked_at).saturating_add(i64::try_from(pause.as_millis()).unwrap_or_default());
@@ -339,7 +360,8 @@ async fn sleep_until_open(
         host.sleep(TICK.min(left)).await;
         ticks = ticks.wrapping_add(1);
         let record = file.read().await;
-        if record.choice == Some(OnExhausted::Stop) && record.window == window.id {
+        // Requests that begin to wait later were started by a user who knows better.
+        if record.stop_at.is_some_and(|at| at >= started) && record.window == window.id {
             return Err(Error {
                 message: format!("{} (stopped with /kimi-quota)", refusal.message),
                 ..refusal.clone()
@@ -357,6 +379,7 @@ async fn sleep_until_open(
             asked = host.now();
             // Without an answer the known reset stands.
             if let Ok(snapshot) = host.quota(ASK_EVERY).await
+                && snapshot.problem.is_none()
                 && let Some(usage) = snapshot.usage
             {
                 match full(&usage.windows, policy, &window.id) {
@@ -374,7 +397,7 @@ async fn sleep_until_open(
 
 async fn keep(file: &ParkFile, record: &ParkRecord) {
     if let Err(error) = file.write(record).await {
-        tracing::debug!(%error, "what other processes should know about the used-up window could not be kept");
+        tracing::info!(%error, "what other processes should know about the used-up window could not be kept");
     }
 }
 
@@ -589,7 +612,8 @@ mod tests {
     #[tokio::test]
     async fn park_the_user_can_stop_and_resume_it() {
         for (record, stopped) in [
-            (ParkRecord { choice: Some(OnExhausted::Stop), ..ParkRecord::default() }, true),
+            (ParkRecord { stop_at: Some(i64::MAX), ..ParkRecord::default() }, true),
+            (ParkRecord { stop_at: Some(0), resume_at: Some(i64::MAX), ..ParkRecord::default() }, false),
             (ParkRecord { resume_at: Some(i64::MAX), ..ParkRecord::default() }, false),
         ] {
             let folder = tempfile::tempdir().unwrap();

@@ -143,15 +143,23 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens the folder, creating it 0700. Refuses a link: a user who could place one chooses where the files go.
-    pub fn open(folder: &Path) -> io::Result<Self> {
-        for part in [folder, &folder.join("waiting")] {
-            create_private_dir(part)?;
-            if !fs::symlink_metadata(part)?.is_dir() {
-                return Err(io::Error::other("the folder of slots is a link"));
+    /// The slots in this folder, which need not exist yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Creates the folder, 0700, if it does not exist. Refuses a link: a user who could place one chooses where the files go.
+    pub fn prepare(&self) -> io::Result<()> {
+        for part in [&self.folder, &self.waiting_folder()] {
+            let found = fs::symlink_metadata(part).or_else(|_| {
+                create_private_dir(part)?;
+                fs::symlink_metadata(part)
+            });
+            if !found?.is_dir() {
+                return Err(io::Error::other("the folder of slots is a link or a file"));
             }
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(())
     }
 
     /// The folder of the slots.
@@ -164,13 +172,13 @@ impl Slots {
         self.folder.join("waiting")
     }
 
-    /// Takes a free slot, if fewer than `count` are held.
-    pub fn take(&self, kind: Kind, count: usize) -> io::Result<Option<Slot>> {
+    /// Takes a free slot, if fewer than `count` are held. `likely` is the number to try first.
+    pub fn take(&self, kind: Kind, count: usize, likely: Option<usize>) -> io::Result<Option<Slot>> {
         // Slots above `count` are held only for a while after the limit was lowered; until then they count like the others.
         if self.held(kind, count)? > 0 && self.held(kind, 0)? >= count {
             return Ok(None);
         }
-        for number in 0..count {
+        for number in likely.filter(|number| *number < count).into_iter().chain(0..count) {
             if let Some(slot) = take(number, &self.path(kind, number))? {
                 return Ok(Some(slot));
             }
@@ -184,7 +192,7 @@ impl Slots {
             return Ok(None);
         }
         let now = SystemTime::now();
-        let waiting = fs::read_dir(self.waiting_folder())?.take(MAX_TICKETS).flatten();
+        let waiting = entries(&self.waiting_folder())?;
         let orders = waiting.filter_map(|entry| entry.file_name().to_str().and_then(Order::parse));
         let first = orders.min_by(|one, other| one.key(now).cmp(&other.key(now)));
         Ok(first.filter(|first| first.key(now) < own.order.key(now)).map(|first| first.file_name()))
@@ -201,7 +209,7 @@ impl Slots {
 
     /// Counts the slots from number `first` on that are held.
     pub fn held(&self, kind: Kind, first: usize) -> io::Result<usize> {
-        let names = fs::read_dir(&self.folder)?.take(MAX_TICKETS).flatten();
+        let names = entries(&self.folder)?;
         let slots = names.filter(|entry| {
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.strip_prefix(kind.prefix()));
@@ -232,7 +240,7 @@ impl Slots {
     pub fn ahead(&self, ticket: Option<&Ticket>) -> io::Result<usize> {
         let now = SystemTime::now();
         let mut ahead = 0;
-        for entry in fs::read_dir(self.waiting_folder())?.take(MAX_TICKETS).flatten() {
+        for entry in entries(&self.waiting_folder())? {
             let name = entry.file_name();
             let Some(order) = name.to_str().and_then(Order::parse) else { continue };
             if ticket.is_some_and(|own| own.order.key(now) <= order.key(now)) {
@@ -250,6 +258,15 @@ impl Slots {
     fn path(&self, kind: Kind, number: usize) -> PathBuf {
         self.folder.join(format!("{}{number}", kind.prefix()))
     }
+}
+
+/// Lists a folder; one that does not exist is empty.
+fn entries(folder: &Path) -> io::Result<impl Iterator<Item = fs::DirEntry> + use<>> {
+    let listed = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        listed => Some(listed?),
+    };
+    Ok(listed.into_iter().flatten().take(MAX_TICKETS).flatten())
 }
 
 fn take(number: usize, path: &Path) -> io::Result<Option<Slot>> {
@@ -286,20 +303,22 @@ mod tests {
     use super::*;
 
     fn slots(folder: &tempfile::TempDir) -> Slots {
-        Slots::open(&folder.path().join("slots")).unwrap()
+        let slots = Slots::new(folder.path().join("slots"));
+        slots.prepare().unwrap();
+        slots
     }
 
     #[test]
     fn slots_all_held_none_left_until_one_is_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let slots = slots(&folder);
-        let mut held: Vec<Slot> = (0..3).map(|_| slots.take(Kind::Request, 3).unwrap().unwrap()).collect();
-        assert!(slots.take(Kind::Request, 3).unwrap().is_none());
+        let mut held: Vec<Slot> = (0..3).map(|_| slots.take(Kind::Request, 3, None).unwrap().unwrap()).collect();
+        assert!(slots.take(Kind::Request, 3, None).unwrap().is_none());
         assert_eq!(slots.held(Kind::Request, 0).unwrap(), 3);
-        assert!(slots.take(Kind::Retry, 1).unwrap().is_some());
+        assert!(slots.take(Kind::Retry, 1, None).unwrap().is_some());
         held.pop();
         assert_eq!(slots.held(Kind::Request, 0).unwrap(), 2);
-        assert!(slots.take(Kind::Request, 3).unwrap().is_some());
+        assert!(slots.take(Kind::Request, 3, None).unwrap().is_some());
     }
 
     #[test]
@@ -332,7 +351,7 @@ mod tests {
         let slots = slots(&folder);
         let suspended = slots.join(Priority::Interactive).unwrap();
         let waiting = slots.join(Priority::Batch).unwrap();
-        let held = slots.take(Kind::Request, 1).unwrap();
+        let held = slots.take(Kind::Request, 1, None).unwrap();
         assert_eq!(slots.idle_first(1, &waiting).unwrap(), None);
         drop(held);
         let first = slots.idle_first(1, &waiting).unwrap().unwrap();
@@ -364,6 +383,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), folder.path().join("slots")).unwrap();
-        assert!(Slots::open(&folder.path().join("slots")).is_err());
+        assert!(Slots::new(folder.path().join("slots")).prepare().is_err());
     }
 }

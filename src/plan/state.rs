@@ -15,7 +15,7 @@ use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::quota_message::time_zone;
+use crate::services::quota_message::{clock_at, opening_at, time_zone};
 use crate::storage::clock::now_ms;
 
 /// The account, and where its state lies.
@@ -39,6 +39,8 @@ pub struct Parked {
     pub since: Option<i64>,
     /// Requests that wait.
     pub sessions: usize,
+    /// All of this in a sentence, for users.
+    pub text: String,
 }
 
 impl<'k> PlanState<'k> {
@@ -50,9 +52,9 @@ impl<'k> PlanState<'k> {
     }
 
     /// The governor.
-    pub async fn governor(&self) -> Governor {
+    pub fn governor(&self) -> Governor {
         let concurrency = self.kimi.config.settings.concurrency;
-        Governor::open(self.state.as_deref(), &self.account, concurrency, Arc::clone(&self.kimi.process)).await
+        Governor::new(self.state.as_deref(), &self.account, concurrency, Arc::clone(&self.kimi.process))
     }
 
     /// What tokens cost; nothing where the ledger cannot be read.
@@ -90,16 +92,23 @@ impl<'k> PlanState<'k> {
     /// Whether requests wait for a window.
     pub async fn parked(&self) -> Parked {
         let file = self.park_file();
-        let ParkRecord { window, resets_at, since, .. } = file.read().await;
-        match file.sessions().await {
-            0 => Parked { state: "open", window: None, resets_at: None, since: None, sessions: 0 },
-            sessions => Parked {
-                state: "parked",
-                window: Some(window),
-                resets_at: Some(resets_at),
-                since: Some(since),
-                sessions,
-            },
+        let ParkRecord { window, label, resets_at, since, .. } = file.read().await;
+        let sessions = file.sessions().await;
+        if sessions == 0 {
+            let text = "No request waits for a quota window.".to_owned();
+            return Parked { state: "open", window: None, resets_at: None, since: None, sessions, text };
+        }
+        let config = &self.kimi.config;
+        let requests = if sessions == 1 { "1 request waits".to_owned() } else { format!("{sessions} requests wait") };
+        let since_text = clock_at(config, since).unwrap_or_default();
+        let opens = opening_at(config, resets_at).unwrap_or_else(|| "opens now".to_owned());
+        Parked {
+            state: "parked",
+            window: Some(window),
+            resets_at: Some(resets_at),
+            since: Some(since),
+            sessions,
+            text: format!("{requests} since {since_text}: {label} is used up, {opens}."),
         }
     }
 
@@ -114,7 +123,8 @@ impl<'k> PlanState<'k> {
                 let choice = choice
                     .filter(|choice| *choice != OnExhausted::Ask)
                     .ok_or_else(|| Error::new(ErrorKind::Config, format!("{choice:?}: write wait, stop or resume")))?;
-                ParkRecord { choice: Some(choice), ..record }
+                let stop_at = (choice == OnExhausted::Stop).then(now_ms);
+                ParkRecord { choice: Some(choice), stop_at, ..record }
             }
         };
         file.write(&changed).await

@@ -67,7 +67,7 @@ fn run(mut source: Source, watch: &Weak<Watch>) {
         watch.changes.send_modify(|count| *count += 1);
         if let Err(error) = went_on {
             // Waiting requests look once a second all the same.
-            tracing::debug!(%error, "the folder of slots is no longer watched");
+            tracing::info!(%error, "the folder of slots is no longer watched");
             return;
         }
     }

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use url::Url;
+use url::{ParseError, Url};
 
 use super::call::{Reply, Service};
 use super::truncate::{Limit, Outcome};
@@ -28,6 +28,8 @@ impl Fetch {
             _ if text.len() > MAX_URL => {
                 format!("the URL is {} bytes long, at most {MAX_URL} are possible", text.len())
             }
+            // The service translates names with other letters than ASCII; without Unicode tables they are not judged here.
+            Err(ParseError::IdnaError) if is_web_address(text) => return Ok(()),
             Err(error) => {
                 format!("{:?} is not a URL ({error}); give the whole address, beginning with https://", clip(text, 200))
             }
@@ -44,6 +46,11 @@ impl Fetch {
         let reply = service.post(&service.endpoint().fetch(), &body, "text/markdown").await?;
         in_background(move || Ok(outcome(&reply, limit.as_ref()))).await
     }
+}
+
+fn is_web_address(text: &str) -> bool {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web))
 }
 
 fn outcome(reply: &Reply, limit: Option<&Limit>) -> Outcome {

@@ -172,9 +172,9 @@ impl Store {
         match (&self.file, written) {
             (Some(file), Ok(bytes)) => match replace(file, &bytes) {
                 Ok(()) => return self.unwritten.remove(&self.account),
-                Err(error) => tracing::debug!(%error, "the quota cannot be written"),
+                Err(error) => tracing::info!(%error, "the quota cannot be written"),
             },
-            (_, Err(error)) => tracing::debug!(%error, "the quota cannot be written"),
+            (_, Err(error)) => tracing::info!(%error, "the quota cannot be written"),
             (None, Ok(_)) => {}
         }
         self.unwritten.insert(self.account.clone(), record);

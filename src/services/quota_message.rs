@@ -145,6 +145,11 @@ pub fn opening_at(config: &Config, at: i64) -> Option<String> {
     opening(at, &now(config))
 }
 
+/// Formats a moment as the user's clock shows it, `14:32`, with the day where it is another one.
+pub fn clock_at(config: &Config, at: i64) -> Option<String> {
+    clock(at, &now(config))
+}
+
 /// Returns the time in the user's zone.
 fn now(config: &Config) -> Zoned {
     Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(time_zone(config))

@@ -262,7 +262,7 @@ impl Waiter {
                     return None;
                 }
                 Ok(taken) => *lease = taken,
-                Err(error) => tracing::debug!(%error, owner = %owner.display(), "there is no lease beside the lock"),
+                Err(error) => tracing::info!(%error, owner = %owner.display(), "there is no lease beside the lock"),
             }
         }
         drop(lease);
@@ -339,7 +339,7 @@ impl Held {
                 }
                 None => {
                     self.lost.store(true, Ordering::Release);
-                    tracing::debug!(lock = %self.directory.display(), "the lock was taken over by another process");
+                    tracing::info!(lock = %self.directory.display(), "the lock was taken over by another process");
                     return;
                 }
             }

@@ -34,7 +34,7 @@ impl Lease {
                 Ok(()) => true,
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => {
-                    tracing::debug!(%error, path = %path.display(), "files cannot be locked here");
+                    tracing::info!(%error, path = %path.display(), "files cannot be locked here");
                     false
                 }
             };

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
 import { Bench } from "./bench.ts";
+import { governor } from "./governor.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
 import { login } from "./login.ts";
@@ -46,6 +47,7 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   latency,
   memory,
   wakeups,
+  governor,
   login,
   tui,
   startup,

@@ -1,4 +1,5 @@
 /** Measures the cost of work in this process. Run with --expose-gc. */
+import { readdirSync, readFileSync } from "node:fs";
 import { monitorEventLoopDelay, performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -50,4 +51,16 @@ export async function measure(work: () => Promise<unknown>): Promise<Span> {
     cpu: (user + system) / 1000,
     rssMb: Math.max(0, highest - rss) / 1e6,
   };
+}
+
+/** Voluntary context switches of all threads, by name. */
+export function switches(): Map<string, number> {
+  const all = new Map<string, number>();
+  for (const task of readdirSync("/proc/self/task")) {
+    const status = readFileSync(`/proc/self/task/${task}/status`, "utf8");
+    const name = /^Name:\t(.*)$/m.exec(status)?.[1] ?? task;
+    const count = Number(/^voluntary_ctxt_switches:\t(\d+)$/m.exec(status)?.[1]);
+    all.set(name, (all.get(name) ?? 0) + count);
+  }
+  return all;
 }

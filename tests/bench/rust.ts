@@ -17,6 +17,9 @@ const BASELINE = join(import.meta.dirname, "baseline.json");
 /** How much a part may slow down, relative to its yardstick. */
 const TOLERANCE = 1.3;
 
+/** Parts that other JSON readers are measured beside, with the goal in MB/s. */
+const READERS: Record<string, number> = { "answer, chat": 500, "answer, messages": 450, arguments: 400 };
+
 /** What is measured, in the order of a turn. */
 const PARTS = [
   "body, chat",
@@ -103,6 +106,14 @@ for (const [part, { mbPerSecond, milliseconds, ratio }] of Object.entries(now)) 
   console.log(
     `| ${part} | ${mbPerSecond} | ${milliseconds}${perSecond} | ${ratio} | ${kept ?? "–"}${grown ? " ✗" : ""} |`,
   );
+}
+console.log("\n| part | goal | ours | serde_json | sonic-rs | simd-json |\n|---|---:|---:|---:|---:|---:|");
+for (const [part, goal] of Object.entries(READERS)) {
+  // The bytes of the stream, also for readers that see its JSON only.
+  const rate = (subject: string): number => Math.round((bytes(part) / median(part, subject)) * 1e3);
+  const ours = rate("ours");
+  const others = ["yardstick", "sonic-rs", "simd-json"].map(rate);
+  console.log(`| ${part}, MB/s | ≥ ${goal}${ours >= goal ? " ✓" : " ✗"} | ${[ours, ...others].join(" | ")} |`);
 }
 if (flags.save) {
   writeFileSync(BASELINE, `${JSON.stringify(now, null, 2)}\n`);

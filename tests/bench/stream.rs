@@ -1,5 +1,5 @@
 //! Bytes of a stream → events → blocks, and argument text → changes. The yardstick is the time serde_json takes to read the same
-//! JSON: `npm run bench:rust`.
+//! JSON; sonic-rs and simd-json stand beside it: `npm run bench:rust`.
 
 #[path = "../support/yardstick.rs"]
 mod yardstick;
@@ -16,7 +16,7 @@ use kimi_code::config::Dialect;
 use kimi_code::models::Prices;
 use serde::de::IgnoredAny;
 use serde_json::json;
-use yardstick::beside;
+use yardstick::{beside, beside_all};
 
 /// Chunk size of a typical socket read.
 const CHUNK: usize = 16 << 10;
@@ -42,6 +42,21 @@ fn stream(dialect: Dialect) -> (Vec<String>, Vec<u8>) {
 fn read_events(events: &[String]) {
     for event in events {
         black_box(serde_json::from_str::<IgnoredAny>(black_box(event)).is_ok());
+    }
+}
+
+/// The same with other readers. simd-json writes into its input, so each event is copied.
+fn read_with_sonic(events: &[String]) {
+    for event in events {
+        black_box(sonic_rs::from_str::<IgnoredAny>(black_box(event)).is_ok());
+    }
+}
+
+fn read_with_simd_json(events: &[String], copy: &mut Vec<u8>) {
+    for event in events {
+        copy.clear();
+        copy.extend_from_slice(black_box(event).as_bytes());
+        black_box(simd_json::serde::from_slice::<IgnoredAny>(copy).is_ok());
     }
 }
 
@@ -105,12 +120,30 @@ fn bench(c: &mut Criterion) {
         if dialect == Dialect::OpenAi {
             beside(c, "events", size, || sse(black_box(&bytes)), || read_events(&events));
         }
-        beside(c, &format!("answer, {name}"), size, || answer(dialect, black_box(&bytes)), || read_events(&events));
+        let mut copy = Vec::new();
+        let (mut serde, mut sonic) = (|| read_events(&events), || read_with_sonic(&events));
+        let mut simd = || read_with_simd_json(&events, &mut copy);
+        beside_all(
+            c,
+            &format!("answer, {name}"),
+            size,
+            || answer(dialect, black_box(&bytes)),
+            &mut [("yardstick", &mut serde), ("sonic-rs", &mut sonic), ("simd-json", &mut simd)],
+        );
     }
     let text = arguments();
     let pieces = pieces(&text);
-    let read = || serde_json::from_str::<IgnoredAny>(black_box(&text)).is_ok();
-    beside(c, "arguments", text.len() as u64, || follow(black_box(&pieces)), read);
+    let events = [text.clone()];
+    let mut copy = Vec::new();
+    let (mut serde, mut sonic) = (|| read_events(&events), || read_with_sonic(&events));
+    let mut simd = || read_with_simd_json(&events, &mut copy);
+    beside_all(
+        c,
+        "arguments",
+        text.len() as u64,
+        || follow(black_box(&pieces)),
+        &mut [("yardstick", &mut serde), ("sonic-rs", &mut sonic), ("simd-json", &mut simd)],
+    );
 }
 
 criterion_group!(benches, bench);

@@ -2,8 +2,8 @@
  * Counts how often the threads of this process are woken while streams flow: `wakeups-child.ts <JSON of WakeupsSpec>` prints one line of
  * JSON. Every voluntary context switch is a wake-up later on.
  */
-import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { switches } from "./measure.ts";
 import { subject } from "./subjects.ts";
 
 export interface WakeupsSpec {
@@ -17,18 +17,6 @@ export interface Wakeups {
   cpuMsPerSecond: number;
   /** Names of the threads with their share, for the report. */
   threads: Record<string, number>;
-}
-
-/** Voluntary context switches of all threads, by name. */
-function switches(): Map<string, number> {
-  const all = new Map<string, number>();
-  for (const task of readdirSync("/proc/self/task")) {
-    const status = readFileSync(`/proc/self/task/${task}/status`, "utf8");
-    const name = /^Name:\t(.*)$/m.exec(status)?.[1] ?? task;
-    const count = Number(/^voluntary_ctxt_switches:\t(\d+)$/m.exec(status)?.[1]);
-    all.set(name, (all.get(name) ?? 0) + count);
-  }
-  return all;
 }
 
 const spec = JSON.parse(process.argv[2] ?? "{}") as WakeupsSpec;

@@ -327,9 +327,10 @@ describe("on a screen", () => {
     assert.equal(machine.pi, undefined);
   });
 
-  test("tools: enabled, a search, /reload, another search → previews, expanded with ctrl+o", async () => {
+  test("tools: a search, /reload, another, resume, a third → previews, expanded with ctrl+o", async () => {
     enableTools();
-    const pi = terminal(["--no-session"], env(signedIn()));
+    const variables = env(signedIn());
+    const pi = terminal([], variables);
     await pi.waitFor(/kimi-for-coding/);
     simulator.enqueue({ steps: [call("moonshot_search", { query: "first" })] }, { steps: [text("Found it.")] });
     await pi.submit("search");
@@ -340,6 +341,12 @@ describe("on a screen", () => {
     simulator.enqueue({ steps: [call("moonshot_search", { query: "second" })] }, { steps: [text("Found more.")] });
     await pi.submit("again");
     await pi.waitFor(/moonshot_search second[^]*Found more\./);
+    await pi.close();
+    const again = terminal(["-c"], variables);
+    await again.waitFor(/moonshot_search first[^]*to expand[^]*Found more\./);
+    simulator.enqueue({ steps: [call("moonshot_search", { query: "third" })] }, { steps: [text("Found all.")] });
+    await again.submit("once more");
+    await again.waitFor(/moonshot_search third[^]*to expand[^]*Found all\./);
   });
 });
 

@@ -305,7 +305,9 @@ test("quota error → names the window and its reset time, once", async () => {
   };
   simulator.enqueue({ http: { status: 403, body } });
   const pi = rpc(MODEL, { TZ: "Asia/Shanghai" });
-  const message = messages(await pi.prompt("hello")).at(-1);
+  const settled = pi.prompt("hello");
+  pi.choose(await pi.waitFor(ui("select")), "Stop");
+  const message = messages(await settled).at(-1);
   assert.equal(message?.stopReason, "error");
   assert.match(
     message.errorMessage ?? "",

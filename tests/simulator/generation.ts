@@ -42,6 +42,7 @@ export const routes: Route[] = [
 async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   const { state, record } = exchange;
   const body = exchange.jsonBody();
+  state.parallel.enter(accountOf(state, record.headers), state.settings.parallelLimit, exchange.gone);
   const model = state.catalog.resolve(typeof body["model"] === "string" ? body["model"] : "");
   record.model = model.id;
   if (state.settings.validation) {
@@ -55,6 +56,10 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   if (state.settings.validation && counted.prompt > model.contextLength) {
     throw contextOverflow(model.contextLength, counted.prompt);
   }
+
+  const account = accountOf(state, record.headers);
+  const refusal = state.plan.windows?.refusal(account);
+  if (refusal !== undefined) return exchange.answer(refusal);
 
   const scenario = chooseScenario(exchange, prompt, model);
   record.scenario = scenario.name ?? "unnamed";
@@ -74,6 +79,7 @@ async function generate(exchange: Exchange, dialect: Dialect): Promise<void> {
   };
   record.model = context.model;
   record.usage = { prompt: counted.prompt, cached: counted.cached, completion: context.completionTokens };
+  state.plan.windows?.charge(account, record.usage);
   if (prompt.stream) await stream(exchange, dialect, scenario, context);
   else exchange.json(200, plainAnswer(dialect, scenario, context), scenario.headers);
 }

@@ -17,6 +17,7 @@ export { entitlement, faults, httpError, rateLimit } from "./faults.ts";
 export { namedScenario, transcripts, transcriptText } from "./transcripts.ts";
 export { catalogs } from "./catalog-variants.ts";
 export { countView, ratioView, usageShapes, wallet } from "./usage.ts";
+export { type PlanWindow, PlanWindows, type TokenWeights } from "./plan-windows.ts";
 export { openAIScenarios } from "./variants.ts";
 
 export interface Simulator {

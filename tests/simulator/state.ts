@@ -4,6 +4,7 @@ import { Catalog } from "./catalog.ts";
 import { FileStore } from "./files.ts";
 import { RequestLog } from "./log.ts";
 import { OAuthState } from "./oauth-state.ts";
+import { Parallel } from "./parallel.ts";
 import { PromptCache } from "./prompt-cache.ts";
 import { Plan } from "./usage.ts";
 import type { EndpointName, Interception, RequestRecord, Scenario, Settings, SimulatorOptions } from "./types.ts";
@@ -18,6 +19,7 @@ function defaultSettings(): Settings {
     toolSchemaLimitBytes: 15_000,
     fileReferences: "known",
     maxBodyBytes: 100 * 1024 * 1024,
+    parallelLimit: 0,
     promptCacheTtlMs: 600_000,
   };
 }
@@ -28,6 +30,7 @@ export class State {
   readonly files = new FileStore();
   readonly oauth = new OAuthState();
   readonly plan = new Plan();
+  readonly parallel = new Parallel();
   readonly settings: Settings;
   readonly promptCache: PromptCache;
   readonly apiKey: string;

@@ -151,6 +151,8 @@ export interface Settings {
   fileReferences: "known" | "any";
   /** Above it 413 without reading on. */
   maxBodyBytes: number;
+  /** Above so many requests of an account at once, further ones are refused (docs/protocol.md#concurrency). 0, the default: never. */
+  parallelLimit: number;
   /** How long a prompt stays in the prefix cache (docs/protocol.md#prompt-cache). */
   promptCacheTtlMs: number;
 }

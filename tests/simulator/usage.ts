@@ -1,7 +1,9 @@
 // The plan: `GET /usages` and `GET /me` (docs/protocol.md#usages, docs/protocol.md#account). The default answer holds both views
 // of the same facts, as live ones do; a test may set either document to anything. Slow and failing answers come from `intercept`.
 
+import { accountOf } from "./files.ts";
 import type { Json, JsonObject } from "./json.ts";
+import type { PlanWindows } from "./plan-windows.ts";
 import type { Route } from "./routes.ts";
 
 const HOUR = 3_600_000;
@@ -96,27 +98,34 @@ function defaultProfile(): JsonObject {
 export class Plan {
   usage: () => Json = usageShapes.both;
   profile: Json = defaultProfile();
+  /** Windows that requests fill; then `usage` is not used. */
+  windows: PlanWindows | undefined;
 
   reset(): void {
+    this.windows = undefined;
     this.usage = usageShapes.both;
     this.profile = defaultProfile();
   }
 }
 
-function document(path: string, endpoint: string, read: (plan: Plan) => Json): Route {
+function document(path: string, endpoint: string, read: (plan: Plan, account: string) => Json): Route {
   return {
     method: "GET",
     path: `/coding/v1/${path}`,
     endpoint,
     credential: true,
     identity: false,
-    handle: (exchange) => exchange.send(200, JSON.stringify(read(exchange.state.plan)), JSON_TYPE),
+    handle: (exchange) => {
+      const { state, record } = exchange;
+      const answer = read(state.plan, accountOf(state, record.headers));
+      exchange.send(200, JSON.stringify(answer), JSON_TYPE);
+    },
   };
 }
 
 const JSON_TYPE = { "content-type": "application/json; charset=utf-8" };
 
 export const routes: Route[] = [
-  document("usages", "usages", (plan) => plan.usage()),
+  document("usages", "usages", (plan, account) => plan.windows?.document(account) ?? plan.usage()),
   document("me", "me", (plan) => plan.profile),
 ];

@@ -189,6 +189,11 @@ export class RpcPi {
     return this.events.slice(from);
   }
 
+  /** Chooses in a dialog of an extension; without a value, as if the user had left it. */
+  choose({ id }: PiEvent, value?: string): void {
+    this.answer({ type: "extension_ui_response", id, ...(value === undefined ? { cancelled: true } : { value }) });
+  }
+
   async close(): Promise<void> {
     if (this.#child.exitCode !== null) return;
     const gone = new Promise((resolve) => this.#child.once("close", resolve));

@@ -57,7 +57,8 @@ pub fn read(
     decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, ops))
 }
 
-fn line(op: Op) -> String {
+/// Returns an op as a line.
+pub fn line(op: Op) -> String {
     match op {
         Op::Start { index, kind, head } => {
             format!("{index} start {kind:?} {}", without_made_id(&head)).trim().to_owned()

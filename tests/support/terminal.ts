@@ -9,7 +9,8 @@ import { type Home, PI_CLI, ROOT } from "./pi.ts";
 export interface TerminalOptions {
   home: Home;
   env?: Record<string, string | undefined>;
-  extensions?: string[];
+  /** Extensions to load. Default: this checkout. `installed`: those of Pi's settings. */
+  extensions?: string[] | "installed";
   columns?: number;
   rows?: number;
 }
@@ -37,9 +38,9 @@ export class Terminal {
   #input = Promise.resolve();
 
   constructor(args: string[], { home, env = {}, extensions = [ROOT], columns = 110, rows = 35 }: TerminalOptions) {
-    const extension = extensions.flatMap((path) => ["-e", path]);
+    const loaded = extensions === "installed" ? [] : ["-ne", ...extensions.flatMap((path) => ["-e", path])];
     this.#screen = new xterm.Terminal({ cols: columns, rows, allowProposedApi: true });
-    this.#pty = spawn(process.execPath, [PI_CLI, "-ne", ...extension, ...args], {
+    this.#pty = spawn(process.execPath, [PI_CLI, ...loaded, ...args], {
       name: "xterm-256color",
       cols: columns,
       rows,

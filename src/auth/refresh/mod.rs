@@ -236,7 +236,7 @@ impl Account {
         }
         match refreshing.await {
             Err(error) if error.kind != ErrorKind::LoginRequired && known.is_valid() => {
-                tracing::debug!(%error, "the refresh failed; the old token still works");
+                tracing::info!(%error, "the refresh failed; the old token still works");
                 refreshes.start_cooldown(login);
                 Ok(known.clone())
             }

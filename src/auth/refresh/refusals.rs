@@ -38,7 +38,7 @@ pub(super) fn record(state: Option<&Path>, refresh_token: &str) {
     refusals.drain(..surplus);
     let bytes = serde_json::to_vec(&refusals).map_err(std::io::Error::from);
     if let Err(error) = bytes.and_then(|bytes| replace(&state.join(FILE), &bytes)) {
-        tracing::debug!(%error, "the refused token cannot be recorded");
+        tracing::info!(%error, "the refused token cannot be recorded");
     }
 }
 

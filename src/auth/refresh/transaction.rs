@@ -220,7 +220,7 @@ impl Exchange {
                     _ => Ok(()),
                 };
                 if let Ok(Issued { received, .. }) = &issued {
-                    tracing::debug!(micros = received.elapsed().as_micros() as u64, "the new login is written");
+                    tracing::info!(micros = received.elapsed().as_micros() as u64, "the new login is written");
                 }
                 // The receiver waits in any case.
                 let _ = sender.send((issued, written));
@@ -243,7 +243,7 @@ impl Exchange {
             }
         };
         if let Err(error) = written {
-            tracing::debug!(%error, "the reserved file cannot be written");
+            tracing::info!(%error, "the reserved file cannot be written");
         }
         self.reserved = reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
         match issued {
@@ -265,7 +265,7 @@ fn store(
 ) -> Result<()> {
     let now = file.read().unwrap_or(Stored::Absent);
     if matches!(now, Stored::Login(_)) && now != *before {
-        tracing::debug!("another login was stored meanwhile and is kept");
+        tracing::info!("another login was stored meanwhile and is kept");
         return Ok(());
     }
     let stored = match reserved.commit() {

@@ -3,12 +3,15 @@
 //! Blocks are routed by `index` and may be open side by side. Kimi leaves out much of what Anthropic always sends: initial members,
 //! signatures, `content_block_stop`, `stop_reason`.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::chat::stream::decoder::{DialectDecoder, common_stop_reason, event_error, nameless_call};
 use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use crate::chat::stream::event_template::{Reading, TextRole};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::lenient::{Count, JsonText, List, Object, PartsText, Text};
@@ -29,6 +32,25 @@ struct MessagesEvent<'a> {
     usage: Option<Value>,
     #[serde(default)]
     error: Option<Value>,
+}
+
+impl MessagesEvent<'_> {
+    fn kind<'k>(&'k self, name: &'k str) -> &'k str {
+        if self.kind.as_str().is_empty() { name } else { self.kind.as_str() }
+    }
+
+    /// Returns the text of an event that says nothing else, after its first text.
+    fn one_text(&self, name: &str) -> Option<(TextRole, &str)> {
+        let delta = self.delta.0.as_ref().filter(|_| self.kind(name) == "content_block_delta")?;
+        let index = self.index.0;
+        // In the order in which `AnthropicDecoder::delta` looks for them.
+        match (&delta.partial_json.0, &delta.text.0, &delta.thinking.0) {
+            (Some(json), ..) => Some((TextRole::Arguments(index), json)),
+            (_, Some(text), _) => Some((TextRole::Text(index), text)),
+            (.., Some(text)) => Some((TextRole::Thinking(index, "thinking"), text)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,7 +88,7 @@ struct BlockHead<'a> {
     input: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct BlockDelta<'a> {
     #[serde(default, borrow)]
     text: PartsText<'a>,
@@ -119,17 +141,32 @@ pub struct AnthropicDecoder {
 }
 
 impl DialectDecoder for AnthropicDecoder {
-    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Object::<MessagesEvent<'_>>(Some(event)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
+    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<Reading>> {
+        let Object::<MessagesEvent<'_>>(Some(event)) = serde_json::from_str(json)? else {
+            return Ok(Ok(Reading::Other));
+        };
         if let Some(error) = event_error(event.kind.as_str(), event.error.as_ref(), json)? {
             return Ok(Err(error));
         }
         if event.kind.as_str() == "message" {
             self.message(&serde_json::from_str(json)?, emit);
             self.stopped = true;
-            return Ok(Ok(true));
+            return Ok(Ok(Reading::Over));
         }
-        Ok(Ok(self.read(&event, name, emit)))
+        if self.read(&event, name, emit) {
+            return Ok(Ok(Reading::Over));
+        }
+        Ok(Ok(event.one_text(name).map_or(Reading::Other, |(role, text)| Reading::one_text(json, role, text))))
+    }
+
+    fn text(&mut self, role: TextRole, text: &str, emit: &mut Emit<'_>) {
+        let text = Some(Cow::Borrowed(text));
+        let (index, delta) = match role {
+            TextRole::Text(index) => (index, BlockDelta { text: PartsText(text), ..BlockDelta::default() }),
+            TextRole::Thinking(index, _) => (index, BlockDelta { thinking: PartsText(text), ..BlockDelta::default() }),
+            TextRole::Arguments(index) => (index, BlockDelta { partial_json: JsonText(text), ..BlockDelta::default() }),
+        };
+        self.delta(index, &delta, emit);
     }
 
     fn carries_answer(&self, event_name: &str) -> bool {
@@ -161,8 +198,7 @@ impl DialectDecoder for AnthropicDecoder {
 impl AnthropicDecoder {
     /// Handles one event; true if it ends the stream.
     fn read(&mut self, event: &MessagesEvent<'_>, name: &str, emit: &mut Emit<'_>) -> bool {
-        let kind = if event.kind.as_str().is_empty() { name } else { event.kind.as_str() };
-        match kind {
+        match event.kind(name) {
             "message_start" => {
                 if let Some(message) = &event.message.0 {
                     self.message(message, emit);

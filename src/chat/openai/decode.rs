@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::chat::stream::decoder::{DialectDecoder, common_stop_reason, event_error, nameless_call};
 use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use crate::chat::stream::event_template::{Reading, TextRole};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::lenient::{Count, JsonText, List, Object, PartsText, Text};
@@ -77,13 +78,60 @@ struct FunctionFragment<'a> {
     arguments: JsonText<'a>,
 }
 
+impl<'a> ChatChunk<'a> {
+    /// Returns the choice that is read.
+    fn choice(&self) -> Option<&Choice<'a>> {
+        self.choices.0.iter().find(|choice| choice.index.0.unwrap_or(0) == 0)
+    }
+
+    /// Returns the text of a chunk that says nothing else, after its first text.
+    fn one_text(&self) -> Option<(TextRole, &str)> {
+        let choice = self.choice()?;
+        let delta = choice.delta.0.as_ref()?;
+        let plain = self.usage.is_none()
+            && choice.usage.is_none()
+            && choice.finish_reason.as_str().is_empty()
+            && delta.reasoning_details.is_none()
+            && delta.function_call.0.is_none();
+        let (member, reasoning) = delta.reasoning().unwrap_or_default();
+        match (delta.content.as_str(), reasoning, delta.tool_calls.0.as_slice()) {
+            _ if !plain => None,
+            ("", "", [CallFragment { index, id, function: Object(Some(function)) }]) => {
+                let continues = id.as_str().is_empty() && function.name.as_str().is_empty();
+                continues.then_some((TextRole::Arguments(index.0), function.arguments.as_str()))
+            }
+            ("", reasoning, []) => Some((TextRole::Thinking(None, member), reasoning)),
+            (content, "", []) => Some((TextRole::Text(None), content)),
+            _ => None,
+        }
+    }
+}
+
 impl ChoiceDelta<'_> {
+    /// Returns the reasoning and the member that holds it.
+    fn reasoning(&self) -> Option<(&'static str, &str)> {
+        match (&self.reasoning_content.0, &self.reasoning.0) {
+            // An empty member does not hide a full one.
+            (Some(empty), Some(text)) if empty.is_empty() => Some(("reasoning", text)),
+            (Some(text), _) => Some(("reasoning_content", text)),
+            (None, Some(text)) => Some(("reasoning", text)),
+            (None, None) => None,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         let texts = [&self.content, &self.reasoning_content, &self.reasoning];
         texts.iter().all(|text| text.0.is_none())
             && self.reasoning_details.is_none()
             && self.tool_calls.0.is_empty()
             && self.function_call.0.is_none()
+    }
+}
+
+impl FunctionFragment<'_> {
+    /// Returns name and arguments, empty if they are absent.
+    fn texts(&self) -> (&str, &str) {
+        (self.name.as_str(), self.arguments.as_str())
     }
 }
 
@@ -123,14 +171,25 @@ pub struct OpenAiDecoder {
 }
 
 impl DialectDecoder for OpenAiDecoder {
-    fn event(&mut self, _: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Object::<ChatChunk<'_>>(Some(chunk)) = serde_json::from_str(json)? else { return Ok(Ok(false)) };
+    fn event(&mut self, _: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<Reading>> {
+        let Object::<ChatChunk<'_>>(Some(chunk)) = serde_json::from_str(json)? else { return Ok(Ok(Reading::Other)) };
         if let Some(error) = event_error(chunk.object.as_str(), chunk.error.as_ref(), json)? {
             return Ok(Err(error));
         }
         self.chunk(&chunk, emit);
         // Only `[DONE]` ends a stream of this dialect.
-        Ok(Ok(false))
+        Ok(Ok(chunk.one_text().map_or(Reading::Other, |(role, text)| Reading::one_text(json, role, text))))
+    }
+
+    fn text(&mut self, role: TextRole, text: &str, emit: &mut Emit<'_>) {
+        match role {
+            TextRole::Text(_) => {
+                let block = self.open_text(emit);
+                emit(Delta::Text(block, text));
+            }
+            TextRole::Thinking(_, member) => self.think(member, text, emit),
+            TextRole::Arguments(index) => self.call(index, "", "", text, emit),
+        }
     }
 
     fn carries_answer(&self, event_name: &str) -> bool {
@@ -166,7 +225,7 @@ impl DialectDecoder for OpenAiDecoder {
 impl OpenAiDecoder {
     fn chunk(&mut self, chunk: &ChatChunk<'_>, emit: &mut Emit<'_>) {
         emit(Delta::Meta { id: chunk.id.as_str(), model: chunk.model.as_str() });
-        let choice = chunk.choices.0.iter().find(|choice| choice.index.0.unwrap_or(0) == 0);
+        let choice = chunk.choice();
         // The top level is preferred, so it comes last.
         for value in [choice.and_then(|choice| choice.usage.as_ref()), chunk.usage.as_ref()].into_iter().flatten() {
             emit(Delta::TokenUsage(usage(value, Convention::TotalPrompt)));
@@ -182,10 +241,11 @@ impl OpenAiDecoder {
                 emit(Delta::Text(block, content));
             }
             for CallFragment { index, id, function } in &delta.tool_calls.0 {
-                self.call(index.0, id.as_str(), function.0.as_ref(), emit);
+                let (name, arguments) = function.0.as_ref().map(FunctionFragment::texts).unwrap_or_default();
+                self.call(index.0, id.as_str(), name, arguments, emit);
             }
-            if delta.function_call.0.is_some() {
-                self.call(Some(0), "", delta.function_call.0.as_ref(), emit);
+            if let Some((name, arguments)) = delta.function_call.0.as_ref().map(FunctionFragment::texts) {
+                self.call(Some(0), "", name, arguments, emit);
             }
         }
         let finish = choice.finish_reason.as_str();
@@ -197,12 +257,8 @@ impl OpenAiDecoder {
 
     fn reasoning(&mut self, delta: &ChoiceDelta<'_>, emit: &mut Emit<'_>) {
         self.saw_reasoning_content |= delta.reasoning_content.0.is_some();
-        match (&delta.reasoning_content.0, &delta.reasoning.0) {
-            // An empty member does not hide a full one.
-            (Some(empty), Some(text)) if empty.is_empty() => self.think("reasoning", text, emit),
-            (Some(text), _) => self.think("reasoning_content", text, emit),
-            (None, Some(text)) => self.think("reasoning", text, emit),
-            (None, None) => {}
+        if let Some((member, text)) = delta.reasoning() {
+            self.think(member, text, emit);
         }
         match &delta.reasoning_details {
             Some(Value::String(text)) if !self.saw_reasoning_content => self.think("reasoning_content", text, emit),
@@ -289,9 +345,7 @@ impl OpenAiDecoder {
     }
 
     /// Handles a fragment of a tool call by the rules of docs/protocol.md#tool-call-fragments.
-    fn call(&mut self, index: Option<u64>, id: &str, function: Option<&FunctionFragment<'_>>, emit: &mut Emit<'_>) {
-        let name = function.map_or("", |function| function.name.as_str());
-        let arguments = function.map_or("", |function| function.arguments.as_str());
+    fn call(&mut self, index: Option<u64>, id: &str, name: &str, arguments: &str, emit: &mut Emit<'_>) {
         let at = match self.call_of(index, id, name) {
             Some(at) => at,
             None if index.is_some() || !name.is_empty() => self.add_call(index),

@@ -109,7 +109,7 @@ impl PromptCaches {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (store, session) = self.with(key, |known, _| (known.store.clone(), known.session.clone()));
         if let Err(error) = store.write(&session) {
-            tracing::debug!(%error, "the prompt cache's records cannot be written");
+            tracing::info!(%error, "the prompt cache's records cannot be written");
         }
     }
 

@@ -5,14 +5,17 @@ use std::fmt;
 use serde_json::Value;
 
 use super::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use super::event_template::{EventTemplate, Reading, TextRole};
 use super::surrogate_joiner::{SurrogateJoiner, marked};
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 
 /// What a dialect knows about its events.
 pub trait DialectDecoder: fmt::Debug + Send {
-    /// Decodes the JSON of one event; true when the stream says that it is over. The outer error means that the event is not JSON
-    /// of the dialect, and that nothing was emitted.
-    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>>;
+    /// Decodes the JSON of one event. The outer error means that the event is not JSON of the dialect, and that nothing was emitted.
+    fn event(&mut self, name: &str, json: &str, emit: &mut Emit<'_>) -> serde_json::Result<Result<Reading>>;
+
+    /// Decodes an event that differs from the last one only in its text, which is not empty.
+    fn text(&mut self, role: TextRole, text: &str, emit: &mut Emit<'_>);
 
     /// Whether parts of the answer may come in events of this name. Gateways send other events, keep-alives for example, under
     /// names of their own.
@@ -31,16 +34,23 @@ pub trait DialectDecoder: fmt::Debug + Send {
 pub struct Decoder {
     dialect: Box<dyn DialectDecoder>,
     surrogates: SurrogateJoiner,
+    template: EventTemplate,
 }
 
 impl Decoder {
     /// Makes a decoder for one answer.
     pub fn new(dialect: impl DialectDecoder + 'static) -> Self {
-        Self { dialect: Box::new(dialect), surrogates: SurrogateJoiner::default() }
+        Self { dialect: Box::new(dialect), surrogates: SurrogateJoiner::default(), template: EventTemplate::default() }
     }
 
     /// Decodes one event: its name, which may be empty, and its data. True when the stream says that it is over.
     pub fn event(&mut self, name: &str, data: &[u8], emit: &mut Emit<'_>) -> Result<bool> {
+        let Self { dialect, surrogates, template } = self;
+        if let Some((role, text)) = template.read(name, data) {
+            dialect.text(role, &text, &mut |delta| surrogates.pass(delta, false, emit));
+            return Ok(false);
+        }
+        template.forget();
         let data = String::from_utf8_lossy(data);
         let data = data.trim();
         match data {
@@ -49,10 +59,12 @@ impl Decoder {
             _ if name == "error" => return Err(error_event(data)),
             _ => {}
         }
-        match self.read(name, data, false, emit) {
-            Ok(understood) => understood,
-            Err(reason) => self.read_repaired(name, data, &reason, emit),
-        }
+        let reading = match self.read(name, data, false, emit) {
+            Ok(reading) => reading?,
+            Err(reason) => return self.read_repaired(name, data, &reason, emit),
+        };
+        self.template.keep(name, data, &reading);
+        Ok(reading == Reading::Over)
     }
 
     /// Decodes what a strict reader refuses and JavaScript accepts: lone surrogates, and members given twice.
@@ -65,16 +77,16 @@ impl Decoder {
     ) -> Result<bool> {
         let marked = marked(data);
         if let Some(marked) = &marked
-            && let Ok(understood) = self.read(name, marked, true, emit)
+            && let Ok(reading) = self.read(name, marked, true, emit)
         {
-            return understood;
+            return Ok(reading? == Reading::Over);
         }
         // A `Value` keeps the last of two members of one name, as JavaScript does.
         let text = marked.as_deref().unwrap_or(data);
         if let Ok(value) = serde_json::from_str::<Value>(text)
-            && let Ok(understood) = self.read(name, &value.to_string(), marked.is_some(), emit)
+            && let Ok(reading) = self.read(name, &value.to_string(), marked.is_some(), emit)
         {
-            return understood;
+            return Ok(reading? == Reading::Over);
         }
         if self.dialect.carries_answer(name) {
             return Err(Error::protocol(&format!("the stream contains an unreadable frame ({reason})"), data));
@@ -82,8 +94,14 @@ impl Decoder {
         Ok(false)
     }
 
-    fn read(&mut self, name: &str, json: &str, marked: bool, emit: &mut Emit<'_>) -> serde_json::Result<Result<bool>> {
-        let Self { dialect, surrogates } = self;
+    fn read(
+        &mut self,
+        name: &str,
+        json: &str,
+        marked: bool,
+        emit: &mut Emit<'_>,
+    ) -> serde_json::Result<Result<Reading>> {
+        let Self { dialect, surrogates, .. } = self;
         dialect.event(name, json, &mut |delta| surrogates.pass(delta, marked, emit))
     }
 
@@ -95,7 +113,7 @@ impl Decoder {
     /// Ends all open blocks and returns why the answer ended: our reason and the service's own word. `visible` says that the user
     /// has seen a part of the answer.
     pub fn finish(&mut self, visible: bool, emit: &mut Emit<'_>) -> Result<(StopReason, String)> {
-        let Self { dialect, surrogates } = self;
+        let Self { dialect, surrogates, .. } = self;
         dialect.finish(visible, &mut |delta| surrogates.pass(delta, false, emit))
     }
 }

@@ -6,6 +6,7 @@ pub mod answer_size;
 pub mod decoder;
 pub mod empty_response;
 pub mod event;
+pub mod event_template;
 pub mod message;
 pub mod op_queue;
 pub mod sse;

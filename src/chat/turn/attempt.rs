@@ -70,7 +70,7 @@ impl AnswerStream {
             .within(limits.headers, sending)
             .await
             .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
-        tracing::debug!(status = response.status().as_u16(), "response");
+        tracing::info!(status = response.status().as_u16(), "response");
         drop(retry);
         if let Some(encoding) = unreadable_compression(response.headers()) {
             return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
@@ -152,7 +152,7 @@ impl AnswerStream {
             }
             Ok(None) => self.read_end(blocks, ops),
             Err(error) if self.events.decoder.finished() => {
-                tracing::debug!(%error, "the connection failed after the answer was complete");
+                tracing::info!(%error, "the connection failed after the answer was complete");
                 self.over = true;
                 Ok(())
             }

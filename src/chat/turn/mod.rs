@@ -84,7 +84,9 @@ async fn answer(
     let result = run_with_retry(&mut turn, &policy).await;
     turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops).await;
     let resolved = &turn.prepared.resolved;
-    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, turn.blocks.tokens()).await;
+    let tokens = turn.blocks.tokens();
+    let ops = &mut turn.channels.ops;
+    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, tokens, ops).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
@@ -181,7 +183,7 @@ impl Operation for Turn<'_> {
 
     async fn before_retry(&mut self, retry: Retry<'_>) {
         let Retry { attempt, attempts, delay, error } = retry;
-        tracing::debug!(attempt, ?delay, %error, "trying again");
+        tracing::info!(attempt, ?delay, %error, "trying again");
         let notice = json!({
             "kind": "retry", "attempt": attempt, "attempts": attempts, "delayMs": delay.as_millis() as u64,
             "code": error.kind.code(), "message": error.message,
@@ -308,7 +310,7 @@ fn terminal_op(result: Result<Finished, GaveUp>, blocks: &Blocks, model: &str) -
     match result {
         Ok(finished) => Op::Done(blocks.summary(Some(finished.reason), &finished.raw_reason, model).to_string()),
         Err(GaveUp { error, outcome }) => {
-            tracing::debug!(code = error.kind.code(), %error, "turn failed");
+            tracing::info!(code = error.kind.code(), %error, "turn failed");
             failed(error, outcome, blocks.summary(None, "", model))
         }
     }

@@ -2,6 +2,7 @@
 //! window waits here as well.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,12 +15,13 @@ use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::advice::RECENT;
 use crate::plan::history::LearnedCosts;
 use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
-use crate::services::quota_message::opening_at;
+use crate::services::quota_message::{clock_at, opening_at};
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;
 
@@ -56,8 +58,12 @@ const MAX_REMEMBERED: usize = 256;
 /// What this process remembers of sessions and accounts between turns.
 #[derive(Default)]
 pub(super) struct PlanMemory {
-    /// Session → tokens of its last prompt, which are expected to be cached.
-    prompts: Remembered<String, u64, MAX_REMEMBERED>,
+    /// Session → its last requests. The last prompt is expected to be cached.
+    sessions: Remembered<String, Vec<TokenCounts>, MAX_REMEMBERED>,
+    /// Sessions that were advised to compact.
+    advised: Remembered<String, (), MAX_REMEMBERED>,
+    /// The user knows that there is no ledger.
+    told_no_ledger: AtomicBool,
     /// Account → when the quota was fetched that its last line holds.
     sampled: Remembered<String, i64, MAX_REMEMBERED>,
 }
@@ -79,7 +85,7 @@ impl PlanGate {
         let settings = &kimi.config.settings;
         let process = Arc::clone(&kimi.process);
         Self {
-            governor: Governor::open(state, &account, settings.concurrency, process).await,
+            governor: Governor::new(state, &account, settings.concurrency, process),
             file: ParkFile::new(state, &account),
             policy: ParkPolicy::new(settings, options.on_quota, options.can_ask),
             priority: options.priority,
@@ -109,7 +115,7 @@ impl PlanGate {
         keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
         let mut slot = self.wait_for_slot(ops).await;
         // Asked with the slot in hand: of many requests that start at once, each sees the others.
-        self.learn_limit(kimi, credential).await;
+        self.learn_limit(kimi, credential, &slot).await;
         while !self.governor.fits(&slot).await {
             drop(slot);
             slot = self.wait_for_slot(ops).await;
@@ -134,8 +140,9 @@ impl PlanGate {
     /// Tells the expected cost of a request that takes a notable part of a window.
     pub fn tell_cost(&self, kimi: &Kimi, model: &str, prompt_tokens: u64, ops: &mut OpWriter) {
         let memory = kimi.process.get::<PlanMemory>();
-        let last = self.session.as_ref().and_then(|session| memory.prompts.get(session));
-        let cached = last.unwrap_or(0).min(prompt_tokens);
+        let recent = self.session.as_ref().and_then(|session| memory.sessions.get(session)).unwrap_or_default();
+        let last = recent.last().map_or(0, |last| last.uncached.saturating_add(last.cached));
+        let cached = last.min(prompt_tokens);
         let tokens = TokenCounts { uncached: prompt_tokens - cached, cached, ..TokenCounts::default() };
         let costs = kimi.process.get::<LearnedCosts>().known(&self.account);
         let largest = costs.and_then(|costs| costs.largest(model, &tokens));
@@ -145,29 +152,34 @@ impl PlanGate {
         }
     }
 
-    /// Writes the ledger's line of an answer.
-    pub async fn record(&self, kimi: &Kimi, credential: &Credential, model: &str, tokens: TokenCounts) {
+    /// Writes the ledger's line of an answer, and tells what follows from it.
+    pub async fn record(
+        &self,
+        kimi: &Kimi,
+        credential: &Credential,
+        model: &str,
+        tokens: TokenCounts,
+        ops: &mut OpWriter,
+    ) {
         let Some(state) = kimi.config.state_directory.clone() else { return };
         if tokens == TokenCounts::default() {
             return;
         }
         let snapshot = known(kimi, credential).await;
         let (memory, learned) = (kimi.process.get::<PlanMemory>(), kimi.process.get::<LearnedCosts>());
+        self.remember(&memory, tokens);
+        self.advise(&memory, &learned, model, ops);
+        let sampled_at = snapshot.fetched_at.unwrap_or_default();
+        let is_newer = memory.sampled.get(&self.account).is_none_or(|last| last < sampled_at);
+        let samples = snapshot.usage.filter(|_| is_newer).map(|usage| samples(&usage)).unwrap_or_default();
+        memory.sampled.insert(self.account.clone(), sampled_at);
         let (account, session, project) = (self.account.clone(), self.session.clone(), self.project.clone());
         let model = model.to_owned();
         let written = in_background(move || {
-            let at = now_ms();
             let ledger = Ledger::open(&state).map_err(io_error)?;
-            let sampled_at = snapshot.fetched_at.unwrap_or_default();
-            let is_newer = memory.sampled.get(&account).is_none_or(|last| last < sampled_at);
-            let samples = snapshot.usage.filter(|_| is_newer).map(|usage| samples(&usage)).unwrap_or_default();
-            memory.sampled.insert(account.clone(), sampled_at);
-            if let Some(session) = &session {
-                memory.prompts.insert(session.clone(), tokens.uncached.saturating_add(tokens.cached));
-            }
             ledger
                 .append(&LedgerEntry {
-                    at,
+                    at: now_ms(),
                     account: ledger.hash("account", &account),
                     session: ledger.hash("session", session.as_deref().unwrap_or_default()),
                     project: ledger.hash("project", &project),
@@ -185,7 +197,36 @@ impl PlanGate {
                 tokio::task::spawn_blocking(move || learned.learn(&ledger, account));
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "the ledger cannot be written"),
+            Err(error) => {
+                tracing::info!(%error, "the ledger cannot be written");
+                if !memory.told_no_ledger.swap(true, Ordering::Relaxed) {
+                    let message = format!("What requests use of the plan is not recorded: {}", error.message);
+                    ops.send(notice(json!({ "kind": "note", "message": message })));
+                }
+            }
+        }
+    }
+
+    fn remember(&self, memory: &PlanMemory, tokens: TokenCounts) {
+        let Some(session) = &self.session else { return };
+        let mut recent = memory.sessions.get(session).unwrap_or_default();
+        if recent.len() >= RECENT {
+            recent.remove(0);
+        }
+        recent.push(tokens);
+        memory.sessions.insert(session.clone(), recent);
+    }
+
+    /// Advises to compact the session where that pays, once.
+    fn advise(&self, memory: &PlanMemory, learned: &LearnedCosts, model: &str, ops: &mut OpWriter) {
+        let Some(session) = self.session.as_ref().filter(|session| memory.advised.get(session).is_none()) else {
+            return;
+        };
+        let recent = memory.sessions.get(session).unwrap_or_default();
+        let advice = learned.known(&self.account).and_then(|costs| costs.advice(model, &recent));
+        if let Some(advice) = advice {
+            memory.advised.insert(session.clone(), ());
+            ops.send(notice(json!({ "kind": "advice", "message": advice.text })));
         }
     }
 
@@ -214,8 +255,8 @@ impl PlanGate {
     }
 
     /// Asks the service for the plan's limit once an hour, where several requests run at once.
-    async fn learn_limit(&self, kimi: &Kimi, credential: &Credential) {
-        if !self.governor.wants_limit(LIMIT_MATTERS).await {
+    async fn learn_limit(&self, kimi: &Kimi, credential: &Credential, slot: &Permit) {
+        if !self.governor.wants_limit(slot, LIMIT_MATTERS).await {
             return;
         }
         let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
@@ -281,9 +322,9 @@ impl ParkHost for TurnHost<'_> {
     fn tell(&mut self, event: ParkEvent) {
         let config = &self.kimi.config;
         self.ops.send(notice(match event {
-            ParkEvent::Parked { window, label, resets_at } => json!({
-                "kind": "parked", "window": window, "label": label, "resetsAt": resets_at,
-                "opens": opening_at(config, resets_at),
+            ParkEvent::Parked { window, label, short, used_up, resets_at } => json!({
+                "kind": "parked", "window": window, "label": label, "short": short, "usedUp": used_up,
+                "resetsAt": resets_at, "at": clock_at(config, resets_at),
             }),
             ParkEvent::Resumed => json!({ "kind": "resumed" }),
             ParkEvent::SpendsCredit { label } => {

@@ -150,7 +150,7 @@ pub(super) async fn prepare(
     };
     let (body, mut attachments) = attach(uploader, built.template, &mut media).await?;
     attachments.add_stored(&stored);
-    tracing::debug!(bytes = body.len(), built.prompt_tokens, model = request.model.id, "request");
+    tracing::info!(bytes = body.len(), built.prompt_tokens, model = request.model.id, "request");
     let limits = resolved.kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
     let effort = resolved.options.thinking.as_ref().and_then(|thinking| thinking.effort.as_deref());
     Ok(PreparedRequest {

@@ -196,7 +196,7 @@ impl Index {
         if let Some(path) = self.refusal_path(model)
             && let Err(error) = replace(&path, model.as_bytes())
         {
-            tracing::debug!(%error, "the refusal of videos cannot be written");
+            tracing::info!(%error, "the refusal of videos cannot be written");
         }
     }
 
@@ -266,7 +266,7 @@ impl Index {
         };
         let bytes = serde_json::to_vec(&entry).map_err(io::Error::from);
         if let Err(error) = bytes.and_then(|bytes| replace(&path, &bytes)) {
-            tracing::debug!(%error, "the upload index cannot be written");
+            tracing::info!(%error, "the upload index cannot be written");
         }
         self.prune_once();
     }

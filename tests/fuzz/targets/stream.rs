@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kimi_code::chat::stream::message::Blocks;
 use kimi_code::chat::stream::op_queue::{BlockKind, Op, OpQueue, OpWriter};
+use kimi_code::chat::stream::sse::{Event, SseDecoder};
 use kimi_code::chat::stream::tool_args::{FinalArguments, finalize};
 use kimi_code::config::Dialect;
 use kimi_code::models::Prices;
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::mirror::Mirror;
 use super::pieces::chunkings;
-use super::replay::{outcome, read};
+use super::replay::{self, outcome, read};
 
 /// Streams of `/v1/chat/completions`.
 pub fn openai(data: &[u8]) {
@@ -30,6 +31,43 @@ fn stream(dialect: Dialect, data: &[u8]) {
         assert_eq!(outcome(dialect, &chunks), whole, "{} pieces", chunks.len());
     }
     twice(dialect, data);
+    without_templates(dialect, data);
+}
+
+/// Events read by their template and by the parser alone give the same answer. A blank before an event keeps it from the template.
+fn without_templates(dialect: Dialect, data: &[u8]) {
+    let mut events = Vec::new();
+    let mut sse = SseDecoder::default();
+    let mut collect = |event: Event<'_>| {
+        if let Event::Data { name, data } = event {
+            events.push((name.to_owned(), data.to_vec()));
+        }
+        Ok(())
+    };
+    if sse.feed(data, &mut collect).and_then(|()| sse.finish(&mut collect)).is_err() {
+        return;
+    }
+    assert_eq!(answer(dialect, &events, b""), answer(dialect, &events, b" "));
+}
+
+/// The operations of an answer and how it ended, with this before the data of each event.
+fn answer(dialect: Dialect, events: &[(String, Vec<u8>)], before: &[u8]) -> String {
+    let queue = Arc::new(OpQueue::default());
+    let mut ops = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
+    let mut blocks = Blocks::new(Prices::default());
+    let mut decoder = dialect.decoder();
+    let mut over = Ok(false);
+    for (name, data) in events {
+        let data = [before, data.as_slice()].concat();
+        over = decoder.event(name, &data, &mut |delta| blocks.apply(delta, &mut ops));
+        if !matches!(over, Ok(false)) {
+            break;
+        }
+    }
+    let ended = over.and_then(|_| decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, &mut ops)));
+    blocks.close_all(&mut ops);
+    let lines: Vec<String> = queue.take().into_iter().map(replay::line).collect();
+    format!("{lines:#?} {ended:?} {:?}", blocks.summary(None, "", ""))
 }
 
 /// An answer and a second attempt: the operations sent to JavaScript are consistent, and the totals serialize as JSON.

@@ -90,20 +90,44 @@ impl Changes {
     }
 
     pub(super) fn append(&mut self, text: &str) {
+        self.reopen_string();
+        escape_into(&mut self.text, text);
+    }
+
+    /// Appends text that needs no escape; false, and nothing is appended, if it does or no string is open.
+    #[inline]
+    pub(super) fn append_plain(&mut self, text: &str) -> bool {
+        let plain = self.open_string && !text.bytes().any(needs_escape);
+        if plain {
+            self.text.push_str(text);
+        }
+        plain
+    }
+
+    /// Appends a character that arrived as the escape that is written for it.
+    pub(super) fn append_escape(&mut self, escape: &str) {
+        self.reopen_string();
+        self.text.push_str(escape);
+    }
+
+    fn reopen_string(&mut self) {
         if !self.open_string {
             self.begin(5);
             self.text.push_str(",\"");
             self.open_string = true;
         }
-        escape_into(&mut self.text, text);
     }
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
 /// Writes `text` as the inside of a JSON string.
 fn escape_into(out: &mut String, text: &str) {
     let mut plain = 0;
     for (at, byte) in text.bytes().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+        if !needs_escape(byte) {
             continue;
         }
         out.push_str(&text[plain..at]);

@@ -87,9 +87,24 @@ impl Default for ToolArgs {
     }
 }
 
+/// Returns the position of the first quote or backslash.
+fn string_end(bytes: &[u8]) -> Option<usize> {
+    // Fragments of a few bytes are the rule, and a vector search does not pay for them.
+    if bytes.len() < 16 {
+        bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'))
+    } else {
+        memchr2(b'"', b'\\', bytes)
+    }
+}
+
 impl ToolArgs {
     /// Reads the next fragment of the text and adds what it changes to `changes`.
     pub fn append(&mut self, fragment: &str, changes: &mut Changes) {
+        // Most fragments are a few plain characters of a long string.
+        let in_string = self.expect == Expect::InString && self.escape == Escape::None && self.high_surrogate.is_none();
+        if in_string && changes.append_plain(fragment) {
+            return;
+        }
         let bytes = fragment.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
@@ -194,7 +209,7 @@ impl ToolArgs {
         let rest = &fragment[at..];
         match self.escape {
             Escape::None => {
-                let plain = memchr2(b'"', b'\\', rest.as_bytes()).unwrap_or(rest.len());
+                let plain = string_end(rest.as_bytes()).unwrap_or(rest.len());
                 if plain > 0 {
                     self.flush_surrogate(changes);
                     self.emit(&rest[..plain], changes);
@@ -204,7 +219,14 @@ impl ToolArgs {
                         self.flush_surrogate(changes);
                         self.expect = if self.expect == Expect::InKey { Expect::Colon } else { Expect::CommaOrEnd };
                     }
-                    Some(_) => self.escape = Escape::Backslash,
+                    Some(_) => match rest.as_bytes().get(plain + 1) {
+                        Some(b'n' | b't' | b'r' | b'"' | b'\\') if self.expect == Expect::InString => {
+                            self.flush_surrogate(changes);
+                            changes.append_escape(&rest[plain..plain + 2]);
+                            return at + plain + 2;
+                        }
+                        _ => self.escape = Escape::Backslash,
+                    },
                     None => return fragment.len(),
                 }
                 at + plain + 1
@@ -269,12 +291,14 @@ impl ToolArgs {
         }
     }
 
+    #[inline]
     fn flush_surrogate(&mut self, changes: &mut Changes) {
         if self.high_surrogate.take().is_some() {
             self.emit("\u{fffd}", changes);
         }
     }
 
+    #[inline]
     fn emit(&mut self, text: &str, changes: &mut Changes) {
         if self.expect == Expect::InKey {
             self.key.push_str(text);
