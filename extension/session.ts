@@ -90,19 +90,28 @@ export function registerSession(
   queries.onChange(() => {
     try {
       models.reload();
+      // Pi's cache warmer asks the selected model, which is an object of the list before.
+      defer(async () => models.announce?.());
     } catch {
       // The last list stays.
     }
   });
 }
 
-/** Returns whether the selected model is ours and differs from the current list in window, thinking levels or input. */
+/** Returns whether the selected model is ours and differs from the current list in what Pi uses of it. */
 function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
   if (model?.provider !== PROVIDER_ID) return false;
   const listed = modelRegistry.find(PROVIDER_ID, model.id);
-  const traits = ({ contextWindow, maxTokens, reasoning, thinkingLevelMap, input }: Model<string>): string =>
-    JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input]);
+  const traits = (one: Model<string>): string => {
+    const { contextWindow, maxTokens, reasoning, thinkingLevelMap, input } = one;
+    return JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input, cacheLifetime(one)]);
+  };
   return listed !== undefined && traits(listed) !== traits(model);
+}
+
+/** Returns the lifetime that Pi's cache warmer goes by; Pi knows the member since 1.5.1. */
+function cacheLifetime(model: Model<string>): unknown {
+  return (model as { promptCache?: unknown }).promptCache;
 }
 
 /** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */
