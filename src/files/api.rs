@@ -301,7 +301,7 @@ impl UploadSource {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
         if bytes > MAX_FILE {
-            return Err(refused(&format!("it has {}, Kimi takes at most {}", size(bytes), size(MAX_FILE))));
+            return Err(refused(&format!("it is {}, Kimi takes at most {}", size(bytes), size(MAX_FILE))));
         }
         let info = MediaInfo::of(&content);
         let media_type = info.media_type(declared).map_err(|why| refused(&why))?;
@@ -317,7 +317,7 @@ impl UploadSource {
         let file = MediaFile::open(path).map_err(unreadable)?;
         let bytes = file.size();
         if bytes == 0 {
-            return Err(unsuitable("it has no data".to_owned()));
+            return Err(unsuitable("it is no data".to_owned()));
         }
         let media_type = file.sniff().map_err(unreadable)?.or_declared(declared, None).map_err(unsuitable)?;
         check_size(media_type.kind, bytes, limits).map_err(unsuitable)?;
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(why(png, Some("image")), "image/png");
         assert!(why(png, Some("video")).ends_with("it is image/png, which is no video"));
         assert!(why(b"%PDF-1.7", None).ends_with("it is a PDF, which Kimi does not take"));
-        assert!(why(b"", None).ends_with("it has no data"));
+        assert!(why(b"", None).ends_with("it is no data"));
         assert!(why(b"????", None).ends_with("nothing tells its type"));
     }
 
@@ -403,7 +403,7 @@ mod tests {
         let small = UploadLimits { video_max: 10, ..limits() };
         assert_eq!(
             on_disk("long.mov", mov, &small),
-            "long.mov cannot be uploaded: it has 25 bytes, and uploads.videoMaxBytes allows 10 bytes"
+            "long.mov cannot be uploaded: it is 25 bytes, and uploads.videoMaxBytes allows 10 bytes"
         );
     }
 
@@ -415,7 +415,7 @@ mod tests {
         file.as_file().set_len(4 << 30).unwrap();
         let started = Instant::now();
         let message = message(UploadSource::on_disk(file.path(), "", &limits()));
-        assert!(message.contains("it has 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
+        assert!(message.contains("it is 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
         assert!(started.elapsed() < Duration::from_secs(2));
     }
 

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(why("no base64!"), "its data is not base64");
         assert_eq!(why("AAAAA"), "its data is not base64");
         assert_eq!(why("data:image/svg+xml,%3Csvg"), "its data is not base64");
-        assert_eq!(why(""), "it has no data");
+        assert_eq!(why(""), "it is no data");
         assert_eq!(why("JVBERi0xLjc="), "it is a PDF, which Kimi does not take");
         assert_eq!(why("AAAA"), "Kimi does not take \"application/x-thing\"");
     }
@@ -217,7 +217,7 @@ mod tests {
     fn announced_content_far_too_long_is_never_fetched() {
         let item = MediaItem::announced(300_000_000);
         assert!(!item.is_awaited());
-        assert!(item.info().media_type("video/mp4").unwrap_err().contains("it has 225.0 MB"));
+        assert!(item.info().media_type("video/mp4").unwrap_err().contains("it is 225.0 MB"));
     }
 
     #[test]
