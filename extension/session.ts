@@ -129,7 +129,7 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
   });
 }
 
-/** Registers the brake for models that repeat themselves (loop-brake.ts). Its code is loaded with the first message of a model of ours. */
+/** Registers the brake for models that repeat themselves (loop-brake.ts). Its code is loaded after the start of a session. */
 export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnRunner: TurnRunner): void {
   let brake: LoopBrake | undefined;
   turnRunner.refusal = (context) => brake?.refusal(context);
@@ -142,15 +142,24 @@ export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnR
       return undefined;
     }
   };
-  pi.on("session_start", () => brake?.reset());
+  const load = async (): Promise<LoopBrake> => {
+    const { LoopBrake } = await lazyImport(() => import("./loop-brake.ts"));
+    return (brake ??= new LoopBrake(pi, () => queries.settings().settings.loop));
+  };
+  pi.on("session_start", () => {
+    brake?.reset();
+    defer(load);
+  });
   pi.on("message_end", ({ message }) => {
     if (message.role === "user") brake?.reset();
   });
   pi.on("turn_start", async (_event, ctx) => {
     if (ctx.model?.api !== API_ID) return;
-    const { LoopBrake } = await lazyImport(() => import("./loop-brake.ts"));
-    brake ??= new LoopBrake(pi, () => queries.settings().settings.loop);
-    brake.startMessage();
+    try {
+      (await load()).startMessage();
+    } catch {
+      // An update has replaced the file; the model goes on unwatched.
+    }
   });
   pi.on("tool_call", ({ toolCallId, toolName, input }, ctx) => {
     const reason = use(ctx, (one) => one.before(toolCallId, toolName, input, ctx));
