@@ -317,7 +317,7 @@ impl UploadSource {
         let file = MediaFile::open(path).map_err(unreadable)?;
         let bytes = file.size();
         if bytes == 0 {
-            return Err(unsuitable("it is no data".to_owned()));
+            return Err(unsuitable("it has no data".to_owned()));
         }
         let media_type = file.sniff().map_err(unreadable)?.or_declared(declared, None).map_err(unsuitable)?;
         check_size(media_type.kind, bytes, limits).map_err(unsuitable)?;
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(why(png, Some("image")), "image/png");
         assert!(why(png, Some("video")).ends_with("it is image/png, which is no video"));
         assert!(why(b"%PDF-1.7", None).ends_with("it is a PDF, which Kimi does not take"));
-        assert!(why(b"", None).ends_with("it is no data"));
+        assert!(why(b"", None).ends_with("it has no data"));
         assert!(why(b"????", None).ends_with("nothing tells its type"));
     }
 

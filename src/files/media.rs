@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(why("no base64!"), "its data is not base64");
         assert_eq!(why("AAAAA"), "its data is not base64");
         assert_eq!(why("data:image/svg+xml,%3Csvg"), "its data is not base64");
-        assert_eq!(why(""), "it is no data");
+        assert_eq!(why(""), "it has no data");
         assert_eq!(why("JVBERi0xLjc="), "it is a PDF, which Kimi does not take");
         assert_eq!(why("AAAA"), "Kimi does not take \"application/x-thing\"");
     }

@@ -76,7 +76,7 @@ impl MediaInfo {
             return Err("its data is not base64".to_owned());
         }
         if self.bytes == 0 {
-            return Err("it is no data".to_owned());
+            return Err("it has no data".to_owned());
         }
         self.sniffed.or_declared(declared, self.declared)
     }
