@@ -69,6 +69,12 @@ export function inlinedFiles(text: string, args: readonly string[], cwd: string)
   return { files, start: first.start, end };
 }
 
+/** Returns where the argument begins that ends the text; what a pipe brought stands before it. Without one, that is the end. */
+export function argumentStart(text: string, args: readonly string[]): number {
+  const lengths = args.filter((arg) => text.endsWith(arg)).map(({ length }) => length);
+  return text.length - Math.max(0, ...lengths);
+}
+
 function header(path: string): string {
   return `<file name="${path}">`;
 }

@@ -7,7 +7,7 @@ import { KimiError } from "../errors.ts";
 import { warn } from "../warning.ts";
 import { takesMedia } from "../models.ts";
 import type { MediaFiles, PreparedMedia } from "./files.ts";
-import { type InlinedFile, type InlinedFiles, inlinedFiles } from "./inlined.ts";
+import { argumentStart, type InlinedFile, type InlinedFiles, inlinedFiles } from "./inlined.ts";
 import { hasMediaName, mediaPaths, type UserPaths } from "./user-paths.ts";
 
 /** The marker behind a path of a prompt that the user edits and sends again. */
@@ -38,10 +38,12 @@ export class Prompts {
   async rewrite(event: InputEvent, context: ExtensionContext): Promise<InputEventResult | undefined> {
     // Other extensions pass on what models and tools wrote.
     if (event.source === "extension") return undefined;
-    const inlined = this.#isFirst ? inlinedFiles(event.text, process.argv, context.cwd) : undefined;
+    const isFirst = this.#isFirst;
     this.#isFirst = false;
+    const inlined = isFirst ? inlinedFiles(event.text, process.argv, context.cwd) : undefined;
     for (const { path } of inlined?.files ?? []) this.#userPaths.add(path);
-    const own = blanked(event.text, inlined);
+    const begin = isFirst && isPiped(context) ? argumentStart(event.text, process.argv) : 0;
+    const own = blanked(blanked(event.text, inlined), { start: 0, end: begin });
     this.#userPaths.read(own);
     if (!takesMedia(context.model)) return undefined;
     const images = [...(event.images ?? [])];
@@ -87,9 +89,14 @@ export class Prompts {
   }
 }
 
-/** Returns the text with blanks in place of the files, so that positions stay. */
-function blanked(text: string, inlined: InlinedFiles | undefined): string {
-  if (inlined === undefined) return text;
-  const { start, end } = inlined;
+/** Whether Pi puts what it read from a pipe in front of the first prompt. */
+function isPiped({ mode }: Pick<ExtensionContext, "mode">): boolean {
+  return (mode === "print" || mode === "json") && !process.stdin.isTTY;
+}
+
+/** Returns the text with blanks in place of a range, so that positions stay. */
+function blanked(text: string, range: Pick<InlinedFiles, "start" | "end"> | undefined): string {
+  if (range === undefined) return text;
+  const { start, end } = range;
   return text.slice(0, start) + " ".repeat(end - start) + text.slice(end);
 }

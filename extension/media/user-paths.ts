@@ -12,7 +12,7 @@ const EXTENSIONS = "mp4|m4v|mpeg|mpg|mov|webm|mkv|avi|flv|3gpp?|png|jpe?g|gif|we
 const PATH = String.raw`"([^"\n]+)"|'([^'\n]+)'|((?:\\[^\n]|[^\s\\"'<>])+)`;
 
 /** A path that begins a word, with or without Pi's `@`. */
-const WORD = new RegExp(String.raw`(?<=^|[\s([{])(@?)(?:${PATH})`, "g");
+const WORD = new RegExp(String.raw`(?<=^|[\s([{])(?![([{])(@?)(?:${PATH})`, "g");
 
 const MEDIA = new RegExp(String.raw`\.(?:${EXTENSIONS})$`, "i");
 

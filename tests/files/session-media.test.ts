@@ -191,6 +191,20 @@ describe("media on disk: preparing", () => {
 });
 
 describe("media on disk: bad input", () => {
+  test("HEVC in MOV → uploaded as what it is; refused by the service → left out, and other videos stay", async () => {
+    const head = Buffer.from("\0\0\0\x18ftypqt  \0\0\0\0qt  ....\0\0\0\x10moovhvc1", "latin1");
+    writeFileSync(join(project, "hevc.mov"), Buffer.concat([head, fakeMp4(1000, "hevc")]));
+    const media = await prepared("hevc.mov");
+    assert.deepEqual([media.mimeType, simulator.files.all[0]?.filename], ["video/quicktime", "hevc.mov"]);
+    const message = "Invalid request: unsupported video codec: hevc";
+    const refusal = { status: 400, body: { error: { message, type: "invalid_request_error" } } };
+    simulator.intercept("chat", refusal);
+    assert.equal((await turn(toolMessages(media))).stopReason, "stop");
+    assert.ok(body().includes("(video left out: the service refused it)") && !body().includes("ms://"), body());
+    assert.equal((await turn(toolMessages(await prepared(video("other.mp4"))))).stopReason, "stop");
+    assert.ok(body().includes("ms://"), "videos are not refused altogether");
+  });
+
   test("path outside of the project → refused unless the user wrote it", async () => {
     const outside = join(home.home, "outside.mp4");
     writeFileSync(outside, fakeMp4(1000, "outside"));

@@ -1,10 +1,12 @@
 /** Images and videos on disk in real Pi: the tool, prompts, resume, fork, compaction. They run in every version (matrix.ts). */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { call, type RequestRecord, type Simulator } from "../simulator/index.ts";
-import { type Home, messages, type PiEvent, type RpcPi, runPi, textOf } from "../support/pi.ts";
+import { type Home, messages, piArguments, type PiEvent, type RpcPi, runPi, textOf } from "../support/pi.ts";
 import { fakeMp4, realPng } from "../support/sample-media.ts";
 import { DIALECTS } from "../support/turn.ts";
 import { withPi } from "../support/with-pi.ts";
@@ -266,6 +268,22 @@ describe("media in real Pi: prompts", () => {
     await print(["--no-session", "@notes.md", `compare demo.mp4 and ${marker}`]);
     assert.ok(body().includes(marker));
     assert.equal(uploads(), 0);
+  });
+
+  test("path in what a pipe brings → nothing is uploaded; in the argument → shown", async () => {
+    const outside = video("secret.mp4", home.home);
+    const own = video("own.mp4", home.home);
+    const prompt = `${own} is what?`;
+    const child = spawn(process.execPath, piArguments(["-p", "--no-session", ...MODEL, prompt], { home }), {
+      cwd: home.cwd,
+      env: home.env(env()),
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    child.stdin.end(`a page about ${outside} and @${outside}\n`);
+    await once(child.stdout.resume(), "end");
+    assert.ok(body().includes("a page about") && body().includes("[video own.mp4, 300 KB]"), body());
+    assert.equal(uploads(), 1);
+    assertShown();
   });
 
   test("text of another extension → nothing is uploaded", async () => {

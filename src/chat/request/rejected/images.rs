@@ -2,10 +2,13 @@
 
 use crate::chat::request::normalize::Item;
 use crate::chat::request::transcript::Part;
-use crate::files::Digest;
+use crate::files::{Digest, MediaKind};
 
 /// Replaces a rejected image.
 const IMAGE_LEFT_OUT: &str = "(image left out: the service refused it)";
+
+/// Replaces a rejected video.
+const VIDEO_LEFT_OUT: &str = "(video left out: the service refused it)";
 
 /// Identifies an image or video across messages and requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +44,14 @@ impl ImageKey {
     }
 }
 
+fn is_video(part: &Part<'_>) -> bool {
+    match part {
+        Part::MediaRef(media) => media.media_type.kind == MediaKind::Video,
+        Part::Link { kind, .. } => *kind == MediaKind::Video,
+        _ => false,
+    }
+}
+
 /// Replaces the images that `is_rejected` selects by a note, and returns them.
 pub(super) fn leave_out(turns: &mut [Item<'_>], is_rejected: impl Fn(&ImageKey) -> bool) -> Vec<ImageKey> {
     let mut left_out = Vec::new();
@@ -50,7 +61,7 @@ pub(super) fn leave_out(turns: &mut [Item<'_>], is_rejected: impl Fn(&ImageKey) 
     });
     for part in parts.flatten() {
         if let Some(image) = ImageKey::of(part).filter(&is_rejected) {
-            *part = Part::Text(IMAGE_LEFT_OUT.into());
+            *part = Part::Text(if is_video(part) { VIDEO_LEFT_OUT } else { IMAGE_LEFT_OUT }.into());
             left_out.push(image);
         }
     }
