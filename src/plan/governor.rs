@@ -29,9 +29,9 @@ const LOOK_AGAIN_BEHIND: Duration = Duration::from_secs(30);
 const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// After an event the lock may still be closing, or held by another process that only looks. The request at the head of the queue
-/// looks again after this time, a few times.
-const SETTLE: Duration = Duration::from_millis(20);
-const SETTLING_LOOKS: u8 = 3;
+/// looks again after these times.
+const SETTLE: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(40), Duration::from_millis(80), Duration::from_millis(160)];
 
 /// The right to have one request under way; given back when dropped.
 #[derive(Debug, Default)]
@@ -190,7 +190,7 @@ impl Governor {
         tell(place.ahead);
         let watch = Watch::of(slots, &self.process).map_err(io_error)?;
         let mut changes = watch.subscribe();
-        let mut settling = 0;
+        let mut settling = SETTLE.iter();
         loop {
             // Subscribed before looking, so that no change between the two is missed.
             let told = place.ahead;
@@ -201,11 +201,11 @@ impl Governor {
             if place.ahead != told {
                 tell(place.ahead);
             }
-            let pause = if settling > 0 { SETTLE } else { place.pause() };
-            settling = tokio::select! {
-                changed = changes.changed() => if changed.is_ok() && place.ahead == 0 { SETTLING_LOOKS } else { 0 },
-                () = tokio::time::sleep(pause) => u8::saturating_sub(settling, 1),
-            };
+            let soon = if place.ahead == 0 { settling.next().copied() } else { None };
+            tokio::select! {
+                _ = changes.changed() => settling = SETTLE.iter(),
+                () = tokio::time::sleep(soon.unwrap_or_else(|| place.pause())) => {}
+            }
         }
     }
 
