@@ -9,6 +9,8 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { registerCache } from "./cache/register.ts";
+import { toolSource } from "./cache/tool-source.ts";
 import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
 import { argumentKey, listWait } from "./headless.ts";
@@ -80,9 +82,10 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   pi.registerProvider(provider);
   pi.on("session_start", (_event, context) => {
     const cancelKey = (): string => agent.keyText("app.interrupt") || "escape";
+    const named = (text: string): string => toolSource(pi, text);
     const alwaysWait = (): void => void queries.change("home", "quota.onExhausted", "wait");
     const isTerminal = context.mode === "tui";
-    turnRunner.attach(context.ui, { hasUI: context.hasUI, isTerminal, cancelKey, footer, alwaysWait });
+    turnRunner.attach(context.ui, { hasUI: context.hasUI, isTerminal, cancelKey, footer, alwaysWait, named });
     turnRunner.priority = sessionPriority(context);
     markChildren(context.hasUI);
     defer(() => turnRunner.load());
@@ -91,6 +94,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides): Promise<string 
   registerPreconnect(pi, queries, credentials);
   registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
+  // Before the handler that replaces paths in a message, so that the user's own text can be given back.
+  registerCache(pi, queries, credentials);
   registerLoopBrake(pi, queries, turnRunner);
   registerDoctor(pi, { credentials, extensionEnvironment, piVersion: VERSION });
   // After registerSession, whose handler sets the project.

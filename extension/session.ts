@@ -90,19 +90,28 @@ export function registerSession(
   queries.onChange(() => {
     try {
       models.reload();
+      // Pi's cache warmer asks the selected model, which is an object of the list before.
+      defer(async () => models.announce?.());
     } catch {
       // The last list stays.
     }
   });
 }
 
-/** Returns whether the selected model is ours and differs from the current list in window, thinking levels or input. */
+/** Returns whether the selected model is ours and differs from the current list in what Pi uses of it. */
 function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
   if (model?.provider !== PROVIDER_ID) return false;
   const listed = modelRegistry.find(PROVIDER_ID, model.id);
-  const traits = ({ contextWindow, maxTokens, reasoning, thinkingLevelMap, input }: Model<string>): string =>
-    JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input]);
+  const traits = (one: Model<string>): string => {
+    const { contextWindow, maxTokens, reasoning, thinkingLevelMap, input } = one;
+    return JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input, cacheLifetime(one)]);
+  };
   return listed !== undefined && traits(listed) !== traits(model);
+}
+
+/** Returns the lifetime that Pi's cache warmer goes by; Pi knows the member since 1.5.1. */
+function cacheLifetime(model: Model<string>): unknown {
+  return (model as { promptCache?: unknown }).promptCache;
 }
 
 /** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */
@@ -120,7 +129,7 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
   });
 }
 
-/** Registers the brake for models that repeat themselves (loop-brake.ts). Its code is loaded with the first message of a model of ours. */
+/** Registers the brake for models that repeat themselves (loop-brake.ts). Its code is loaded after the start of a session. */
 export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnRunner: TurnRunner): void {
   let brake: LoopBrake | undefined;
   turnRunner.refusal = (context) => brake?.refusal(context);
@@ -133,15 +142,24 @@ export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnR
       return undefined;
     }
   };
-  pi.on("session_start", () => brake?.reset());
+  const load = async (): Promise<LoopBrake> => {
+    const { LoopBrake } = await lazyImport(() => import("./loop-brake.ts"));
+    return (brake ??= new LoopBrake(pi, () => queries.settings().settings.loop));
+  };
+  pi.on("session_start", () => {
+    brake?.reset();
+    defer(load);
+  });
   pi.on("message_end", ({ message }) => {
     if (message.role === "user") brake?.reset();
   });
   pi.on("turn_start", async (_event, ctx) => {
     if (ctx.model?.api !== API_ID) return;
-    const { LoopBrake } = await lazyImport(() => import("./loop-brake.ts"));
-    brake ??= new LoopBrake(pi, () => queries.settings().settings.loop);
-    brake.startMessage();
+    try {
+      (await load()).startMessage();
+    } catch {
+      // An update has replaced the file; the model goes on unwatched.
+    }
   });
   pi.on("tool_call", ({ toolCallId, toolName, input }, ctx) => {
     const reason = use(ctx, (one) => one.before(toolCallId, toolName, input, ctx));

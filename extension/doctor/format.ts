@@ -33,14 +33,16 @@ export function exitCode({ checks }: DoctorReport): 0 | 1 | 2 {
  */
 export function publicReport(report: DoctorReport, now = new Date()): string {
   let text = `pi-provider-kimi-code doctor, ${now.toISOString()}\n\n${reportText(report)}\n`;
-  const names: [string, string][] = [
-    [tolerant(homedir), "~"],
+  const home = tolerant(homedir);
+  if (home.length > 1) text = text.replaceAll(home, "~");
+  for (const [name, replacement] of [
     [tolerant(hostname), "<machine>"],
     [tolerant(() => userInfo().username), "<user>"],
-  ];
-  for (const [name, replacement] of names) {
-    // A short name, such as "pi", is part of many words.
-    if (name.length >= 3 && name !== "root" && name !== "localhost") text = text.replaceAll(name, replacement);
+  ] as const) {
+    if (name === "" || name === "localhost") continue;
+    // A whole word only: a user may be called "pi" or "node".
+    const escaped = name.replace(/[^\w]/g, "\\$&");
+    text = text.replace(new RegExp(`(?<![\\w.-])${escaped}(?![\\w.-])`, "g"), replacement);
   }
   return text;
 }

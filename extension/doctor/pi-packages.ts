@@ -26,8 +26,13 @@ export function installedPi(): string | undefined {
   return undefined;
 }
 
-/** Returns the Kimi providers among the packages and extensions of Pi. */
-export function providerPackages(agentDir: string): ProviderPackage[] {
+/** Returns the Kimi providers among the packages and extensions of Pi, each once: of the user, and of the project here. */
+export function providerPackages(agentDir: string, project = join(process.cwd(), ".pi")): ProviderPackage[] {
+  const found = [...packagesOf(agentDir), ...packagesOf(project)];
+  return found.filter(({ source }, at) => found.findIndex((one) => one.source === source) === at);
+}
+
+function packagesOf(agentDir: string): ProviderPackage[] {
   const settings = tolerant(
     () => JSON.parse(readFileSync(join(agentDir, "settings.json"), "utf8")) as { packages?: unknown },
   );

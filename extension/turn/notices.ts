@@ -26,6 +26,8 @@ export interface NoticePlace {
   cancelKey(): string;
   /** Whether the quota stands behind the notices in the footer. */
   footer: { quotaShown: boolean };
+  /** Adds to a sentence about a tool where that tool comes from. */
+  named?(text: string): string;
   /** Makes waiting at the end of a quota window the setting. */
   alwaysWait(): void;
 }
@@ -119,7 +121,7 @@ export class Notices {
       cancelKey: () => (this.#place.isTerminal ? this.#place.cancelKey() : undefined),
       ask: (title, choices, signal) => this.#ask(title, choices, signal),
       alwaysWait: () => this.#place.alwaysWait(),
-      note: (text) => this.#safely((line) => line.notify(text, "info")),
+      note: (text) => this.#safely((line) => line.notify(this.#place.named?.(text) ?? text, "info")),
       report: (text) => {
         if (!this.#place.hasUI) process.stderr.write(`${text}\n`);
       },

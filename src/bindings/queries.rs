@@ -296,10 +296,15 @@ pub async fn expired_cache(request: String, question: String) -> String {
             let config = query.config()?;
             let process = ProcessState::shared();
             let listing = models::known(&process, &query.environment(), &config, query.caller.api_key.as_deref());
-            let lifetime = listing.models.iter().find(|model| model.id == id).and_then(|model| model.cache_duration);
-            let Some(lifetime) = lifetime.and_then(|seconds| i64::try_from(seconds).ok()) else { return Ok(None) };
+            let listed = listing.models.iter().find(|model| model.id == id);
+            let lifetime = listed.and_then(|model| i64::try_from(model.cache_duration?).ok());
+            let notice_tokens = config.settings.cache.notice_tokens;
+            let Some(lifetime) = lifetime.filter(|_| notice_tokens > 0) else { return Ok(None) };
+            let least = listed.and_then(|model| model.min_tokens_to_hint).unwrap_or(notice_tokens);
             let key = SessionKey { state: config.state_directory, session };
-            Ok(process.get::<PromptCaches>().expired(&key, CacheScope::hash(&id), lifetime.saturating_mul(1000)))
+            let expired =
+                process.get::<PromptCaches>().expired(&key, CacheScope::hash(&id), lifetime.saturating_mul(1000));
+            Ok(expired.filter(|expired| expired.tokens >= least))
         })
         .await?;
         let Some(Expired { at, since_ms, tokens }) = expired else { return Ok(json!({ "expired": null })) };

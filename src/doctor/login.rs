@@ -131,7 +131,7 @@ pub async fn checks(
         Err(error) => {
             let cure = match error.kind {
                 ErrorKind::Timeout(_) => {
-                    format!("Run the doctor again; if it says the same, {}", SIGN_IN.to_lowercase())
+                    format!("Run the doctor again. If it says the same: {SIGN_IN}")
                 }
                 _ => cure_of(&error),
             };

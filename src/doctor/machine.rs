@@ -1,5 +1,6 @@
 //! Settings, the folders that are written to, and the upload index.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,10 @@ use std::sync::Arc;
 
 use crate::auth::AccountId;
 use crate::blocking::in_background;
+use crate::chat::prompt_cache::store::Store;
 use crate::client::Kimi;
 use crate::config::{Environment, Files, Layers, Paths, RequestAddresses, load};
+use crate::display_text::duration;
 use crate::error::{Error, ErrorKind};
 use crate::files::index::Index;
 use crate::http::redact::KnownSecrets;
@@ -75,7 +78,7 @@ fn folders(environment: &Environment) -> Check {
                 match error.kind() {
                     io::ErrorKind::StorageFull => "Free some space on the disk".to_owned(),
                     io::ErrorKind::ReadOnlyFilesystem => "Mount the home directory writable, or set HOME".to_owned(),
-                    _ => format!("Correct the owner: `sudo chown -R \"$USER\" {shown}`"),
+                    _ => format!("Run `sudo chown -R \"$USER\" {shown} && chmod -R u+rwX {shown}`"),
                 },
             );
         }
@@ -89,7 +92,7 @@ fn nearest(folder: &Path) -> PathBuf {
 }
 
 fn writable(folder: &Path) -> io::Result<()> {
-    let file = folder.join(format!(".kimi-doctor.{}", std::process::id()));
+    let file = folder.join(format!(".kimi-doctor.{:016x}", rand::random::<u64>()));
     create_private_file(&file)?;
     fs::remove_file(file)
 }
@@ -143,8 +146,25 @@ impl AddressOrigin {
 }
 
 /// Tells how well the last session used the prompt cache.
-pub fn cache() -> Check {
-    Check::ok("cache", "no verdicts of a session are recorded")
+pub async fn cache(kimi: &Kimi) -> Check {
+    let state = kimi.config.state_directory.clone();
+    let reading = in_background(move || Ok(state.and_then(|state| Store::last(&state))));
+    let Ok(Some((written, session))) = reading.await else {
+        return Check::ok("cache", "no session is recorded");
+    };
+    let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut prompt, mut cached) = (0, 0);
+    for request in &session.requests {
+        let verdict = serde_json::to_value(request.verdict).ok().and_then(|name| Some(name.as_str()?.to_owned()));
+        *verdicts.entry(verdict.unwrap_or_default()).or_default() += 1;
+        prompt += request.usage.map_or(0, |usage| usage.prompt);
+        cached += request.usage.map_or(0, |usage| usage.cached);
+    }
+    let counts: Vec<String> = verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    let share = (cached * 100).checked_div(prompt);
+    let share = share.map_or(String::new(), |share| format!("; {share} % of the prompts came from the cache"));
+    let age = duration(written.elapsed().unwrap_or_default());
+    Check::ok("cache", format!("the last session, {age} ago: {}{share}", counts.join(", ")))
 }
 
 /// Tells how many uploads are known for the account.

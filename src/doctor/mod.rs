@@ -132,7 +132,7 @@ impl Examination {
                 checks.push(service::live(&kimi, credential, model).await);
             }
         }
-        checks.push(machine::cache());
+        checks.push(machine::cache(&kimi).await);
         checks.push(machine::uploads(&kimi, credential.as_ref().map(Credential::token)).await);
         checks
     }

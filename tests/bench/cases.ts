@@ -99,4 +99,7 @@ export const SUBJECTS = [
   "ours",
   "ours-anthropic",
 ] as const;
-export type Subject = (typeof SUBJECTS)[number];
+
+/** `streamText` of the AI SDK over each of two providers. */
+export const AI_SDK_SUBJECTS = ["ai-sdk-openai-compatible", "ai-sdk-ours"] as const;
+export type Subject = (typeof SUBJECTS)[number] | (typeof AI_SDK_SUBJECTS)[number];

@@ -9,6 +9,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { startService } from "../support/service.ts";
+import { aiSdk } from "./ai-sdk.ts";
 import { Bench } from "./bench.ts";
 import { governor } from "./governor.ts";
 import { growth } from "./growth.ts";
@@ -59,7 +60,8 @@ const service = await startService();
 try {
   const bench = new Bench(service, report, { runs, quick, full });
   report.say(`Node ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model ?? "?"}, median of ${runs}`, "");
-  const rows = await streams(bench, wanted);
+  const rows: object[] = await streams(bench, wanted);
+  if (wanted("ai-sdk")) rows.push(...(await aiSdk(bench)));
   for (const [name, section] of Object.entries(SECTIONS)) if (wanted(name)) await section(bench);
   report.summary();
   mkdirSync(join(ROOT, ".cache"), { recursive: true });

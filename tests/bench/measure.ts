@@ -53,14 +53,21 @@ export async function measure(work: () => Promise<unknown>): Promise<Span> {
   };
 }
 
-/** Voluntary context switches of all threads, by name. */
-export function switches(): Map<string, number> {
-  const all = new Map<string, number>();
+/** Voluntary context switches of all threads, by id. */
+export function threadSwitches(): Map<string, { name: string; count: number }> {
+  const all = new Map<string, { name: string; count: number }>();
   for (const task of readdirSync("/proc/self/task")) {
     const status = readFileSync(`/proc/self/task/${task}/status`, "utf8");
     const name = /^Name:\t(.*)$/m.exec(status)?.[1] ?? task;
     const count = Number(/^voluntary_ctxt_switches:\t(\d+)$/m.exec(status)?.[1]);
-    all.set(name, (all.get(name) ?? 0) + count);
+    all.set(task, { name, count });
   }
+  return all;
+}
+
+/** The same, by name. */
+export function switches(): Map<string, number> {
+  const all = new Map<string, number>();
+  for (const { name, count } of threadSwitches().values()) all.set(name, (all.get(name) ?? 0) + count);
   return all;
 }

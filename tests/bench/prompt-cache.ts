@@ -1,11 +1,12 @@
 /**
- * `npm run measure:cache [-- --live] [--model k3] [--user-agent "my-agent/1.2"]`
+ * `npm run measure:cache [-- --live] [--write] [--model k3] [--user-agent "my-agent/1.2"]`
  *
  * Shows what the prompt cache keeps when a conversation grows, and what misses it: one fixed conversation, changed in one place
  * at a time. Runs against the simulator; `--live` uses a key or login of this machine and the real service, where it costs about
- * 60,000 input tokens, most of them cached. See docs/caching.md for the expected result.
+ * 80,000 input tokens, most of them cached. docs/caching.md has the simulator's table, which `--write` puts there.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { type ChatMessage, type ChatRequest, Kimi } from "../../index.ts";
 import { buildAddon } from "../../npm/build.mjs";
@@ -68,16 +69,99 @@ function conversation(run: string): Asked[] {
   ];
 }
 
+/** Name of a run against the simulator, which knows nothing from earlier runs. */
+export const SIMULATED = "run";
+
 /** Sends all requests, one after the other. */
-export async function measure(kimi: Kimi, model: string, seen: (step: Step) => void = () => {}): Promise<Step[]> {
+export async function measure(
+  kimi: Kimi,
+  model: string,
+  seen: (step: Step) => void = () => {},
+  run = SIMULATED,
+): Promise<Step[]> {
   const steps: Step[] = [];
-  for (const { name, request } of conversation(`${Date.now().toString(36)}-${process.pid}`)) {
-    const { usage } = await kimi.chat({ ...request, model }).final();
-    const step = { name, prompt: usage.input + usage.cacheRead, cached: usage.cacheRead, uncached: usage.input };
+  for (const { name, request } of conversation(run)) {
+    const step = await ask(kimi, name, { ...request, model });
     steps.push(step);
     seen(step);
   }
   return steps;
+}
+
+async function ask(kimi: Kimi, name: string, request: ChatRequest): Promise<Step> {
+  const { usage } = await kimi.chat(request).final();
+  return { name, prompt: usage.input + usage.cacheRead, cached: usage.cacheRead, uncached: usage.input };
+}
+
+/** What a tool that joins late costs, at the top and where it joined. The second way is not accepted for every model. */
+export async function measureLateTool(
+  kimi: Kimi,
+  model: string,
+  seen: (step: Step | string) => void,
+  run = SIMULATED,
+): Promise<void> {
+  const before = conversation(`${run}-late`).find(({ name }) => name === "third question")?.request as ChatRequest;
+  const late = { name: "define", description: "Defines a word.", parameters: TOOL.parameters };
+  const after: ChatRequest = {
+    ...before,
+    messages: [...(before.messages ?? []), { role: "assistant", content: "ok" }, { role: "user", content: "Go on." }],
+    model,
+  };
+  const inline = (payload: unknown): unknown => {
+    const body = payload as { messages: object[] };
+    const added = { role: "system", tools: [{ type: "function", function: late }] };
+    return { ...body, messages: [...body.messages.slice(0, -1), added, ...body.messages.slice(-1)] };
+  };
+  for (const [name, request] of [
+    ["before a tool joins", { ...before, model }],
+    ["a tool that joins late, at the top", { ...after, tools: [TOOL, late] }],
+    ["a tool that joins late, where it joined", { ...after, onPayload: inline }],
+  ] as const) {
+    try {
+      seen(await ask(kimi, name, request));
+    } catch (error) {
+      seen(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+}
+
+const HEAD = `| ${"request".padEnd(40)} |   prompt |   cached | uncached |\n|${"-".repeat(42)}|---------:|---------:|---------:|`;
+
+/** Formats a step as a row of the table. */
+function row({ name, prompt, cached, uncached }: Step): string {
+  return `| ${name.padEnd(40)} | ${[prompt, cached, uncached].map((n) => String(n).padStart(8)).join(" | ")} |`;
+}
+
+const DOCUMENT = join(import.meta.dirname, "..", "..", "docs", "caching.md");
+const TABLE = /(<!-- npm run measure:cache -- --write -->\n\n)([^]*?)(\n\n<!-- end -->)/;
+
+/** Returns the steps of the table in docs/caching.md. */
+export function documented(): Step[] {
+  const table = TABLE.exec(readFileSync(DOCUMENT, "utf8"))?.[2] ?? "";
+  return table
+    .split("\n")
+    .slice(2)
+    .map((line) => {
+      const [name = "", ...numbers] = line
+        .split("|")
+        .slice(1, -1)
+        .map((cell) => cell.trim());
+      const [prompt = 0, cached = 0, uncached = 0] = numbers.map(Number);
+      return { name, prompt, cached, uncached };
+    });
+}
+
+function document(steps: Step[]): void {
+  const rows = [
+    "| request | prompt | cached | uncached |",
+    "|---|---:|---:|---:|",
+    ...steps.map(({ name, prompt, cached, uncached }) => `| ${name} | ${prompt} | ${cached} | ${uncached} |`),
+  ];
+  const text = readFileSync(DOCUMENT, "utf8");
+  writeFileSync(
+    DOCUMENT,
+    text.replace(TABLE, (_all, begin: string, _table, end: string) => begin + rows.join("\n") + end),
+  );
 }
 
 /** Every image is uploaded, however small, so that the prompt holds its id. */
@@ -87,6 +171,7 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       live: { type: "boolean", default: false },
+      write: { type: "boolean", default: false },
       model: { type: "string", default: "kimi-for-coding" },
       "user-agent": { type: "string" },
     },
@@ -94,12 +179,10 @@ async function main(): Promise<void> {
   if (!existsSync(ADDON)) buildAddon(false);
   const agent = values["user-agent"];
   const headers = agent === undefined ? {} : { headers: { "User-Agent": agent } };
-  const show = ({ name, prompt, cached, uncached }: Step): void =>
-    console.log(`| ${name.padEnd(40)} | ${[prompt, cached, uncached].map((n) => String(n).padStart(8)).join(" | ")} |`);
-  const table = async (kimi: Kimi): Promise<void> => {
-    console.log(`\n| ${"request".padEnd(40)} |   prompt |   cached | uncached |`);
-    console.log(`|${"-".repeat(42)}|---------:|---------:|---------:|`);
-    await measure(kimi, values.model, show);
+  const show = (step: Step | string): void => console.log(typeof step === "string" ? step : row(step));
+  const table = (kimi: Kimi, run?: string): Promise<Step[]> => {
+    console.log(`\n${HEAD}`);
+    return measure(kimi, values.model, show, run);
   };
   if (values.live) {
     const kimi = new Kimi({ settings: UPLOAD_ALL, ...headers });
@@ -111,8 +194,10 @@ async function main(): Promise<void> {
       return;
     }
     console.log(`The real service, ${values.model}`);
-    await table(kimi);
-    return;
+    // New to the service, independent of earlier runs.
+    const run = `${Date.now().toString(36)}-${process.pid}`;
+    await table(kimi, run);
+    return measureLateTool(kimi, values.model, show, run);
   }
   const simulator = await startSimulator({ identityGate: "off" });
   const home = new Home();
@@ -121,7 +206,8 @@ async function main(): Promise<void> {
     console.log("The simulator, which follows the facts of docs/caching.md; --live asks the real service.");
     const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
     const { baseUrl, apiKey } = simulator;
-    await table(new Kimi({ baseUrl, apiKey, env, settings: UPLOAD_ALL, ...headers }));
+    const steps = await table(new Kimi({ baseUrl, apiKey, env, settings: UPLOAD_ALL, ...headers }));
+    if (values.write) document(steps);
   } finally {
     home.remove();
     await simulator.close();

@@ -10,6 +10,7 @@ mod yardstick;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use kimi_code::chat::prompt_cache::chain::Chain;
 use kimi_code::chat::request::normalize::{Target, normalize};
 use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
@@ -31,13 +32,17 @@ fn options() -> BodyOptions {
 }
 
 fn body(context: &str, dialect: Dialect, options: &BodyOptions, schemas: &SchemaCache) -> usize {
+    bytes(context, dialect, options, schemas).len()
+}
+
+fn bytes(context: &str, dialect: Dialect, options: &BodyOptions, schemas: &SchemaCache) -> Vec<u8> {
     let clean = without_lone_surrogates(context);
     let target = Target { images: true, videos: true, late_tools: false, anthropic: dialect == Dialect::Anthropic };
     Transcript::parse(clean.as_deref().unwrap_or(context), &[])
         .map(|transcript| normalize(transcript, target, schemas))
         .ok()
         .and_then(|conversation| dialect.encode(&conversation, options).ok())
-        .map_or(0, |body| body.len())
+        .unwrap_or_default()
 }
 
 fn bench(c: &mut Criterion) {
@@ -51,6 +56,18 @@ fn bench(c: &mut Criterion) {
         let encode = || body(black_box(&long), dialect, &options, &schemas);
         beside(c, &format!("body, {name}"), long.len() as u64, encode, || read(&long));
     }
+    // The prompt cache's records of a session that goes on: its body is hashed, and only the last message is new.
+    let seen = Chain::read(&bytes(&long, Dialect::OpenAi, &options, &schemas), &Chain::default(), 1);
+    let mut grown = bytes(&long, Dialect::OpenAi, &options, &schemas);
+    let end = grown.windows(2).rposition(|pair| pair == b"}]").map_or(0, |at| at + 1);
+    grown.splice(end..end, *br#",{"role":"user","content":"And what does the next file say about this?"}"#);
+    beside(
+        c,
+        "cache chain",
+        grown.len() as u64,
+        || Chain::read(black_box(&grown), &seen, 1).elements.len(),
+        || read(&long),
+    );
     let bare = no_tools.len() as u64;
     beside(c, "no tools", bare, || body(black_box(&no_tools), Dialect::OpenAi, &options, &schemas), || read(&no_tools));
     let size = tools.len() as u64;

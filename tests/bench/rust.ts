@@ -17,6 +17,9 @@ const BASELINE = join(import.meta.dirname, "baseline.json");
 /** How much a part may slow down, relative to its yardstick. */
 const TOLERANCE = 1.3;
 
+/** Largest share of the time for a body that its record for the prompt cache may take. */
+const MOST_FOR_CACHE = 0.02;
+
 /** Parts that other JSON readers are measured beside, with the goal in MB/s. */
 const READERS: Record<string, number> = { "answer, chat": 500, "answer, messages": 450, arguments: 400 };
 
@@ -24,6 +27,7 @@ const READERS: Record<string, number> = { "answer, chat": 500, "answer, messages
 const PARTS = [
   "body, chat",
   "body, messages",
+  "cache chain",
   "60 tools, new",
   "60 tools, seen before",
   "events",
@@ -119,6 +123,11 @@ if (flags.save) {
   writeFileSync(BASELINE, `${JSON.stringify(now, null, 2)}\n`);
   console.log(`\nSaved as the baseline: ${BASELINE}`);
 }
+const share = now["cache chain"]!.milliseconds / now["body, chat"]!.milliseconds;
+console.log(
+  `\nThe prompt cache's records take ${(share * 100).toFixed(1)} % of the time that a body takes; goal: ${MOST_FOR_CACHE * 100} %.`,
+);
+if (share > MOST_FOR_CACHE) process.exitCode = 1;
 if (slower.length > 0) {
   console.error(
     `\nSlower than the baseline by more than 30 %: ${slower.join("; ")}. Measure again on a quiet machine.`,

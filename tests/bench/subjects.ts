@@ -126,6 +126,28 @@ function ours({ baseUrl, apiKey, context = HI, payloadHook }: Question, protocol
   };
 }
 
+async function aiSdk(name: "ai-sdk-openai-compatible" | "ai-sdk-ours", { baseUrl, apiKey }: Question): Promise<Run> {
+  const { streamText } = await import("ai");
+  const headers = { "User-Agent": USER_AGENT };
+  const chosen = async (): Promise<Parameters<typeof streamText>[0]["model"]> => {
+    if (name === "ai-sdk-ours") {
+      const { createKimi } = await import("../../extension/ai-sdk.ts");
+      return createKimi({ baseUrl, apiKey, headers })("kimi-for-coding");
+    }
+    const { createOpenAICompatible } = await import("@ai-sdk/openai-compatible");
+    return createOpenAICompatible({ name: "kimi", baseURL: `${baseUrl}/v1`, apiKey, headers })("kimi-for-coding");
+  };
+  const languageModel = await chosen();
+  return async () => {
+    let seen = 0;
+    for await (const part of streamText({ model: languageModel, prompt: "hi", maxRetries: 0 }).fullStream) {
+      if (part.type === "error") throw part.error;
+      seen += 1;
+    }
+    return seen;
+  };
+}
+
 /** Loads a subject before the measurement starts. */
 export async function subject(name: Subject, question: Question): Promise<Run> {
   switch (name) {
@@ -138,6 +160,9 @@ export async function subject(name: Subject, question: Question): Promise<Run> {
     case "pi-openai":
     case "pi-anthropic":
       return builtIn(name, question);
+    case "ai-sdk-openai-compatible":
+    case "ai-sdk-ours":
+      return aiSdk(name, question);
     case "ours":
       return Promise.resolve(ours(question, "openai"));
     case "ours-anthropic":

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Kimi } from "../../index.ts";
-import { measure, type Step, UPLOAD_ALL } from "../bench/prompt-cache.ts";
+import { documented, measure, measureLateTool, type Step, UPLOAD_ALL } from "../bench/prompt-cache.ts";
 import type { Simulator } from "../simulator/index.ts";
 import { withMachine } from "../support/account.ts";
 import { run } from "../support/packages.ts";
@@ -51,6 +51,28 @@ for (const protocol of ["openai", "anthropic"] as const) {
     assert.ok(pictured.uncached > 0 && pictured.uncached < 2 * CHUNK, `${pictured.uncached} tokens read anew`);
   });
 }
+
+test("measure:cache: the table in docs/caching.md → is what the simulator shows", async () => {
+  const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
+  const { baseUrl, apiKey } = simulator;
+  const steps = await measure(new Kimi({ baseUrl, apiKey, env, settings: UPLOAD_ALL }), "kimi-for-coding");
+  // Ids of uploaded images are random, and so are their tokens, by a few.
+  const exact = (step: Step): Step =>
+    step.name.includes("image")
+      ? { ...step, prompt: 0, cached: step.uncached === 0 ? 0 : step.cached, uncached: Math.min(step.uncached, 1) }
+      : step;
+  assert.deepEqual(documented().map(exact), steps.map(exact), "run npm run measure:cache -- --write");
+});
+
+test("measure:cache: a tool that joins late → keeps the prefix where it joined, costs it at the top", async () => {
+  const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent };
+  const { baseUrl, apiKey } = simulator;
+  const steps: (Step | string)[] = [];
+  await measureLateTool(new Kimi({ baseUrl, apiKey, env }), "k3", (step) => steps.push(step));
+  const [before, top, inline] = steps as [Step, Step, Step];
+  assert.equal(top.cached, 0);
+  assert.ok(inline.cached > before.prompt - 2 * CHUNK, `${inline.cached} of ${before.prompt}`);
+});
 
 test("measure:cache --live without a credential → says what is missing, sends nothing", () => {
   const script = ["tests/bench/prompt-cache.ts", "--live"];

@@ -116,7 +116,7 @@ test("prompt cache: a payload hook that rewrites old messages → is named as th
     return body;
   };
   const [note] = await notes(kimi, { sessionId: "hook", messages: [...messages, reply, say("c")], onPayload });
-  assert.match(note?.message ?? "", /before_provider_request hook/);
+  assert.match(note?.message ?? "", /a payload hook rewrote the request/);
 });
 
 test("prompt cache: what is stored → hashes and numbers, and no session is named", async () => {

@@ -88,6 +88,32 @@ test("example: CommonJS → require() works", async () => {
   assert.equal(await output("common-js.cjs"), "Hello.");
 });
 
+test("command line of the package: doctor and replay → run", async () => {
+  const program = join("node_modules", "pi-provider-kimi-code", "dist", "cli.js");
+  const bin = JSON.parse(readFileSync(join(work, "node_modules", "pi-provider-kimi-code", "package.json"), "utf8")) as {
+    bin: Record<string, string>;
+  };
+  assert.deepEqual(bin.bin, { "pi-provider-kimi-code": "dist/cli.js" });
+  const env = { KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey };
+  const report = await runAside("node", [program, "doctor", "--json"], work, home.env(env));
+  assert.equal((JSON.parse(report) as { ok: boolean }).ok, true, report);
+  simulator.enqueue({ steps: [{ text: "Recorded." }] });
+  const folder = join(home.path, "recording");
+  await runAside("node", ["ask.mjs"], work, home.env({ ...env, KIMI_CODE_RECORD: folder }));
+  const child = spawn(process.execPath, [program, "replay", folder, "--at-once"], {
+    cwd: work,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const line = await new Promise<string>((resolve) => child.stdout.setEncoding("utf8").once("data", resolve));
+    const url = /^KIMI_CODE_BASE_URL=(\S+)/.exec(line)?.[1];
+    const again = await runAside("node", ["ask.mjs"], work, home.env({ KIMI_CODE_BASE_URL: url, KIMI_API_KEY: "any" }));
+    assert.equal(again.trim(), "Recorded.");
+  } finally {
+    child.kill();
+  }
+});
+
 test("example: object → the value, or what is wrong with it", async () => {
   simulator.enqueue({ steps: [{ text: '{"name":"Goethe","born":1749}' }] }, { steps: [{ text: '{"name":"Goethe"}' }] });
   assert.equal(await output("object.mjs"), "Goethe, 1749");

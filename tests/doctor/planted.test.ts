@@ -320,6 +320,18 @@ describe("installation", () => {
     finds(await run(), "packages", /^Run `pi remove git:github\.com\/Leechael\/pi-provider-kimi-code`$/);
   });
 
+  test("the TypeScript extension in the project → found as well", async () => {
+    piPackage(join("npm", "node_modules"), "1.0.0");
+    machine.settings({ packages: ["npm:pi-provider-kimi-code"] });
+    const project = join(machine.cwd, ".pi");
+    mkdirSync(project);
+    writeFileSync(join(project, "settings.json"), JSON.stringify({ packages: ["npm:pi-provider-kimi-code"] }));
+    assert.deepEqual(findings(await run()), [], "the same package twice is one");
+    const old = "npm:pi-provider-kimi-code@0.6.10";
+    writeFileSync(join(project, "settings.json"), JSON.stringify({ packages: [old] }));
+    assert.match(findings(await run()).join(), /^packages: Run `pi remove npm:pi-provider-kimi-code/);
+  });
+
   test("a single file that registers the provider beside us → remove it", async () => {
     piPackage(join("npm", "node_modules"), "1.0.0");
     machine.settings({ packages: ["npm:pi-provider-kimi-code"] });

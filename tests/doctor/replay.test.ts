@@ -75,6 +75,19 @@ test("recording: filler → same length, no text of the conversation, and the an
   await replay.close();
 });
 
+test("recording: a service that quotes the key in every form → none of them is written", async () => {
+  const key = "sk-kimi-quoted-secret-0123456789";
+  const forms = [key, encodeURIComponent(`Bearer ${key}`), Buffer.from(key).toString("utf8").toUpperCase()];
+  simulator.intercept("chat", {
+    status: 400,
+    headers: { "x-trace-id": key, "x-echo": key },
+    body: { error: { message: `refused: ${forms.join(" ")}`, type: "invalid_request_error" } },
+  });
+  await machine.nodeTurn({ key, env: { KIMI_CODE_RECORD: recording() } });
+  assert.equal(chats().length, 1);
+  assert.doesNotMatch(everything(), /quoted.secret/i);
+});
+
 test("recording: a folder that cannot be written → the turn is not disturbed", async () => {
   writeFileSync(join(machine.path, "file"), "");
   const turn = await recorded({ KIMI_CODE_RECORD: join(machine.path, "file", "below") });

@@ -68,6 +68,18 @@ test("--report → shown first, written only after consent, readable by the user
   if (process.platform !== "win32") assert.equal(statSync(file).mode & 0o777, 0o600);
 });
 
+test("cache → the verdicts of the last session", async () => {
+  const none = await command(machine, ["doctor"], key());
+  assert.match(none.stdout, /^ok +cache +no session is recorded$/m);
+  for (const text of ["one", "two"]) {
+    simulator.enqueue({ steps: [{ text }] });
+    const run = await runPi(["-p", "-c", text], { home: machine, env: machine.variables(key()) });
+    assert.equal(run.stderr, "");
+  }
+  const { stdout } = await command(machine, ["doctor"], key());
+  assert.match(stdout, /^ok +cache +the last session, .* ago: [\d \w,]+; \d+ % of the prompts came from the cache$/m);
+});
+
 test("report → home, user and machine are left out", () => {
   const report: DoctorReport = { ok: true, checks: [{ id: "home", status: "ok", message: process.env["HOME"] ?? "" }] };
   assert.match(publicReport(report), /^ok +home +~$/m);

@@ -25,6 +25,8 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/subagent.test.ts", versions: "all", reason: "the example comes with Pi" },
   { file: "install/tarball.test.ts", versions: "all", reason: "Pi's own installer reads the specifier" },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
+  { file: "pi/cache.test.ts", versions: "one", reason: "the records are ours; Pi shows a text and asks one question" },
+  { file: "pi/warmer.test.ts", versions: "one", reason: "runs the newest complete version, whatever the run's is" },
   { file: "pi/tui.test.ts", versions: "all", reason: "the screen was rewritten in 1.0" },
   { file: "pi/waiting.test.ts", versions: "all", reason: "working line and footer are Pi's" },
   { file: "pi/loop.test.ts", versions: "all", reason: "hooks around tools, and what ends a run, are Pi's" },

@@ -77,6 +77,10 @@ async function take(columns: number, theme: keyof typeof PALETTES, suffix: strin
     await terminal.waitFor(/Hello, you!/);
     await sleep(1000);
     save("answer", /What does greet/, 1);
+    await terminal.submit("/kimi-cache");
+    await terminal.waitFor(/prompt now[^]*messages/);
+    await sleep(500);
+    save("cache", /Prompt cache of/);
   } finally {
     terminal.close();
     home.remove();

@@ -229,7 +229,7 @@ const EXTENSION_ORDER = [
   ["credential"],
   ["models"],
   ["login", "media", "preconnect", "quota"],
-  ["auth", "doctor", "plan", "settings", "tools", "turn"],
+  ["auth", "cache", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
   ["ai-sdk", "cli", "pi"],
 ];

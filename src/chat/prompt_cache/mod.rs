@@ -16,7 +16,7 @@ pub mod records;
 pub mod report;
 mod scan;
 pub mod session;
-mod store;
+pub mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;

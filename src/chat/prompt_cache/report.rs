@@ -6,6 +6,10 @@ use super::chain::Kind;
 use super::common::{Cause, Change, Place, word};
 use super::session::{Judgement, Request, Session, Verdict};
 use super::tokens::MEDIA_TOKENS;
+use crate::display_text::one_line;
+
+/// Longest name that is shown, in characters.
+const MAX_NAME: usize = 64;
 
 /// The records of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -90,6 +94,11 @@ fn segment(place: &Place) -> String {
     }
 }
 
+/// A name that is safe to print: a payload hook may have written anything.
+fn shown(name: &str) -> String {
+    one_line(name, MAX_NAME)
+}
+
 /// The rows of a prompt. The estimates are scaled so that their sum is what the service counted.
 fn segments(request: &Request, since: &[i64]) -> Vec<SegmentRow> {
     let chain = &request.chain;
@@ -110,7 +119,7 @@ fn segments(request: &Request, since: &[i64]) -> Vec<SegmentRow> {
         let row = SegmentRow {
             kind: word(element.kind),
             index,
-            name: (!element.name.is_empty() && element.kind != Kind::System).then(|| element.name.to_string()),
+            name: (!element.name.is_empty() && element.kind != Kind::System).then(|| shown(&element.name)),
             tokens: scaled(text_end).saturating_sub(scaled(before)),
             cached: is_cached(sum),
             since: since.get(at).copied().filter(|since| *since > 0),
@@ -134,7 +143,7 @@ fn cause(verdict: Verdict, change: Option<&Change>) -> Option<String> {
         };
     };
     let tool = name.as_deref().filter(|name| !name.is_empty());
-    let tool = tool.map_or_else(|| "a tool".to_owned(), |name| format!("the tool {name}"));
+    let tool = tool.map_or_else(|| "a tool".to_owned(), |name| format!("the tool {}", shown(name)));
     let index = place.index;
     Some(match cause {
         Cause::None => return None,
@@ -153,7 +162,9 @@ fn cause(verdict: Verdict, change: Option<&Change>) -> Option<String> {
         Cause::MessageInserted => format!("something was put in before message {index}, perhaps by an extension"),
         Cause::MessageRemoved => format!("message {index} was taken out, perhaps by an extension"),
         Cause::MessageEdited => format!("message {index} was changed, perhaps by an extension's context hook"),
-        Cause::Hook => "an extension's before_provider_request hook rewrote the request".to_owned(),
+        Cause::Hook => {
+            "a payload hook rewrote the request (before_provider_request in Pi, onPayload in programs)".to_owned()
+        }
     })
 }
 

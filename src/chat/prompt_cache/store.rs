@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -76,6 +76,14 @@ impl Store {
             file: Some(state.join(FOLDER).join(format!("{name}.json"))),
             seed: u64::from_str_radix(&seed, 16).unwrap_or_default(),
         }
+    }
+
+    /// Reads the session that was written last, and when. Blocks.
+    pub fn last(state: &Path) -> Option<(SystemTime, Session)> {
+        let files = fs::read_dir(state.join(FOLDER)).ok()?.flatten();
+        let (written, file) =
+            files.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).max()?;
+        Some((written, Self { file: Some(file), seed: 0 }.read()?))
     }
 
     /// The seed of all hashes.

@@ -437,7 +437,7 @@ fn hook_that_rewrites_the_request_is_named() {
     let usage = CacheUsage::checked(Some(prompt), Some(cached));
     bench.caches.finish(&bench.key("s"), id, usage, None).unwrap();
     let report = bench.caches.report(&bench.key("s"), 1, &[]);
-    assert!(report.requests[0].cause.as_ref().unwrap().contains("before_provider_request hook"));
+    assert!(report.requests[0].cause.as_ref().unwrap().contains("a payload hook rewrote the request"));
     // Whatever a hook returns is read as far as it can be, and never ends a turn.
     for body in [
         &b""[..],

@@ -104,9 +104,15 @@ impl CacheWatch {
     }
 
     async fn forget(&mut self) {
-        let (Some(key), Some(sent)) = (&self.key, self.sent.take()) else { return };
+        let (Some(key), Some(sent)) = (self.key.clone(), self.sent.take()) else { return };
         if let Ok(id) = sent.reading.await {
-            self.caches.drop_request(key, id);
+            let caches = Arc::clone(&self.caches);
+            // Failing would mean that a record stays, which costs nothing.
+            let dropped = in_background(move || {
+                caches.drop_request(&key, id);
+                Ok(())
+            });
+            let _ = dropped.await;
         }
     }
 }
