@@ -93,6 +93,12 @@ impl Kimi {
         self.find_credential(passed).await?.ok_or_else(Error::login_required)
     }
 
+    /// Finds the login of this machine as it is stored now, or fails if there is none. Keys do not count.
+    pub async fn stored_login(&self) -> Result<Credential> {
+        let found = self.account()?.credential(None, None).await?;
+        Ok(found.ok_or_else(Error::login_required)?.credential)
+    }
+
     /// Finds what authorizes a request (docs/architecture.md#credential-order). A login decides the region for this client, where
     /// the user has not chosen one.
     pub async fn find_credential(&mut self, passed: Option<&str>) -> Result<Option<Credential>> {

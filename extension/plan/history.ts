@@ -150,7 +150,10 @@ class Table {
     // Pi keeps a column free on both sides.
     this.#width = Math.min(Math.max(width, NARROW), WIDE) - 2;
     this.#theme = theme;
-    this.#labels = Math.min(LABEL, Math.max(9, ...rows.map(({ label }) => label.length)));
+    this.#labels = Math.min(
+      this.#width < 80 ? LABEL - 8 : LABEL,
+      Math.max(9, ...rows.map(({ label }) => label.length)),
+    );
     const numbers = 3 * NUMBER;
     this.#tokens = this.#width - this.#labels - numbers - 3 * NUMBER >= 14;
     const left = this.#width - this.#labels - numbers - (this.#tokens ? 3 * NUMBER : 0) - 2;
@@ -206,10 +209,11 @@ function share(percent: number | null | undefined): string {
   return percent > 0 && percent < 0.1 ? "<0.1%" : `${percent.toFixed(1)}%`;
 }
 
-/** Formats a number of tokens: `812`, `12.3k`, `4.1M`. */
+/** Formats a number of tokens: `812`, `12.3k`, `4.1M`, `2.0B`. */
 function count(tokens: number): string {
   if (tokens < 1000) return String(tokens);
-  const [size, unit] = tokens < 999_500 ? [tokens / 1000, "k"] : [tokens / 1_000_000, "M"];
+  const [size, unit] =
+    tokens < 999_500 ? [tokens / 1e3, "k"] : tokens < 999_500_000 ? [tokens / 1e6, "M"] : [tokens / 1e9, "B"];
   return `${size < 100 ? size.toFixed(1) : Math.round(size)}${unit}`;
 }
 

@@ -24,6 +24,9 @@ const UNEXPLAINED: f64 = 1.1;
 /// The same as a share of the costs between two readings, for costs that are not known exactly yet.
 const UNEXPLAINED_SHARE: f64 = 0.3;
 
+/// What a cached token costs of an uncached one, as list prices have it.
+const USUAL_CACHED: f64 = 0.1;
+
 /// How often rises that were spent elsewhere are taken out, each time with better costs.
 const ROUNDS: usize = 8;
 
@@ -98,9 +101,21 @@ pub fn fit(entries: &[LedgerEntry], window: &str) -> Option<Fit> {
     let with_drift = solve(&timed, models.len() * 3 + 1);
     let best = if plain.badness - with_drift.badness > EVIDENCE { with_drift } else { plain };
     let costs = System::new(&best.pieces, best.features, true).costs;
-    let weights = models.iter().zip(costs.chunks(3)).map(|(model, cost)| {
-        let [uncached, cached, output] = cost else { return ((*model).to_owned(), Weight::default()) };
-        ((*model).to_owned(), Weight { uncached: *uncached, cached: *cached, output: *output })
+    let told = |feature: usize| {
+        segments.iter().any(|segment| match (segment.first(), segment.last()) {
+            (Some(first), Some(last)) => last.spent[feature] > first.spent[feature],
+            _ => false,
+        })
+    };
+    let weights = models.iter().enumerate().map(|(position, model)| {
+        let feature = 3 * position;
+        let mut weight = Weight { uncached: costs[feature], cached: costs[feature + 1], output: costs[feature + 2] };
+        // Readings that tell nothing about the cache leave its cost open. It is cheaper than reading.
+        if !told(feature + 1) {
+            weight.cached = weight.uncached * USUAL_CACHED;
+        }
+        weight.cached = weight.cached.min(weight.uncached);
+        ((*model).to_owned(), weight)
     });
     let elsewhere: f64 = segments
         .iter()
@@ -546,6 +561,14 @@ mod tests {
         let Trace { entries, .. } = trace(1, 100, 10.0, |_| 0.0);
         let fit = fit(&entries, "5h").unwrap();
         assert_eq!(fit.full_at(&entries, entries[99].at), None);
+    }
+
+    #[test]
+    fn forecast_a_cache_that_no_reading_tells_about_is_no_dearer_than_reading() {
+        let Trace { mut entries, .. } = trace(5, 60, 40.0, |_| 0.0);
+        entries.iter_mut().for_each(|entry| entry.tokens.cached = 0);
+        let weight = fit(&entries, "5h").unwrap().weights["k3"];
+        assert!(weight.cached <= weight.uncached && weight.uncached < 0.01, "{weight:?}");
     }
 
     #[test]

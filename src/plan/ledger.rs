@@ -87,7 +87,7 @@ struct Line {
     m: String,
     /// Uncached, cached, output, reasoning.
     n: [u64; 4],
-    /// Seconds before `t` at which the quota was read.
+    /// Milliseconds before `t` at which the quota was read: requests may follow each other closely.
     #[serde(default)]
     d: i64,
     /// Window, percent, reset in seconds since 1970.
@@ -111,7 +111,7 @@ impl LedgerEntry {
                 "n": [uncached, cached, output, reasoning],
             });
             if !samples.is_empty() {
-                line["d"] = (self.at.saturating_sub(self.sampled_at) / 1000).into();
+                line["d"] = self.at.saturating_sub(self.sampled_at).into();
                 line["q"] = json!(samples);
             }
             let text = format!("{line}\n");
@@ -131,7 +131,7 @@ impl LedgerEntry {
             project: p,
             model: m,
             tokens: TokenCounts { uncached, cached, output, reasoning },
-            sampled_at: t.saturating_sub(d.saturating_mul(1000)),
+            sampled_at: t.saturating_sub(d),
             samples: samples.map(|(window, percent, resets_at)| Sample { window, percent, resets_at }).collect(),
         })
     }

@@ -204,10 +204,16 @@ impl ParkFile {
 
 /// Waits until the window that refused a request is open again. Returns an error if the request should fail instead.
 pub async fn park(host: &mut impl ParkHost, file: &ParkFile, policy: &ParkPolicy, refusal: Error) -> Result<()> {
-    let usage = match host.quota(EXPLAINED_BY).await {
+    let refused = host.now();
+    let mut usage = match host.quota(EXPLAINED_BY).await {
         Ok(snapshot) => snapshot.usage.unwrap_or_default(),
         Err(_) => return Err(refusal),
     };
+    if !usage.windows.iter().any(Window::is_used_up) {
+        // That answer may be from before the refusal. Processes that are refused at once share the next one.
+        let since = host.now().duration_since(refused).unwrap_or_default();
+        usage = host.quota(since).await.ok().and_then(|snapshot| snapshot.usage).unwrap_or(usage);
+    }
     match used_up_window(&usage, refusal.window) {
         Some(window) => wait_for(host, file, policy, window.clone(), refusal).await,
         None => Err(refusal),

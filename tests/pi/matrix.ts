@@ -49,6 +49,8 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "faults/reliability-pi.test.ts", versions: "one", reason: "faults are of the service and the network" },
   { file: "files/pi.test.ts", versions: "one", reason: "uploads are ours; rows.test.ts sends an image everywhere" },
   { file: "files/large-video.test.ts", versions: "one", reason: "memory and uploads are ours" },
+  { file: "plan/costs-pi.test.ts", versions: "one", reason: "costs and advice are ours; Pi shows a status line" },
+  { file: "plan/pi.test.ts", versions: "one", reason: "parking is ours; Pi only shows a dialog and its status line" },
   { file: "security/secrets.test.ts", versions: "one", reason: "looks for credentials in what we write" },
   { file: "services/pi.test.ts", versions: "one", reason: "answers are ours; rows.test.ts calls the tools everywhere" },
   {

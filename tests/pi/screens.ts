@@ -7,9 +7,10 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { call, ratioView, type Scenario, startSimulator, text, think } from "../simulator/index.ts";
+import { call, PlanWindows, ratioView, type Scenario, startSimulator, text, think } from "../simulator/index.ts";
 import { PALETTES, svg } from "../support/ansi-svg.ts";
 import { Home, ROOT } from "../support/pi.ts";
+import { Kimi } from "../../index.ts";
 import { Terminal } from "../support/terminal.ts";
 
 const all = process.argv.includes("--all");
@@ -81,10 +82,49 @@ async function take(columns: number, theme: keyof typeof PALETTES, suffix: strin
     await terminal.waitFor(/prompt now[^]*messages/);
     await sleep(500);
     save("cache", /Prompt cache of/);
+    await quotaPictures(terminal, home, save);
   } finally {
     terminal.close();
     home.remove();
   }
+}
+
+/** A window that is used up: the dialog, the session that waits, and what used the plan. */
+async function quotaPictures(
+  terminal: Terminal,
+  home: Home,
+  save: (name: string, from: RegExp, above?: number) => void,
+): Promise<void> {
+  const weights = { uncached: 4e-4, cached: 1e-5, output: 1e-3 };
+  const opensAt = Date.now() + 2.2 * 3_600_000;
+  const windows = new PlanWindows(() => [
+    { name: "limit_5h", percent: 41, opensAt, lengthMs: 5 * 3_600_000, weights },
+    { name: "limit_7d", percent: 12, opensAt: opensAt + 90 * 3_600_000, lengthMs: 168 * 3_600_000, weights },
+  ]);
+  simulator.plan.windows = windows;
+  // Other sessions, so that costs are known.
+  const env = { HOME: home.home, PI_CODING_AGENT_DIR: home.agent, KIMI_CODE_IDENTITY: "kimi-code" };
+  const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, env });
+  for (let turn = 0; turn < 24; turn += 1) {
+    simulator.enqueue({ steps: [text("word ".repeat(40 + ((turn * 37) % 300)))] });
+    const question = `word${turn} `.repeat(500 + ((turn * 911) % 3_000));
+    await kimi.chat(question, { sessionId: turn % 3 === 0 ? "one" : turn % 7 === 0 ? "two" : "three" }).final();
+    await kimi.usage();
+  }
+  await terminal.submit("/kimi-usage --history 7d --by session");
+  await terminal.waitFor(/Usage of the last 7d[^]*session [0-9a-f]/);
+  await sleep(500);
+  save("usage-history", /Usage of the last 7d/);
+  for (const window of windows.of(simulator.apiKey)) if (window.name === "limit_5h") window.percent = 100;
+  await terminal.submit("Fix the failing test.");
+  await terminal.waitFor(/is used up[^]*Always wait/);
+  await sleep(500);
+  save("quota-dialog", /is used up/, 1);
+  terminal.press("Enter");
+  await terminal.waitFor(/continues[^]*continues/);
+  await sleep(500);
+  save("quota-parked", /Fix the failing test/, 1);
+  terminal.press("Escape");
 }
 
 /** Returns the color changes of omitted rows, which apply to the rows after them. */

@@ -1,6 +1,6 @@
 /** Used-up quota windows in real Pi: print mode, RPC, and a screen with dialog, footer and keys. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { type PlanWindow, PlanWindows, type Simulator } from "../simulator/index.ts";
@@ -86,15 +86,14 @@ describe("RPC mode", () => {
   test("a window → one dialog with three choices; wait → status, then the answer, no error and no retry of Pi", async () => {
     window(OPENS_MS);
     const pi = rpc();
-    const settled = pi.prompt("hi");
+    await pi.command({ type: "prompt", message: "hi" });
     const dialog = await pi.waitFor(ui("select"));
     assert.deepEqual(dialog["options"], CHOICES);
     assert.match(String(dialog["title"]), /^Kimi: 5-hour window is used up, opens [\w ]*\d\d:\d\d \(in .+\)$/);
     pi.choose(dialog, "Wait, and continue by itself");
     await pi.waitFor(status(/^Kimi 5h full · continues [\w ]*\d\d:\d\d \(in \d+ s\)$/));
-    // Pi's own wait is 60 s.
-    await pi.waitFor((event) => event.type === "agent_end", 0, PATIENCE_MS);
-    const events = await settled;
+    await pi.waitFor((event) => event.type === "agent_settled", 0, PATIENCE_MS);
+    const { events } = pi;
     assert.equal(textOf(messages(events).at(-1)), "Hello.");
     assert.equal(messages(events).length, 1);
     assert.ok(!events.some(({ type }) => type === "extension_error" || type === "auto_retry_start"));
@@ -123,7 +122,8 @@ describe("RPC mode", () => {
     pi.choose(await pi.waitFor(ui("select")), "Always wait");
     await pi.waitFor(status(/Kimi 5h full/));
     const file = join(home.home, ".pi", "pi-provider-kimi-code.json");
-    assert.deepEqual(JSON.parse(readFileSync(file, "utf8")), { quota: { onExhausted: "wait" } });
+    const { quota } = JSON.parse(readFileSync(file, "utf8")) as { quota: unknown };
+    assert.deepEqual(quota, { onExhausted: "wait" });
     const other = rpc();
     void other.command({ type: "prompt", message: "hi" });
     await other.waitFor(status(/Kimi 5h full/));
@@ -189,7 +189,6 @@ describe("RPC mode", () => {
     window(HOUR);
     const login = simulator.oauth.login();
     const entry = { type: "oauth", access: login.access, refresh: login.refresh, expires: Date.now() + 800_000 };
-    const { writeFileSync } = await import("node:fs");
     const file = join(home.agent, "auth.json");
     writeFileSync(file, JSON.stringify({ "kimi-coding": entry }), { mode: 0o600 });
     const variables = { KIMI_CODE_QUOTA: "wait", KIMI_API_KEY: undefined, KIMI_CODE_OAUTH_HOST: simulator.oauthHost };

@@ -39,7 +39,7 @@ export interface PlanStage {
 }
 
 /** Makes a stage that goes away with the test. Every account begins with these windows. */
-export async function planStage(context: TestContext, windows: () => PlanWindow[]): Promise<PlanStage> {
+export async function planStage(context: TestContext, windows: (account: string) => PlanWindow[]): Promise<PlanStage> {
   const simulator = await startSimulator({ identityGate: "off" });
   const home = new Home();
   context.after(async () => {

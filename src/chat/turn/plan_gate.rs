@@ -306,7 +306,12 @@ impl ParkHost for TurnHost<'_> {
 
     async fn signed_in(&mut self) -> Result<()> {
         let mut kimi = self.kimi.clone();
-        let credential = kimi.authorize(self.passed).await.map_err(|error| match error.kind {
+        // Pi passes a login's token with the request, and it would go on counting here after a logout.
+        let found = match self.credential.is_login() {
+            true => kimi.stored_login().await,
+            false => kimi.authorize(self.passed).await,
+        };
+        let credential = found.map_err(|error| match error.kind {
             ErrorKind::LoginRequired => {
                 Error { message: format!("Signed out while waiting for the quota window. {}", error.message), ..error }
             }
