@@ -33,7 +33,8 @@ export function registerPreconnect(pi: ExtensionAPI, queries: AddonQueries, cred
   pi.on("session_start", (_event, ctx) => {
     stop?.();
     stop = undefined;
-    if (!ctx.hasUI) return;
+    // Embedders may bring a screen of their own without it.
+    if (!ctx.hasUI || typeof ctx.ui.onTerminalInput !== "function") return;
     stop = ctx.ui.onTerminalInput((data) => {
       try {
         return onInput(ctx, data);

@@ -45,23 +45,30 @@ function run(command, args, rustFlags = []) {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** Builds the addon and puts it where the loader looks first. */
-export function buildAddon(release, { platform = platformName(), zig = false } = {}) {
+/** Compiles the addon and returns the path of the library. `symbols` keeps the names of its functions. */
+export function compileAddon(release, { platform = platformName(), zig = false, symbols = false } = {}) {
   const { os = [process.platform], libc = [], target } = PLATFORMS[platform] ?? {};
   const foreign = zig || platform !== platformName();
   const floor = zig && libc.includes("glibc") ? `.${GLIBC_FLOOR}` : "";
   const options = [...(release ? ["--release"] : []), ...(foreign ? ["--target", `${target}${floor}`] : [])];
   const [command, verb] = zig ? ["cargo-zigbuild", "rustc"] : ["cargo", "rustc"];
   const flags = [...libraryFlags(platform), ...(release ? pathFlags() : [])];
-  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options], flags);
+  const last = symbols ? ["--", "-Cstrip=none"] : [];
+  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options, ...last], flags);
 
   const output = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
   const library = LIBRARIES[os[0]] ?? "libkimi_code.so";
+  return join(output, foreign ? target : "", release ? "release" : "debug", library);
+}
+
+/** Builds the addon and puts it where the loader looks first. */
+export function buildAddon(release, { platform = platformName(), zig = false } = {}) {
+  const library = compileAddon(release, { platform, zig });
   const directory = join(ROOT, "npm", platform);
   const addon = join(directory, "kimi-code.node");
   mkdirSync(directory, { recursive: true });
   // Renamed into place: a running Pi keeps the file it has mapped.
-  copyFileSync(join(output, foreign ? target : "", release ? "release" : "debug", library), `${addon}.new`);
+  copyFileSync(library, `${addon}.new`);
   renameSync(`${addon}.new`, addon);
   console.log(`${addon} (${(statSync(addon).size / 1e6).toFixed(2)} MB)`);
 }

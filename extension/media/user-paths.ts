@@ -8,16 +8,22 @@
 /** Extensions of the types that Kimi takes. What a file really is, its bytes tell (docs/protocol.md#media-types). */
 const EXTENSIONS = "mp4|m4v|mpeg|mpg|mov|webm|mkv|avi|flv|3gpp?|png|jpe?g|gif|webp|bmp|heic|heif";
 
-/** A path as users and terminals write it: quoted, with escaped blanks, or plain. The groups are the parts without quotes. */
-const PATH = String.raw`"([^"\n]+)"|'([^'\n]+)'|((?:\\[^\n]|[^\s\\"'<>])+)`;
+/**
+ * A path as users and terminals write it: quoted, with escaped blanks, or plain. The groups are the parts without quotes. The spaces that
+ * are no end are those in the names of screenshots on macOS.
+ */
+const PATH = String.raw`"([^"\n]+)"|'([^'\n]+)'|((?:\\[^\n]|[\u00a0\u202f]|[^\s\\"'<>])+)`;
 
 /** A path that begins a word, with or without Pi's `@`. */
 const WORD = new RegExp(String.raw`(?<=^|[\s([{])(?![([{])(@?)(?:${PATH})`, "g");
 
 const MEDIA = new RegExp(String.raw`\.(?:${EXTENSIONS})$`, "i");
 
+/** A name that ends in front of text without a blank, as in `demo.mp4里`. */
+const MEDIA_IN_TEXT = new RegExp(String.raw`^.*\.(?:${EXTENSIONS})(?=[\u0080-\uffff])`, "i");
+
 /** Punctuation that ends a sentence and not a path. */
-const TRAILING = /[.,;:!?)\]}]+$/;
+const TRAILING = /[.,;:!?)\]}。，、；：？！）】》」』…]+$/;
 
 const ABSOLUTE = /^(?:\/|~[/\\]|file:\/\/|[A-Za-z]:[\\/])/;
 
@@ -44,7 +50,7 @@ export function writtenPaths(text: string): WrittenPath[] {
   const found: WrittenPath[] = [];
   for (const match of text.matchAll(WORD)) {
     const [whole, at, double, single, bare] = match;
-    const plain = bare?.replace(TRAILING, "");
+    const plain = bare === undefined ? undefined : (MEDIA_IN_TEXT.exec(bare)?.[0] ?? bare.replace(TRAILING, ""));
     const path = double ?? single ?? unescaped(plain ?? "");
     const mentioned = at === "@";
     if (path === "" || !(mentioned || /[/\\]/.test(path) || hasMediaName(path))) continue;

@@ -13,7 +13,9 @@ export function mediaTool({ services, parts }: ToolParts, files: MediaFiles): To
   return {
     ...services.tool(NAME),
     async execute(_callId, args, signal, onUpdate, context) {
-      const { path, question = "" } = args as { path: string; question?: string };
+      const { path: written, question = "" } = args as { path: string; question?: string };
+      // Models repeat what the user wrote. Pi's own tools leave the sign out too.
+      const path = written.replace(/^@/, "");
       if (!takesMedia(context.model)) throw new Error("Only Kimi's models that take images can use this tool.");
       let shown = false;
       const onProgress = (text: string): void => {

@@ -8,7 +8,7 @@ use super::kimi_auth_file::{KimiCodeFile, Stored};
 use super::pi_auth_file::{PiAuth, PiEntry};
 use super::token::OAuthClient;
 use crate::config::Paths;
-use crate::endpoint::{CredentialScope, Endpoint, Region};
+use crate::endpoint::{CredentialScope, DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
 
@@ -47,6 +47,14 @@ impl Account {
             (Some(host), _) | (None, Some(host)) => scope(host),
             (None, None) => scope(endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
         }
+    }
+
+    /// Refuses a login in Pi's file of another region than the user has chosen. Hosts are recorded unless they are the default ones.
+    pub fn check_region_of(&self, entry: &PiEntry) -> Result<()> {
+        if self.region_is_open {
+            return Ok(());
+        }
+        check_region(entry.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL), &self.endpoint)
     }
 
     /// Returns Pi's file.

@@ -23,7 +23,7 @@ use crate::auth::refresh;
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::{Config, Environment, RequestAddresses};
-use crate::endpoint::Region;
+use crate::endpoint::{DEFAULT_BASE_URL, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::recording::Recorder;
 use crate::http::user_agent::Host;
@@ -85,9 +85,8 @@ pub fn base_of(request: String) -> napi::Result<String> {
     let base = || {
         let request: AccountRequest = read(&request)?;
         let Config { endpoint, login_endpoint, .. } = request.config()?;
-        if let Some(recorded) = &request.addresses.base_url {
-            check_region(recorded, &login_endpoint)?;
-        }
+        // A login of the default deployment records no hosts.
+        check_region(request.addresses.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL), &login_endpoint)?;
         Ok(endpoint.root().to_owned())
     };
     base().map_err(thrown)

@@ -415,7 +415,7 @@ pub const KEYS: &[SettingKey] = &[
         ValueKind::Count(0),
         &[],
         "20000",
-        "Tokens that were read again although they need not have been, from which on that is said; 0 means never.",
+        "A notice appears when more tokens than this were read again that could have come from the cache; 0 means never.",
     ),
     home_only(key(
         "cache.keeper",

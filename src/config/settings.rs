@@ -76,7 +76,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PromptCache {
-    /// Tokens that were read again from which on that is said; 0 means never.
+    /// More tokens than this, read again though they could have come from the cache, are reported; 0 means never.
     pub notice_tokens: u64,
     /// Who keeps it alive.
     pub keeper: CacheKeeper,

@@ -3,14 +3,13 @@
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::kimi_auth_file::Stored;
-use crate::auth::login_sources::check_region;
 use crate::auth::pi_auth_file::PiEntry;
 use crate::auth::token::Tokens;
 use crate::auth::{Account, Credential, SuppliedKey};
 use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::display_text::duration;
-use crate::endpoint::{CredentialScope, DEFAULT_BASE_URL, Endpoint, Region};
+use crate::endpoint::{CredentialScope, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::storage::clock::now_ms;
 use crate::storage::dir_lock::LockState;
@@ -214,12 +213,8 @@ fn region(logins: &Logins) -> Option<Check> {
     };
     let account = &logins.account;
     let asked = account.endpoint.region().filter(|_| !account.region_is_open)?;
-    if let Ok(PiEntry { stored: Stored::Login(_), base_url, .. }) = &logins.pi {
-        let recorded = base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
-        if let Err(error) = check_region(recorded, &account.endpoint) {
-            return fault(error.message);
-        }
-        return None;
+    if let Ok(entry @ PiEntry { stored: Stored::Login(_), .. }) = &logins.pi {
+        return account.check_region_of(entry).err().and_then(|error| fault(error.message));
     }
     let found = logins.elsewhere.first().filter(|_| logins.official_tokens().is_none())?;
     fault(format!("the login of this machine is for {}, but the settings ask for {}", found.id(), asked.id()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::meanings::{Meaning, NONE, QuotaWindow};
-use super::words::Words;
+use super::text_search::Words;
 use super::{Error, ErrorKind, clip};
 
 /// Longest text of the service that is passed on, in characters; Pi's own providers have the same limit.

@@ -5,7 +5,7 @@
 //! sentences.
 
 use super::ErrorKind;
-use super::words::{Idea, Phrase, Words};
+use super::text_search::{Idea, Phrase, Words};
 
 /// One row: it applies if the status is one of `status`, and a label or an idea is found, or if it names neither.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ mod meanings;
 mod pi_message;
 #[cfg(test)]
 mod tests;
+mod text_search;
 mod transport;
-mod words;
 
 use std::fmt;
 use std::sync::Arc;

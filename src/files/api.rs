@@ -301,7 +301,7 @@ impl UploadSource {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
         if bytes > MAX_FILE {
-            return Err(refused(&format!("it has {}, Kimi takes at most {}", size(bytes), size(MAX_FILE))));
+            return Err(refused(&format!("it is {}, Kimi takes at most {}", size(bytes), size(MAX_FILE))));
         }
         let info = MediaInfo::of(&content);
         let media_type = info.media_type(declared).map_err(|why| refused(&why))?;
@@ -403,7 +403,7 @@ mod tests {
         let small = UploadLimits { video_max: 10, ..limits() };
         assert_eq!(
             on_disk("long.mov", mov, &small),
-            "long.mov cannot be uploaded: it has 25 bytes, and uploads.videoMaxBytes allows 10 bytes"
+            "long.mov cannot be uploaded: it is 25 bytes, and uploads.videoMaxBytes allows 10 bytes"
         );
     }
 
@@ -415,7 +415,7 @@ mod tests {
         file.as_file().set_len(4 << 30).unwrap();
         let started = Instant::now();
         let message = message(UploadSource::on_disk(file.path(), "", &limits()));
-        assert!(message.contains("it has 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
+        assert!(message.contains("it is 4.2 GB, and uploads.videoMaxBytes allows 104.8 MB"), "{message}");
         assert!(started.elapsed() < Duration::from_secs(2));
     }
 

@@ -217,7 +217,7 @@ mod tests {
     fn announced_content_far_too_long_is_never_fetched() {
         let item = MediaItem::announced(300_000_000);
         assert!(!item.is_awaited());
-        assert!(item.info().media_type("video/mp4").unwrap_err().contains("it has 225.0 MB"));
+        assert!(item.info().media_type("video/mp4").unwrap_err().contains("it is 225.0 MB"));
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl MediaInfo {
     /// Returns the type to send it as, or why it cannot be sent. `declared` is the MIME type that Pi names.
     pub fn media_type(&self, declared: &str) -> Result<MediaType, String> {
         if self.bytes > MAX_FILE {
-            return Err(format!("it has {}, Kimi takes at most {}", size(self.bytes), size(MAX_FILE)));
+            return Err(format!("it is {}, Kimi takes at most {}", size(self.bytes), size(MAX_FILE)));
         }
         if self.digest.is_none() {
             return Err("its data is not base64".to_owned());

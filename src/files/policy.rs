@@ -79,10 +79,10 @@ pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Pla
 pub fn check_size(kind: MediaKind, bytes: u64, limits: &UploadLimits) -> std::result::Result<(), String> {
     match kind {
         MediaKind::Video if bytes > limits.video_max => {
-            Err(format!("it has {}, and uploads.videoMaxBytes allows {}", size(bytes), size(limits.video_max)))
+            Err(format!("it is {}, and uploads.videoMaxBytes allows {}", size(bytes), size(limits.video_max)))
         }
         MediaKind::Image if bytes > MAX_FILE => {
-            Err(format!("it has {}, Kimi takes at most {}", size(bytes), size(MAX_FILE)))
+            Err(format!("it is {}, Kimi takes at most {}", size(bytes), size(MAX_FILE)))
         }
         _ => Ok(()),
     }

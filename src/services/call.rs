@@ -45,7 +45,7 @@ impl Service {
     pub fn datasources(&self) -> Result<String> {
         let Some(chosen) = &self.kimi.config.datasource_url else { return Ok(self.endpoint().tools()) };
         let refuse =
-            |why| Error::new(ErrorKind::Config, format!("KIMI_DATASOURCE_API_URL is no http(s) address: {why}"));
+            |why| Error::new(ErrorKind::Config, format!("KIMI_DATASOURCE_API_URL is not an http(s) address: {why}"));
         http_url(chosen).map_err(refuse).map(String::from)
     }
 

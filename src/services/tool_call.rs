@@ -137,7 +137,7 @@ async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
     };
     match kimi.find_credential(passed).await? {
         Some(credential) if credential.is_login() => Ok(credential),
-        Some(_) => refused("this tool needs a Kimi Code login, an API key is not enough."),
+        Some(_) => refused("this tool needs a Kimi Code login; an API key is not enough."),
         None => refused("this tool needs a Kimi Code login."),
     }
 }

@@ -235,7 +235,9 @@ describe("regions", () => {
     });
     const base = (environment: Record<string, string>, baseUrl?: string): string =>
       addon.baseOf(JSON.stringify({ environment, host: {}, baseUrl }));
-    assert.equal(base({ KIMI_CODE_REGION: "global" }), "https://api.kimi.ai/coding");
+    // A login that records no hosts is one of the default deployment.
+    assert.equal(base({}), "https://api.kimi.com/coding");
+    assert.throws(() => base({ KIMI_CODE_REGION: "global" }), /mainland-cn/);
     assert.equal(base({}, "https://api.kimi.ai/coding"), "https://api.kimi.ai/coding");
     assert.throws(
       () => base({ KIMI_CODE_BASE_URL: "https://api.kimi.com/coding" }, "https://api.kimi.ai/coding"),

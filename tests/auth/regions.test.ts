@@ -153,6 +153,21 @@ test("a login of one region is refused, not sent, where the environment asks for
   assert.deepEqual(hosts.asked, []);
 });
 
+test("a login of the default region, which records no hosts → refused, not sent, where the other region is chosen", async () => {
+  const env = variables({ KIMI_CODE_REGION: "global" });
+  const args = ["-p", "--no-session", "--model", "kimi-coding/kimi-for-coding", "hi"];
+  // Valid, and due for a refresh.
+  for (const remaining of [800, -10]) {
+    machine.piLogin(simulators["mainland-cn"].oauth.login(), remaining);
+    const { code, stderr } = await runPi(args, { home: machine, env });
+    assert.equal(code, 1);
+    assert.match(stderr, /belongs to the region mainland-cn/);
+    const turn = await machine.nodeTurn({ env });
+    assert.match(turn.error ?? "", /belongs to the region mainland-cn/);
+  }
+  assert.deepEqual(hosts.asked, []);
+});
+
 test("a certificate of an unknown authority ends the login before anything is sent", async () => {
   const { HTTPS_PROXY } = hosts.environment;
   const environment = { HOME: machine.home, HTTPS_PROXY };

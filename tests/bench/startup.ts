@@ -4,6 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
+import { LIMIT } from "../../npm/size.mjs";
 import { platformName } from "../../extension/native/loader.ts";
 import { Home, PI_CLI, ROOT } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
@@ -82,7 +83,7 @@ export async function startup({ report }: Bench): Promise<void> {
   try {
     const bare = listTime(home, []);
     const ours = listTime(home, [ROOT]);
-    line(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", 6);
+    line(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", LIMIT / 1e6);
     line("Import of the package and its addon, warm", importTime(), "ms", 25);
     line(`\`pi --list-models\` with us (${ours.toFixed(0)} ms), later than without`, ours - bare, "ms", 60);
     line("`/kimi-settings` on the screen, the first time", await settingsTime(), "ms", 100);

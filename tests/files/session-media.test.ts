@@ -238,7 +238,7 @@ describe("media on disk: bad input", () => {
     writeFileSync(join(project, "huge.mp4"), fakeMp4(1000, "huge"));
     truncateSync(join(project, "huge.mp4"), 4 * 2 ** 30);
     const began = performance.now();
-    assert.match((await refused("huge.mp4")).message, /it has 4\.2 GB, and uploads\.videoMaxBytes allows 104\.8 MB/);
+    assert.match((await refused("huge.mp4")).message, /it is 4\.2 GB, and uploads\.videoMaxBytes allows 104\.8 MB/);
     assert.ok(performance.now() - began < 2000, "without reading it");
   });
 

@@ -319,7 +319,7 @@ describe("unusual media", () => {
   test("video of 200 MB → replaced by a note", async () => {
     const answer = await turn([user(image(fakeMp4(200 * MIB), "video/mp4"))]);
     assert.equal(answer.stopReason, "stop", answer.errorMessage);
-    assert.match(JSON.stringify(parts()), /image omitted: it has 209\.7 MB, Kimi takes at most 104\.8 MB/);
+    assert.match(JSON.stringify(parts()), /image omitted: it is 209\.7 MB, Kimi takes at most 104\.8 MB/);
     assert.equal(uploads().length, 0);
   });
 

@@ -20,6 +20,7 @@ export const MATRIX: readonly MatrixRow[] = [
   },
   { file: "pi/models-json.test.ts", versions: "all", reason: "each version composes models.json in another way" },
   { file: "pi/models.test.ts", versions: "all", reason: "Pi chooses model and level before our first request" },
+  { file: "pi/preconnect.test.ts", versions: "all", reason: "Pi tells which keys are typed" },
   { file: "pi/provider.test.ts", versions: "all", reason: "pins what each version asks our provider object for" },
   { file: "pi/regions.test.ts", versions: "all", reason: "dialogs, and `pi auth login`, are Pi's" },
   { file: "pi/subagent.test.ts", versions: "all", reason: "the example comes with Pi" },

@@ -93,6 +93,7 @@ for (const dialect of DIALECTS)
       assert.ok(body().includes("[video demo.mp4, 300 KB]") && body().includes("what flickers?"));
       await pi.prompt("and now?");
       assertShown();
+      assert.equal(toolResult(await callTool(pi, "@demo.mp4")), "[video demo.mp4, 300 KB]", "written as in a prompt");
       assert.equal(uploads(), 1);
       assert.ok(!readFileSync(sessionFile(), "utf8").includes("base64"));
     });

@@ -107,7 +107,7 @@ describe("tools: answers", () => {
       ["/elsewhere/tools"],
     );
     const refused = await failure(services.datasource({ source: "arxiv" }, elsewhere("file:///tools")));
-    assert.match(refused.message, /KIMI_DATASOURCE_API_URL is no http/);
+    assert.match(refused.message, /KIMI_DATASOURCE_API_URL is not an http/);
   });
 
   test("search → results and a text for the model", async () => {
@@ -200,7 +200,7 @@ describe("tools: login", () => {
     assert.equal(error.code, "login_required");
     assert.equal(
       error.message,
-      "Moonshot search failed: this tool needs a Kimi Code login, an API key is not enough. Sign in with kimi.login().",
+      "Moonshot search failed: this tool needs a Kimi Code login; an API key is not enough. Sign in with kimi.login().",
     );
     const passed = await failure(services.search("kimi", { env: env(), credential: simulator.apiKey }));
     assert.equal(passed.message, error.message);

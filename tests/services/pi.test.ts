@@ -222,7 +222,7 @@ describe("Kimi's tools in Pi: failures → marked as errors, with the reason", (
       await toolTurn("moonshot_search", { query: "kimi" }, { KIMI_API_KEY: simulator.apiKey }),
     );
     assert.equal(isError, true);
-    assert.match(said, /needs a Kimi Code login, an API key is not enough\. Sign in with \/login kimi-coding\./);
+    assert.match(said, /needs a Kimi Code login; an API key is not enough\. Sign in with \/login kimi-coding\./);
     assert.equal(told(), said);
     assert.ok(!simulator.requests.some(({ endpoint }) => endpoint === "search"));
   });

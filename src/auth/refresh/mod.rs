@@ -71,6 +71,7 @@ impl Account {
     /// members are returned unchanged.
     pub async fn renew(&self, entry: Map<String, Value>) -> Result<Map<String, Value>> {
         let parsed = pi_entry(&entry);
+        self.check_region_of(&parsed)?;
         let scope = self.scope(Some(&parsed))?;
         let Stored::Login(known) = parsed.stored else { return Err(login_again("this login is empty")) };
         let requirement = TokenRequirement { not: Some(known.access.clone()), fresh: true };
@@ -166,6 +167,7 @@ impl Account {
         let found = in_background(move || {
             let entry = account.pi().read()?;
             let Stored::Login(known) = &entry.stored else { return Ok(None) };
+            account.check_region_of(&entry)?;
             Ok(Some((known.clone(), account.scope(Some(&entry))?)))
         });
         let Some((known, scope)) = found.await? else { return Ok(None) };

@@ -302,7 +302,7 @@ impl ToolArgs {
     fn emit(&mut self, text: &str, changes: &mut Changes) {
         if self.expect == Expect::InKey {
             self.key.push_str(text);
-        } else {
+        } else if !changes.append_plain(text) {
             changes.append(text);
         }
     }
