@@ -110,9 +110,9 @@ fn http_status(code: &Value) -> Option<u16> {
     u16::try_from(number).ok().filter(|status| (400..600).contains(status))
 }
 
-/// Returns the error that a member named `error` reports, unless it reports none: null, false and empty text do not.
+/// Returns the error that a member named `error` reports, unless it reports none: null, false and blank text do not.
 pub fn reported(error: Option<&Value>) -> Option<&Value> {
-    error.filter(|error| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str() != Some(""))
+    error.filter(|error| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str().is_none_or(|text| !text.trim().is_empty()))
 }
 
 /// Returns the text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of the body.
@@ -173,8 +173,8 @@ pub fn from_stream(body: &Value) -> Error {
     let reports = Report::read_all(body);
     let message = reports.iter().rev().find_map(|report| report.message.clone());
     let text = message.unwrap_or_else(|| match body {
-        Value::String(text) => text.clone(),
-        Value::Null => "the service reported an error and gave no reason".to_owned(),
+        Value::String(text) if !text.trim().is_empty() => text.clone(),
+        Value::String(_) | Value::Null => "the service reported an error and gave no reason".to_owned(),
         other => clip(&other.to_string(), 200),
     });
     let reports =
@@ -328,6 +328,7 @@ mod tests {
         let key = serde_json::json!({"type":"invalid_authentication_error","message":"no"});
         assert_eq!(from_stream(&key).kind, ErrorKind::Unauthorized);
         assert_eq!(from_stream(&serde_json::json!("Overloaded")).message, "Overloaded");
+        assert_eq!(from_stream(&serde_json::json!("\r")).message, "the service reported an error and gave no reason");
     }
 
     #[test]
