@@ -81,7 +81,7 @@ export class Lines implements Component {
 }
 
 /** Returns the component of the last rendering if it is one of ours, else a new one. */
-export function lines(parts: PiParts, context: { lastComponent: Component | undefined }): Lines {
+export function lines(parts: PiParts, context: { lastComponent: unknown }): Lines {
   return context.lastComponent instanceof Lines ? context.lastComponent : new Lines(parts);
 }
 

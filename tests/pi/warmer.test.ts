@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import type { Simulator } from "../simulator/index.ts";
 import { type Home, ROOT, RpcPi, runPi } from "../support/pi.ts";
-import { NEWEST_COMPLETE, piCli } from "../support/pi-versions.ts";
+import { NEWEST, piCli } from "../support/pi-versions.ts";
 import { withPi } from "../support/with-pi.ts";
 
 let simulator: Simulator;
@@ -37,7 +37,7 @@ async function pi({ keeper = "pi", lifetime, env = {} }: Setup): Promise<RpcPi> 
   writeFileSync(always, ALWAYS);
   const options = {
     home,
-    cli: piCli(NEWEST_COMPLETE),
+    cli: piCli(NEWEST),
     extensions: [ROOT, always],
     env: {
       KIMI_CODE_BASE_URL: simulator.baseUrl,

@@ -14,14 +14,11 @@ const PACKAGE = "@earendil-works/pi-coding-agent";
 /** Version in package.json, which `npm ci` installs: the oldest one that is supported in full. */
 export const OLDEST = "0.87.1";
 
-/** Newest version whose packages are all published. */
-export const NEWEST_COMPLETE = "1.5.2";
+/** Newest version. */
+export const NEWEST = "1.6.0";
 
-/**
- * Versions that the tests run in, oldest first. Five packages that 1.6.0 names are not on npm in that version; its manifest in
- * `installations/` replaces them by those of {@link NEWEST_COMPLETE}, which is good enough because Pi's bundle contains them.
- */
-export const PI_VERSIONS = [OLDEST, "1.3.0", NEWEST_COMPLETE, "1.6.0"] as const;
+/** Versions that the tests run in, oldest first. */
+export const PI_VERSIONS = [OLDEST, "1.3.0", "1.5.2", NEWEST] as const;
 
 /** Version of this run. */
 export const PI_VERSION = process.env["KIMI_TEST_PI"] ?? OLDEST;
