@@ -26,6 +26,7 @@ export class PiCredentials {
   readonly #loginBases = new Map<string, string>();
   #registry: Registry | undefined;
   #modelsJsonBaseUrl: string | undefined;
+  #last: Credential | undefined;
 
   /** `agentDir` has the models.json that counts as long as there is no session. */
   constructor(agentDir?: string) {
@@ -69,7 +70,15 @@ export class PiCredentials {
   async current(ctx: Pick<ExtensionContext, "modelRegistry">): Promise<Credential> {
     const registry: Registry = ctx.modelRegistry;
     const auth = (await registry.getProviderAuth?.(PROVIDER_ID))?.auth;
-    return this.ofKey(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
+    this.#last = this.ofKey(auth?.apiKey ?? (await registry.getApiKeyForProvider?.(PROVIDER_ID)));
+    return this.#last;
+  }
+
+  /** Addresses of the credential that was asked for last; `undefined` as long as there was none. */
+  get lastAddresses(): Omit<Credential, "apiKey"> | undefined {
+    if (this.#last?.apiKey === undefined) return undefined;
+    const { apiKey: _, ...addresses } = this.#last;
+    return addresses;
   }
 
   /** Returns a stored credential as the addon reads it. */

@@ -25,10 +25,13 @@ export function registerPreconnect(pi: ExtensionAPI, queries: AddonQueries, cred
     // Most keys end here.
     if (now - lastUse < IDLE_MS || !isTyped(data)) return;
     if (ctx.model?.provider !== PROVIDER_ID || !ctx.isIdle()) return;
+    // Only where a credential is known to go, for which the footer's quota has asked: the other region is none of its business, and
+    // looking for a credential here might refresh a login.
+    const addresses = credentials.lastAddresses;
+    if (addresses === undefined) return;
     lastUse = now;
-    // Without a key, because looking for one may refresh a login. The model knows the address.
-    const addresses = { ...credentials.ofKey(undefined), baseUrl: ctx.model.baseUrl };
-    defer(() => queries.preconnect(addresses));
+    const { baseUrl } = ctx.model;
+    defer(() => queries.preconnect({ baseUrl, ...addresses }));
   };
   pi.on("session_start", (_event, ctx) => {
     stop?.();

@@ -112,7 +112,9 @@ fn http_status(code: &Value) -> Option<u16> {
 
 /// Returns the error that a member named `error` reports, unless it reports none: null, false and blank text do not.
 pub fn reported(error: Option<&Value>) -> Option<&Value> {
-    error.filter(|error| !matches!(error, Value::Null | Value::Bool(false)) && error.as_str().is_none_or(|text| !text.trim().is_empty()))
+    error.filter(|error| {
+        !matches!(error, Value::Null | Value::Bool(false)) && error.as_str().is_none_or(|text| !text.trim().is_empty())
+    })
 }
 
 /// Returns the text of an error body: the service's own message, the `<title>` of an HTML page, or the beginning of the body.

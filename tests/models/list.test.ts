@@ -51,7 +51,9 @@ function storedLists(): StoredLists {
 
 /** Waits until the background has stored what it asks for beside the list. */
 async function settled(): Promise<void> {
-  while (!Object.values(storedLists().accounts).some((account) => "hintsCheckedAt" in account)) await sleep(20);
+  const isStored = (): boolean => Object.values(storedLists().accounts).some((account) => "hintsCheckedAt" in account);
+  for (let left = 500; left > 0 && !isStored(); left -= 1) await sleep(20);
+  assert.ok(isStored());
 }
 
 /** Makes everything that is stored of the list older. */

@@ -298,6 +298,7 @@ describe("on a screen", () => {
     pi.press("Enter");
     await pi.submit("remember me");
     await pi.waitFor(/Hello\./);
+    await kept("Hello.");
     await pi.close();
     const again = terminal(["-c"]);
     await again.waitFor(/remember me[^]*Hello\./);
@@ -341,6 +342,7 @@ describe("on a screen", () => {
     simulator.enqueue({ steps: [call("moonshot_search", { query: "second" })] }, { steps: [text("Found more.")] });
     await pi.submit("again");
     await pi.waitFor(/moonshot_search second[^]*Found more\./);
+    await kept("Found more.");
     await pi.close();
     const again = terminal(["-c"], variables);
     await again.waitFor(/moonshot_search first[^]*to expand[^]*Found more\./);
@@ -359,6 +361,17 @@ describe("credentials", () => {
     assert.equal(chats()[0]?.headers["authorization"], `Bearer ${access}`);
   });
 });
+
+/** Waits until Pi has written a text into its session, which happens after it is on the screen. */
+async function kept(text: string): Promise<void> {
+  const folder = join(machine.agent, "sessions");
+  const isKept = (): boolean =>
+    readdirSync(folder, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".jsonl"))
+      .some((name) => readFileSync(join(folder, name), "utf8").includes(text));
+  for (let left = 1500; left > 0 && !isKept(); left -= 1) await sleep(20);
+  assert.ok(isKept(), text);
+}
 
 /** A server with one tool, `look`, whose schema has a reference and whose result is an image. */
 const MCP_SERVER = `

@@ -35,6 +35,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, RetryOutcome};
 use crate::files::Reuploaded;
 use crate::http::retry::{Attempt, GaveUp, Operation, Retry, run_with_retry};
 use crate::process_state::ProcessState;
+use crate::runtime;
 use crate::services::quota_message::explain;
 
 pub use self::channels::TurnChannels;
@@ -82,6 +83,8 @@ async fn answer(
     let cache = CacheWatch::open(&prepared.resolved.kimi, gate.account(), request, lifetime);
     let mut turn = Turn { request, source, prepared, gate, cache, blocks, channels, token_renewed: false, uncounted };
     let result = run_with_retry(&mut turn, &policy).await;
+    // What is recorded below must not keep the end of the turn waiting for a tick of the streams.
+    let _urgent = runtime::tick().urgent();
     turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops).await;
     let resolved = &turn.prepared.resolved;
     let tokens = turn.blocks.tokens();
