@@ -102,7 +102,8 @@ fn read(state: &Path) -> Aliases {
     fs::read(state.join(ALIASES_FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
-fn hash(text: &str) -> String {
+/// Returns the hash under which a token may be recorded: 32 hexadecimal digits.
+pub(super) fn hash(text: &str) -> String {
     hex::encode(&Sha256::digest(text)[..16])
 }
 

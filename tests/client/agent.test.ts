@@ -1,8 +1,9 @@
 /** Structured output, tool choice, sampling, the tool loop, sign-out and the logger of the client. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { type ChatOptions, Kimi, KimiError, type LogEvent, type RunOptions } from "../../index.ts";
+import { type ChatOptions, Kimi, type LogEvent, type RunOptions } from "../../index.ts";
 import type { Simulator } from "../simulator/index.ts";
+import { failure } from "../support/failure.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf } from "../support/pi.ts";
 
@@ -15,15 +16,6 @@ beforeEach(() => {
 
 const body = (): Record<string, unknown> => bodyOf(simulator.requests.at(-1));
 const chats = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "chat").length;
-
-async function failure(promise: Promise<unknown>): Promise<KimiError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof KimiError, `a KimiError, not ${String(error)}`);
-  return error;
-}
 
 /** The answer to a question, and the notes beside it. */
 async function asked(options: ChatOptions, client = kimi): Promise<{ text: string; notes: string[] }> {

@@ -12,10 +12,10 @@ import {
   type ChatMessage,
   Kimi,
   KIMI_ERROR_CODES,
-  KimiError,
 } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { repeat } from "../simulator/scenario.ts";
+import { failure } from "../support/failure.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf, ROOT } from "../support/pi.ts";
 
@@ -38,15 +38,6 @@ interface Body {
 
 function lastBody(): Body {
   return bodyOf<Body>(simulator.requests.at(-1));
-}
-
-async function failure(promise: Promise<unknown>): Promise<KimiError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof KimiError, `a KimiError, not ${String(error)}`);
-  return error;
 }
 
 /** A PNG of one pixel. */

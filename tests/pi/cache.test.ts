@@ -93,16 +93,28 @@ test("/kimi-cache: before the first request, and in print mode → says that not
   assert.match(stdout, /Nothing has been sent/);
 });
 
-test("expired prompt: the user goes on → the question comes once, and the message is sent", async () => {
+/** Asks a question in a terminal, lets time go by, asks a second one, and plays on from there. */
+async function afterBreak(
+  { args = [], minutes }: { args?: string[]; minutes: number },
+  play: (pi: Terminal) => Promise<void>,
+): Promise<void> {
   const { clock, env } = expiring();
   simulator.setDefault({ steps: [{ text: "fine" }] });
-  const pi = new Terminal(["--no-session", ...MODEL], { home, env: connected(env) });
+  const pi = new Terminal([...args, ...MODEL], { home, env: connected(env) });
   try {
     await pi.waitFor(/kimi-for-coding/);
     await pi.submit("first question");
     await pi.waitFor(/fine/);
-    writeFileSync(clock, String(22 * 60_000));
+    writeFileSync(clock, String(minutes * 60_000));
     await pi.submit("second question");
+    await play(pi);
+  } finally {
+    pi.close();
+  }
+}
+
+test("expired prompt: the user goes on → the question comes once, and the message is sent", async () => {
+  await afterBreak({ args: ["--no-session"], minutes: 22 }, async (pi) => {
     await pi.waitFor(
       /the cache expired 1\d min ago: [\d.]+k? tokens will be read again[^]*Compact[^]*New session[^]*Continue/,
     );
@@ -116,41 +128,21 @@ test("expired prompt: the user goes on → the question comes once, and the mess
     await pi.submit("third question");
     await simulator.waitForRequest(({ rawBody }) => String(rawBody).includes("third question"));
     assert.equal(questions().length, 3);
-  } finally {
-    pi.close();
-  }
+  });
 });
 
 test("expired prompt: Escape → nothing is sent and the message is back in the editor", async () => {
-  const { clock, env } = expiring();
-  simulator.setDefault({ steps: [{ text: "fine" }] });
-  const pi = new Terminal(["--no-session", ...MODEL], { home, env: connected(env) });
-  try {
-    await pi.waitFor(/kimi-for-coding/);
-    await pi.submit("first question");
-    await pi.waitFor(/fine/);
-    writeFileSync(clock, String(60 * 60_000));
-    await pi.submit("second question");
+  await afterBreak({ args: ["--no-session"], minutes: 60 }, async (pi) => {
     await pi.waitFor(/the cache expired 5\d min ago/);
     pi.press("Escape");
     const screen = await pi.waitFor(/fine[^]*second question/);
     assert.doesNotMatch(screen, /the cache expired/);
     assert.equal(questions().length, 1);
-  } finally {
-    pi.close();
-  }
+  });
 });
 
 test("expired prompt: a new session → the message is its first one, without the old history", async () => {
-  const { clock, env } = expiring();
-  simulator.setDefault({ steps: [{ text: "fine" }] });
-  const pi = new Terminal(MODEL, { home, env: connected(env) });
-  try {
-    await pi.waitFor(/kimi-for-coding/);
-    await pi.submit("first question");
-    await pi.waitFor(/fine/);
-    writeFileSync(clock, String(20 * 60_000));
-    await pi.submit("second question");
+  await afterBreak({ minutes: 20 }, async (pi) => {
     await pi.waitFor(/the cache expired 1\d min ago/);
     pi.press("Down");
     pi.press("Enter");
@@ -158,9 +150,7 @@ test("expired prompt: a new session → the message is its first one, without th
     pi.press("Enter");
     const { rawBody } = await simulator.waitForRequest((one) => String(one.rawBody).includes("second question"));
     assert.ok(!String(rawBody).includes("first question"));
-  } finally {
-    pi.close();
-  }
+  });
 });
 
 test("expired prompt: compact → the summary is asked for, then the message is sent", async () => {

@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { KimiError } from "../../index.ts";
 import { type PlanWindow, type RequestRecord, wallet } from "../simulator/index.ts";
+import { failure } from "../support/failure.ts";
 import { firstEvent, fiveHours, follow, planStage, startWaiting } from "../support/plan.ts";
 
 const HOUR = 3_600_000;
@@ -15,15 +15,6 @@ const JITTER_MS = 5_000;
 
 /** When windows open: late enough to meet a used-up one on a slow machine. */
 const OPENS_MS = 10_000;
-
-async function failure(promise: Promise<unknown>): Promise<KimiError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof KimiError, `a KimiError, not ${String(error)}`);
-  return error;
-}
 
 /** Asserts that no request arrived between the refusals and the opening of the window. */
 function assertQuiet(chats: RequestRecord[], opensAt: number): void {

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
-import { Kimi, KimiError } from "../../index.ts";
+import { Kimi } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { failure } from "../support/failure.ts";
 import { Home } from "../support/pi.ts";
 
 /** Clipboard (OSC 52), clear screen (CSI), both also as C1 controls, and an override that turns text around. */
@@ -42,15 +43,6 @@ function assertSafe(value: unknown): void {
       assertSafe(name);
       assertSafe(member);
     }
-}
-
-async function failure(promise: Promise<unknown>): Promise<KimiError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof KimiError, `a KimiError, not ${String(error)}`);
-  return error;
 }
 
 describe("terminal: what a program gets", () => {

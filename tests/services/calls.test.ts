@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
-import { KimiError } from "../../extension/errors.ts";
 import { KimiServices, type ServiceOptions } from "../../extension/services.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
+import { failure } from "../support/failure.ts";
 import { withSimulator } from "../support/simulator.ts";
 import { addon } from "../support/turn.ts";
 
@@ -41,15 +41,6 @@ function env(extra: Record<string, string | undefined> = {}): Record<string, str
     KIMI_CODE_OAUTH_HOST: simulator.oauthHost,
     ...extra,
   };
-}
-
-async function failure(call: Promise<unknown>): Promise<KimiError> {
-  const error = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  assert.ok(error instanceof KimiError, `not a failure: ${String(error)}`);
-  return error;
 }
 
 describe("tools: requests", () => {

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
+use crate::auth::account_id::hash;
 use crate::storage::clock::{age, now_ms};
 use crate::storage::private_file::replace;
 
@@ -45,10 +44,6 @@ pub(super) fn record(state: Option<&Path>, refresh_token: &str) {
 /// An unreadable file counts as empty.
 fn read(state: &Path) -> Refusals {
     fs::read(state.join(FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn hash(token: &str) -> String {
-    hex::encode(&Sha256::digest(token)[..16])
 }
 
 #[cfg(test)]
