@@ -27,9 +27,13 @@ pub async fn read_available(mut body: Vec<u8>, response: &mut Response, max: usi
     body
 }
 
-/// Reads and discards the rest in a background task: only then can the connection be used again.
-pub fn drain(mut response: Response, limit: Duration) {
-    tokio::spawn(timeout(limit, async move { while let Ok(Some(_)) = response.chunk().await {} }));
+/// Reads and discards the rest in a background task: only then can the connection be used again. `held` is dropped at the end of the
+/// body, when the service counts the request as over.
+pub fn drain(mut response: Response, limit: Duration, held: impl Send + 'static) {
+    tokio::spawn(async move {
+        let _ = timeout(limit, async { while let Ok(Some(_)) = response.chunk().await {} }).await;
+        drop((response, held));
+    });
 }
 
 async fn append(body: &mut Vec<u8>, response: &mut Response, max: usize) -> Result<()> {

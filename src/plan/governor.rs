@@ -235,12 +235,14 @@ impl Governor {
         let concurrency = self.concurrency;
         let learned = in_background(move || {
             let under_way = slots.held(Kind::Request, 0).map_err(io_error)?;
-            let mut limits = Limits::read(slots.folder());
-            if limits.refuse(under_way, &concurrency, now()) {
-                tracing::info!(under_way, "fewer requests at once");
-                limits.write(slots.folder()).map_err(io_error)?;
-            }
-            Ok(())
+            let refuse = |limits: &mut Limits| {
+                let learned = limits.refuse(under_way, &concurrency, now());
+                if learned {
+                    tracing::info!(under_way, "fewer requests at once");
+                }
+                learned
+            };
+            Limits::change(slots.folder(), refuse).map_err(io_error)
         });
         if let Err(error) = learned.await {
             tracing::info!(%error, "what a refusal taught could not be kept");
@@ -262,12 +264,16 @@ impl Governor {
     pub async fn tell_limit(&self, limit: Option<Option<u64>>) {
         let Some(slots) = self.slots.clone() else { return };
         let told = in_background(move || {
-            let mut limits = Limits::read(slots.folder());
-            match limit {
-                Some(limit) => limits.tell(limit, now()),
-                None => limits.no_answer(now()),
-            }
-            limits.write(slots.folder()).map_err(io_error)
+            let tell = |limits: &mut Limits| {
+                // Of many requests that asked at once, one needs to write the answer.
+                let is_news = limits.is_due(now()) || limit.is_some_and(|limit| limits.told() != limit);
+                match limit {
+                    Some(limit) => limits.tell(limit, now()),
+                    None => limits.no_answer(now()),
+                }
+                is_news
+            };
+            Limits::change(slots.folder(), tell).map_err(io_error)
         });
         if let Err(error) = told.await {
             tracing::info!(%error, "the service's parallel limit could not be kept");

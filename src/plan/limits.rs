@@ -4,11 +4,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Concurrency;
 use crate::storage::clock::now_ms;
+use crate::storage::lease::Lease;
 use crate::storage::private_file::replace;
 
 /// Most slots of an account. Beyond that many requests the governor steps aside.
@@ -22,6 +25,9 @@ const CLEAN_MS: u64 = 60_000;
 
 /// A limit that the service told counts this long, then it is asked again.
 const TOLD_MS: u64 = 3_600_000;
+
+/// How long a change waits for another process that changes the limits as well.
+const CHANGE_WAIT: Duration = Duration::from_millis(200);
 
 /// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
 const RETRY_SHARE: usize = 4;
@@ -50,9 +56,19 @@ impl Limits {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// Writes the file of this folder.
-    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
-        replace(&folder.join("limits.json"), &serde_json::to_vec(self)?)
+    /// Changes the file of this folder, so that no two processes undo each other's changes; `change` returns whether there is one.
+    /// Blocks for the time of a few file operations, and where another process is stopped in between for [`CHANGE_WAIT`].
+    pub fn change(folder: &Path, change: impl FnOnce(&mut Self) -> bool) -> std::io::Result<()> {
+        let begun = Instant::now();
+        let _lease = loop {
+            let lease = Lease::try_take(&folder.join("limits.lock"))?;
+            if lease.is_some() || begun.elapsed() >= CHANGE_WAIT {
+                break lease;
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let mut limits = Self::read(folder);
+        if change(&mut limits) { replace(&folder.join("limits.json"), &serde_json::to_vec(&limits)?) } else { Ok(()) }
     }
 
     /// Whether the service should be asked for its limit again.
@@ -159,7 +175,47 @@ mod tests {
         assert_eq!(Limits::read(folder.path()), Limits::default());
         let mut limits = Limits::default();
         limits.tell(Some(3), 5);
-        limits.write(folder.path()).unwrap();
+        Limits::change(folder.path(), |kept| {
+            kept.tell(Some(3), 5);
+            true
+        })
+        .unwrap();
         assert_eq!(Limits::read(folder.path()), limits);
+    }
+
+    #[test]
+    fn limits_changed_by_many_at_once_keep_every_change() {
+        let folder = tempfile::tempdir().unwrap();
+        thread::scope(|scope| {
+            for number in 0..8_u64 {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    let change = |limits: &mut Limits| {
+                        if number == 0 {
+                            limits.tell(Some(30), 5);
+                        } else {
+                            limits.told_at += 1;
+                            limits.refused_at += 1;
+                        }
+                        true
+                    };
+                    Limits::change(folder, change).unwrap();
+                });
+            }
+        });
+        let limits = Limits::read(folder.path());
+        assert_eq!((limits.told, limits.refused_at), (Some(30), 7));
+    }
+
+    #[test]
+    fn limits_whose_lock_a_stopped_process_holds_are_changed_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let _stopped = Lease::try_take(&folder.path().join("limits.lock")).unwrap();
+        let change = |limits: &mut Limits| {
+            limits.tell(Some(30), 5);
+            true
+        };
+        Limits::change(folder.path(), change).unwrap();
+        assert_eq!(Limits::read(folder.path()).told(), Some(30));
     }
 }

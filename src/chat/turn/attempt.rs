@@ -49,7 +49,7 @@ pub(super) struct AnswerStream {
     idle_notice: IdleNotice,
     over: bool,
     /// Held until the end of the stream.
-    _slot: Permit,
+    slot: Permit,
 }
 
 impl AnswerStream {
@@ -89,7 +89,7 @@ impl AnswerStream {
             timeouts: Timeouts::first_content(*limits, prepared.first_content),
             idle_notice: IdleNotice::default(),
             over: false,
-            _slot: slot,
+            slot,
         })
     }
 
@@ -106,7 +106,7 @@ impl AnswerStream {
         while !self.over {
             self.step(blocks, channels).await?;
         }
-        drain(self.response, DRAIN_TIMEOUT);
+        drain(self.response, DRAIN_TIMEOUT, self.slot);
         let mut decoder = self.events.decoder;
         let (reason, raw_reason) =
             decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, &mut channels.ops))?;

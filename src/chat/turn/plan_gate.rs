@@ -29,7 +29,7 @@ use crate::storage::remembered::Remembered;
 const LIMIT_AGE: Duration = Duration::from_secs(3600);
 
 /// Longest wait for that record before a request is sent without it.
-const LIMIT_TIMEOUT: Duration = Duration::from_millis(1500);
+const LIMIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Requests under way from which on the plan's limit matters: a single session never asks for it.
 const LIMIT_MATTERS: usize = 2;
