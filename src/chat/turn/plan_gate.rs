@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
+use futures_channel::mpsc::UnboundedReceiver;
 
 use super::request::TurnRequest;
 use crate::auth::Credential;
@@ -346,7 +346,7 @@ impl ParkHost for TurnHost<'_> {
             "kind": "quotaQuestion", "window": window, "label": label, "resetsAt": resets_at,
             "opens": opening_at(&self.kimi.config, resets_at),
         })));
-        let answer = self.answers.recv().await?;
+        let answer = self.answers.recv().await.ok()?;
         serde_json::from_value(Value::from(answer)).ok()
     }
 }
