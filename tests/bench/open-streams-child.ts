@@ -64,7 +64,11 @@ function starter(): () => Promise<void> {
         const response = await fetch(`${baseUrl}/v1/chat/completions`, {
           method: "POST",
           headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", "user-agent": "pi/0.87.1" },
-          body: JSON.stringify({ model: "kimi-for-coding", stream: true, messages: [{ role: "user", content: question }] }),
+          body: JSON.stringify({
+            model: "kimi-for-coding",
+            stream: true,
+            messages: [{ role: "user", content: question }],
+          }),
         });
         open.push(response);
         for await (const chunk of response.body ?? []) if (Buffer.from(chunk).includes("content")) shown();

@@ -105,7 +105,11 @@ impl AnswerStream {
     }
 
     /// Reads to the end. An answer that is complete stays so, whatever becomes of its connection.
-    pub async fn read_to_end(mut self: Box<Self>, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<Finished> {
+    pub async fn read_to_end(
+        mut self: Box<Self>,
+        blocks: &mut Blocks,
+        channels: &mut TurnChannels,
+    ) -> Result<Finished> {
         while !self.over {
             self.step(blocks, channels).await?;
         }

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use serde_json::Value;
 use futures_channel::mpsc::UnboundedReceiver;
+use serde_json::Value;
 
 use crate::blocking::in_background;
 use crate::chat::request::transcript::Media;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use futures_channel::mpsc::UnboundedReceiver;
+use serde_json::{Value, json};
 
 use super::request::TurnRequest;
 use crate::auth::Credential;
