@@ -153,8 +153,10 @@ function buildEntry(directory, name, source, root, firstLine = "") {
       }),
       COMPILED_TRANSCRIPTS: name === "simulator" ? JSON.stringify(transcripts()) : "undefined",
     },
-    // No comments and indentation: they are half of the size, and stack traces stay readable.
+    // No comments and indentation: they are half of the size. Names stay for stack traces, and lines are short because Node prints
+    // the one in which an uncaught error was thrown.
     minifyWhitespace: true,
+    lineLimit: 160,
     // The other entries import the client, so that a program has one set of its classes.
     external: ["@earendil-works/*", "@ai-sdk/*", ...(source === client ? [] : ["*/client/index.ts"])],
     logLevel: "warning",
