@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, from_response};
 use crate::http::body::read_whole;
 use crate::models::list;
 use crate::services::quota_cache::quota;
-use crate::services::quota_message::report;
+use crate::services::quota_display::report;
 
 use super::connection::{SET_CLOCK, ask, not_the_service};
 use super::machine::AddressOrigin;
@@ -61,7 +61,8 @@ pub async fn checks(
         Ok(models) => {
             let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
             first = ids.first().map(|id| (*id).to_owned());
-            Check::ok("catalogue", format!("{} models: {}", ids.len(), ids.join(", ")))
+            let models = if ids.len() == 1 { "model" } else { "models" };
+            Check::ok("catalogue", format!("{} {models}: {}", ids.len(), ids.join(", ")))
         }
         Err(error) => Check::fault("catalogue", error.message.clone(), origin.cure(&cure_of(&error))),
     });

@@ -14,7 +14,7 @@ use crate::blocking::in_background;
 use crate::config::{OnExhausted, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::quota_cache::Snapshot;
-use crate::services::quota_message::used_up_window;
+use crate::services::quota_error::used_up_window;
 use crate::services::usage::Window;
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, replace};

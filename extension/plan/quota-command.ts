@@ -41,7 +41,9 @@ async function run(queries: AddonQueries, credential: Credential, choice: Choice
 
 function outcome(choice: Choice, { sessions, text }: ParkState): string {
   const requests = sessions === 1 ? "1 request" : `${sessions} requests`;
-  if (choice === "wait") return sessions === 0 ? `${text} At this window, requests wait from now on.` : text;
-  if (sessions === 0) return choice === "stop" ? `${text} At this window, requests fail from now on.` : text;
+  // The choice is about the window that is used up now; it is forgotten with the next one.
+  const later = "quota.onExhausted decides for later windows.";
+  if (choice === "wait") return sessions === 0 ? `${text} If one is used up, its requests will wait; ${later}` : text;
+  if (sessions === 0) return choice === "stop" ? `${text} If one is used up, its requests will fail; ${later}` : text;
   return choice === "stop" ? `Stopped ${requests}.` : `${requests} ${sessions === 1 ? "tries" : "try"} again now.`;
 }
