@@ -41,7 +41,8 @@ async function run(queries: AddonQueries, credential: Credential, choice: Choice
 
 function outcome(choice: Choice, { sessions, text }: ParkState): string {
   const requests = sessions === 1 ? "1 request" : `${sessions} requests`;
-  if (choice === "wait") return sessions === 0 ? `${text} At this window, requests wait from now on.` : text;
-  if (sessions === 0) return choice === "stop" ? `${text} At this window, requests fail from now on.` : text;
+  const next = "Where you would be asked, the next ones";
+  if (choice === "wait") return sessions === 0 ? `${text} ${next} wait.` : text;
+  if (sessions === 0) return choice === "stop" ? `${text} ${next} fail.` : text;
   return choice === "stop" ? `Stopped ${requests}.` : `${requests} ${sessions === 1 ? "tries" : "try"} again now.`;
 }

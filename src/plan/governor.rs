@@ -25,6 +25,9 @@ use crate::storage::remembered::Remembered;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_BEHIND: Duration = Duration::from_secs(30);
 
+/// Longest wait for the budget of retries, whose holders may be suspended or wait for a silent service themselves.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(180);
+
 /// A ticket that leaves a slot free for this long belongs to a process that is suspended.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
@@ -154,7 +157,8 @@ impl Governor {
 
     /// Waits until few enough requests are repeated at once after an overload. Hold the permit until the response begins.
     pub async fn admit_retry(&self, priority: Priority) -> Permit {
-        self.take(Kind::Retry, priority, |_| ()).await
+        let permit = tokio::time::timeout(MAX_RETRY_WAIT, self.take(Kind::Retry, priority, |_| ())).await;
+        permit.unwrap_or_default()
     }
 
     async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(usize)) -> Permit {

@@ -27,7 +27,7 @@ const CLEAN_MS: u64 = 60_000;
 const TOLD_MS: u64 = 3_600_000;
 
 /// How long a change waits for another process that changes the limits as well.
-const CHANGE_WAIT: Duration = Duration::from_millis(200);
+const CHANGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
 const RETRY_SHARE: usize = 4;

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::blocking::in_background;
 use crate::config::{OnExhausted, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::services::money::Wallet;
 use crate::services::quota_cache::Snapshot;
 use crate::services::quota_message::used_up_window;
-use crate::services::usage::Window;
+use crate::services::usage::{Usage, Window};
 use crate::storage::lease::Lease;
 use crate::storage::private_file::{create_private_dir, replace};
 
@@ -23,7 +24,7 @@ use crate::storage::private_file::{create_private_dir, replace};
 const TICK: Duration = Duration::from_secs(1);
 
 /// Longest wait for other processes that change the shared file, and how often it is tried.
-const MAX_TURN: Duration = Duration::from_millis(500);
+const MAX_TURN: Duration = Duration::from_secs(3);
 const TURN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Ticks between two looks at the credential.
@@ -40,6 +41,26 @@ const RESERVE_AGE: Duration = Duration::from_secs(90);
 
 /// After a reset, processes wake spread over this time, in seconds, so that the service is not met by all at once.
 const JITTER: std::ops::RangeInclusive<u64> = 5..=45;
+
+/// A quota that cannot be read when a window refuses a request is asked for again after these times, so that a hiccup of `/usages`
+/// costs no work. Where a user sits in front, only after the first ones.
+const ASK_AGAIN: [Duration; 6] = [
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+];
+const ASK_AGAIN_WATCHED: usize = 3;
+
+/// The service may go on refusing for a moment after `/usages` says that the window is open. A request that has waited is sent again
+/// after this pause, so many times.
+const LATE_PAUSE: Duration = Duration::from_secs(30);
+const MAX_LATE_REFUSALS: u32 = 6;
+
+/// How long a choice counts that was made before a window was used up, in milliseconds.
+const CHOICE_KEPT_MS: i64 = 24 * 3_600_000;
 
 /// A window that was refused with a reset in the past is looked at this often again, then the refusal stands.
 const MAX_PAST_RESETS: u32 = 2;
@@ -107,8 +128,8 @@ pub trait ParkHost: Send {
     /// Reports what happens.
     fn tell(&mut self, event: ParkEvent);
 
-    /// Asks the user; `None` if there is no user to ask.
-    fn ask(&mut self, window: &str, label: &str, resets_at: i64) -> impl Future<Output = Option<OnExhausted>> + Send;
+    /// Asks the user about this window, which is used up or else down to its reserve; `None` if there is no user to ask.
+    fn ask(&mut self, window: &Window, used_up: bool) -> impl Future<Output = Option<OnExhausted>> + Send;
 
     /// The wall clock.
     fn now(&self) -> SystemTime {
@@ -129,11 +150,13 @@ pub struct ParkRecord {
     pub window: String,
     /// Its name, `5-hour window`.
     pub label: String,
+    /// It is not used up, but down to its reserve.
+    pub reserved: bool,
     /// When it opens again, in milliseconds since 1970.
     pub resets_at: i64,
-    /// Since when a process waits for it, in milliseconds since 1970.
+    /// Since when a process waits for it, in milliseconds since 1970. Without a window, when the choice was made.
     pub since: i64,
-    /// What the user chose for this window.
+    /// What the user chose for this window; without one, for the next that is used up.
     pub choice: Option<OnExhausted>,
     /// When a user asked for an attempt before the reset, in milliseconds since 1970.
     pub resume_at: Option<i64>,
@@ -144,6 +167,24 @@ pub struct ParkRecord {
 impl ParkRecord {
     fn is_about(&self, window: &Window) -> bool {
         self.window == window.id && window.resets_at.is_some_and(|at| at.abs_diff(self.resets_at) < 60_000)
+    }
+
+    /// Notes what the user chose at `now`, for the window that is closed or for the next one.
+    pub fn choose(&mut self, choice: OnExhausted, now: i64) {
+        if self.resets_at <= now {
+            *self = Self { since: now, stop_at: self.stop_at, resume_at: self.resume_at, ..Self::default() };
+        }
+        self.choice = Some(choice);
+        self.stop_at = (choice == OnExhausted::Stop).then_some(now);
+    }
+
+    /// Begins the record of a window. Requests that wait for another one still have to hear of a stop.
+    fn begin(&mut self, window: &Window, resets_at: i64, reserved: bool, now: i64) {
+        let is_kept = self.window.is_empty() && now.abs_diff(self.since) <= CHOICE_KEPT_MS.unsigned_abs();
+        let Window { id, label, .. } = window.clone();
+        let choice = self.choice.filter(|_| is_kept);
+        let Self { resume_at, stop_at, .. } = *self;
+        *self = Self { window: id, label, reserved, resets_at, since: now, choice, resume_at, stop_at };
     }
 }
 
@@ -194,7 +235,15 @@ impl ParkFile {
         let count = in_background(move || {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             let parked = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("parked-"));
-            Ok(parked.filter(|entry| Lease::is_held(&entry.path())).count())
+            let is_held = |entry: &std::fs::DirEntry| {
+                let held = Lease::is_held(&entry.path());
+                if !held {
+                    // Its process was killed. One that is just being taken is made again.
+                    let _ = std::fs::remove_file(entry.path());
+                }
+                held
+            };
+            Ok(parked.filter(is_held).count())
         });
         count.await.unwrap_or_default()
     }
@@ -220,22 +269,79 @@ impl ParkFile {
     }
 }
 
+/// What a turn remembers of its waits.
+#[derive(Debug, Default)]
+pub struct Waits {
+    /// The window that was waited for last.
+    last: Option<Window>,
+    /// Refusals since then that no window explains.
+    late_refusals: u32,
+}
+
 /// Waits until the window that refused a request is open again. Returns an error if the request should fail instead.
-pub async fn park(host: &mut impl ParkHost, file: &ParkFile, policy: &ParkPolicy, refusal: Error) -> Result<()> {
+pub async fn park(
+    host: &mut impl ParkHost,
+    file: &ParkFile,
+    policy: &ParkPolicy,
+    waits: &mut Waits,
+    refusal: Error,
+) -> Result<()> {
+    let Some(usage) = explanation(host, policy, &refusal).await else { return Err(refusal) };
+    let had_credit = has_credit(&usage);
+    match (used_up_window(&usage, refusal.window), waits.last.clone()) {
+        (Some(window), _) => {
+            let window = window.clone();
+            waits.last = Some(wait_for(host, file, policy, (window, had_credit), refusal).await?);
+            Ok(())
+        }
+        (None, Some(last)) if waits.late_refusals < MAX_LATE_REFUSALS => {
+            waits.late_refusals += 1;
+            wait_a_moment(host, file, policy, &last, &refusal).await
+        }
+        (None, _) => Err(refusal),
+    }
+}
+
+/// Asks for the quota that explains a refusal; `None` if it cannot be had.
+async fn explanation(host: &mut impl ParkHost, policy: &ParkPolicy, refusal: &Error) -> Option<Usage> {
     let refused = host.now();
-    let mut usage = match host.quota(EXPLAINED_BY).await {
-        Ok(snapshot) => snapshot.usage.unwrap_or_default(),
-        Err(_) => return Err(refusal),
-    };
-    if !usage.windows.iter().any(Window::is_used_up) {
-        // That answer may be from before the refusal. Processes that are refused at once share the next one.
+    let mut max_age = EXPLAINED_BY;
+    let watched = policy.on_exhausted == OnExhausted::Ask;
+    let mut pauses = ASK_AGAIN.iter().take(if watched { ASK_AGAIN_WATCHED } else { ASK_AGAIN.len() });
+    loop {
+        let usage = match host.quota(max_age).await {
+            Ok(snapshot) => {
+                let is_answer = snapshot.problem.is_none();
+                let usage = snapshot.usage.unwrap_or_default();
+                // An old answer counts if it tells of the window.
+                if usage.windows.iter().any(|window| window.is_used_up() && opens_later(window, host.now())) {
+                    return Some(usage);
+                }
+                is_answer.then_some(usage)
+            }
+            Err(error) if !error.kind.retryable() => return None,
+            Err(_) => None,
+        };
+        // An answer from before the refusal does not count. Processes that are refused at once share the next one.
         let since = host.now().duration_since(refused).unwrap_or_default();
-        usage = host.quota(since).await.ok().and_then(|snapshot| snapshot.usage).unwrap_or(usage);
+        match usage {
+            Some(usage) if max_age <= since => return Some(usage),
+            Some(_) => max_age = since,
+            None => {
+                let pause = *pauses.next()?;
+                host.sleep(pause).await;
+                max_age = pause;
+            }
+        }
     }
-    match used_up_window(&usage, refusal.window) {
-        Some(window) => wait_for(host, file, policy, window.clone(), refusal).await,
-        None => Err(refusal),
-    }
+}
+
+fn has_credit(usage: &Usage) -> bool {
+    usage.wallet.as_ref().is_some_and(Wallet::has_credit)
+}
+
+fn opens_later(window: &Window, now: SystemTime) -> bool {
+    window.resets_at.is_some_and(|at| at > millis(now))
 }
 
 /// Pauses before a request that would spend what `policy` keeps in reserve. Without a reserve nothing is asked.
@@ -246,103 +352,153 @@ pub async fn keep_reserve(host: &mut impl ParkHost, file: &ParkFile, policy: &Pa
     // A quota that cannot be read reserves nothing.
     let Ok(snapshot) = host.quota(RESERVE_AGE).await else { return Ok(()) };
     let usage = snapshot.usage.unwrap_or_default();
-    let Some((window, kept)) = reached(&usage.windows, policy) else { return Ok(()) };
-    if usage.wallet.as_ref().is_some_and(|wallet| wallet.has_credit()) {
+    let Some((window, kept)) = reached(&usage.windows, policy, host.now()) else { return Ok(()) };
+    if has_credit(&usage) {
         host.tell(ParkEvent::SpendsCredit { label: window.label.clone() });
         return Ok(());
     }
     let message = format!("{}: {kept} % of it are kept in reserve (setting quota.reserve)", window.label);
-    wait_for(host, file, policy, window.clone(), Error::new(ErrorKind::QuotaExhausted, message)).await
+    let refusal = Error::new(ErrorKind::QuotaExhausted, message);
+    wait_for(host, file, policy, (window.clone(), false), refusal).await.map(drop)
 }
 
-/// The window whose reserve is reached, and the reserve in percent; of several, the one that opens last.
-fn reached<'w>(windows: &'w [Window], policy: &ParkPolicy) -> Option<(&'w Window, f64)> {
+/// The window whose reserve is reached, and the reserve in percent; of several, the one that opens last. A reading from before a
+/// reset says nothing about the time after it.
+fn reached<'w>(windows: &'w [Window], policy: &ParkPolicy, now: SystemTime) -> Option<(&'w Window, f64)> {
     let reached = policy.reserve.iter().filter_map(|(id, kept)| {
         let window = windows.iter().find(|window| window.id == *id)?;
-        (window.used_ratio? * 100.0 >= 100.0 - kept).then_some((window, *kept))
+        let is_past = window.resets_at.is_some() && !opens_later(window, now);
+        (!is_past && window.used_ratio? * 100.0 >= 100.0 - kept).then_some((window, *kept))
     });
     reached.max_by_key(|(window, _)| window.resets_at)
 }
 
+/// Waits for a window and returns the one that was waited for at the end. `had_credit` says whether bought credit did not help.
 async fn wait_for(
     host: &mut impl ParkHost,
     file: &ParkFile,
     policy: &ParkPolicy,
-    mut window: Window,
+    (mut window, had_credit): (Window, bool),
     refusal: Error,
-) -> Result<()> {
+) -> Result<Window> {
     let started = millis(host.now());
     let longest = i64::try_from(policy.max_wait.as_millis()).unwrap_or(i64::MAX);
-    let mut past_resets = 0;
+    let is_reserved =
+        |window: &Window, now: SystemTime| !window.is_used_up() && reached(slice(window), policy, now).is_some();
     let Some(mut resets_at) = window.resets_at else { return Err(refusal) };
     if resets_at.saturating_sub(started) > longest {
         return Err(refusal);
     }
+    let reserved = is_reserved(&window, host.now());
     if !file.read().await.is_about(&window) {
-        let Window { id, label, .. } = window.clone();
-        let fresh = ParkRecord { window: id, label, resets_at, since: started, ..ParkRecord::default() };
         // Another process may have been faster.
         keep(file, |record| {
             if !record.is_about(&window) {
-                *record = fresh
+                record.begin(&window, resets_at, reserved, started);
             }
         })
         .await;
     }
-    if choose(host, file, policy, &window, resets_at).await == OnExhausted::Stop {
+    if choose(host, file, policy, &window, !reserved).await == OnExhausted::Stop {
         return Err(refusal);
     }
     let _parked = file.park().await;
-    let was_ahead = resets_at > started;
-    let most = if was_ahead { MAX_LATE_LOOKS } else { MAX_PAST_RESETS };
-    let mut told = None;
+    let most = if resets_at > started { MAX_LATE_LOOKS } else { MAX_PAST_RESETS };
+    let (mut past_resets, mut told, mut looked) = (0, None, false);
     loop {
         let is_late = resets_at <= millis(host.now());
         past_resets += u32::from(is_late);
         if past_resets > most || resets_at.saturating_sub(started) > longest {
             return Err(refusal);
         }
-        if told.replace(resets_at) != Some(resets_at) {
-            let used_up = window.is_used_up() || reached(std::slice::from_ref(&window), policy).is_none();
+        if told.replace((window.id.clone(), resets_at)) != Some((window.id.clone(), resets_at)) {
+            let used_up = !is_reserved(&window, host.now());
             let Window { id, label, short, .. } = window.clone();
             host.tell(ParkEvent::Parked { window: id, label, short, used_up, resets_at });
         }
-        let pause = if is_late && was_ahead { ASK_EVERY } else { Duration::from_secs(rand::random_range(JITTER)) };
-        let moved = sleep_until_open(host, file, policy, (&window, resets_at, pause), (started, &refusal)).await?;
-        if let Some(moved) = moved {
-            resets_at = moved;
-            keep(file, |record| record.resets_at = moved).await;
-            continue;
-        }
-        // The last look before anything is sent: a quota from before the reset does not count.
-        let since = host.now().duration_since(at(resets_at)).unwrap_or_default();
-        let still = match host.quota(since).await {
-            // The request itself will tell where there is only an old answer, or none.
-            Ok(snapshot) if snapshot.problem.is_some() => None,
-            Ok(snapshot) => snapshot.usage.and_then(|usage| full(&usage.windows, policy, &window.id)),
-            Err(error) if error.kind == ErrorKind::LoginRequired => return Err(error),
-            Err(_) => None,
-        };
-        match still.map(|found| (found.resets_at, found)) {
-            None => break,
-            Some((None, _)) => return Err(refusal),
-            Some((Some(next), found)) => {
-                (window, resets_at) = (found, next);
-                keep(file, |record| record.resets_at = next).await;
+        // A reset that did not come, or our clock is ahead.
+        let is_overdue = is_late && looked && most == MAX_LATE_LOOKS;
+        let pause = if is_overdue { ASK_EVERY } else { Duration::from_secs(rand::random_range(JITTER)) };
+        let asleep = host.now();
+        let wait = Wait { window: &window, resets_at, pause, started, had_credit };
+        let found = match wait.sleep(host, file, policy, &refusal).await? {
+            Woke::Closed(found) => Some(found),
+            // The last look before anything is sent.
+            Woke::Open { max_age } => {
+                looked = true;
+                let asleep = host.now().duration_since(asleep).unwrap_or_default();
+                match host.quota(max_age.min(asleep)).await {
+                    // The request itself will tell where there is only an old answer, or none.
+                    Ok(snapshot) if snapshot.problem.is_some() => None,
+                    Ok(snapshot) => {
+                        snapshot.usage.and_then(|usage| closed(&usage, policy, (&window, had_credit), host.now()))
+                    }
+                    Err(error) if error.kind == ErrorKind::LoginRequired => return Err(error),
+                    Err(_) => None,
+                }
             }
-        }
+        };
+        let Some(found) = found else { break };
+        let Some(next) = found.resets_at else { return Err(refusal) };
+        let reserved = is_reserved(&found, host.now());
+        (window, resets_at) = (found, next);
+        keep(file, |record| {
+            (record.window, record.label) = (window.id.clone(), window.label.clone());
+            (record.resets_at, record.reserved) = (next, reserved);
+        })
+        .await;
     }
     // Accounts may have changed since the last look.
+    host.signed_in().await?;
+    host.tell(ParkEvent::Resumed);
+    Ok(window)
+}
+
+/// Waits before a request is sent again that was refused although its window reads as open.
+async fn wait_a_moment(
+    host: &mut impl ParkHost,
+    file: &ParkFile,
+    policy: &ParkPolicy,
+    window: &Window,
+    refusal: &Error,
+) -> Result<()> {
+    let started = millis(host.now());
+    let _parked = file.park().await;
+    let Window { id, label, short, .. } = window.clone();
+    host.tell(ParkEvent::Parked { window: id, label, short, used_up: true, resets_at: started });
+    let wait = Wait { window, resets_at: started, pause: LATE_PAUSE, started, had_credit: false };
+    wait.sleep(host, file, policy, refusal).await?;
     host.signed_in().await?;
     host.tell(ParkEvent::Resumed);
     Ok(())
 }
 
-/// A window of this id that is used up, or whose reserve is reached.
-fn full(windows: &[Window], policy: &ParkPolicy, id: &str) -> Option<Window> {
-    let window = windows.iter().find(|window| window.id == id)?;
-    let reserved = reached(std::slice::from_ref(window), policy).is_some();
-    (window.is_used_up() || reserved).then(|| window.clone())
+fn slice(window: &Window) -> &[Window] {
+    std::slice::from_ref(window)
+}
+
+/// The window that requests have to wait for now: the one that was waited for, or another that is used up. Credit that was bought
+/// meanwhile opens all.
+fn closed(
+    usage: &Usage,
+    policy: &ParkPolicy,
+    (waited, had_credit): (&Window, bool),
+    now: SystemTime,
+) -> Option<Window> {
+    if has_credit(usage) && !had_credit {
+        return None;
+    }
+    let same = usage.windows.iter().find(|window| window.id == waited.id).filter(|window| {
+        // A refusal may name a window that reads as nearly full, and does so until its reset.
+        let is_same_period =
+            window.resets_at.zip(waited.resets_at).is_some_and(|(one, other)| one.abs_diff(other) < 60_000);
+        let is_refused = !waited.is_used_up() && is_same_period && window.used_ratio >= waited.used_ratio;
+        let is_early = is_refused && opens_later(window, now);
+        window.is_used_up() || is_early || reached(slice(window), policy, now).is_some()
+    });
+    let other =
+        || usage.windows.iter().filter(|window| window.is_used_up() && window.is_of_time() && opens_later(window, now));
+    same.or_else(|| other().max_by_key(|window| window.resets_at)).cloned()
 }
 
 /// What happens at this window: the policy, or what the user answers. One process of the machine asks.
@@ -351,7 +507,7 @@ async fn choose(
     file: &ParkFile,
     policy: &ParkPolicy,
     window: &Window,
-    resets_at: i64,
+    used_up: bool,
 ) -> OnExhausted {
     if policy.on_exhausted != OnExhausted::Ask {
         return policy.on_exhausted;
@@ -366,61 +522,90 @@ async fn choose(
             host.sleep(TICK).await;
             continue;
         }
-        let choice = host.ask(&window.id, &window.label, resets_at).await.unwrap_or_default();
+        let choice = host.ask(window, used_up).await.unwrap_or_default();
         keep(file, |record| record.choice = Some(choice)).await;
         return choice;
     }
 }
 
-/// Sleeps until the reset and the pause behind it are over. Returns a reset that has moved.
-async fn sleep_until_open(
-    host: &mut impl ParkHost,
-    file: &ParkFile,
-    policy: &ParkPolicy,
-    (window, resets_at, pause): (&Window, i64, Duration),
-    (started, refusal): (i64, &Error),
-) -> Result<Option<i64>> {
-    let parked_at = millis(host.now());
-    let opens = resets_at.max(parked_at).saturating_add(i64::try_from(pause.as_millis()).unwrap_or_default());
-    let (mut ticks, mut asked) = (0_u32, host.now());
-    while millis(host.now()) < opens {
-        let left = Duration::from_millis(opens.saturating_sub(millis(host.now())).unsigned_abs());
-        host.sleep(TICK.min(left)).await;
-        ticks = ticks.wrapping_add(1);
-        let record = file.read().await;
-        // Requests that begin to wait later were started by a user who knows better.
-        if record.stop_at.is_some_and(|at| at >= started) && record.window == window.id {
-            return Err(Error {
-                message: format!("{} (stopped with /kimi-quota)", refusal.message),
-                ..refusal.clone()
-            });
-        }
-        if record.resume_at.is_some_and(|at| at > parked_at) {
-            return Ok(None);
-        }
-        if ticks.is_multiple_of(SIGNED_IN_EVERY) {
-            host.signed_in().await?;
-        }
-        // Once the reset is here, all processes would ask at the same moment. A clock that was set back makes this one ask.
-        let is_due = host.now().duration_since(asked).unwrap_or(ASK_EVERY) >= ASK_EVERY;
-        if is_due && millis(host.now()) < resets_at {
-            asked = host.now();
-            // Without an answer the known reset stands.
-            if let Ok(snapshot) = host.quota(ASK_EVERY).await
-                && snapshot.problem.is_none()
-                && let Some(usage) = snapshot.usage
-            {
-                match full(&usage.windows, policy, &window.id) {
-                    None => return Ok(None),
-                    Some(found) => match found.resets_at.filter(|at| at.abs_diff(resets_at) > 1_000) {
-                        Some(moved) => return Ok(Some(moved)),
-                        None => continue,
-                    },
+/// One sleep of a parked request.
+struct Wait<'w> {
+    window: &'w Window,
+    resets_at: i64,
+    /// Added to the reset.
+    pause: Duration,
+    /// When the request was parked, in milliseconds since 1970.
+    started: i64,
+    had_credit: bool,
+}
+
+/// Why a sleep ended.
+enum Woke {
+    /// The window should be open. A quota of more than `max_age` does not count.
+    Open { max_age: Duration },
+    /// The reset has moved, or another window is used up.
+    Closed(Window),
+}
+
+impl Wait<'_> {
+    /// Sleeps until the reset and the pause behind it are over, or until there is news.
+    async fn sleep(
+        &self,
+        host: &mut impl ParkHost,
+        file: &ParkFile,
+        policy: &ParkPolicy,
+        refusal: &Error,
+    ) -> Result<Woke> {
+        let parked_at = millis(host.now());
+        let pause = i64::try_from(self.pause.as_millis()).unwrap_or_default();
+        let opens = self.resets_at.max(parked_at).saturating_add(pause);
+        let (mut ticks, mut asked) = (0_u32, host.now());
+        while millis(host.now()) < opens {
+            let left = Duration::from_millis(opens.saturating_sub(millis(host.now())).unsigned_abs());
+            host.sleep(TICK.min(left)).await;
+            ticks = ticks.wrapping_add(1);
+            let record = file.read().await;
+            // Requests that begin to wait later were started by a user who knows better.
+            if record.stop_at.is_some_and(|at| at >= self.started) {
+                return Err(Error {
+                    message: format!("{} (stopped with /kimi-quota)", refusal.message),
+                    ..refusal.clone()
+                });
+            }
+            if let Some(at) = record.resume_at.filter(|at| *at > parked_at) {
+                return Ok(Woke::Open { max_age: since(host, at) });
+            }
+            if ticks.is_multiple_of(SIGNED_IN_EVERY) {
+                host.signed_in().await?;
+            }
+            // Once the reset is here, all processes would ask at the same moment. A clock that was set back makes this one ask.
+            let is_due = host.now().duration_since(asked).unwrap_or(ASK_EVERY) >= ASK_EVERY;
+            if is_due && millis(host.now()) < self.resets_at {
+                asked = host.now();
+                // Without an answer the known reset stands.
+                if let Ok(snapshot) = host.quota(ASK_EVERY).await
+                    && snapshot.problem.is_none()
+                    && let Some(usage) = snapshot.usage
+                {
+                    match closed(&usage, policy, (self.window, self.had_credit), host.now()) {
+                        None => return Ok(Woke::Open { max_age: EXPLAINED_BY }),
+                        Some(found) if self.is_news(&found) => return Ok(Woke::Closed(found)),
+                        Some(_) => {}
+                    }
                 }
             }
         }
+        Ok(Woke::Open { max_age: since(host, self.resets_at) })
     }
-    Ok(None)
+
+    fn is_news(&self, found: &Window) -> bool {
+        found.id != self.window.id || found.resets_at.is_some_and(|at| at.abs_diff(self.resets_at) > 1_000)
+    }
+}
+
+/// The time since a moment in milliseconds since 1970.
+fn since(host: &impl ParkHost, moment: i64) -> Duration {
+    host.now().duration_since(at(moment)).unwrap_or_default()
 }
 
 async fn keep(file: &ParkFile, change: impl FnOnce(&mut ParkRecord) + Send) {
@@ -446,8 +631,8 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    /// Share and reset of the window at a moment; all times in milliseconds from the start.
-    type Service = Box<dyn Fn(i64) -> Option<(f64, i64)> + Send>;
+    /// Name, share and reset of each window at a moment; all times in milliseconds from the start.
+    type Service = Box<dyn Fn(i64) -> Option<Vec<(&'static str, f64, i64)>> + Send>;
 
     /// A service and a wall clock.
     struct Scripted {
@@ -457,13 +642,22 @@ mod tests {
         asked: Vec<i64>,
         events: Vec<ParkEvent>,
         answer: Option<OnExhausted>,
+        answered_after: i64,
+        credit_at: Option<i64>,
         questions: usize,
         signed_out_at: Option<i64>,
         jumps: Vec<(i64, i64)>,
+        /// The last answer, as all processes share it, and when it came.
+        shared: Option<(i64, Snapshot)>,
     }
 
     impl Scripted {
+        /// A service with one window.
         fn new(service: impl Fn(i64) -> Option<(f64, i64)> + Send + 'static) -> Self {
+            Self::with_windows(move |now| service(now).map(|(share, reset)| vec![("limit_5h", share, reset)]))
+        }
+
+        fn with_windows(service: impl Fn(i64) -> Option<Vec<(&'static str, f64, i64)>> + Send + 'static) -> Self {
             let start = 1_800_000_000_000;
             Self {
                 start,
@@ -472,9 +666,12 @@ mod tests {
                 asked: Vec::new(),
                 events: Vec::new(),
                 answer: None,
+                answered_after: 0,
+                credit_at: None,
                 questions: 0,
                 signed_out_at: None,
                 jumps: Vec::new(),
+                shared: None,
             }
         }
 
@@ -484,12 +681,26 @@ mod tests {
     }
 
     impl ParkHost for Scripted {
-        async fn quota(&mut self, _: Duration) -> Result<Snapshot> {
+        async fn quota(&mut self, max_age: Duration) -> Result<Snapshot> {
+            if let Some((at, snapshot)) = &self.shared
+                && u128::from((self.now - at).unsigned_abs()) < max_age.as_millis()
+            {
+                return Ok(snapshot.clone());
+            }
             self.asked.push(self.elapsed());
-            let (share, reset) = (self.service)(self.elapsed()).ok_or_else(|| Error::protocol("no quota", ""))?;
-            let reset = jiff::Timestamp::from_millisecond(self.start + reset).unwrap().to_string();
-            let usage = parse(&json!({"usages": {"limit_5h": {"used_ratio": share, "reset_time": reset}}}));
-            Ok(Snapshot { usage, ..Snapshot::default() })
+            let windows = (self.service)(self.elapsed()).ok_or_else(|| Error::protocol("no quota", ""))?;
+            let window = |(name, share, reset): &(&str, f64, i64)| {
+                let reset = jiff::Timestamp::from_millisecond(self.start + reset).unwrap().to_string();
+                ((*name).to_owned(), json!({"used_ratio": share, "reset_time": reset}))
+            };
+            let windows: serde_json::Map<_, _> = windows.iter().map(window).collect();
+            let mut answer = json!({ "usages": windows });
+            if self.credit_at.is_some_and(|at| self.elapsed() >= at) {
+                answer["boosterWallet"] = json!({"balance": {"type": "BOOSTER", "amount": "2000000000", "amountLeft": "1234500000", "unit": "UNIT_CURRENCY"}});
+            }
+            let snapshot = Snapshot { usage: parse(&answer), ..Snapshot::default() };
+            self.shared = Some((self.now, snapshot.clone()));
+            Ok(snapshot)
         }
 
         async fn signed_in(&mut self) -> Result<()> {
@@ -503,8 +714,9 @@ mod tests {
             self.events.push(event);
         }
 
-        async fn ask(&mut self, _: &str, _: &str, _: i64) -> Option<OnExhausted> {
+        async fn ask(&mut self, _: &Window, _: bool) -> Option<OnExhausted> {
             self.questions += 1;
+            self.now += self.answered_after;
             self.answer
         }
 
@@ -530,7 +742,7 @@ mod tests {
 
     async fn parked(host: &mut Scripted, policy: &ParkPolicy) -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
-        park(host, &ParkFile::new(Some(folder.path()), "a"), policy, refusal()).await
+        park(host, &ParkFile::new(Some(folder.path()), "a"), policy, &mut Waits::default(), refusal()).await
     }
 
     /// Full until `opens`, and then nearly unused.
@@ -580,7 +792,7 @@ mod tests {
 
     #[tokio::test]
     async fn park_without_a_usable_reset_the_refusal_stands() {
-        for answer in [Some((1.0, 240 * HOUR)), None, Some((0.5, HOUR))] {
+        for answer in [Some((1.0, 240 * HOUR)), Some((0.5, HOUR))] {
             let mut host = Scripted::new(move |_| answer);
             let error = parked(&mut host, &policy(OnExhausted::Wait)).await.unwrap_err();
             assert_eq!((error.kind, host.elapsed()), (ErrorKind::QuotaExhausted, 0), "{answer:?}");
@@ -627,13 +839,13 @@ mod tests {
         for answer in [OnExhausted::Stop, OnExhausted::Wait] {
             let mut host = Scripted::new(|_| Some((1.0, HOUR)));
             host.answer = Some(answer);
-            let stopped = park(&mut host, &file, &policy(OnExhausted::Ask), refusal()).await;
+            let stopped = park(&mut host, &file, &policy(OnExhausted::Ask), &mut Waits::default(), refusal()).await;
             assert!(stopped.is_err(), "the first answer counts for the window");
             assert_eq!(host.questions, usize::from(answer == OnExhausted::Stop));
         }
         let mut other = Scripted::new(full_until(4 * HOUR));
         other.answer = Some(OnExhausted::Wait);
-        park(&mut other, &file, &policy(OnExhausted::Ask), refusal()).await.unwrap();
+        park(&mut other, &file, &policy(OnExhausted::Ask), &mut Waits::default(), refusal()).await.unwrap();
         assert_eq!(other.questions, 1);
     }
 
@@ -649,10 +861,152 @@ mod tests {
             let mut host = Scripted::new(|now| Some((if now == 0 { 1.0 } else { 0.0 }, HOUR)));
             let record = ParkRecord { window: "5h".to_owned(), resets_at: host.start + HOUR, ..record };
             file.write(&record).await.unwrap();
-            let result = park(&mut host, &file, &policy(OnExhausted::Wait), refusal()).await;
+            let result = park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), refusal()).await;
             assert_eq!(result.is_err(), stopped);
             assert!(host.elapsed() < 10_000);
         }
+    }
+
+    #[tokio::test]
+    async fn park_a_quota_that_cannot_be_read_at_first_costs_no_work() {
+        for (down, policy, waits) in [
+            (60_000, policy(OnExhausted::Wait), true),
+            (600_000, policy(OnExhausted::Wait), false),
+            (60_000, policy(OnExhausted::Ask), false),
+        ] {
+            let mut host = Scripted::new(move |now| (now >= down).then(|| full_until(HOUR)(now)).flatten());
+            let result = parked(&mut host, &policy).await;
+            assert_eq!(result.is_ok(), waits, "{down}");
+            assert_eq!(host.elapsed() > HOUR, waits, "{down}: {}", host.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn park_a_reset_that_comes_late_is_waited_for() {
+        let mut host = Scripted::new(|now| Some(if now < HOUR + 900_000 { (1.0, HOUR) } else { (0.0, 6 * HOUR) }));
+        parked(&mut host, &policy(OnExhausted::Wait)).await.unwrap();
+        assert!((HOUR + 900_000..HOUR + 1_300_000).contains(&host.elapsed()), "{}", host.elapsed());
+    }
+
+    #[tokio::test]
+    async fn park_a_window_that_vanishes_or_another_plan_ends_the_wait() {
+        for after in [vec![("limit_7d", 0.3, 90 * HOUR)], vec![("limit_5h", 0.02, 2 * HOUR)]] {
+            let mut host = Scripted::with_windows(move |now| {
+                Some(if now < 600_000 { vec![("limit_5h", 1.0, 4 * HOUR)] } else { after.clone() })
+            });
+            parked(&mut host, &policy(OnExhausted::Wait)).await.unwrap();
+            assert!((600_000..HOUR).contains(&host.elapsed()), "{}", host.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn park_another_window_that_was_used_up_meanwhile_is_waited_for_as_well() {
+        for (week_opens, sent) in [(3 * HOUR, true), (80 * HOUR, false)] {
+            let mut host = Scripted::with_windows(move |now| {
+                let five_hours = if now < HOUR { ("limit_5h", 1.0, HOUR) } else { ("limit_5h", 0.0, 6 * HOUR) };
+                let week = if now < week_opens {
+                    ("limit_7d", if now < HOUR { 0.9 } else { 1.0 }, week_opens)
+                } else {
+                    ("limit_7d", 0.0, week_opens + 168 * HOUR)
+                };
+                Some(vec![five_hours, week])
+            });
+            let result = parked(&mut host, &policy(OnExhausted::Wait)).await;
+            assert_eq!(result.is_ok(), sent);
+            let windows: Vec<&str> = host
+                .events
+                .iter()
+                .filter_map(|event| match event {
+                    ParkEvent::Parked { window, .. } => Some(window.as_str()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(windows, if sent { vec!["5h", "7d"] } else { vec!["5h"] });
+            assert_eq!(host.elapsed() >= week_opens, sent, "{}", host.elapsed());
+        }
+    }
+
+    #[tokio::test]
+    async fn park_credit_that_was_bought_meanwhile_ends_the_wait() {
+        for (bought, early) in [(600_000, true), (0, false)] {
+            let mut host = Scripted::new(full_until(4 * HOUR));
+            host.credit_at = Some(bought);
+            parked(&mut host, &policy(OnExhausted::Wait)).await.unwrap();
+            assert_eq!(host.elapsed() < 2 * HOUR, early, "credit that did not help before does not help now");
+        }
+    }
+
+    #[tokio::test]
+    async fn park_a_window_that_the_refusal_names_is_waited_for_while_it_reads_as_nearly_full() {
+        let mut host = Scripted::new(|now| Some(if now < HOUR { (0.99, HOUR) } else { (0.0, 6 * HOUR) }));
+        let folder = tempfile::tempdir().unwrap();
+        let named = Error { window: Some(crate::error::QuotaWindow::FiveHours), ..refusal() };
+        let file = ParkFile::new(Some(folder.path()), "a");
+        park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), named).await.unwrap();
+        assert!(host.elapsed() > HOUR, "{}", host.elapsed());
+    }
+
+    #[tokio::test]
+    async fn park_refused_again_although_the_window_reads_as_open_is_sent_again_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let (policy, mut waits) = (policy(OnExhausted::Wait), Waits::default());
+        let mut host = Scripted::new(full_until(HOUR));
+        let mut sent = 0;
+        while park(&mut host, &file, &policy, &mut waits, refusal()).await.is_ok() {
+            sent += 1;
+        }
+        assert_eq!(sent, 1 + MAX_LATE_REFUSALS);
+        assert!((HOUR + 180_000..HOUR + 400_000).contains(&host.elapsed()), "{}", host.elapsed());
+        assert_eq!(file.sessions().await, 0);
+    }
+
+    #[tokio::test]
+    async fn park_a_question_that_is_answered_after_the_reset_continues_soon() {
+        let mut host = Scripted::new(full_until(HOUR));
+        (host.answer, host.answered_after) = (Some(OnExhausted::Wait), 3 * HOUR);
+        parked(&mut host, &policy(OnExhausted::Ask)).await.unwrap();
+        assert!(host.elapsed() < 3 * HOUR + 60_000, "{}", host.elapsed());
+    }
+
+    #[tokio::test]
+    async fn park_a_choice_made_before_counts_for_the_next_window_of_the_day() {
+        for (hours_before, questions) in [(2, 0), (30, 1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = ParkFile::new(Some(folder.path()), "a");
+            let mut host = Scripted::new(full_until(HOUR));
+            host.answer = Some(OnExhausted::Wait);
+            let past =
+                ParkRecord { window: "5h".to_owned(), resets_at: host.start - 40 * HOUR, ..ParkRecord::default() };
+            file.write(&past).await.unwrap();
+            let chosen = host.start - hours_before * HOUR;
+            file.update(|record| record.choose(OnExhausted::Wait, chosen)).await.unwrap();
+            park(&mut host, &file, &policy(OnExhausted::Ask), &mut Waits::default(), refusal()).await.unwrap();
+            assert_eq!(host.questions, questions);
+        }
+    }
+
+    #[tokio::test]
+    async fn park_stopping_reaches_requests_that_wait_for_another_window() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let mut host = Scripted::new(full_until(HOUR));
+        let week = ParkRecord { window: "7d".to_owned(), stop_at: Some(i64::MAX), ..ParkRecord::default() };
+        file.write(&week).await.unwrap();
+        park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), refusal()).await.unwrap_err();
+        assert!(host.elapsed() < 10_000);
+    }
+
+    #[tokio::test]
+    async fn park_file_of_a_killed_process_does_not_count_and_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let parked = file.park().await.unwrap();
+        let left = file.part("parked-0000000000000001").unwrap();
+        std::fs::write(&left, "").unwrap();
+        assert_eq!((file.sessions().await, left.exists()), (1, false));
+        drop(parked);
+        assert_eq!(file.sessions().await, 0);
     }
 
     #[tokio::test]
@@ -678,8 +1032,10 @@ mod tests {
         keep_reserve(&mut none, &file, &policy(OnExhausted::Stop)).await.unwrap();
         assert!(none.asked.is_empty());
         let reserve = ParkPolicy { reserve: vec![("5h".to_owned(), 5.0)], ..policy(OnExhausted::Stop) };
-        for (share, kept) in [(0.94, false), (0.95, true), (1.0, true)] {
-            let mut host = Scripted::new(move |_| Some((share, HOUR)));
+        // The last reading is from before a reset.
+        for (share, reset, kept) in [(0.94, HOUR, false), (0.95, HOUR, true), (1.0, HOUR, true), (0.96, -1_000, false)]
+        {
+            let mut host = Scripted::new(move |_| Some((share, reset)));
             let result = keep_reserve(&mut host, &file, &reserve).await;
             assert_eq!(result.is_err(), kept, "{share}");
             assert!(result.err().is_none_or(|error| error.message.contains("reserve")));
