@@ -223,7 +223,7 @@ export function registerUsage(
       return choices.map((choice) => ({ value: choice, label: choice }));
     },
     handler: async (args, ctx) => {
-      const { kimiQuota } = await lazyImport(() => import("./plan/parked.ts"));
+      const { kimiQuota } = await lazyImport(() => import("./plan/quota-command.ts"));
       await kimiQuota(args, ctx, queries, credentials);
     },
   });

@@ -26,7 +26,7 @@ use crate::plan::ledger::TokenCounts;
 use crate::plan::state::{PlanState, span_ms};
 use crate::process_state::ProcessState;
 use crate::services::quota_cache::quota;
-use crate::services::{account, quota_message};
+use crate::services::{account, quota_display};
 
 /// A query and its caller.
 #[derive(Debug, Deserialize)]
@@ -181,7 +181,7 @@ pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
         let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
-        let mut report = quota_message::report(&kimi.config, snapshot);
+        let mut report = quota_display::report(&kimi.config, snapshot);
         let plan = PlanState::of(&kimi, &credential).await;
         if let Some((_, full_at)) = plan.costs().await.full_at() {
             report.tell_forecast(&kimi.config, full_at);

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, from_response};
 use crate::http::body::read_whole;
 use crate::models::list;
 use crate::services::quota_cache::quota;
-use crate::services::quota_message::report;
+use crate::services::quota_display::report;
 
 use super::connection::{SET_CLOCK, ask, not_the_service};
 use super::machine::AddressOrigin;

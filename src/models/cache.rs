@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache_hints::CacheHint;
 use super::list::ListedModel;
 use super::model::Model;
+use super::prompt_cache_hints::CacheHint;
 use crate::auth::AccountId;
 use crate::storage::private_file::replace;
 use crate::storage::remembered::Remembered;

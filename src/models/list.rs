@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fallback::known;
+use super::family_prices::prices_of_family;
 use super::model::{Compat, Model, level_map, picker_name};
-use super::prices::prices_of_family;
 use crate::config::Settings;
 use crate::display_text::one_line;
 use crate::error::{Error, Result};

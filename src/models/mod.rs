@@ -3,12 +3,12 @@
 //! Pi's list comes from disk, at once and offline. The service is asked in the background, and its answer replaces the list.
 
 pub mod cache;
-pub mod cache_hints;
 mod facts;
 mod fallback;
+mod family_prices;
 pub mod list;
 mod model;
-mod prices;
+pub mod prompt_cache_hints;
 mod refresh;
 
 use std::time::Duration;

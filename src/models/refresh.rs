@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cache::{self, StoredList, UnsavedLists};
-use super::{cache_hints, list};
+use super::{list, prompt_cache_hints};
 use crate::auth::{AccountId, Credential};
 use crate::blocking::in_background;
 use crate::client::Kimi;
@@ -161,7 +161,7 @@ async fn refresh_hints(kimi: Kimi, credential: Credential, account: ListAccount)
         return;
     }
     let url = format!("{}/client_configs", kimi.config.endpoint.v1());
-    let body = Bytes::from(json!({ "name": cache_hints::CONFIG_NAME }).to_string());
+    let body = Bytes::from(json!({ "name": prompt_cache_hints::CONFIG_NAME }).to_string());
     let request = async {
         let response = kimi.post_json(&url, &credential, body, &Vec::new(), &Default::default()).await?;
         read_whole(response, MAX_HINTS).await
@@ -170,7 +170,7 @@ async fn refresh_hints(kimi: Kimi, credential: Credential, account: ListAccount)
     let stored = account.update(move |stored| {
         stored.hints_checked_at = Some(now_ms());
         if let Ok(Ok(body)) = answer {
-            stored.cache_hints = cache_hints::parse(&body);
+            stored.cache_hints = prompt_cache_hints::parse(&body);
         }
         Ok(())
     });

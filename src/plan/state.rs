@@ -15,7 +15,7 @@ use crate::blocking::in_background;
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::services::quota_message::{clock_at, opening_at, time_zone};
+use crate::services::quota_display::{clock_at, opening_at, time_zone};
 use crate::storage::clock::now_ms;
 
 /// The account, and where its state lies.

@@ -2,38 +2,28 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { mapOfficialHosts, OFFICIAL, type OfficialHosts, type RegionId } from "../simulator/official-hosts.ts";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { OFFICIAL, type OfficialHosts, type RegionId } from "../simulator/official-hosts.ts";
 import { type Entry, type KimiFile, Machine } from "../support/account.ts";
 import { addon as loadedAddon } from "../support/turn.ts";
 import { runPi } from "../support/pi.ts";
+import { askedElsewhere, REGIONS, type Simulators, withRegions } from "../support/regions.ts";
 
-const REGIONS = ["mainland-cn", "global"] as const;
 const other = (region: RegionId): RegionId => (region === "global" ? "mainland-cn" : "global");
 /** File names of the official client (docs/protocol.md#credential-scopes). */
-const SLOT = { "mainland-cn": "kimi-code", global: "kimi-code-env-0e4f99c69cc27850" } as const;
+const CREDENTIAL_FILE = { "mainland-cn": "kimi-code", global: "kimi-code-env-0e4f99c69cc27850" } as const;
 
 const addon = loadedAddon();
 
-let simulators: Record<RegionId, Simulator>;
+let simulators: Simulators;
 let hosts: OfficialHosts;
 let machine: Machine;
 
-before(async () => {
-  simulators = { "mainland-cn": await startSimulator(), global: await startSimulator() };
-  hosts = await mapOfficialHosts(simulators);
-});
-after(async () => {
-  await hosts.close();
-  for (const region of REGIONS) await simulators[region].close();
-});
+withRegions(
+  (region) => region,
+  (...started) => ([simulators, hosts] = started),
+);
 beforeEach(() => {
-  for (const region of REGIONS) {
-    simulators[region].reset();
-    simulators[region].setDefault({ steps: [{ text: region }] });
-  }
-  hosts.asked.length = 0;
   machine = new Machine(simulators["mainland-cn"]);
 });
 afterEach(() => machine.remove());
@@ -49,7 +39,7 @@ function request(more: Record<string, unknown> = {}): string {
 }
 
 function credentialPath(region: RegionId): string {
-  return join(machine.home, ".kimi-code", "credentials", `${SLOT[region]}.json`);
+  return join(machine.home, ".kimi-code", "credentials", `${CREDENTIAL_FILE[region]}.json`);
 }
 
 function credential(region: RegionId): KimiFile | undefined {
@@ -79,17 +69,13 @@ function signIn(more: Record<string, unknown>): Promise<Entry> {
 
 function assertOnly(region: RegionId): void {
   assert.deepEqual(simulators[other(region)].requests, []);
-  const names: readonly string[] = Object.values(OFFICIAL[region]);
   assert.notEqual(simulators[region].requests.length, 0);
-  assert.deepEqual(
-    hosts.asked.filter((host) => !names.includes(host)),
-    [],
-  );
+  assert.deepEqual(askedElsewhere(hosts, region), []);
 }
 
 for (const region of REGIONS) {
   describe(region, () => {
-    test("a login is made with its OAuth host, kept in its slot, and knows where it belongs", async () => {
+    test("a login is made with its OAuth host, kept in its own file, and knows where it belongs", async () => {
       const entry = await signIn({ region });
       assertOnly(region);
       const asked = new Set(simulators[region].requests.map((one) => one.headers["host"]));

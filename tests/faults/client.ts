@@ -87,7 +87,7 @@ function act({ column, way, fault }: Cell, setup: FaultSetup, home: string): Pro
 }
 
 async function chat(setup: FaultSetup, kimi: Kimi, content: string | object[]): Promise<Result> {
-  const played = await playChat(kimi, content, setup.late, () => setup.betweenAttempts());
+  const played = await playChat(kimi, content, { late: setup.late, onRetry: () => setup.betweenAttempts() });
   const requests = setup.requests ?? played.attempts;
   return { ...played, requests, problems: [...played.problems, ...announced(content, requests, played.attempts)] };
 }

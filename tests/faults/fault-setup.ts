@@ -152,6 +152,12 @@ export class FaultSetup {
     this.simulator.reset();
   }
 
+  /** Removes the fault: from now on every chat is answered. */
+  async heal(): Promise<void> {
+    await this.#clear();
+    this.simulator.setDefault({ steps: [text(BEFORE + AFTER)] });
+  }
+
   /** Removes the last cell's fault and sets up this one's. */
   async arrange(cell: Cell): Promise<void> {
     await this.#clear();

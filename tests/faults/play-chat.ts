@@ -15,12 +15,20 @@ export interface PlayedChat {
   problems: string[];
 }
 
-/** Runs a chat. `late`: the fault comes after the first words. */
+/** What happens around a chat. */
+interface Play {
+  /** The fault comes after the first words. */
+  late?: boolean;
+  onRetry?: () => Promise<void>;
+  /** The chat waits for a quota window. */
+  onParked?: () => Promise<void>;
+}
+
+/** Runs a chat. */
 export async function playChat(
   kimi: Kimi,
   content: string | object[],
-  late = false,
-  onRetry = async (): Promise<void> => {},
+  { late = false, onRetry, onParked }: Play = {},
 ): Promise<PlayedChat> {
   const problems: string[] = [];
   const answer = kimi.chat([{ role: "user", content: content as string }]);
@@ -31,7 +39,8 @@ export async function playChat(
     for await (const event of answer) {
       kinds.push(event.type);
       if (event.type === "text_delta") shown += event.delta;
-      if (event.type === "retry") await onRetry();
+      if (event.type === "retry") await onRetry?.();
+      if (event.type === "parked") await onParked?.();
     }
   } catch (error) {
     outcome = codeOf(error, problems);

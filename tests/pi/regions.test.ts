@@ -1,38 +1,27 @@
 /** Signing in under the official host names, mapped to the loopback: the question for the region, and Pi's own `pi auth login`. */
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { mapOfficialHosts, OFFICIAL, type OfficialHosts, type RegionId } from "../simulator/official-hosts.ts";
+import { afterEach, beforeEach, test } from "node:test";
+import { OFFICIAL, type OfficialHosts } from "../simulator/official-hosts.ts";
 import { Machine } from "../support/account.ts";
 import { runPi } from "../support/pi.ts";
 import { piLevel } from "../support/pi-versions.ts";
+import { askedElsewhere, REGIONS, type Simulators, withRegions } from "../support/regions.ts";
 import { Terminal } from "../support/terminal.ts";
-
-const REGIONS = ["mainland-cn", "global"] as const;
 
 /** Older versions only print and check credentials. */
 const HAS_AUTH_LOGIN = piLevel() >= 1005;
 
-let simulators: Record<RegionId, Simulator>;
+let simulators: Simulators;
 let hosts: OfficialHosts;
 let machine: Machine;
 let terminal: Terminal | undefined;
 
-before(async () => {
-  simulators = { "mainland-cn": await startSimulator(), global: await startSimulator() };
-  hosts = await mapOfficialHosts(simulators);
-});
-after(async () => {
-  await hosts.close();
-  for (const region of REGIONS) await simulators[region].close();
-});
+withRegions(
+  (region) => `Hello from ${region}.`,
+  (...started) => ([simulators, hosts] = started),
+);
 beforeEach(() => {
-  for (const region of REGIONS) {
-    simulators[region].reset();
-    simulators[region].setDefault({ steps: [{ text: `Hello from ${region}.` }] });
-    simulators[region].oauth.scripts.push(["approve"]);
-  }
-  hosts.asked.length = 0;
+  for (const region of REGIONS) simulators[region].oauth.scripts.push(["approve"]);
   machine = new Machine(simulators["mainland-cn"]);
 });
 afterEach(() => {
@@ -69,19 +58,14 @@ for (const [region, keys] of [
     assert.equal(machine.pi?.["baseUrl"], region === "global" ? "https://api.kimi.ai/coding" : undefined);
     await pi.submit("hi");
     await pi.waitFor(new RegExp(`Hello from ${region}\\.`));
-    const names: readonly string[] = Object.values(OFFICIAL[region]);
-    assert.deepEqual(
-      hosts.asked.filter((host) => !names.includes(host)),
-      [],
-      "the other region is not asked",
-    );
+    assert.deepEqual(askedElsewhere(hosts, region), [], "the other region is not asked");
   });
 }
 
 test(
   "pi auth login: Pi's own flow at kimi.com → a credential that works with this package",
   {
-    skip: HAS_AUTH_LOGIN ? false : "Pi 1.3 has no such command",
+    skip: HAS_AUTH_LOGIN ? false : "Pi before 1.5 has no such command",
   },
   async () => {
     const pi = new Terminal(["auth", "login", "kimi-coding", "--no-browser"], {

@@ -36,7 +36,7 @@ use crate::files::Reuploaded;
 use crate::http::retry::{Attempt, GaveUp, Operation, Retry, run_with_retry};
 use crate::process_state::ProcessState;
 use crate::runtime;
-use crate::services::quota_message::explain;
+use crate::services::quota_error::explain;
 
 pub use self::channels::TurnChannels;
 pub use self::media_transfer::{BufferPool, MediaChunk};

@@ -21,7 +21,7 @@ use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, Waits, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
-use crate::services::quota_message::{clock_at, opening_at};
+use crate::services::quota_display::{clock_at, opening_at};
 use crate::services::usage::Window;
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;

@@ -15,7 +15,7 @@ use crate::config::{OnExhausted, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::money::Wallet;
 use crate::services::quota_cache::Snapshot;
-use crate::services::quota_message::used_up_window;
+use crate::services::quota_error::used_up_window;
 use crate::services::usage::{Usage, Window};
 
 pub use self::file::{ParkFile, ParkRecord};

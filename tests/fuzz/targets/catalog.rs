@@ -6,8 +6,8 @@ use std::fs;
 use kimi_code::auth::AccountId;
 use kimi_code::config::Settings;
 use kimi_code::models::cache::{StoredList, UnsavedLists, read, write};
-use kimi_code::models::cache_hints;
 use kimi_code::models::list::{parse, with_overrides};
+use kimi_code::models::prompt_cache_hints;
 use kimi_code::models::{Model, fallback};
 
 const ROOT: &str = "https://api.kimi.com/coding";
@@ -21,7 +21,7 @@ pub fn catalog(data: &[u8]) {
     if let Some(stored) = read(&unsaved, Some(scratch.path()), ROOT, None) {
         offered(&stored);
     }
-    for hint in cache_hints::parse(data).values() {
+    for hint in prompt_cache_hints::parse(data).values() {
         assert!((1..=604_800).contains(&hint.seconds), "{hint:?}");
     }
     let Ok(models) = parse(data) else { return };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Zoned;
 use kimi_code::services::quota_cache::Snapshot;
-use kimi_code::services::quota_message::display;
+use kimi_code::services::quota_display::display;
 use kimi_code::services::{account, usage};
 use serde_json::Value;
 
