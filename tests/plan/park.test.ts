@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { faults, type PlanWindow, type RequestRecord, wallet } from "../simulator/index.ts";
 import { failure } from "../support/failure.ts";
 import { firstEvent, fiveHours, follow, planStage, startWaiting } from "../support/plan.ts";
@@ -124,6 +125,23 @@ describe("a window that opens again", { concurrency: true }, () => {
     });
   }
 
+  test(
+    "process suspended while its window opens → continues when it is woken",
+    { skip: process.platform === "win32" },
+    async (context) => {
+      const opensAt = Date.now() + OPENS_MS;
+      const stage = await planStage(context, () => [fiveHours(0, { opensAt })]);
+      const { child, event } = startWaiting(context, stage);
+      await event("parked");
+      child.kill("SIGSTOP");
+      await sleep(opensAt + 2 * JITTER_MS - Date.now());
+      assert.equal(stage.requests("chat").length, 1);
+      child.kill("SIGCONT");
+      await event("done");
+      assertQuiet(stage.requests("chat"), opensAt);
+    },
+  );
+
   test("several processes → one question for the window, one on waking, spread over the time after the reset", async (context) => {
     const opensAt = Date.now() + 20_000;
     const stage = await planStage(context, () => [fiveHours(0, { opensAt })]);
@@ -171,6 +189,16 @@ describe("a window that is not waited for", { concurrency: true }, () => {
       assert.equal(stage.requests("chat").length, 1);
     });
   }
+
+  test("reset in the past → looked at twice more, then quota_exhausted", async (context) => {
+    const stage = await planStage(context, () => [fiveHours(HOUR)]);
+    const past = inHours(-1);
+    stage.plan.tell = () => ({ usages: { limit_5h: { used_ratio: 1, reset_time: past } } });
+    const error = await failure(stage.kimi({ onQuota: "wait" }).chat("hi").final());
+    assert.equal(error.code, "quota_exhausted");
+    assert.match(error.message, /5-hour window is used up/);
+    assert.equal(stage.requests("chat").length, 1);
+  });
 
   test("reset in another time zone → the same moment", async (context) => {
     const stage = await planStage(context, () => [fiveHours(HOUR)]);
