@@ -129,7 +129,7 @@ describe("a window that opens again", { concurrency: true }, () => {
     "process suspended while its window opens → continues when it is woken",
     { skip: process.platform === "win32" },
     async (context) => {
-      const opensAt = Date.now() + OPENS_MS;
+      const opensAt = Date.now() + 2 * OPENS_MS;
       const stage = await planStage(context, () => [fiveHours(0, { opensAt })]);
       const { child, event } = startWaiting(context, stage);
       await event("parked");

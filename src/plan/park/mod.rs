@@ -431,14 +431,16 @@ impl Wait<'_> {
             host.sleep(TICK.min(left)).await;
             ticks = ticks.wrapping_add(1);
             let record = file.read().await;
+            // Of a clock that was set back, a command may be from the future; that one is over.
+            let now = millis(host.now());
             // Requests that begin to wait later were started by a user who knows better.
-            if record.stop_at.is_some_and(|at| at >= self.started) {
+            if record.stop_at.is_some_and(|at| (self.started..=now).contains(&at)) {
                 return Err(Error {
                     message: format!("{} (stopped with /kimi-quota)", refusal.message),
                     ..refusal.clone()
                 });
             }
-            if let Some(at) = record.resume_at.filter(|at| *at > parked_at) {
+            if let Some(at) = record.resume_at.filter(|at| *at > parked_at && *at <= now) {
                 return Ok(Woke::Open { max_age: since(host, at) });
             }
             if ticks.is_multiple_of(SIGNED_IN_EVERY) {

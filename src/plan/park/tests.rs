@@ -7,6 +7,9 @@ use crate::services::usage::parse;
 
 const HOUR: i64 = 3_600_000;
 
+/// When every test begins.
+const START: i64 = 1_800_000_000_000;
+
 /// Name, share and reset of each window at a moment; all times in milliseconds from the start.
 type Service = Box<dyn Fn(i64) -> Option<Vec<(&'static str, f64, i64)>> + Send>;
 
@@ -34,10 +37,9 @@ impl Scripted {
     }
 
     fn with_windows(service: impl Fn(i64) -> Option<Vec<(&'static str, f64, i64)>> + Send + 'static) -> Self {
-        let start = 1_800_000_000_000;
         Self {
-            start,
-            now: start,
+            start: START,
+            now: START,
             service: Box::new(service),
             asked: Vec::new(),
             events: Vec::new(),
@@ -228,9 +230,9 @@ async fn park_the_user_is_asked_once_for_a_window() {
 #[tokio::test]
 async fn park_the_user_can_stop_and_resume_it() {
     for (record, stopped) in [
-        (ParkRecord { stop_at: Some(i64::MAX), ..ParkRecord::default() }, true),
-        (ParkRecord { stop_at: Some(0), resume_at: Some(i64::MAX), ..ParkRecord::default() }, false),
-        (ParkRecord { resume_at: Some(i64::MAX), ..ParkRecord::default() }, false),
+        (ParkRecord { stop_at: Some(START + 500), ..ParkRecord::default() }, true),
+        (ParkRecord { stop_at: Some(0), resume_at: Some(START + 500), ..ParkRecord::default() }, false),
+        (ParkRecord { resume_at: Some(START + 500), ..ParkRecord::default() }, false),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = ParkFile::new(Some(folder.path()), "a");
@@ -362,11 +364,23 @@ async fn park_a_choice_made_before_counts_for_the_next_window_of_the_day() {
 }
 
 #[tokio::test]
+async fn park_commands_from_the_future_do_not_count() {
+    // The clock was set back after they were given.
+    let folder = tempfile::tempdir().unwrap();
+    let file = ParkFile::new(Some(folder.path()), "a");
+    let later = Some(START + 5 * HOUR);
+    file.write(&ParkRecord { stop_at: later, resume_at: later, ..ParkRecord::default() }).await.unwrap();
+    let mut host = Scripted::new(full_until(HOUR));
+    park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), refusal()).await.unwrap();
+    assert!(host.elapsed() > HOUR && host.asked.len() < 20, "{:?}", host.asked);
+}
+
+#[tokio::test]
 async fn park_stopping_reaches_requests_that_wait_for_another_window() {
     let folder = tempfile::tempdir().unwrap();
     let file = ParkFile::new(Some(folder.path()), "a");
     let mut host = Scripted::new(full_until(HOUR));
-    let week = ParkRecord { window: "7d".to_owned(), stop_at: Some(i64::MAX), ..ParkRecord::default() };
+    let week = ParkRecord { window: "7d".to_owned(), stop_at: Some(START + 500), ..ParkRecord::default() };
     file.write(&week).await.unwrap();
     park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), refusal()).await.unwrap_err();
     assert!(host.elapsed() < 10_000);
