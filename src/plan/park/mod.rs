@@ -56,6 +56,10 @@ const ASK_AGAIN: [Duration; 6] = [
 ];
 const ASK_AGAIN_WATCHED: usize = 3;
 
+/// Shares from which on a refusal is put down to a window that does not read as used up: one that its text names, and any.
+const NEARLY_FULL: f64 = 0.9;
+const ALL_BUT_FULL: f64 = 0.97;
+
 /// The service may go on refusing for a moment after `/usages` says that the window is open. A request that has waited is sent again
 /// after this pause, so many times.
 const LATE_PAUSE: Duration = Duration::from_secs(30);
@@ -154,9 +158,8 @@ pub async fn park(
 ) -> Result<()> {
     let Some(usage) = explanation(host, policy).await else { return Err(refusal) };
     let had_credit = has_credit(&usage);
-    match (used_up_window(&usage, refusal.window), waits.last.clone()) {
+    match (refusing_window(&usage, &refusal).cloned(), waits.last.clone()) {
         (Some(window), _) => {
-            let window = window.clone();
             waits.last = Some(wait_for(host, file, policy, (window, had_credit), refusal).await?);
             Ok(())
         }
@@ -166,6 +169,17 @@ pub async fn park(
         }
         (None, _) => Err(refusal),
     }
+}
+
+/// The window that refused: one that is used up, else one that reads as nearly full and is named, else the fullest that is all but used
+/// up. The service's readings may lag behind, and its texts may name another window.
+fn refusing_window<'u>(usage: &'u Usage, refusal: &Error) -> Option<&'u Window> {
+    let reads = |window: &Window, least: f64| window.used_ratio.is_none_or(|ratio| ratio >= least);
+    let nearly = || {
+        let full = usage.windows.iter().filter(|window| window.is_of_time() && window.used_ratio >= Some(ALL_BUT_FULL));
+        full.max_by_key(|window| window.resets_at)
+    };
+    used_up_window(usage, refusal.window).filter(|window| reads(window, NEARLY_FULL)).or_else(nearly)
 }
 
 /// Asks for the quota that explains a refusal; `None` if it cannot be had.

@@ -315,13 +315,26 @@ async fn park_credit_that_was_bought_meanwhile_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn park_a_window_that_the_refusal_names_is_waited_for_while_it_reads_as_nearly_full() {
-    let mut host = Scripted::new(|now| Some(if now < HOUR { (0.99, HOUR) } else { (0.0, 6 * HOUR) }));
-    let folder = tempfile::tempdir().unwrap();
-    let named = Error { window: Some(crate::error::QuotaWindow::FiveHours), ..refusal() };
-    let file = ParkFile::new(Some(folder.path()), "a");
-    park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), named).await.unwrap();
-    assert!(host.elapsed() > HOUR, "{}", host.elapsed());
+async fn park_a_refusal_before_the_window_reads_as_full_is_put_down_to_the_one_that_is_nearly() {
+    let month = || crate::error::QuotaWindow::Month;
+    for (share, named, waits) in [
+        (0.92, Some(crate::error::QuotaWindow::FiveHours), true),
+        (0.92, None, false),
+        (0.99, None, true),
+        // Texts name the month although it is another window.
+        (0.99, Some(month()), true),
+        (0.92, Some(month()), false),
+    ] {
+        let mut host = Scripted::with_windows(move |now| {
+            let five_hours = if now < HOUR { (share, HOUR) } else { (0.0, 6 * HOUR) };
+            Some(vec![("limit_5h", five_hours.0, five_hours.1), ("limit_month_total", 0.4, 400 * HOUR)])
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let refusal = Error { window: named, ..refusal() };
+        let result = park(&mut host, &file, &policy(OnExhausted::Wait), &mut Waits::default(), refusal).await;
+        assert_eq!((result.is_ok(), host.elapsed() > HOUR), (waits, waits), "{share} {named:?}");
+    }
 }
 
 #[tokio::test]
