@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_channel::mpsc::UnboundedReceiver;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::request::TurnRequest;
 use crate::auth::Credential;
@@ -346,7 +346,7 @@ impl ParkHost for TurnHost<'_> {
             "kind": "quotaQuestion", "window": window, "label": label, "resetsAt": resets_at,
             "opens": opening_at(&self.kimi.config, resets_at),
         })));
-        let answer = self.answers.recv().await?;
+        let answer = self.answers.recv().await.ok()?;
         serde_json::from_value(Value::from(answer)).ok()
     }
 }
