@@ -58,9 +58,8 @@ async function replay(args: string[]): Promise<number> {
   const port = Number(values.port);
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error(`not a port: ${values.port}`);
   const service = await startReplay(folder, { port, atOnce: values["at-once"] });
-  process.stdout.write(
-    `KIMI_CODE_BASE_URL=${service.url}\n${service.exchanges} recorded answers; any key is accepted.\n`,
-  );
+  const answers = service.exchanges === 1 ? "1 recorded answer" : `${service.exchanges} recorded answers`;
+  process.stdout.write(`KIMI_CODE_BASE_URL=${service.url}\n${answers}; any key is accepted.\n`);
   await new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });

@@ -79,7 +79,8 @@ export function parallelText({ parallel, underWayHere }: Quota): string | undefi
   if (inUse === 0 && waiting === 0) return undefined;
   const of = limit === null ? "" : ` of ${limit}`;
   const queue = waiting === 0 ? "" : `, ${waiting} waiting`;
-  return `${inUse}${of} requests under way (${underWayHere} here)${queue}`;
+  const requests = inUse === 1 && limit === null ? "request" : "requests";
+  return `${inUse}${of} ${requests} under way (${underWayHere} here)${queue}`;
 }
 
 /** Formats the balance of extra usage. */

@@ -53,8 +53,8 @@ export function compileAddon(release, { platform = platformName(), zig = false, 
   const options = [...(release ? ["--release"] : []), ...(foreign ? ["--target", `${target}${floor}`] : [])];
   const [command, verb] = zig ? ["cargo-zigbuild", "rustc"] : ["cargo", "rustc"];
   const flags = [...libraryFlags(platform), ...(release ? pathFlags() : [])];
-  const last = symbols ? ["--", "-Cstrip=none"] : [];
-  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options, ...last], flags);
+  const last = [...(symbols ? ["-Cstrip=none"] : []), ...linkFlags(os[0])];
+  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options, "--", ...last], flags);
 
   const output = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
   const library = LIBRARIES[os[0]] ?? "libkimi_code.so";
@@ -78,6 +78,15 @@ function libraryFlags(platform) {
   if (platform.endsWith("-musl")) return ["-Ctarget-feature=-crt-static"];
   if (platform.startsWith("win32-")) return ["-Ctarget-feature=+crt-static"];
   return [];
+}
+
+/**
+ * Linker flags without which a library differs from build to build: macOS puts the path of the output into it, Microsoft's linker
+ * the time.
+ */
+function linkFlags(os) {
+  if (os === "darwin") return ["-Clink-arg=-install_name", "-Clink-arg=@rpath/kimi-code.node"];
+  return os === "win32" ? ["-Clink-arg=/Brepro"] : [];
 }
 
 /** Flags that keep this machine's folders out of the addon, so that builds in other folders give the same bytes. */
@@ -144,8 +153,10 @@ function buildEntry(directory, name, source, root, firstLine = "") {
       }),
       COMPILED_TRANSCRIPTS: name === "simulator" ? JSON.stringify(transcripts()) : "undefined",
     },
-    // No comments and indentation: they are half of the size, and stack traces stay readable.
+    // No comments and indentation: they are half of the size. Names stay for stack traces, and lines are short because Node prints
+    // the one in which an uncaught error was thrown.
     minifyWhitespace: true,
+    lineLimit: 160,
     // The other entries import the client, so that a program has one set of its classes.
     external: ["@earendil-works/*", "@ai-sdk/*", ...(source === client ? [] : ["*/client/index.ts"])],
     logLevel: "warning",

@@ -136,24 +136,32 @@ function withExposure(definition: ToolDefinition, exposure: "deferred" | "hidden
 export function registerTools(pi: ExtensionAPI, queries: AddonQueries, sources: ToolSources): void {
   const tools = new KimiTools(pi, sources);
   let leave = (): void => undefined;
+  /** Counts the starts and ends of sessions. */
+  let sessions = 0;
   const follow = async (
     context: ExtensionContext,
     model: ExtensionContext["model"],
     settings?: ToolSettings,
   ): Promise<void> => {
+    const begun = sessions;
     try {
       await tools.apply(settings ?? queries.settings().settings.tools, takesMedia(model));
     } catch (error) {
+      // Pi's objects throw after the end of their session, which may come while the tools are loaded. The next one begins anew.
+      if (begun !== sessions) return;
       const reason = error instanceof Error ? error.message : String(error);
       context.ui.notify(`Kimi's tools could not be switched: ${reason}`, "warning");
     }
   };
   pi.on("session_start", async (_event, context) => {
     leave();
+    sessions += 1;
     leave = queries.onChange((settings) => void follow(context, context.model, settings.tools));
     await follow(context, context.model);
   });
   pi.on("model_select", ({ model }, context) => follow(context, model));
-  // Pi's objects throw after the end of their session.
-  pi.on("session_shutdown", () => leave());
+  pi.on("session_shutdown", () => {
+    leave();
+    sessions += 1;
+  });
 }

@@ -181,6 +181,7 @@ pub async fn uploads(kimi: &Kimi, token: Option<String>) -> Check {
             .map_err(|error| Error::new(ErrorKind::Io, error.to_string()))
     });
     match counted.await {
+        Ok(Some(1)) => Check::ok("uploads", "1 uploaded file is known"),
         Ok(Some(count)) => Check::ok("uploads", format!("{count} uploaded files are known")),
         Ok(None) => Check::ok("uploads", "no account, so no uploaded files are known"),
         Err(error) => Check::warning(

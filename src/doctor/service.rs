@@ -61,7 +61,8 @@ pub async fn checks(
         Ok(models) => {
             let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
             first = ids.first().map(|id| (*id).to_owned());
-            Check::ok("catalogue", format!("{} models: {}", ids.len(), ids.join(", ")))
+            let models = if ids.len() == 1 { "model" } else { "models" };
+            Check::ok("catalogue", format!("{} {models}: {}", ids.len(), ids.join(", ")))
         }
         Err(error) => Check::fault("catalogue", error.message.clone(), origin.cure(&cure_of(&error))),
     });

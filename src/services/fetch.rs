@@ -26,7 +26,7 @@ impl Fetch {
         let text = self.url.trim();
         let complaint = match Url::parse(text) {
             _ if text.len() > MAX_URL => {
-                format!("the URL is {} bytes long, at most {MAX_URL} are possible", text.len())
+                format!("the URL is {} bytes long, at most {MAX_URL} are allowed", text.len())
             }
             // The service translates names with other letters than ASCII; without Unicode tables they are not judged here.
             Err(ParseError::IdnaError) if is_web_address(text) => return Ok(()),

@@ -55,7 +55,7 @@ impl Search {
             0 => "the query is empty".to_owned(),
             1..=MAX_QUERY => return Ok(()),
             _ => {
-                format!("the query has {length} characters, at most {MAX_QUERY} are possible; search for less at once")
+                format!("the query has {length} characters, at most {MAX_QUERY} are allowed; shorten it")
             }
         };
         Err(Error::new(ErrorKind::BadRequest, complaint))

@@ -118,6 +118,7 @@ test("example: object → the value, or what is wrong with it", async () => {
   simulator.enqueue({ steps: [{ text: '{"name":"Goethe","born":1749}' }] }, { steps: [{ text: '{"name":"Goethe"}' }] });
   assert.equal(await output("object.mjs"), "Goethe, 1749");
   assert.match(await output("object.mjs"), /has no born/);
+  assert.equal(await output("object.mjs"), "You said: Who wrote Faust?, 1", "without a script");
 });
 
 test("example: run → the tool's result reaches the model", async () => {
@@ -182,6 +183,7 @@ describe("with the AI SDK", () => {
   test("example: AI SDK → a stream and an object", async () => {
     simulator.enqueue({ steps: [{ text: "Air scatters blue." }] }, { steps: [{ text: '{"city":"Paris"}' }] });
     assert.equal(await output("ai-sdk.mjs"), "Air scatters blue.\nParis");
+    assert.match(await output("ai-sdk.mjs"), /\nYou said: Which city is the capital of France\?$/, "without a script");
   });
 });
 

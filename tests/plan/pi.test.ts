@@ -193,7 +193,7 @@ describe("RPC mode", () => {
     const pi = rpc();
     assert.equal(
       await said(pi, "/kimi-quota wait"),
-      "No request waits for a quota window. Where you would be asked, the next ones wait.",
+      "No request waits for a quota window. Where you would be asked, requests of the next window that is used up wait; quota.onExhausted decides for later ones.",
     );
     const waiting = pi.prompt("hi");
     await pi.waitFor(status(/Kimi 5h full/));
@@ -208,7 +208,7 @@ describe("RPC mode", () => {
     assert.match(messages(await waiting)[0]?.errorMessage ?? "", /stopped with \/kimi-quota/);
     assert.equal(
       await said(pi, "/kimi-quota stop"),
-      "No request waits for a quota window. Where you would be asked, the next ones fail.",
+      "No request waits for a quota window. Where you would be asked, requests of the next window that is used up fail; quota.onExhausted decides for later ones.",
     );
     assert.equal(
       await said(pi, "/kimi-quota --json"),

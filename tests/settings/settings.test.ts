@@ -298,6 +298,15 @@ test("/kimi-settings without a screen → account, quota and every setting", asy
   assert.ok(!existsSync(homeFile()), "looking changes nothing");
 });
 
+// The session ends while the tool's code is being loaded.
+test("/kimi-settings in print mode, a tool enabled → written, and Pi ends well", async () => {
+  const command = "/kimi-settings tools.moonshot_search.enabled true";
+  const { code, stdout, stderr } = await runPi(["-p", ...MODEL, command], { home, env: env() });
+  assert.deepEqual([code, stderr], [0, ""]);
+  assert.match(stdout, /tools\.moonshot_search\.enabled = on/);
+  assert.match(readFileSync(homeFile(), "utf8"), /"moonshot_search": \{\s+"enabled": true/);
+});
+
 test("quota error → names the window and its reset time, once", async () => {
   simulator.plan.usage = () => ratioView({ fiveHours: 1 });
   const body = {

@@ -1,8 +1,10 @@
 // The simulator's answer without a scenario: a small agent that calls `bash` once and then quotes the result, thinks when the
-// request asks for it (docs/protocol.md#thinking) and respects the output limit (docs/protocol.md#output-cap).
+// request asks for it (docs/protocol.md#thinking), respects the output limit (docs/protocol.md#output-cap) and answers in JSON where a
+// format is given (docs/protocol.md#chat-body).
 
 import type { ResolvedModel } from "./catalog.ts";
 import { lastUserText, thinkingOn, type Prompt } from "./prompt.ts";
+import { sampleObject } from "./sample-object.ts";
 import { finish } from "./scenario.ts";
 import { countTokens, firstTokens } from "./tokens.ts";
 import type { Scenario, Step } from "./types.ts";
@@ -29,11 +31,12 @@ function callBash(tool: string, thinks: boolean, prompt: Prompt): Scenario {
 
 function say(name: string, thinks: boolean, prompt: Prompt, thought: string, answer: string): Scenario {
   const cap = prompt.outputCap ?? Number.POSITIVE_INFINITY;
+  const text = prompt.answerSchema === undefined ? answer : JSON.stringify(sampleObject(prompt.answerSchema, answer));
   const steps: Step[] = [];
   let left = cap;
   for (const [kind, value] of [
     ["thinking", thinks ? thought : ""],
-    ["text", answer],
+    ["text", text],
   ] as const) {
     if (value === "" || left <= 0) continue;
     const part = firstTokens(value, left);

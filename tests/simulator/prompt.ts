@@ -35,6 +35,8 @@ export interface Prompt {
   /** What the request asks for; `undefined` leaves it to the default of dialect and model. */
   thinking: boolean | undefined;
   outputCap: number | undefined;
+  /** Schema that the answer follows as JSON. */
+  answerSchema?: JsonObject | undefined;
 }
 
 export function thinkingOn(prompt: Prompt, alwaysThinks: boolean, neverThinks: boolean): boolean {
@@ -93,7 +95,15 @@ export function promptFromOpenAI(body: JsonObject): Prompt {
     turns,
     thinking: thinkingAsked(body),
     outputCap: typeof cap === "number" ? cap : undefined,
+    answerSchema: answerSchema(asObject(body["response_format"])),
   };
+}
+
+/** `json_object` promises an object and says nothing about its members. */
+function answerSchema(format: JsonObject | undefined): JsonObject | undefined {
+  if (format?.["type"] === "json_object") return { type: "object" };
+  if (format?.["type"] !== "json_schema") return undefined;
+  return asObject(asObject(format["json_schema"])?.["schema"]);
 }
 
 export function promptFromAnthropic(body: JsonObject): Prompt {

@@ -135,6 +135,31 @@ describe("simulator: built-in agent", () => {
     assert.equal(answer.finish, "stop");
   });
 
+  test("response_format → the answer is JSON that follows the schema", async () => {
+    const answered = async (response_format: JsonObject): Promise<unknown> =>
+      JSON.parse(openAIResult(await eventsOf(await chat(simulator, { response_format }))).text);
+    const schema = {
+      type: "object",
+      properties: {
+        name: { type: "string" },
+        born: { type: "integer", minimum: 1700 },
+        kind: { enum: ["poet", "composer"] },
+        works: { type: "array", items: { $ref: "#/$defs/work" }, minItems: 1 },
+        teacher: { anyOf: [{ $ref: "#" }, { type: "null" }] },
+        note: { type: "string" },
+      },
+      required: ["name", "born", "kind", "works", "teacher"],
+      $defs: { work: { type: "object", properties: { isLong: { type: "boolean" } }, required: ["isLong"] } },
+    };
+    const { name, ...rest } = (await answered({
+      type: "json_schema",
+      json_schema: { name: "x", schema },
+    })) as JsonObject;
+    assert.match(String(name), /^You said: /);
+    assert.deepEqual(rest, { born: 1700, kind: "poet", works: [{ isLong: true }], teacher: null });
+    assert.deepEqual(await answered({ type: "json_object" }), {});
+  });
+
   test("thinking default → on in the OpenAI dialect only", async () => {
     assert.notEqual(openAIResult(await eventsOf(await chat(simulator))).thinking, "");
     assert.doesNotMatch(await (await messages(simulator)).text(), /thinking/);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_channel::mpsc::UnboundedReceiver;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::request::TurnRequest;
 use crate::auth::Credential;
@@ -379,7 +379,7 @@ impl ParkHost for TurnHost<'_> {
         self.ops.send(notice(json!({
             "kind": "quotaQuestion", "label": window.label, "usedUp": used_up, "opens": opens,
         })));
-        let answer = self.answers.recv().await?;
+        let answer = self.answers.recv().await.ok()?;
         serde_json::from_value(Value::from(answer)).ok()
     }
 }

@@ -328,7 +328,7 @@ fn media_item<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Res
     let media_item = match raw.media {
         None => MediaItem::new(Bytes::copy_from_slice(raw.data.as_str().as_bytes())),
         Some(index) => {
-            let missing = || Error::new(ErrorKind::Internal, format!("the data of an {} is missing", kind.word()));
+            let missing = || Error::new(ErrorKind::Internal, format!("the data of the {} is missing", kind.word()));
             Arc::clone(media.get(index).ok_or_else(missing)?)
         }
     };
