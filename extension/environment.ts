@@ -19,8 +19,11 @@ export type Variables = Record<string, string | undefined>;
 export function environment(overrides: Variables = {}): Environment {
   const snapshot: Environment = { HOME: tolerant(homedir) };
   for (const source of [process.env, overrides]) {
-    for (const [name, value] of Object.entries(source)) {
-      if (value !== undefined && RELEVANT.test(name)) snapshot[name] = value;
+    // Not the entries: each value that is read makes a new string, and most are of no interest.
+    for (const name of Object.keys(source)) {
+      if (!RELEVANT.test(name)) continue;
+      const value = source[name];
+      if (value !== undefined) snapshot[name] = value;
     }
   }
   return snapshot;

@@ -53,8 +53,8 @@ export function compileAddon(release, { platform = platformName(), zig = false, 
   const options = [...(release ? ["--release"] : []), ...(foreign ? ["--target", `${target}${floor}`] : [])];
   const [command, verb] = zig ? ["cargo-zigbuild", "rustc"] : ["cargo", "rustc"];
   const flags = [...libraryFlags(platform), ...(release ? pathFlags() : [])];
-  const last = symbols ? ["--", "-Cstrip=none"] : [];
-  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options, ...last], flags);
+  const last = [...(symbols ? ["-Cstrip=none"] : []), ...linkFlags(os[0])];
+  run(command, [verb, "--locked", "--lib", "--crate-type", "cdylib", ...options, "--", ...last], flags);
 
   const output = process.env.CARGO_TARGET_DIR ?? join(ROOT, "target");
   const library = LIBRARIES[os[0]] ?? "libkimi_code.so";
@@ -78,6 +78,15 @@ function libraryFlags(platform) {
   if (platform.endsWith("-musl")) return ["-Ctarget-feature=-crt-static"];
   if (platform.startsWith("win32-")) return ["-Ctarget-feature=+crt-static"];
   return [];
+}
+
+/**
+ * Linker flags without which a library differs from build to build: macOS puts the path of the output into it, Microsoft's linker
+ * the time.
+ */
+function linkFlags(os) {
+  if (os === "darwin") return ["-Clink-arg=-install_name", "-Clink-arg=@rpath/kimi-code.node"];
+  return os === "win32" ? ["-Clink-arg=/Brepro"] : [];
 }
 
 /** Flags that keep this machine's folders out of the addon, so that builds in other folders give the same bytes. */

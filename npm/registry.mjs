@@ -77,12 +77,17 @@ export async function deprecate(registry, { name, version }, note) {
   if (code !== 0) throw new ReleaseError(`${name}@${version} could not be deprecated.\n${output}`);
 }
 
-/** Waits until the registry lists a version. */
+/** Waits until the registry lists a version. Its errors are retried too, because a release has begun by then. */
 export async function waitUntilListed(registry, { name, version }, timeoutMs = LISTED_TIMEOUT_MS) {
   for (const end = Date.now() + timeoutMs; ; await sleep(1000)) {
-    if ((await packument(registry, name))?.versions?.[version] !== undefined) return;
-    if (Date.now() > end)
-      throw new ReleaseError(`${registry} does not list ${name}@${version} after ${timeoutMs / 1000} s.`);
+    let reason = `${registry} does not list ${name}@${version} after ${timeoutMs / 1000} s.`;
+    try {
+      if ((await packument(registry, name))?.versions?.[version] !== undefined) return;
+    } catch (error) {
+      if (!(error instanceof ReleaseError)) throw error;
+      reason = error.message;
+    }
+    if (Date.now() > end) throw new ReleaseError(reason);
   }
 }
 

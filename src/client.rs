@@ -56,9 +56,9 @@ pub struct CallerContext {
 #[derive(Debug, Clone)]
 pub struct Kimi {
     /// What it was configured with.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Headers that identify the sender: built once, because a device id is a file.
-    identity: HeaderMap,
+    identity: Arc<HeaderMap>,
     http: Client,
     /// What outlives this client: pools, refreshes under way, known uploads.
     pub process: Arc<ProcessState>,
@@ -80,12 +80,17 @@ impl Kimi {
         }) {
             insert(&mut identity, name, &value)?;
         }
-        Ok(Self { config, identity, http, process })
+        Ok(Self { config: Arc::new(config), identity: Arc::new(identity), http, process })
     }
 
     /// Returns the same client on fresh connections.
     pub fn on_fresh_connection(&self) -> Result<Self> {
         Ok(Self { http: self.process.get::<Pools>().fresh_client(&self.config.network)?, ..self.clone() })
+    }
+
+    /// Returns the configuration to change it for this client.
+    pub fn config_mut(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.config)
     }
 
     /// Finds what authorizes a request, as [`Self::find_credential`] does; an error if there is nothing.
@@ -99,6 +104,12 @@ impl Kimi {
         Ok(found.ok_or_else(Error::login_required)?.credential)
     }
 
+    /// Reads the key in Pi's file; `None` if there is another kind of entry, or none.
+    pub async fn stored_key(&self) -> Result<Option<String>> {
+        let pi = self.account()?.pi();
+        in_background(move || pi.key()).await
+    }
+
     /// Finds what authorizes a request (docs/architecture.md#credential-order). A login decides the region for this client, where
     /// the user has not chosen one.
     pub async fn find_credential(&mut self, passed: Option<&str>) -> Result<Option<Credential>> {
@@ -106,7 +117,7 @@ impl Kimi {
             return Ok(None);
         };
         if let Some(endpoint) = &found.endpoint {
-            self.config.follow_login(endpoint);
+            self.config_mut().follow_login(endpoint);
         }
         Ok(Some(found.credential))
     }
@@ -119,7 +130,7 @@ impl Kimi {
             endpoint: config.login_endpoint.clone(),
             oauth_host: config.oauth_host.clone(),
             region_is_open: config.region_is_open,
-            oauth: OAuthClient { http: self.http.clone(), headers: self.identity.clone() },
+            oauth: OAuthClient { http: self.http.clone(), headers: HeaderMap::clone(&self.identity) },
             process: Arc::clone(&self.process),
         })
     }
@@ -241,7 +252,7 @@ impl Kimi {
 
     /// Opens a connection for the next request, if the pool has none, by a request without credentials. Its answer is of no interest.
     pub async fn preconnect(&self) -> Result<()> {
-        let request = self.http.head(self.config.endpoint.root()).headers(self.identity.clone());
+        let request = self.http.head(self.config.endpoint.root()).headers(HeaderMap::clone(&self.identity));
         let answered = request.timeout(PRECONNECT_TIMEOUT).send().await;
         answered.map(drop).map_err(|error| Error::from_reqwest(error, Phase::Headers))
     }
@@ -262,7 +273,7 @@ impl Kimi {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(self.identity.clone());
+        headers.extend(HeaderMap::clone(&self.identity));
         for (name, value) in extra {
             match value {
                 Some(value) => {

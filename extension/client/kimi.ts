@@ -55,6 +55,7 @@ export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
   readonly #services: KimiServices;
+  #modelList: { text: string; models: KimiModel[] } | undefined;
   /** Uploads images and videos, so that messages can refer to them. */
   readonly files: KimiFiles;
 
@@ -127,7 +128,7 @@ export class Kimi {
   async models(options: Cancellable = {}): Promise<KimiModel[]> {
     checkCancellable(options);
     await awaitAnswer(this.#addon.refreshModels(this.#queryRequest()), options.signal);
-    return this.#knownModels();
+    return structuredClone(this.#knownModels());
   }
 
   /** Returns what the plan was spent on, from the requests of this machine. */
@@ -233,7 +234,12 @@ export class Kimi {
 
   /** Returns the models that the service last listed, else the built-in ones. Reads files only. */
   #knownModels(): KimiModel[] {
-    return parseAnswer<{ models: KimiModel[] }>(this.#addon.models(this.#queryRequest())).models;
+    const text = this.#addon.models(this.#queryRequest());
+    // Every chat asks, and the answer is rarely another one.
+    if (text !== this.#modelList?.text) {
+      this.#modelList = { text, models: parseAnswer<{ models: KimiModel[] }>(text).models };
+    }
+    return this.#modelList.models;
   }
 
   #queryRequest(): string {

@@ -50,6 +50,14 @@ export interface TurnHandle {
   sendMedia(index: number, from: number, data: string): void;
 }
 
+/** A conversation as JSON text. Long texts lie beside it. */
+export interface ContextText {
+  /** A string `<mark>:<number>` in it stands for a piece. */
+  text: string;
+  mark: string;
+  pieces: string[];
+}
+
 /** Holds what the addon knows about an image or video, until this object is collected. */
 export interface MediaHandle {
   readonly __media?: never;
@@ -146,7 +154,7 @@ export interface Addon {
   /** Waits for a token refresh in progress and releases all locks. Called when the process exits. */
   shutdown(): void;
   /** Starts a turn. Never throws for a failed request; the last op reports it. */
-  startTurn(request: string, context: string, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  startTurn(request: string, context: ContextText, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
   /** Registers an image or video (base64 or data URL). Large ones are read later, when a Media op requests them. */
   media(data: string): MediaHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */

@@ -22,15 +22,31 @@ pub async fn utf8(text: Utf16String) -> Result<String> {
     if text.len() < SHORT { Ok(converted(&text)) } else { in_background(move || Ok(converted(&text))).await }
 }
 
-fn converted(mut rest: &[u16]) -> String {
-    let mut out = String::with_capacity(rest.len() + rest.len() / 8);
-    let mut step = "\0".repeat(STEP.min(rest.len() * 3 + 4));
-    while !rest.is_empty() {
-        let (read, written) = convert_utf16_to_str_partial(rest, &mut step);
-        out.push_str(&step[..written]);
-        rest = &rest[read..];
-    }
+fn converted(units: &[u16]) -> String {
+    let mut out = String::with_capacity(units.len() + units.len() / 8);
+    Utf8Converter::default().append(units, &mut out);
     out
+}
+
+/// Converts texts in steps of bounded size.
+#[derive(Default)]
+pub(super) struct Utf8Converter {
+    step: String,
+}
+
+impl Utf8Converter {
+    /// Appends a text. Lone surrogates become replacement characters.
+    pub fn append(&mut self, mut rest: &[u16], out: &mut String) {
+        let room = STEP.min(rest.len() * 3 + 4);
+        if self.step.len() < room {
+            self.step = "\0".repeat(room);
+        }
+        while !rest.is_empty() {
+            let (read, written) = convert_utf16_to_str_partial(rest, &mut self.step);
+            out.push_str(&self.step[..written]);
+            rest = &rest[read..];
+        }
+    }
 }
 
 /// Text in the form that is cheapest for V8.

@@ -3,6 +3,7 @@
 //! Everything here is described for its users in `extension/native.ts`.
 
 mod auth;
+mod context;
 mod error;
 mod files;
 mod js_string;

@@ -3,13 +3,14 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_channel::mpsc;
 use futures_util::FutureExt;
 use napi::JsString;
 use napi::bindgen_prelude::Utf16String;
 use napi_derive::napi;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::context::ContextText;
 use super::error::{defect, redact_json, safe_text, with_error};
 use super::js_string::utf8;
 use super::media;
@@ -63,7 +64,7 @@ impl TurnHandle {
         let sent = spawn(async move {
             match utf8(body).await {
                 // The turn may be over already.
-                Ok(body) => drop(sender.send(body)),
+                Ok(body) => drop(sender.unbounded_send(body)),
                 Err(_) => cancel.cancel(),
             }
         });
@@ -76,7 +77,7 @@ impl TurnHandle {
     #[napi(catch_unwind)]
     pub fn send_answer(&self, answer: String) {
         // The turn may be over already.
-        let _ = self.answers.send(answer);
+        let _ = self.answers.unbounded_send(answer);
         runtime::tick().wake();
     }
 
@@ -85,7 +86,7 @@ impl TurnHandle {
     pub fn send_media(&self, index: u32, from: u32, text: JsString<'_>) -> napi::Result<()> {
         let text = media::copy(&text, self.buffer_pool.take().unwrap_or_default())?;
         // The turn may be over already.
-        let _ = self.media.send(MediaChunk { media_item: index as usize, from: from as usize, text });
+        let _ = self.media.unbounded_send(MediaChunk { media_item: index as usize, from: from as usize, text });
         Ok(())
     }
 }
@@ -93,17 +94,17 @@ impl TurnHandle {
 /// Starts a turn whose ops go to `queue`; `resume` tells JavaScript that ops are waiting.
 pub(super) fn start(
     request: String,
-    context: Utf16String,
+    context: ContextText,
     media: Vec<Media>,
     ops: OpWriter,
     queue: Arc<OpQueue>,
     resume: WakeFn,
 ) -> napi::Result<TurnHandle> {
     let cancel = CancellationToken::new();
-    let (body, hooked_bodies) = mpsc::unbounded_channel();
+    let (body, hooked_bodies) = mpsc::unbounded();
     let buffer_pool = BufferPool::default();
-    let (media_sender, chunks) = mpsc::unbounded_channel();
-    let (answer_sender, answers) = mpsc::unbounded_channel();
+    let (media_sender, chunks) = mpsc::unbounded();
+    let (answer_sender, answers) = mpsc::unbounded();
     let channels = TurnChannels {
         ops,
         pace: StreamPace::new(runtime::tick()),
@@ -118,17 +119,21 @@ pub(super) fn start(
 }
 
 /// Runs a turn and ends it with an error op if it panics.
-async fn guarded(request: String, context: Utf16String, media: Vec<Media>, mut channels: TurnChannels) {
-    let request: TurnRequest = match read(&request) {
+async fn guarded(request: String, context: ContextText, media: Vec<Media>, mut channels: TurnChannels) {
+    let read = read(&request);
+    drop(request);
+    let request: TurnRequest = match read {
         Ok(request) => request,
         Err(error) => return channels.ops.send(failure(error)),
     };
-    let context = match utf8(context).await {
+    let context = match context.join().await {
         Ok(context) => context,
         Err(error) => return channels.ops.send(failure(error)),
     };
     let mut spare = channels.ops.spare();
-    if AssertUnwindSafe(run(request, context, media, channels)).catch_unwind().await.is_err() {
+    // Boxed, because a task keeps a future twice that it is given by value.
+    let running = Box::pin(run(&request, context, media, &mut channels));
+    if AssertUnwindSafe(running).catch_unwind().await.is_err() {
         spare.send(failure(defect("turn")));
     }
 }

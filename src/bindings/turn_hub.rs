@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use napi::Status;
-use napi::bindgen_prelude::{ClassInstance, Function, Utf16String};
+use napi::bindgen_prelude::{ClassInstance, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
+use super::context::ContextText;
 use super::media::MediaHandle;
 use super::turn::{JsOp, TurnHandle, js_op, start};
 use crate::chat::stream::op_queue::{FrameClock, Op, OpQueue, OpWriter, WakeFn};
@@ -134,7 +135,7 @@ impl TurnHub {
         &self,
         turn: u32,
         request: String,
-        context: Utf16String,
+        context: ContextText,
         media: Vec<ClassInstance<'_, MediaHandle>>,
         on_frame: Function<'_, Vec<TurnOps>, ()>,
     ) -> napi::Result<TurnHandle> {

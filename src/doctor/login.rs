@@ -47,7 +47,7 @@ impl Logins {
             && kimi.config.api_key.is_none()
             && let Some(endpoint) = scope.and_then(|scope| Endpoint::from_base(scope.base_url()).ok())
         {
-            kimi.config.follow_login(&endpoint);
+            kimi.config_mut().follow_login(&endpoint);
         }
         Ok(logins)
     }

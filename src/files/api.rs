@@ -342,7 +342,8 @@ impl UploadSource {
     fn check_purpose(&self, purpose: Option<&str>) -> Result<()> {
         match purpose {
             Some(purpose) if purpose != self.media_type.kind.word() => {
-                Err(refused(&format!("it is {}, which is no {purpose}", self.media_type.mime)))
+                let article = if purpose == "image" { "an" } else { "a" };
+                Err(refused(&format!("it is {}, which is not {article} {purpose}", self.media_type.mime)))
             }
             _ => Ok(()),
         }
@@ -381,7 +382,7 @@ mod tests {
         let png = b"\x89PNG\r\n\x1a\n";
         assert_eq!(why(png, None), "image/png");
         assert_eq!(why(png, Some("image")), "image/png");
-        assert!(why(png, Some("video")).ends_with("it is image/png, which is no video"));
+        assert!(why(png, Some("video")).ends_with("it is image/png, which is not a video"));
         assert!(why(b"%PDF-1.7", None).ends_with("it is a PDF, which Kimi does not take"));
         assert!(why(b"", None).ends_with("it has no data"));
         assert!(why(b"????", None).ends_with("nothing tells its type"));

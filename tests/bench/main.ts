@@ -14,10 +14,13 @@ import { Bench } from "./bench.ts";
 import { governor } from "./governor.ts";
 import { growth } from "./growth.ts";
 import { install } from "./install.ts";
+import { host } from "./host.ts";
 import { login } from "./login.ts";
 import { media } from "./media.ts";
+import { preconnect } from "./preconnect.ts";
 import { Report } from "./report.ts";
 import { setup } from "./setup.ts";
+import { size } from "./size.ts";
 import { latency, memory } from "./single.ts";
 import { startup } from "./startup.ts";
 import { streams } from "./streams.ts";
@@ -48,9 +51,12 @@ const SECTIONS: Record<string, (bench: Bench) => Promise<void>> = {
   latency,
   memory,
   wakeups,
+  preconnect,
   governor,
   login,
   tui,
+  host,
+  size,
   startup,
   install,
 };

@@ -1,13 +1,46 @@
 /** Measures one more turn of a long session: 1 MB of history in 400 messages, 60 tools. */
 import type { Bench } from "./bench.ts";
 import type { Subject } from "./cases.ts";
+import type { SetupCost } from "./setup-child.ts";
 
 const SUBJECTS: Subject[] = ["pi-openai", "pi-anthropic", "ours", "ours-anthropic"];
 const MAIN_THREAD_MS = 4;
 const MAIN_THREAD_WITH_HOOK_MS = 12;
 
+/** Goals in times of `JSON.stringify`. */
+const HANDOVER = 0.5;
+const CPU = 1.5;
+
 export function setup(bench: Bench): Promise<void> {
-  return bench.unlimited(measure);
+  return bench.unlimited(async (unlimited) => {
+    await measure(unlimited);
+    await compare(unlimited);
+  });
+}
+
+/** Compares a turn with `JSON.stringify` of the same context. */
+async function compare(bench: Bench): Promise<void> {
+  const rows: string[][] = [];
+  for (const megabytes of [1, 2, 4]) {
+    await bench.service.reset();
+    await bench.service.setDefault({ steps: [{ text: "ok" }] });
+    const output = await bench.program("setup-child.ts", [String(megabytes), bench.quick ? "10" : "60"]);
+    const { stringify, handover, stringifyCpu, mainCpu, cpu } = JSON.parse(output) as SetupCost;
+    const what = `turn over ${megabytes} MB`;
+    rows.push([
+      String(megabytes),
+      stringify.toFixed(2),
+      handover.toFixed(2),
+      bench.report.bar(`${what}: until it is handed over`, handover / stringify, "×", HANDOVER),
+      `${(mainCpu / stringifyCpu).toFixed(2)}×`,
+      bench.report.bar(`${what}: CPU`, cpu / stringifyCpu, "×", CPU),
+    ]);
+  }
+  bench.report.say("**setup** beside `JSON.stringify` of the same context", "");
+  bench.report.table(
+    ["MB", "stringify ms", "handed over after ms", "÷ stringify", "main thread's CPU ÷", "all CPU ÷"],
+    rows,
+  );
 }
 
 /** Kind of request; only code and English, the usual text, have goals. */

@@ -1,10 +1,9 @@
-/** Measures startup: size of the addon, import time, and how much later Pi lists its models. */
+/** Measures startup: import time, and how much later Pi lists its models. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { LIMIT } from "../../npm/size.mjs";
 import { platformName } from "../../extension/native/loader.ts";
 import { Home, PI_CLI, ROOT } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
@@ -75,15 +74,12 @@ export async function startup({ report }: Bench): Promise<void> {
   if (!existsSync(addon) || !existsSync(join(ROOT, "dist", "index.js"))) {
     return report.say("- Start-up: run `npm run build` first.");
   }
-  const bytes = statSync(addon).size;
-  const debug = bytes > 20e6; // symbols and debug information alone make it that large
   const home = new Home();
   const line = (what: string, value: number, unit: string, goal: number): void =>
     report.say(`- ${what}: ${report.bar(what, value, unit, goal)} ${unit}.`);
   try {
     const bare = listTime(home, []);
     const ours = listTime(home, [ROOT]);
-    line(`Addon${debug ? " (a debug build!)" : ", stripped"}`, bytes / 1e6, "MB", LIMIT / 1e6);
     line("Import of the package and its addon, warm", importTime(), "ms", 25);
     line(`\`pi --list-models\` with us (${ours.toFixed(0)} ms), later than without`, ours - bare, "ms", 60);
     line("`/kimi-settings` on the screen, the first time", await settingsTime(), "ms", 100);

@@ -14,40 +14,58 @@ const PER_SECOND = 200;
 const TICKS = 100;
 
 /** User and system time of a process so far, in milliseconds. */
-function cpuTime(pid: number): number {
+export function cpuTime(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
     .replace(/^.*\) /, "")
     .split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS;
 }
 
-async function once(bench: Bench, extensions: string[], env: Record<string, string>): Promise<number> {
+/** Opens Pi in a terminal, in a new home, and has it answer once. */
+export async function openPi(
+  bench: Bench,
+  extensions: string[],
+  env: Record<string, string>,
+): Promise<{ terminal: Terminal; close: () => void }> {
   const home = new Home();
   // The built-in provider has no variable for its base URL; Pi's file of models has.
   const providers = { "kimi-coding": { baseUrl: bench.service.baseUrl } };
   if (extensions.length === 0) writeFileSync(join(home.agent, "models.json"), JSON.stringify({ providers }));
   const terminal = new Terminal(["--model", "kimi-coding/kimi-for-coding"], { home, env, extensions });
+  const close = (): void => {
+    terminal.close();
+    home.remove();
+  };
   try {
     await terminal.waitFor(/kimi-for-coding/);
     await bench.service.reset();
     await bench.service.enqueue({ steps: [{ text: "warm-up done" }] });
+    await terminal.submit("warm");
+    await terminal.waitFor(/warm-up done/);
+    await sleep(1000);
+    return { terminal, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+async function once(bench: Bench, extensions: string[], env: Record<string, string>): Promise<number> {
+  const { terminal, close } = await openPi(bench, extensions, env);
+  try {
     await bench.service.setDefault({
       steps: [
         { repeat: { kind: "text", count: DELTAS, text: "**so** on\n", perSecond: PER_SECOND } },
         { text: "THE END" },
       ],
     });
-    await terminal.submit("warm");
-    await terminal.waitFor(/warm-up done/);
-    await sleep(1000);
     const before = cpuTime(terminal.pid);
     await terminal.submit("go");
     await terminal.waitFor(/THE END/);
     await sleep(500);
     return cpuTime(terminal.pid) - before;
   } finally {
-    terminal.close();
-    home.remove();
+    close();
   }
 }
 

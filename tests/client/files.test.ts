@@ -138,7 +138,7 @@ describe("upload errors", () => {
       () => fakePng(100),
       { purpose: "video" },
       "bad_media",
-      /image\/png, which is no video/,
+      /image\/png, which is not a video/,
     ],
     ["too much", () => fakeMp4(101 * 1024 * 1024), {}, "bad_media", /Kimi takes at most 104\.8 MB/],
     ["a path to nothing", () => join(home.cwd, "absent.png"), {}, "io", /absent\.png cannot be read/],

@@ -175,10 +175,63 @@ describe("release: refused before anything is published", () => {
     assert.deepEqual(published(), [NAME]);
   });
 
+  test("platform published from another commit → names it", async () => {
+    const platform = PLATFORM_NAMES[0] as string;
+    const other = join(machine.tmp, "other");
+    const addon = join(machine.tmp, "another.node");
+    writeFileSync(addon, "another build");
+    const [first = ""] = Object.keys(PLATFORMS);
+    machine.registry.publish(packPlatform(other, first, { release: OWNER, gitHead: "0123456", addon }));
+    const { code, output } = await publish();
+    assert.equal(code, 1);
+    assert.match(output, new RegExp(`${platform}@${VERSION} was already published, from commit 0123456`));
+    assert.deepEqual(published(), [platform]);
+  });
+
+  test("tarball of another version → names it", async () => {
+    const folder = join(machine.tmp, "mixed");
+    cpSync(packages, folder, { recursive: true, filter: (path) => !/code-[\d.]+\.tgz$/.test(path) });
+    packRoot(folder, { release: OWNER, version: "9.9.9" });
+    const { code, output } = await script("publish.mjs", [folder]);
+    assert.equal(code, 1);
+    assert.match(output, new RegExp(`The tarball of ${NAME} is version 9\\.9\\.9\\.`));
+    assert.deepEqual(published(), []);
+  });
+
+  test("Cargo.toml of another version → names both", async () => {
+    const file = join(checkout, "Cargo.toml");
+    const text = readFileSync(file, "utf8");
+    writeFileSync(file, text.replace(/^version = .*/m, 'version = "9.9.9"'));
+    try {
+      await refused(new RegExp(`package\\.json is version ${VERSION}, Cargo\\.toml is 9\\.9\\.9`));
+    } finally {
+      writeFileSync(file, text);
+    }
+  });
+
+  test("registry answers 500 when asked what is published → says so", () => {
+    machine.registry.readFault = (path) => (path === ALL_NAMES[4] ? 500 : undefined);
+    return refused(new RegExp(`answered 500 when asked for ${ALL_NAMES[4]}`));
+  });
+
   test("registry out of reach → says so", async () => {
     await machine.registry.close();
     await refused(/The registry cannot be reached/);
   });
+});
+
+test("release: registry answers 500 while its list is awaited → waits, then publishes the root package", async () => {
+  let failures = 0;
+  machine.registry.readFault = (path) => {
+    const waiting = PLATFORM_NAMES.every((name) => machine.registry.versions(name).includes(VERSION));
+    if (!waiting || path !== PLATFORM_NAMES[0] || failures === 2) return undefined;
+    failures += 1;
+    return 500;
+  };
+  const { code, output } = await publish();
+  assert.equal(code, 0, output);
+  assert.equal(failures, 2);
+  assert.deepEqual(published(), ALL_NAMES);
 });
 
 test("first release: missing names → reserved, and a second run finds them", async () => {

@@ -48,7 +48,7 @@ export function run(command: string, args: string[], cwd: string, env?: NodeJS.P
 export async function runAside(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<string> {
   const program = command === "node" ? process.execPath : command;
   const shell = SHELL && command !== "node";
-  const child = spawn(program, args, { cwd, env, shell, stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+  const child = spawn(program, args, { cwd, env, shell, stdio: ["ignore", "pipe", "pipe"], timeout: 300_000 });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));

@@ -27,6 +27,8 @@ export class Registry {
   readonly token = "npm_token_of_the_test_user";
   /** Decides about a publication: refuse it with a status, store it and still answer with the status, or accept it. */
   fault: (name: string) => { status: number; stored: boolean } | undefined = () => undefined;
+  /** Status of the answer to a read, for a registry that is in trouble; `undefined` answers it. */
+  readFault: (path: string) => number | undefined = () => undefined;
   readonly #manifests = new Map<string, Manifest[]>();
   readonly #tarballs = new Map<string, Buffer>();
   readonly #server = createServer((request, response) => void this.#answer(request, response));
@@ -83,6 +85,8 @@ export class Registry {
       return fault === undefined ? reply(201, { ok: true }) : reply(fault.status, { error: "Internal error" });
     }
     this.requests.push(path);
+    const status = this.readFault(path);
+    if (status !== undefined) return reply(status, { error: "Internal error" });
     const tarball = this.#tarballs.get(path);
     if (tarball) return void response.end(tarball);
     const versions = this.#manifests.get(path);

@@ -59,14 +59,14 @@ impl AnswerStream {
         request: &TurnRequest,
         ops: &mut OpWriter,
         Admitted { slot, retry }: Admitted,
-    ) -> Result<Self> {
+    ) -> Result<Box<Self>> {
         let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, limits, .. } =
             prepared;
         let url = dialect.url(&kimi.config.endpoint);
         let headers = headers(*dialect, request);
         let signal = SentSignal::default();
         let sending = kimi.post_json(&url, credential, body.clone(), &headers, &signal);
-        let response = signal
+        let mut response = signal
             .within(limits.headers, sending)
             .await
             .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
@@ -76,8 +76,11 @@ impl AnswerStream {
             return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
         }
         ops.send(Op::Response(response_head(&response)));
-        Ok(Self {
-            kind: ResponseKind::new(response.headers()),
+        let kind = ResponseKind::new(response.headers());
+        // The values lie in the first read buffer of the connection, and would keep it while the stream is open.
+        *response.headers_mut() = HeaderMap::new();
+        Ok(Box::new(Self {
+            kind,
             response,
             token: credential.token(),
             sse: SseDecoder::default(),
@@ -90,7 +93,7 @@ impl AnswerStream {
             idle_notice: IdleNotice::default(),
             over: false,
             slot,
-        })
+        }))
     }
 
     /// Reads until there is more than reasoning, or until the answer ends.
@@ -102,7 +105,11 @@ impl AnswerStream {
     }
 
     /// Reads to the end. An answer that is complete stays so, whatever becomes of its connection.
-    pub async fn read_to_end(mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<Finished> {
+    pub async fn read_to_end(
+        mut self: Box<Self>,
+        blocks: &mut Blocks,
+        channels: &mut TurnChannels,
+    ) -> Result<Finished> {
         while !self.over {
             self.step(blocks, channels).await?;
         }
@@ -162,7 +169,7 @@ impl AnswerStream {
 
     async fn read_chunk(&mut self, chunk: &[u8], blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
         if self.kind.is_document(chunk) {
-            return Err(self.kind.document(chunk, &mut self.response).await);
+            return Err(Box::pin(self.kind.document(chunk, &mut self.response)).await);
         }
         let mut progress = Progress::default();
         self.sse.feed(chunk, &mut |event| self.events.read(event, blocks, ops, &mut progress))?;

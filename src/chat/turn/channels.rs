@@ -1,6 +1,6 @@
 //! What connects a turn to JavaScript.
 
-use tokio::sync::mpsc;
+use futures_channel::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::media_transfer::{BufferPool, ChunkReceiver};

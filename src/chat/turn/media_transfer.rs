@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_channel::mpsc::UnboundedReceiver;
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::blocking::in_background;
 use crate::chat::request::transcript::Media;
@@ -96,7 +96,7 @@ impl TurnMediaSource<'_> {
         let mut reader = None;
         for (position, from) in &chunks {
             let chunk = loop {
-                let chunk = self.chunks.recv().await.ok_or_else(lost)?;
+                let chunk = self.chunks.recv().await.map_err(|_| lost())?;
                 if (chunk.media_item, chunk.from) == (*position, *from) {
                     break chunk.text;
                 }

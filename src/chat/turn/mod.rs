@@ -2,6 +2,9 @@
 //!
 //! Prepares the request ([`prepare`]), sends it and reads the answer ([`attempt`]), and repeats that as long as the user has seen
 //! nothing of the answer. Exactly one terminal op leaves, whatever happens: `Done` or `Failed`.
+//!
+//! A future is as large as its largest step. What is done before or after the stream is boxed, so that an open stream keeps no room for
+//! it.
 
 mod attempt;
 mod cache_watch;
@@ -43,13 +46,13 @@ pub use self::media_transfer::{BufferPool, MediaChunk};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
 /// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the media items taken out of it.
-pub async fn run(request: TurnRequest, context: String, media: Vec<Media>, mut channels: TurnChannels) {
+pub async fn run(request: &TurnRequest, context: String, media: Vec<Media>, channels: &mut TurnChannels) {
     let mut blocks = Blocks::new(request.model.cost);
     let cancel = channels.cancel.clone();
     let result = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::cancelled().into()),
-        result = answer(&request, context, media, &mut blocks, &mut channels) => result,
+        result = answer(request, context, media, &mut blocks, channels) => result,
     };
     blocks.close_all(&mut channels.ops);
     channels.ops.send(terminal_op(result, &blocks, &request.model.id));
@@ -75,25 +78,21 @@ async fn answer(
         lost_media: Vec::new(),
         without_videos: false,
     };
-    let prepared = ready(request, &source, blocks, channels).await?;
-    let policy = prepared.resolved.kimi.config.retry;
-    let gate = PlanGate::open(&prepared.resolved.kimi, &prepared.resolved.credential, request).await;
-    let uncounted = Duration::ZERO;
-    let lifetime = prepared.resolved.cache_lifetime;
-    let cache = CacheWatch::open(&prepared.resolved.kimi, gate.account(), request, lifetime);
-    let mut turn = Turn { request, source, prepared, gate, cache, blocks, channels, token_renewed: false, uncounted };
-    let result = run_with_retry(&mut turn, &policy).await;
+    let mut turn = Box::pin(Turn::prepare(request, source, blocks, channels)).await?;
+    let policy = turn.prepared.resolved.kimi.config.retry;
+    let result = Box::pin(run_with_retry(&mut turn, &policy)).await;
     // What is recorded below must not keep the end of the turn waiting for a tick of the streams.
     let _urgent = runtime::tick().urgent();
-    turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops).await;
+    Box::pin(turn.cache.finish(turn.blocks.prompt_tokens(), &mut turn.channels.ops)).await;
     let resolved = &turn.prepared.resolved;
     let tokens = turn.blocks.tokens();
     let ops = &mut turn.channels.ops;
-    turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, tokens, ops).await;
+    Box::pin(turn.gate.record(&resolved.kimi, &resolved.credential, &request.model.id, tokens, ops)).await;
     match result {
         Ok(finished) => Ok(finished),
         Err(GaveUp { error, outcome }) => {
-            Err(GaveUp { error: explain(&resolved.kimi, &resolved.credential, error).await, outcome })
+            let error = Box::pin(explain(&resolved.kimi, &resolved.credential, error)).await;
+            Err(GaveUp { error, outcome })
         }
     }
 }
@@ -141,13 +140,13 @@ impl Operation for Turn<'_> {
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
         let TurnChannels { ops, answers, .. } = &mut *self.channels;
         let start = Instant::now();
-        let admitted = match self.gate.admit(kimi, credential, ops, answers).await {
+        let admitted = match Box::pin(self.gate.admit(kimi, credential, ops, answers)).await {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
         self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
-        self.cache.send(&self.prepared.body, self.prepared.is_rewritten).await;
+        Box::pin(self.cache.send(&self.prepared.body, self.prepared.is_rewritten)).await;
         let mut token = None;
         let result = self.send(admitted, &mut token).await;
         self.channels.pace.hurry();
@@ -168,13 +167,13 @@ impl Operation for Turn<'_> {
                     && error.kind == ErrorKind::Unauthorized
                     && !self.request.has_own_authorization()
                 {
-                    return self.renew_token(&token, error).await;
+                    return Box::pin(self.renew_token(&token, error)).await;
                 }
-                self.gate.learn(&error).await;
+                Box::pin(self.gate.learn(&error)).await;
                 match error.kind {
                     _ if self.blocks.visible() => Attempt::Fatal(error),
-                    ErrorKind::QuotaExhausted => self.park(error).await,
-                    _ => self.repair(error).await,
+                    ErrorKind::QuotaExhausted => Box::pin(self.park(error)).await,
+                    _ => Box::pin(self.repair(error)).await,
                 }
             }
         }
@@ -205,10 +204,25 @@ impl Operation for Turn<'_> {
     }
 }
 
-impl Turn<'_> {
+impl<'t> Turn<'t> {
+    async fn prepare(
+        request: &'t TurnRequest,
+        source: ConversationSource,
+        blocks: &'t mut Blocks,
+        channels: &'t mut TurnChannels,
+    ) -> Result<Self> {
+        let prepared = ready(request, &source, blocks, channels).await?;
+        let ResolvedRequest { kimi, credential, cache_lifetime, .. } = &prepared.resolved;
+        let gate = PlanGate::open(kimi, credential, request).await;
+        let cache = CacheWatch::open(kimi, gate.account(), request, *cache_lifetime);
+        let uncounted = Duration::ZERO;
+        Ok(Self { request, source, prepared, gate, cache, blocks, channels, token_renewed: false, uncounted })
+    }
+
     /// Sends the request and reads its answer. `token` becomes the one that was accepted once the response begins.
     async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
-        let mut stream = AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted).await?;
+        let mut stream =
+            Box::pin(AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted)).await?;
         *token = Some(stream.token.clone());
         stream.read_until_answer(self.blocks, self.channels).await?;
         if self.blocks.content_state() == ContentState::Answer {

@@ -179,7 +179,8 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
         Ok((kimi, environment))
     })
     .await?;
-    kimi.config.retry = request.options.retry(kimi.config.retry);
+    let retry = request.options.retry(kimi.config.retry);
+    kimi.config_mut().retry = retry;
     let credential = kimi.authorize(request.options.api_key.as_deref()).await?;
 
     let model = &request.model;
@@ -336,7 +337,7 @@ impl PreparedRequest {
         let text = String::from_utf8(std::mem::take(&mut self.body).into());
         channels.ops.send(Op::Body(text.map_err(|_| internal("the request is not UTF-8"))?));
         let body = channels.hooked_bodies.recv().await;
-        self.body = body.ok_or_else(|| internal("the payload hook never answered"))?.into();
+        self.body = body.map_err(|_| internal("the payload hook never answered"))?.into();
         self.is_rewritten = fingerprint(&self.body) != before;
         Ok(())
     }
