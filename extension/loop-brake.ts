@@ -43,9 +43,14 @@ export class LoopBrake {
 
   /** Forgets all calls: the user has said something, or another session begins. */
   reset(): void {
+    this.forgetResults();
+    this.#ended = undefined;
+  }
+
+  /** Begins to count anew, because the model no longer has the results it was given. A run that was ended stays so. */
+  forgetResults(): void {
     this.#limits = undefined;
     this.#calls.clear();
-    this.#ended = undefined;
   }
 
   /** Begins a message of the model. */

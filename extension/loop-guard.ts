@@ -2,7 +2,8 @@
  * Notices that a model repeats tool calls whose results do not change.
  *
  * A repetition is the same tool with the same arguments and the same result, either again and again or alternating between two calls.
- * Another result resets the count, so polling is not a loop, and no call is refused before its result has repeated.
+ * Another result resets the count, so polling is not a loop, and no call is refused before its result has repeated. A call that takes
+ * long, such as `sleep 60; check`, waits for something, so it is reported but never refused.
  */
 
 /** Repetitions after which something happens; 0 switches that off. */
@@ -26,6 +27,9 @@ export interface LoopDecision {
 
 export const LOOP_LIMITS: Required<LoopLimits> = { warn: 3, block: 5, stop: 12 };
 
+/** A call that takes this long waits for something, in milliseconds: its result may change if it is made again. */
+const WAITS_MS = 10_000;
+
 /** Least number of calls that can be a repetition: only a result that came twice shows that the call is idle. */
 export const LEAST_STREAK = 3;
 
@@ -37,11 +41,15 @@ interface KnownResult {
   hash: string;
   excerpt: string;
   message: number;
+  /** The call waited for something. */
+  waited: boolean;
 }
 
 /** A call of the past. */
 interface Entry {
   call: string;
+  /** When it began, by a clock that does not jump. */
+  began: number;
   /** Absent while the call runs. */
   result: KnownResult | undefined;
 }
@@ -75,7 +83,7 @@ export class LoopGuard {
     const decision = this.#decide(tool, call);
     const blocked = decision !== undefined && decision.action !== "warn";
     // A call that is not executed would have brought the same result again.
-    this.#entries.push({ call, result: blocked ? this.#last(call) : undefined });
+    this.#entries.push({ call, began: performance.now(), result: blocked ? this.#last(call) : undefined });
     if (this.#entries.length > MAX_ENTRIES) this.#entries.shift();
     if (this.#messages > 0 || !blocked) this.#siblings.set(call, decision);
     return decision;
@@ -87,7 +95,8 @@ export class LoopGuard {
     if (this.#messages === 0) this.#siblings.delete(call);
     const entry = this.#entries.findLast((one) => one.call === call && one.result === undefined);
     if (entry === undefined) return;
-    entry.result = { hash: hash(canonical(result)), excerpt: excerptOf(result), message: this.#messages };
+    const waited = performance.now() - entry.began >= WAITS_MS;
+    entry.result = { hash: hash(canonical(result)), excerpt: excerptOf(result), message: this.#messages, waited };
   }
 
   #decide(tool: string, call: string): LoopDecision | undefined {
@@ -95,12 +104,14 @@ export class LoopGuard {
     const { warn, block, stop } = this.#limits;
     const reached = (limit: number): boolean => limit > 0 && streak >= limit;
     if (streak < LEAST_STREAK) return undefined;
-    if (reached(stop)) {
+    // Of two calls in turn, one may be the wait of the other.
+    const isIdle = !this.#entries.slice(-2).some(({ result }) => result?.waited === true);
+    if (isIdle && reached(stop)) {
       const reason = `${tool} was called ${streak} times with the same arguments and without a new result; the run was ended.`;
       return { action: "stop", streak, reason };
     }
     const seen = `${tool} was called ${streak - 1} times with the same arguments and returned the same result each time.`;
-    if (reached(block)) {
+    if (isIdle && reached(block)) {
       const advice = "Use that, or try something else.";
       return {
         action: "block",

@@ -153,6 +153,7 @@ export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnR
   pi.on("message_end", ({ message }) => {
     if (message.role === "user") brake?.reset();
   });
+  pi.on("session_compact", () => brake?.forgetResults());
   pi.on("turn_start", async (_event, ctx) => {
     if (ctx.model?.api !== API_ID) return;
     try {

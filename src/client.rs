@@ -104,6 +104,12 @@ impl Kimi {
         Ok(found.ok_or_else(Error::login_required)?.credential)
     }
 
+    /// Reads the key in Pi's file; `None` if there is another kind of entry, or none.
+    pub async fn stored_key(&self) -> Result<Option<String>> {
+        let pi = self.account()?.pi();
+        in_background(move || pi.key()).await
+    }
+
     /// Finds what authorizes a request (docs/architecture.md#credential-order). A login decides the region for this client, where
     /// the user has not chosen one.
     pub async fn find_credential(&mut self, passed: Option<&str>) -> Result<Option<Credential>> {

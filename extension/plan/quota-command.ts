@@ -41,9 +41,10 @@ async function run(queries: AddonQueries, credential: Credential, choice: Choice
 
 function outcome(choice: Choice, { sessions, text }: ParkState): string {
   const requests = sessions === 1 ? "1 request" : `${sessions} requests`;
-  // The choice is about the window that is used up now; it is forgotten with the next one.
-  const later = "quota.onExhausted decides for later windows.";
-  if (choice === "wait") return sessions === 0 ? `${text} If one is used up, its requests will wait; ${later}` : text;
-  if (sessions === 0) return choice === "stop" ? `${text} If one is used up, its requests will fail; ${later}` : text;
+  // The choice is about the window that is used up now, or about the next one.
+  const then = (what: string): string =>
+    `${text} Where you would be asked, requests of the next window that is used up ${what}; quota.onExhausted decides for later ones.`;
+  if (choice === "wait") return sessions === 0 ? then("wait") : text;
+  if (sessions === 0) return choice === "stop" ? then("fail") : text;
   return choice === "stop" ? `Stopped ${requests}.` : `${requests} ${sessions === 1 ? "tries" : "try"} again now.`;
 }

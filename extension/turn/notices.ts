@@ -70,6 +70,8 @@ interface ParkedNotice {
 export interface QuotaQuestion {
   kind: "quotaQuestion";
   label: string;
+  /** The window is used up. Otherwise its reserve is reached. */
+  usedUp: boolean;
   opens: string | null;
 }
 
@@ -198,9 +200,10 @@ export class TurnNotice {
   }
 
   /** Asks what should happen at the end of a quota window. Who leaves the dialog stops the turn. */
-  async ask({ label, opens }: QuotaQuestion, signal: AbortSignal): Promise<"wait" | "stop"> {
+  async ask({ label, usedUp, opens }: QuotaQuestion, signal: AbortSignal): Promise<"wait" | "stop"> {
     this.clear();
-    const title = `Kimi: ${label} is used up${opens === null ? "" : `, ${opens}`}`;
+    const state = usedUp ? "is used up" : "is down to its reserve";
+    const title = `Kimi: ${label} ${state}${opens === null ? "" : `, ${opens}`}`;
     const choice = await this.#out.ask(title, Object.values(CHOICES), signal);
     if (choice !== CHOICES.always) return choice === CHOICES.wait ? "wait" : "stop";
     try {

@@ -57,6 +57,14 @@ impl PiAuth {
         }
     }
 
+    /// Reads the key of our entry, as it stands there; `None` if the entry is missing or something else.
+    pub fn key(&self) -> Result<Option<String>> {
+        let JsonFile::Object(object) = JsonFile::read(&self.path)? else { return Ok(None) };
+        let Some(Value::Object(entry)) = object.get(PROVIDER) else { return Ok(None) };
+        let is_key = entry.get("type").and_then(Value::as_str) == Some("api_key");
+        Ok(is_key.then(|| text(entry, "key")).filter(|key| !key.is_empty()))
+    }
+
     /// Whether our entry can be replaced now: `Ok(false)` where this user may not write at all, an error where there is no
     /// room.
     pub fn is_writable(&self) -> Result<bool> {

@@ -64,7 +64,7 @@ impl MediaFile {
 
     /// Hashes the content. A file that changes meanwhile is an error.
     pub fn digest(&self) -> io::Result<Digest> {
-        let mut reading = Reading::new(self.clone(), None);
+        let mut reading = FileReading::new(self.clone(), None);
         while reading.next_chunk()?.is_some() {}
         Ok(reading.digest())
     }
@@ -77,7 +77,7 @@ impl MediaFile {
 
 /// Reads a file from beginning to end.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct FileReading {
     file: MediaFile,
     offset: u64,
     hash: Sha256,
@@ -85,7 +85,7 @@ pub(super) struct Reading {
     expected: Option<Digest>,
 }
 
-impl Reading {
+impl FileReading {
     /// Starts at the beginning. With an expected digest the last chunk is returned only if the whole content has that digest,
     /// so that the service never receives a different file completely.
     pub fn new(file: MediaFile, expected: Option<Digest>) -> Self {
@@ -143,7 +143,7 @@ mod tests {
         (0..CHUNK * 2 + 77).map(|n| ((n * 31) >> 3) as u8).collect()
     }
 
-    fn read_all(mut reading: Reading) -> io::Result<Vec<u8>> {
+    fn read_all(mut reading: FileReading) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(chunk) = reading.next_chunk()? {
             all.extend(chunk);
@@ -156,7 +156,7 @@ mod tests {
         let (_path, file) = scratch(&content());
         let digest = file.digest().unwrap();
         assert_eq!(digest, Digest::from(Sha256::new().chain_update(content())));
-        assert_eq!(read_all(Reading::new(file, Some(digest))).unwrap(), content());
+        assert_eq!(read_all(FileReading::new(file, Some(digest))).unwrap(), content());
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let (path, file) = scratch(&content());
         let digest = file.digest().unwrap();
         std::fs::rename(path.path(), path.path().with_extension("renamed")).unwrap();
-        assert_eq!(read_all(Reading::new(file, Some(digest))).unwrap().len(), content().len());
+        assert_eq!(read_all(FileReading::new(file, Some(digest))).unwrap().len(), content().len());
         std::fs::remove_file(path.path().with_extension("renamed")).unwrap();
     }
 
@@ -181,7 +181,7 @@ mod tests {
         for change in changes {
             let (mut path, file) = scratch(&content());
             let digest = file.digest().unwrap();
-            let mut reading = Reading::new(file, Some(digest));
+            let mut reading = FileReading::new(file, Some(digest));
             reading.next_chunk().unwrap().unwrap();
             change(path.as_file_mut());
             let error = read_all(reading).unwrap_err();

@@ -16,7 +16,7 @@ use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
 use super::index::is_file_id;
-use super::media_file::{CHUNK, MediaFile, Reading};
+use super::media_file::{CHUNK, FileReading, MediaFile};
 use super::media_info::Digest;
 use super::media_type::MediaType;
 use crate::auth::Credential;
@@ -171,7 +171,7 @@ fn form(file: &Upload) -> Result<Form> {
     let body = match &file.content {
         UploadContent::Memory(bytes) => Body::wrap_stream(stream::iter(chunks(file, bytes).map(Ok::<_, io::Error>))),
         UploadContent::Disk { file: disk, digest, .. } => {
-            Body::wrap_stream(read_chunks(file.clone(), Reading::new(disk.clone(), Some(*digest))))
+            Body::wrap_stream(read_chunks(file.clone(), FileReading::new(disk.clone(), Some(*digest))))
         }
     };
     let part = Part::stream_with_length(body, file.size())
@@ -192,7 +192,7 @@ fn chunks(file: &Upload, content: &Bytes) -> impl Iterator<Item = Bytes> + use<>
 }
 
 /// Reads the chunks from disk as the connection takes them.
-fn read_chunks(upload: Upload, reading: Reading) -> impl Stream<Item = io::Result<Bytes>> + Send {
+fn read_chunks(upload: Upload, reading: FileReading) -> impl Stream<Item = io::Result<Bytes>> + Send {
     stream::try_unfold((upload, reading, 0), |(upload, mut reading, sent)| async move {
         let read = in_background(move || {
             let chunk = reading.next_chunk();

@@ -23,7 +23,11 @@ use crate::error::{Error, ErrorKind, Result, cause_chain};
 
 /// Builds the TLS configuration for certificates that the user names; `None` if there are none. Reads files.
 pub fn config(settings: &NetworkSettings) -> Result<Option<ClientConfig>> {
-    let instead = roots(settings)?;
+    let mut instead = roots(settings)?;
+    if instead.is_none() && cfg!(target_os = "android") {
+        let node = std::env::current_exe().unwrap_or_default();
+        instead = Some(android_roots(&node, &ANDROID_CERTIFICATES)?);
+    }
     let extra = settings.extra_ca.as_deref().map(|file| certificates("NODE_EXTRA_CA_CERTS", file)).transpose()?;
     if instead.is_none() && extra.is_none() {
         return Ok(None);
@@ -50,13 +54,34 @@ fn roots(settings: &NetworkSettings) -> Result<Option<Vec<CertificateDer<'static
         roots.extend(certificates("SSL_CERT_FILE", file)?);
     }
     for directory in settings.ca_directories.iter().flat_map(std::env::split_paths) {
-        let entries =
-            std::fs::read_dir(&directory).map_err(|error| unusable("SSL_CERT_DIR", &directory, &error.to_string()))?;
-        // Such directories also hold links, lists and keys, which are skipped.
-        let files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
-        roots.extend(files.filter_map(|file| certificates("SSL_CERT_DIR", &file).ok()).flatten());
+        let found =
+            certificates_in(&directory).map_err(|error| unusable("SSL_CERT_DIR", &directory, &error.to_string()))?;
+        roots.extend(found);
     }
     Ok(Some(roots).filter(|roots| !roots.is_empty()))
+}
+
+/// Directories of Android's own certificates: since version 14, and before.
+const ANDROID_CERTIFICATES: [&str; 2] = ["/apex/com.android.conscrypt/cacerts", "/system/etc/security/cacerts"];
+
+/// Reads the certificates that Node uses on Android, or else the system's. Android's own verifier can only be called from a Java
+/// virtual machine, which Node does not have.
+fn android_roots(node: &Path, system: &[&str]) -> Result<Vec<CertificateDer<'static>>> {
+    // Termux installs both below its prefix: bin/node and etc/tls/cert.pem.
+    let prefix = node.ancestors().nth(2).unwrap_or(node);
+    if let Ok(roots) = certificates("Termux", &prefix.join("etc/tls/cert.pem")) {
+        return Ok(roots);
+    }
+    let mut found = system.iter().filter_map(|directory| certificates_in(Path::new(directory)).ok());
+    found.find(|roots| !roots.is_empty()).ok_or_else(|| {
+        Error::new(ErrorKind::Tls, "the system's certificates were not found; name a file in SSL_CERT_FILE".to_owned())
+    })
+}
+
+/// Reads the certificates of a directory. Such directories also hold links, lists and keys, which are skipped.
+fn certificates_in(directory: &Path) -> std::io::Result<Vec<CertificateDer<'static>>> {
+    let files = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+    Ok(files.filter_map(|file| certificates("SSL_CERT_DIR", &file).ok()).flatten().collect())
 }
 
 fn unusable(variable: &str, path: &Path, why: &str) -> Error {
@@ -181,5 +206,34 @@ impl ServerCertVerifier for TrustedCertificates {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.own.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem(name: &str) -> String {
+        rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap().cert.pem()
+    }
+
+    #[test]
+    fn android_certificates_next_to_node_come_first_and_the_systems_are_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = folder.path().join("usr/bin/node");
+        let system = folder.path().join("cacerts");
+        let directories = ["/does/not/exist", system.to_str().unwrap()];
+        assert_eq!(android_roots(&node, &directories).unwrap_err().kind, ErrorKind::Tls);
+
+        std::fs::create_dir(&system).unwrap();
+        std::fs::write(system.join("0123abcd.0"), pem("one.test") + "Certificate: text of Android's files\n").unwrap();
+        std::fs::write(system.join("4567cdef.0"), pem("two.test")).unwrap();
+        std::fs::write(system.join("index"), "no certificate").unwrap();
+        assert_eq!(android_roots(&node, &directories).unwrap().len(), 2);
+
+        let own = folder.path().join("usr/etc/tls/cert.pem");
+        std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+        std::fs::write(&own, pem("three.test")).unwrap();
+        assert_eq!(android_roots(&node, &directories).unwrap().len(), 1);
     }
 }

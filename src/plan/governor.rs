@@ -25,6 +25,9 @@ use crate::storage::remembered::Remembered;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_AGAIN_BEHIND: Duration = Duration::from_secs(30);
 
+/// Longest wait for the budget of retries, whose holders may be suspended or wait for a silent service themselves.
+const MAX_RETRY_WAIT: Duration = Duration::from_secs(180);
+
 /// A ticket that leaves a slot free for this long belongs to a process that is suspended.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
@@ -154,7 +157,8 @@ impl Governor {
 
     /// Waits until few enough requests are repeated at once after an overload. Hold the permit until the response begins.
     pub async fn admit_retry(&self, priority: Priority) -> Permit {
-        self.take(Kind::Retry, priority, |_| ()).await
+        let permit = tokio::time::timeout(MAX_RETRY_WAIT, self.take(Kind::Retry, priority, |_| ())).await;
+        permit.unwrap_or_default()
     }
 
     async fn take(&self, kind: Kind, priority: Priority, mut tell: impl FnMut(usize)) -> Permit {
@@ -318,9 +322,9 @@ fn look(
     let ahead = if kind == Kind::Request { slots.ahead(ticket.as_ref())? } else { 0 };
     let limit_due = kind == Kind::Request && concurrency.max.is_none() && limits.is_due(now());
     let permit = |slot| Permit { slot, _here: None, limit_known: known.is_some(), limit_due };
-    if ahead == 0
-        && let Some(slot) = slots.take(kind, count, likely.filter(|_| kind == Kind::Request))?
-    {
+    // With several slots free, as many of the first ones take theirs at the same time.
+    let is_next = ahead == 0 || slots.held(kind, 0)? + ahead < count;
+    if is_next && let Some(slot) = slots.take(kind, count, likely.filter(|_| kind == Kind::Request))? {
         return Ok(Look::Admitted(permit(Some(slot))));
     }
     if kind == Kind::Retry {
@@ -451,6 +455,36 @@ mod tests {
         assert_eq!(governor.under_way_here(), 1);
         drop((permit, suspended));
         assert_eq!((governor.under_way_here(), governor.load().await.waiting), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn governor_several_slots_come_free_a_suspended_head_of_the_queue_takes_one_of_them_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, Some(2));
+        let held = [governor.admit(Priority::Batch, |_| ()).await, governor.admit(Priority::Batch, |_| ()).await];
+        let _suspended = governor.slots.as_ref().unwrap().join(Priority::Interactive).unwrap();
+        let waiting = {
+            let governor = governor.clone();
+            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
+        };
+        while governor.load().await.waiting < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(held);
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+        // The first ticket was not set aside.
+        let names = std::fs::read_dir(governor.slots.as_ref().unwrap().waiting_folder()).unwrap();
+        assert!(names.flatten().all(|entry| entry.file_name().to_string_lossy().starts_with('0')));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn governor_a_budget_of_retries_that_a_suspended_process_holds_stops_nobody_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let governor = governor(&folder, Some(4));
+        let _suspended = governor.admit_retry(Priority::Batch).await;
+        let begun = tokio::time::Instant::now();
+        let second = governor.admit_retry(Priority::Batch).await;
+        assert!(second.slot.is_none() && begun.elapsed() >= MAX_RETRY_WAIT);
     }
 
     #[tokio::test]

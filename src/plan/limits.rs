@@ -27,7 +27,7 @@ const CLEAN_MS: u64 = 60_000;
 const TOLD_MS: u64 = 3_600_000;
 
 /// How long a change waits for another process that changes the limits as well.
-const CHANGE_WAIT: Duration = Duration::from_millis(200);
+const CHANGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Share of the slots that may repeat requests after an overload at the same time, as a divisor.
 const RETRY_SHARE: usize = 4;
@@ -100,8 +100,8 @@ impl Limits {
     /// How many requests may be under way; `None` where no limit is known, or one that is beyond counting.
     pub fn slots(&self, concurrency: &Concurrency, now: u64) -> Option<usize> {
         let told = self.told.map(|limit| limit.saturating_sub(concurrency.reserve));
-        // A clock that was set back counts as no clean time.
-        let clean = now.saturating_sub(self.refused_at) / CLEAN_MS;
+        // By how much a clock was set back says nothing, so a refusal from the future does not bind until then.
+        let clean = now.abs_diff(self.refused_at) / CLEAN_MS;
         let learned = self.learned.map(|slots| slots.saturating_add(clean));
         // Without another limit the learned one has nothing to grow back to, and ends when it has grown beyond use.
         let slots = [concurrency.max.or(told), learned].into_iter().flatten().min()?;
@@ -156,6 +156,15 @@ mod tests {
         assert!(limits.refuse(2, &PLAIN, start + 60 * MINUTE));
         assert!(limits.refuse(1, &PLAIN, start + 61 * MINUTE));
         assert_eq!(limits.slots(&PLAIN, start + 61 * MINUTE), Some(1));
+    }
+
+    #[test]
+    fn limit_learned_before_the_clock_was_set_back_ends_as_well() {
+        let mut limits = Limits::default();
+        limits.tell(Some(30), 0);
+        limits.refuse(28, &PLAIN, 600 * MINUTE);
+        assert_eq!(limits.slots(&PLAIN, 600 * MINUTE), Some(14));
+        assert_eq!(limits.slots(&PLAIN, MINUTE), Some(28));
     }
 
     #[test]

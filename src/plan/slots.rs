@@ -110,8 +110,15 @@ struct Order {
 /// The class of tickets whose process does not take the slots that are free. They never move up.
 const SET_ASIDE: u64 = Priority::Batch as u64 + 1;
 
+/// By how much tickets of processes that look at the same moment may differ.
+const SAME_MOMENT: Duration = Duration::from_secs(1);
+
 impl Order {
     fn key(&self, now: SystemTime) -> (u64, SystemTime, &str) {
+        if self.priority != SET_ASIDE && self.since > now + SAME_MOMENT {
+            // The clock was set back since, and by its new time this ticket would wait until then.
+            return (0, UNIX_EPOCH, &self.id);
+        }
         let waited = now.duration_since(self.since).unwrap_or_default();
         let steps = if self.priority == SET_ASIDE { 0 } else { waited.as_secs() / PROMOTION.as_secs() };
         (self.priority.saturating_sub(steps), self.since, &self.id)
@@ -343,6 +350,15 @@ mod tests {
         assert!(order(2, 61).key(now) < order(1, 5).key(now));
         assert!(order(2, 30).key(now) > order(1, 5).key(now));
         assert!(order(2, 200).key(now) < order(0, 5).key(now));
+    }
+
+    #[test]
+    fn queue_a_ticket_from_before_the_clock_was_set_back_does_not_wait_for_that_time() {
+        let now = SystemTime::now();
+        let order = |priority, since| Order { priority, since, id: String::new() };
+        let before = order(2, now + Duration::from_secs(3600));
+        assert!(before.key(now) < order(0, now).key(now));
+        assert!(order(2, now + Duration::from_millis(5)).key(now) > order(0, now).key(now));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl<'k> PlanState<'k> {
     /// Whether requests wait for a window.
     pub async fn parked(&self) -> Parked {
         let file = self.park_file();
-        let ParkRecord { window, label, resets_at, since, .. } = file.read().await;
+        let ParkRecord { window, label, reserved, resets_at, since, .. } = file.read().await;
         let sessions = file.sessions().await;
         if sessions == 0 {
             let text = "No request waits for a quota window.".to_owned();
@@ -108,7 +108,7 @@ impl<'k> PlanState<'k> {
             resets_at: Some(resets_at),
             since: Some(since),
             sessions,
-            text: format!("{requests} since {since_text}: {label} is used up, {opens}."),
+            text: format!("{requests} since {since_text}: {label} is {}, {opens}.", closed_as(reserved)),
         }
     }
 
@@ -122,16 +122,17 @@ impl<'k> PlanState<'k> {
             .ok()
             .filter(|choice| *choice != OnExhausted::Ask)
             .ok_or_else(|| Error::new(ErrorKind::Config, format!("{choice:?}: write wait, stop or resume")))?;
-        file.update(|record| {
-            record.choice = Some(choice);
-            record.stop_at = (choice == OnExhausted::Stop).then(now_ms);
-        })
-        .await
+        file.update(|record| record.choose(choice, now_ms())).await
     }
 
     fn park_file(&self) -> ParkFile {
         ParkFile::new(self.state.as_deref(), &self.account)
     }
+}
+
+/// What a window is that requests wait for.
+fn closed_as(reserved: bool) -> &'static str {
+    if reserved { "down to its reserve" } else { "used up" }
 }
 
 /// Reads a span of time: `7d`, `24h`. `None` for anything else, and for more than the ledger keeps.

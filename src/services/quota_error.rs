@@ -58,10 +58,12 @@ fn end_of_wait(wait: Duration) -> Option<i64> {
     i64::try_from(at.as_millis()).ok().filter(|_| !wait.is_zero())
 }
 
-/// Returns the window that is used up; of several, the one that opens last. Where none reads as full, the one that the text names.
+/// Returns the window that is used up; of several spans of time, the one that opens last. Where none reads as full, the one that the
+/// text names.
 pub fn used_up_window(usage: &Usage, named: Option<QuotaWindow>) -> Option<&Window> {
-    let full = usage.windows.iter().filter(|window| window.is_used_up()).max_by_key(|window| window.resets_at);
-    full.or_else(|| usage.windows.iter().find(|window| named.is_some_and(|named| window.id == named.id())))
+    let full = usage.windows.iter().filter(|window| window.is_used_up());
+    full.max_by_key(|window| (window.is_of_time(), window.resets_at))
+        .or_else(|| usage.windows.iter().find(|window| named.is_some_and(|named| window.id == named.id())))
 }
 
 #[cfg(test)]

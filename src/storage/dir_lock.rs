@@ -67,6 +67,10 @@ struct Held {
     wake: Condvar,
     /// Proof that this holder lives, where there is one.
     lease: Mutex<Option<Lease>>,
+    /// The file of the lease.
+    owner: Option<PathBuf>,
+    /// While another process still has the lease: proof, for that process, that the directory is with one that waits for it.
+    waiting: Mutex<Option<Lease>>,
     all: Arc<HeldLocks>,
 }
 
@@ -234,6 +238,8 @@ impl Waiter {
             released: Mutex::new(false),
             wake: Condvar::new(),
             lease: Mutex::new(lease),
+            owner: self.owner.clone(),
+            waiting: Mutex::default(),
             all: Arc::clone(&self.all),
         });
         if took_over {
@@ -258,6 +264,7 @@ impl Waiter {
             match Lease::try_take(owner) {
                 Ok(None) => {
                     drop(lease);
+                    lock.0.wait_openly(owner);
                     self.pending = Some(lock);
                     return None;
                 }
@@ -266,9 +273,17 @@ impl Waiter {
             }
         }
         drop(lease);
+        drop(lock.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
         lock.0.write_record();
         Some(lock)
     }
+}
+
+/// The file with which a process says that it has taken over the directory and waits for the lease.
+fn waiting_file(owner: &Path) -> PathBuf {
+    let mut name = OsString::from(owner);
+    name.push(".next");
+    name.into()
 }
 
 impl Lock {
@@ -277,6 +292,11 @@ impl Lock {
         // Not in the middle of a heartbeat, when the time on disk is newer than the one we know.
         let released = self.0.released.lock().unwrap_or_else(PoisonError::into_inner);
         !*released && self.0.is_ours()
+    }
+
+    /// Whether the lock is ours, or was taken over by a process of this package, which then waits until this one gives up its lease.
+    pub fn is_guarded(&self) -> bool {
+        self.is_held() || self.0.is_with_waiter()
     }
 
     /// Whether no program holds the lock any more: it was taken over, and released since.
@@ -302,12 +322,35 @@ impl Held {
             && modified(&self.directory).is_ok_and(|modified| modified == self.written.load(Ordering::Acquire))
     }
 
-    /// Tells others which directory the lease belongs to. Errors are ignored: a dead holder's lock then becomes stale as any other.
+    /// Whether the directory is with a process that waits for our lease.
+    fn is_with_waiter(&self) -> bool {
+        let has_lease =
+            self.lease.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Lease::is_exclusive);
+        let Some(file) = self.owner.as_deref().filter(|_| has_lease).map(waiting_file) else { return false };
+        let record: Option<Owner> = fs::read(&file).ok().and_then(|record| serde_json::from_slice(&record).ok());
+        Lease::is_held(&file)
+            && record.is_some_and(|record| modified(&self.directory).is_ok_and(|modified| modified == record.touched))
+    }
+
+    /// Lets the process that has the lease know who has its directory.
+    fn wait_openly(&self, owner: &Path) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.is_none() {
+            *waiting = Lease::try_take(&waiting_file(owner)).ok().flatten();
+            drop(waiting);
+            self.write_record();
+        }
+    }
+
+    /// Tells others which directory the lease, or the wait for it, belongs to. Errors are ignored: a dead holder's lock then becomes
+    /// stale as any other.
     fn write_record(&self) {
-        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = Owner { pid: std::process::id(), touched: self.written.load(Ordering::Acquire) };
-        if let (Some(lease), Ok(record)) = (&*lease, serde_json::to_vec(&owner)) {
-            let _ = lease.write_record(&record);
+        let Ok(record) = serde_json::to_vec(&owner) else { return };
+        for lease in [&self.lease, &self.waiting] {
+            if let Some(lease) = &*lease.lock().unwrap_or_else(PoisonError::into_inner) {
+                let _ = lease.write_record(&record);
+            }
         }
     }
 
@@ -357,7 +400,9 @@ impl Held {
         if self.is_ours() {
             let _ = fs::remove_dir(&self.directory);
         }
-        drop(self.lease.lock().unwrap_or_else(PoisonError::into_inner).take());
+        for lease in [&self.lease, &self.waiting] {
+            drop(lease.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(&self.directory).is_some_and(|held| std::ptr::eq(&raw const **held, self)) {
             all.remove(&self.directory);
@@ -501,6 +546,24 @@ mod tests {
         assert!(watch(&mut place.owned_waiter(5000), Duration::from_millis(100)).is_none());
         drop(stopped.0.lease.lock().unwrap().take());
         assert!(waiter.try_lock().unwrap().unwrap().is_exclusive());
+    }
+
+    #[test]
+    fn directory_lock_taken_over_by_a_waiter_of_ours_stays_guarded() {
+        let place = Place::new();
+        let holder = place.owned_waiter(60).try_lock().unwrap().unwrap();
+        *holder.0.released.lock().unwrap() = true;
+        holder.0.wake.notify_all();
+        *holder.0.released.lock().unwrap() = false;
+        let mut waiter = place.owned_waiter(60);
+        assert!(watch(&mut waiter, Duration::from_millis(400)).is_none());
+        assert!(!holder.is_held() && holder.is_guarded());
+        // The waiter loses the directory to another program.
+        fs::remove_dir(place.directory()).unwrap();
+        place.leave_behind(0);
+        assert!(!holder.is_guarded());
+        drop((holder, waiter));
+        assert!(!place.0.path().join("file.owner.next").exists());
     }
 
     #[test]

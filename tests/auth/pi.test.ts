@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Simulator } from "../simulator/index.ts";
-import { type Machine, type NodeTurn, withMachine } from "../support/account.ts";
+import { type Machine, type NodeTurn, withPrograms } from "../support/account.ts";
 import { messages, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 
@@ -15,15 +15,7 @@ const CROWD = Number(process.env["KIMI_TEST_CROWD"] ?? 8);
 
 let simulator: Simulator;
 let machine: Machine;
-const open: { close(): unknown }[] = [];
-
-// Hooks run in order: these programs end before their machine goes away.
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close();
-  // Nothing but programs of their own talks to the service in this file.
-  await simulator.quiet();
-});
-withMachine((...given) => {
+const opened = withPrograms((...given) => {
   [simulator, machine] = given;
   simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
@@ -95,8 +87,7 @@ describe("a login that is there", () => {
 describe("a 401 in the middle of a session", () => {
   test("heals unseen: one refresh, one replay, and Pi's file is renewed", async () => {
     machine.piLogin(simulator.oauth.login(), 800);
-    const pi = new RpcPi(MODEL, { home: machine, env: machine.variables() });
-    open.push(pi);
+    const pi = opened(new RpcPi(MODEL, { home: machine, env: machine.variables() }));
     assert.equal(textOf(messages(await pi.prompt("one"))[0]), "Hello.");
     simulator.oauth.revokeAccess();
     for (const prompt of ["two", "three"]) {
@@ -166,9 +157,7 @@ describe("neighbours", () => {
 
 describe("/login in a terminal", () => {
   function terminal(env: Record<string, string | undefined> = {}): Terminal {
-    const opened = new Terminal(MODEL, { home: machine, env: machine.variables(env) });
-    open.push(opened);
-    return opened;
+    return opened(new Terminal(MODEL, { home: machine, env: machine.variables(env) }));
   }
 
   async function startLogin(pi: Terminal): Promise<void> {

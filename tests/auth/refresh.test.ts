@@ -126,6 +126,22 @@ describe("the refresh transaction", { concurrency: 6 }, () => {
     }),
   );
 
+  test(
+    "the holder is stopped after a refusal while a second process takes its lock over → neither waits for the other",
+    place({ answerLost: true }, async ({ simulator, start }) => {
+      const holder = start();
+      // The lost answer was the login's end: the holder asks once more and is refused.
+      await simulator.waitForRequest(({ endpoint, status }) => endpoint === "token" && status === 400, 60_000);
+      process.kill(holder.pid, "SIGSTOP");
+      const second = start();
+      await sleep(9000);
+      process.kill(holder.pid, "SIGCONT");
+      const began = Date.now();
+      assert.deepEqual([(await holder.turn).code, (await second.turn).code], ["login_required", "login_required"]);
+      assert.ok(Date.now() - began < 15_000, `${Date.now() - began} ms`);
+    }),
+  );
+
   for (const shift of [-10_000, 10_000, 3_600_000]) {
     test(
       `the clocks of two processes differ by ${shift} ms → neither loses`,

@@ -1,8 +1,8 @@
 /**
  * Measures the governor in a process of its own: `governor-child.ts <JSON of GovernorSpec>` prints one line of JSON.
  *
- * `cost` compares turns with those in a home whose slots cannot be used, one after the other. `waiting` counts how often the threads are
- * woken while a request waits for a slot.
+ * `cost` compares turns with those in another home, whose slots or ledger cannot be used, one after the other. `waiting` counts how often
+ * the threads are woken while a request waits for a slot.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { runOne, addon } from "../support/turn.ts";
@@ -16,22 +16,37 @@ export type GovernorSpec =
 const spec = JSON.parse(process.argv[2] ?? "{}") as GovernorSpec;
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
 const native = addon();
-const turn = async (home: string, signal?: AbortSignal): Promise<number> => {
+
+interface Taken {
+  ms: number;
+  /** CPU time of the main thread in microseconds. */
+  mainUs: number;
+}
+
+const turn = async (home: string, signal?: AbortSignal): Promise<Taken> => {
   const options = signal === undefined ? {} : { options: { signal } };
-  const { took, message } = await runOne(native, { baseUrl, apiKey, env: { HOME: home }, ...options });
+  const thread = process.threadCpuUsage();
+  const { took: ms, message } = await runOne(native, { baseUrl, apiKey, env: { HOME: home }, ...options });
   if (message.stopReason === "error") throw new Error(message.errorMessage);
-  return took;
+  const { user, system } = process.threadCpuUsage(thread);
+  return { ms, mainUs: user + system };
 };
 
 async function cost(home: string, without: string, turns: number): Promise<object> {
-  const [counted, free]: [number[], number[]] = [[], []];
+  const [counted, free]: [Taken[], Taken[]] = [[], []];
   for (let at = -10; at < turns; at += 1) {
     const [one, other] = [await turn(home), await turn(without)];
     if (at < 0) continue;
     counted.push(one);
     free.push(other);
   }
-  return { countedMs: median(counted), freeMs: median(free) };
+  const medians = (all: Taken[]): Taken & { tenthMs: number } => ({
+    ms: median(all.map(({ ms }) => ms)),
+    mainUs: median(all.map(({ mainUs }) => mainUs)),
+    // What a busy machine disturbs least.
+    tenthMs: all.map(({ ms }) => ms).toSorted((a, b) => a - b)[Math.floor(all.length / 10)] ?? 0,
+  });
+  return { one: medians(counted), other: medians(free) };
 }
 
 async function waiting(home: string, seconds: number): Promise<object> {

@@ -1,4 +1,4 @@
-/** What counting requests across processes costs: time per request beside others, and wake-ups while one waits. */
+/** What the economy of a plan costs: time per request beside others, wake-ups while one waits, and the line in the ledger. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -16,13 +16,23 @@ const COST_GOAL = 0.3;
 /** Goal for the wake-ups of our threads per second while a request waits. */
 const WAKEUP_GOAL = 2;
 
-/** Creates a home whose requests are limited to `max` at once; a `blocked` one has no place for slots. */
-function makeHome(max: number, blocked = false): string {
+/** Goal for what the ledger adds to a request on the main thread, in microseconds. */
+const LEDGER_GOAL = 50;
+
+interface Taken {
+  ms: number;
+  /** A tenth of the turns took less. */
+  tenthMs: number;
+  mainUs: number;
+}
+
+/** Creates a home whose requests are limited to `max` at once and that has no place for one kind of state. */
+function makeHome(max: number, blocked?: "slots" | "ledger"): string {
   const home = mkdtempSync(join(tmpdir(), "kimi-bench-"));
   const state = join(home, ".pi", "pi-provider-kimi-code");
   mkdirSync(state, { recursive: true, mode: 0o700 });
   writeFileSync(`${state}.json`, JSON.stringify({ concurrency: { max } }));
-  if (blocked) writeFileSync(join(state, "slots"), "");
+  if (blocked !== undefined) writeFileSync(join(state, blocked), "");
   return home;
 }
 
@@ -50,29 +60,47 @@ async function hold(bench: Bench, home: string, streams: number): Promise<ChildP
   return child;
 }
 
+/** Compares turns with a line in the ledger and without. */
+async function ledger(
+  bench: Bench,
+  run: (home: string, without: string) => Promise<Record<"one" | "other", Taken>>,
+): Promise<void> {
+  const [home, without] = [makeHome(100), makeHome(100, "ledger")];
+  try {
+    await bench.service.setDefault({ steps: [{ text: "word" }] });
+    const { one, other } = await run(home, without);
+    const added = Math.max(0, one.mainUs - other.mainUs);
+    const main = bench.report.bar("ledger, on the main thread per turn", added, "µs", LEDGER_GOAL);
+    const text = `${one.mainUs.toFixed(0)} with it, ${other.mainUs.toFixed(0)} without; the end of the turn ${(one.ms - other.ms).toFixed(2)} ms later`;
+    bench.report.say(`- Ledger, CPU time of the main thread per turn: ${main} µs more (${text}).`, "");
+  } finally {
+    for (const folder of [home, without]) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 export async function governor(bench: Bench): Promise<void> {
   const run = async <T>(spec: GovernorSpec): Promise<T> =>
     JSON.parse(await bench.program("governor-child.ts", [JSON.stringify(spec)])) as T;
+  const turns = bench.quick ? 30 : 300;
   const rows: string[][] = [];
   for (const others of OTHERS) {
     await bench.service.reset();
-    const [home, without] = [makeHome(100), makeHome(100, true)];
+    const [home, without] = [makeHome(100), makeHome(100, "slots")];
     const holder = await hold(bench, home, others);
     try {
       await bench.service.setDefault({ steps: [{ text: "word" }] });
-      const turns = bench.quick ? 30 : 300;
-      const { countedMs, freeMs } = await run<{ countedMs: number; freeMs: number }>({
-        ...{ kind: "cost", home, without, turns },
-      });
-      const added = bench.report.bar(`governor, beside ${others}`, countedMs - freeMs, "ms", COST_GOAL);
-      rows.push([String(others), countedMs.toFixed(2), freeMs.toFixed(2), added]);
+      const { one, other } = await run<Record<"one" | "other", Taken>>({ kind: "cost", home, without, turns });
+      const added = bench.report.bar(`governor, beside ${others}`, one.ms - other.ms, "ms", COST_GOAL);
+      const tenth = (one.tenthMs - other.tenthMs).toFixed(2);
+      rows.push([String(others), one.ms.toFixed(2), other.ms.toFixed(2), added, tenth]);
     } finally {
       holder?.kill("SIGKILL");
       for (const folder of [home, without]) rmSync(folder, { recursive: true, force: true });
     }
   }
   bench.report.say("**governor**: a turn that is answered at once, counted across processes and not, medians", "");
-  bench.report.table(["others under way", "counted ms", "not counted ms", "added ms"], rows);
+  bench.report.table(["others under way", "counted ms", "not counted ms", "added ms", "added, fastest tenth"], rows);
+  await ledger(bench, (home, without) => run({ kind: "cost", home, without, turns }));
   if (process.platform !== "linux") return;
   const home = makeHome(1);
   const holder = await hold(bench, home, 1);

@@ -1,7 +1,12 @@
 /** `LoopGuard`: what counts as a repetition, and what happens then. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { TranscriptContext } from "@earendil-works/pi-ai";
 import { LoopGuard, type LoopLimits } from "../../index.ts";
+import { LoopBrake } from "../../extension/loop-brake.ts";
+import { LOOP_LIMITS } from "../../extension/loop-guard.ts";
 
 type Call = [tool: string, args: unknown, result: unknown];
 
@@ -104,6 +109,56 @@ describe("loop guard", () => {
     const circular: Record<string, unknown> = {};
     circular["self"] = circular;
     assert.deepEqual(new Set(play(forever(["t", circular, 1n])).actions), new Set([undefined]));
+  });
+
+  test("calls that take long wait for something → reported, never blocked, also with a call in between", async () => {
+    const sleeping: Call = ["bash", { command: "sleep 10" }, ""];
+    const asking: Call = ["bash", { command: "check" }, "in progress"];
+    const alone = new LoopGuard();
+    const inTurn = new LoopGuard();
+    const [sleep, ask] = [sleeping, asking] as const;
+    for (let round = 0; round < 4; round += 1) {
+      alone.before(ask[0], ask[1]);
+      inTurn.before(ask[0], ask[1]);
+      inTurn.after(...ask);
+      inTurn.before(sleep[0], sleep[1]);
+      if (round === 3) await delay(10_100);
+      alone.after(...ask);
+      inTurn.after(...sleep);
+    }
+    for (const guard of [alone, inTurn]) assert.equal(guard.before(ask[0], ask[1])?.action, "warn");
+    // Quick from now on.
+    alone.after(...ask);
+    const actions = Array.from({ length: 3 }, () => {
+      const action = alone.before(ask[0], ask[1])?.action;
+      if (action !== "block") alone.after(...ask);
+      return action;
+    });
+    assert.deepEqual(actions, ["warn", "block", "block"]);
+  });
+
+  test("results that were compacted away → counting begins again, and an ended run stays ended", () => {
+    const kept: unknown[] = [];
+    const brake = new LoopBrake({ appendEntry: (_type, data) => void kept.push(data) }, () => LOOP_LIMITS);
+    const ctx = { hasUI: true, ui: { notify: () => undefined } } as unknown as ExtensionContext;
+    let serial = 0;
+    const read = (): string | undefined => {
+      serial += 1;
+      brake.startMessage();
+      const reason = brake.before(`${serial}`, "read", { path: "a" }, ctx);
+      brake.after(`${serial}`, { content: reason ?? "text", isError: reason !== undefined });
+      return reason;
+    };
+    assert.deepEqual(
+      Array.from({ length: 5 }, read).map((reason) => reason !== undefined),
+      [...[false, false, false, false], true],
+    );
+    brake.forgetResults();
+    assert.deepEqual(Array.from({ length: 4 }, read), [undefined, undefined, undefined, undefined]);
+    for (let more = 0; more < 8; more += 1) read();
+    brake.forgetResults();
+    const messages = [{ role: "toolResult", toolCallId: `${serial}` }] as unknown as TranscriptContext["messages"];
+    assert.match(brake.refusal({ messages } as TranscriptContext) ?? "", /read was called 12 times/);
   });
 
   test("honest sessions → never blocked", () => {

@@ -2,21 +2,16 @@
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { afterEach, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Simulator } from "../simulator/index.ts";
-import { type Machine, withMachine } from "../support/account.ts";
+import { type Machine, withPrograms } from "../support/account.ts";
 import { piLevel } from "../support/pi-versions.ts";
 import { Terminal } from "../support/terminal.ts";
 
 let simulator: Simulator;
 let machine: Machine;
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close();
-  await simulator.quiet();
-});
-withMachine((...given) => ([simulator, machine] = given));
+const program = withPrograms((...given) => ([simulator, machine] = given));
 
 /** From 1.5 on, Pi opens the page when the user presses Enter. */
 const PI_OPENS = piLevel() >= 1005;
@@ -35,8 +30,7 @@ async function startLogin(extra: Record<string, string | undefined>): Promise<Te
   simulator.oauth.scripts.push(["authorization_pending"]);
   const none = { SSH_CONNECTION: undefined, SSH_CLIENT: undefined, SSH_TTY: undefined, WAYLAND_DISPLAY: undefined };
   const env = machine.variables({ ...none, PATH: `${bin}${delimiter}${process.env["PATH"]}`, ...extra });
-  const pi = new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], { home: machine, env });
-  open.push(pi);
+  const pi = program(new Terminal(["--no-session", "--model", "kimi-coding/kimi-for-coding"], { home: machine, env }));
   await pi.waitFor(/kimi-for-coding|No models|no model/i);
   await pi.submit("/login kimi-coding ");
   await pi.waitFor(/Sign in with Kimi Code/, 4000).catch(() => pi.press("Enter"));

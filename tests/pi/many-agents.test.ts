@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Simulator } from "../simulator/index.ts";
-import { type Home, PI_CLI, ROOT, runPi } from "../support/pi.ts";
+import { type Home, messages, PI_CLI, ROOT, runPi, textOf } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
 
@@ -79,6 +79,31 @@ test(
     assert.deepEqual([...classes], ["1"], "sub-agents wait as agents");
   },
 );
+
+test("another account within a session → its requests count apart from then on", async () => {
+  limit(1);
+  simulator.credentials.add("sk-kimi-other");
+  simulator.setDefault({ steps: [{ text: "Yes" }, { pauseMs: 600_000 }] });
+  const use = (key: string): void =>
+    writeFileSync(join(home.agent, "auth.json"), JSON.stringify({ "kimi-coding": { type: "api_key", key } }));
+  use(simulator.apiKey);
+  const [holder, session] = [0, 1].map(() => open(MODEL, { home, env: { ...env(), KIMI_API_KEY: undefined } }));
+  await holder?.command({ type: "prompt", message: "hi" });
+  await simulator.waitForRequest(({ endpoint, status }) => endpoint === "chat" && status === 200);
+  await session?.command({ type: "prompt", message: "first" });
+  while (waiting().length < 1) await sleep(20);
+  await session?.command({ type: "abort" });
+  while (waiting().length > 0) await sleep(20);
+  use("sk-kimi-other");
+  simulator.setDefault({ steps: [{ text: "Done." }] });
+  const events = (await session?.prompt("second")) ?? [];
+  assert.equal(textOf(messages(events).at(-1)), "Done.");
+  const keys = simulator.requests
+    .filter(({ endpoint }) => endpoint === "chat")
+    .map(({ headers }) => headers["authorization"]);
+  assert.deepEqual(keys, [`Bearer ${simulator.apiKey}`, "Bearer sk-kimi-other"]);
+  assert.equal(readdirSync(join(home.home, ".pi", "pi-provider-kimi-code", "slots")).length, 2);
+});
 
 test("RPC session → interactive, print mode → batch", async () => {
   limit(1);

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { call, type RequestRecord, type Simulator, text, think } from "../simulator/index.ts";
-import { type Machine, withMachine } from "../support/account.ts";
+import { type Machine, withPrograms } from "../support/account.ts";
 import { bodyOf, messages, PI_CLI, ROOT, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { piLevel } from "../support/pi-versions.ts";
 import { realPng } from "../support/sample-media.ts";
@@ -14,13 +14,7 @@ import { Terminal } from "../support/terminal.ts";
 
 let simulator: Simulator;
 let machine: Machine;
-const open: { close(): unknown }[] = [];
-// Hooks run in order: programs end before their machine is removed.
-afterEach(async () => {
-  for (const one of open.splice(0)) await one.close();
-  await simulator.quiet();
-});
-withMachine((...given) => {
+const opened = withPrograms((...given) => {
   [simulator, machine] = given;
   simulator.setDefault({ steps: [{ text: "Hello." }] });
 });
@@ -38,15 +32,11 @@ function env(extra: Variables = {}): Variables {
 }
 
 function rpc(args: string[] = ["--no-session"], extra: Variables = {}, extensions = [ROOT]): RpcPi {
-  const pi = new RpcPi([...MODEL, ...args], { home: machine, env: env(extra), extensions });
-  open.push(pi);
-  return pi;
+  return opened(new RpcPi([...MODEL, ...args], { home: machine, env: env(extra), extensions }));
 }
 
 function terminal(args: string[] = ["--no-session"], variables = env()): Terminal {
-  const opened = new Terminal([...MODEL, ...args], { home: machine, env: variables, rows: 60 });
-  open.push(opened);
-  return opened;
+  return opened(new Terminal([...MODEL, ...args], { home: machine, env: variables, rows: 60 }));
 }
 
 async function print(

@@ -45,6 +45,30 @@ export function withMachine(
   afterEach(() => machine.remove());
 }
 
+/**
+ * As {@link withMachine}. The returned function takes a program that is closed at the end of its test, before its machine goes away.
+ * Nothing but these programs may talk to the service.
+ */
+export function withPrograms(
+  use: (simulator: Simulator, machine: Machine) => void,
+): <P extends { close(): unknown }>(program: P) => P {
+  let simulator: Simulator;
+  const open: { close(): unknown }[] = [];
+  // Hooks run in order.
+  afterEach(async () => {
+    for (const program of open.splice(0)) await program.close();
+    await simulator.quiet();
+  });
+  withMachine((...given) => {
+    [simulator] = given;
+    use(...given);
+  });
+  return (program) => {
+    open.push(program);
+    return program;
+  };
+}
+
 export class Machine extends Home {
   readonly simulator: Simulator;
 

@@ -52,6 +52,12 @@ impl RefreshLock {
         self.directory.as_ref().is_none_or(Lock::is_held)
     }
 
+    /// Whether no program of another kind can be in the middle of a refresh: the lock is held, or with a process of ours that waits
+    /// for this one.
+    pub fn is_guarded(&self) -> bool {
+        self.directory.as_ref().is_none_or(Lock::is_guarded)
+    }
+
     /// Whether the program that took it over has released it.
     pub fn is_vacant(&self) -> bool {
         self.directory.as_ref().is_some_and(Lock::is_vacant)

@@ -169,7 +169,7 @@ impl Account {
                 return Ok(Some(tokens.clone()));
             }
             // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
-            let may_be_in_call = !lock.is_held() && !lock.is_vacant();
+            let may_be_in_call = !lock.is_guarded() && !lock.is_vacant();
             let limit = if may_be_in_call { TAKEOVER_GRACE } else { grace };
             if time.look() >= limit {
                 break;
@@ -179,7 +179,7 @@ impl Account {
             // It left no successor, so the login is judged anew, under a lock.
             return Ok(None);
         }
-        if !lock.is_held() {
+        if !lock.is_guarded() {
             let message = "another program is refreshing the Kimi Code login and has not finished; try again";
             return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
         }

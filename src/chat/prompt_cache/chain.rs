@@ -27,7 +27,7 @@ const MAX_NAME: usize = 128;
 /// What an element of a chain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum ElementKind {
     /// The system prompt.
     System = 0,
     /// A tool at the head of the prompt.
@@ -78,7 +78,7 @@ impl PartKind {
 
 /// A piece of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
+pub struct HashedBlock {
     /// Hash of its bytes.
     pub hash: u32,
     /// Estimated tokens.
@@ -87,7 +87,7 @@ pub struct Block {
 
 /// A part of an element.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct ElementPart {
     /// What it is.
     pub kind: PartKind,
     /// Hash of its bytes.
@@ -97,14 +97,14 @@ pub struct Part {
     /// Estimated tokens.
     pub tokens: u32,
     /// Hashes of its pieces, of [`BLOCK_BYTES`] each.
-    pub blocks: Box<[Block]>,
+    pub blocks: Box<[HashedBlock]>,
 }
 
 /// The system prompt, a tool or a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     /// What it is.
-    pub kind: Kind,
+    pub kind: ElementKind,
     /// Name of a tool, role of a message; empty where it was read from disk.
     pub name: Box<str>,
     /// Hash of the name.
@@ -116,7 +116,7 @@ pub struct Element {
     /// Estimated tokens of its text.
     pub tokens: u32,
     /// Its parts.
-    pub parts: Box<[Part]>,
+    pub parts: Box<[ElementPart]>,
 }
 
 impl Element {
@@ -164,7 +164,8 @@ impl Chain {
         let reader = Reader { text: body, hasher: FixedState::with_seed(seed) };
         let (mut system, mut tools, mut messages) = (Vec::new(), Vec::new(), Vec::new());
         let (head, rest) = known.elements.split_at(known.head());
-        let (known_system, known_tools) = head.split_at(head.iter().take_while(|one| one.kind == Kind::System).count());
+        let (known_system, known_tools) =
+            head.split_at(head.iter().take_while(|one| one.kind == ElementKind::System).count());
         let mut members = Values::new(body, 0);
         // The arrays are read in steps, so the end of each is known without a second look at it.
         while let Some(at) = members.at() {
@@ -172,12 +173,12 @@ impl Chain {
             let end = match key {
                 b"system" => {
                     let end = value_end(body, start);
-                    system.extend(end.map(|end| reader.element(start..end, Kind::System, known_system.first())));
+                    system.extend(end.map(|end| reader.element(start..end, ElementKind::System, known_system.first())));
                     end
                 }
-                b"tools" => reader.list(start, |_| Kind::Tool, &[known_tools], &mut tools),
+                b"tools" => reader.list(start, |_| ElementKind::Tool, &[known_tools], &mut tools),
                 b"messages" => {
-                    let kind = |role: &[u8]| if role == b"system" { Kind::System } else { Kind::Message };
+                    let kind = |role: &[u8]| if role == b"system" { ElementKind::System } else { ElementKind::Message };
                     reader.list(start, kind, &[known_system, rest], &mut messages)
                 }
                 _ => value_end(body, start),
@@ -187,11 +188,11 @@ impl Chain {
             }
         }
         // Only the first message is the system prompt; later ones keep their place.
-        if messages.first().is_some_and(|first: &Arc<Element>| first.kind == Kind::System) {
+        if messages.first().is_some_and(|first: &Arc<Element>| first.kind == ElementKind::System) {
             system.push(messages.remove(0));
         }
         let later = messages.into_iter().map(|message| match message.kind {
-            Kind::System => Arc::new(Element { kind: Kind::Message, ..Element::clone(&message) }),
+            ElementKind::System => Arc::new(Element { kind: ElementKind::Message, ..Element::clone(&message) }),
             _ => message,
         });
         Self::of(system.into_iter().chain(tools).chain(later).collect())
@@ -216,7 +217,7 @@ impl Chain {
 
     /// Number of elements in front of the messages.
     pub fn head(&self) -> usize {
-        self.elements.iter().take_while(|element| element.kind != Kind::Message).count()
+        self.elements.iter().take_while(|element| element.kind != ElementKind::Message).count()
     }
 
     /// Size of the first `count` elements.
@@ -273,7 +274,7 @@ impl<'t> Reader<'t> {
     fn list(
         &self,
         at: usize,
-        kind: impl Fn(&[u8]) -> Kind,
+        kind: impl Fn(&[u8]) -> ElementKind,
         known: &[&[Arc<Element>]],
         found: &mut Vec<Arc<Element>>,
     ) -> Option<usize> {
@@ -319,7 +320,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads one element, unless it is the one before.
-    fn element(&self, range: Range<usize>, kind: Kind, before: Option<&Arc<Element>>) -> Arc<Element> {
+    fn element(&self, range: Range<usize>, kind: ElementKind, before: Option<&Arc<Element>>) -> Arc<Element> {
         let text = without_marks(&self.text[range]);
         let hash = self.hash(&text);
         if let Some(same) = before.filter(|one| one.hash == hash && one.kind == kind && one.bytes == text.len() as u64)
@@ -327,16 +328,16 @@ impl<'t> Reader<'t> {
             return Arc::clone(same);
         }
         let name = match kind {
-            Kind::System => &b"system"[..],
-            Kind::Tool => tool_name(&text),
-            Kind::Message => member(&text, 0, "role").and_then(|role| string(&text, role)).unwrap_or_default(),
+            ElementKind::System => &b"system"[..],
+            ElementKind::Tool => tool_name(&text),
+            ElementKind::Message => member(&text, 0, "role").and_then(|role| string(&text, role)).unwrap_or_default(),
         };
         let name = &name[..name.len().min(MAX_NAME)];
         let mut parts = Vec::new();
         match kind {
-            Kind::Tool => parts.push(self.part(PartKind::Text, &text)),
-            Kind::System if text.first() != Some(&b'{') => self.content(&text, true, &mut parts),
-            _ => self.message(&text, kind == Kind::System, &mut parts),
+            ElementKind::Tool => parts.push(self.part(PartKind::Text, &text)),
+            ElementKind::System if text.first() != Some(&b'{') => self.content(&text, true, &mut parts),
+            _ => self.message(&text, kind == ElementKind::System, &mut parts),
         }
         let tokens = parts.iter().map(|part| part.tokens).fold(FRAME_TOKENS, u32::saturating_add);
         Arc::new(Element {
@@ -351,7 +352,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads the parts of a message: its content, then everything else but the role.
-    fn message(&self, text: &[u8], is_system: bool, parts: &mut Vec<Part>) {
+    fn message(&self, text: &[u8], is_system: bool, parts: &mut Vec<ElementPart>) {
         for (key, value) in Values::new(text, 0).members() {
             match key {
                 b"role" => {}
@@ -362,7 +363,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads content: a text, or a list of blocks that may hold further content.
-    fn content(&self, text: &[u8], is_system: bool, parts: &mut Vec<Part>) {
+    fn content(&self, text: &[u8], is_system: bool, parts: &mut Vec<ElementPart>) {
         if let Some(inside) = string(text, 0..text.len()) {
             return self.texts(inside, is_system, parts);
         }
@@ -385,7 +386,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn texts(&self, text: &[u8], is_system: bool, parts: &mut Vec<Part>) {
+    fn texts(&self, text: &[u8], is_system: bool, parts: &mut Vec<ElementPart>) {
         if is_system {
             parts.extend(sections(text).into_iter().map(|(kind, range)| self.part(kind, &text[range])));
         } else {
@@ -394,21 +395,21 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn part(&self, kind: PartKind, text: &[u8]) -> Part {
+    fn part(&self, kind: PartKind, text: &[u8]) -> ElementPart {
         let hash = self.hash(text);
         if kind == PartKind::Media {
-            return Part { kind, hash, bytes: text.len() as u64, tokens: 0, blocks: Box::default() };
+            return ElementPart { kind, hash, bytes: text.len() as u64, tokens: 0, blocks: Box::default() };
         }
-        let blocks: Box<[Block]> = text
+        let blocks: Box<[HashedBlock]> = text
             .chunks(BLOCK_BYTES)
-            .map(|chunk| Block {
+            .map(|chunk| HashedBlock {
                 // Half of the hash is enough to tell one block from the next.
                 hash: self.hash(chunk) as u32,
                 tokens: estimate(chunk).min(u32::from(u16::MAX)) as u16,
             })
             .collect();
         let tokens = blocks.iter().map(|block| u32::from(block.tokens)).fold(0, u32::saturating_add);
-        Part { kind, hash, bytes: text.len() as u64, tokens, blocks }
+        ElementPart { kind, hash, bytes: text.len() as u64, tokens, blocks }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::chain::{BLOCK_BYTES, Chain, Element, Kind, PartKind, Size};
+use super::chain::{BLOCK_BYTES, Chain, Element, ElementKind, PartKind, Size};
 
 /// The beginning that two chains share, from the newer one's point of view.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Common {
 /// Why a prompt differs from the one before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Cause {
+pub enum ChangeCause {
     /// Nothing is known.
     #[default]
     None = 0,
@@ -108,7 +108,7 @@ pub enum Cause {
     Hook = 16,
 }
 
-impl Cause {
+impl ChangeCause {
     const ALL: [Self; 17] = [
         Self::None,
         Self::ToolJoined,
@@ -149,11 +149,11 @@ pub struct Place {
 }
 
 /// The word for a kind of element.
-pub fn word(kind: Kind) -> &'static str {
+pub fn word(kind: ElementKind) -> &'static str {
     match kind {
-        Kind::System => "system",
-        Kind::Tool => "tool",
-        Kind::Message => "message",
+        ElementKind::System => "system",
+        ElementKind::Tool => "tool",
+        ElementKind::Message => "message",
     }
 }
 
@@ -163,14 +163,14 @@ pub struct Change {
     /// Where it begins.
     pub place: Place,
     /// Its likely cause.
-    pub cause: Cause,
+    pub cause: ChangeCause,
     /// Name of the tool, where it is one.
     pub name: Option<Box<str>>,
 }
 
 /// How a prompt follows another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum ChainStep {
     /// It goes on behind it.
     Grew,
     /// It goes on from an earlier place of it: a rewind or a fork.
@@ -182,12 +182,12 @@ pub enum Step {
 }
 
 /// Finds out how `new` follows `old`.
-pub fn step(new: &Chain, old: &Chain, common: &Common) -> Step {
+pub fn step(new: &Chain, old: &Chain, common: &Common) -> ChainStep {
     if common.is_whole_old {
-        return Step::Grew;
+        return ChainStep::Grew;
     }
     if common.is_whole_new {
-        return Step::Shortened;
+        return ChainStep::Shortened;
     }
     let at = common.elements;
     let (tail, old_tail) = (&new.elements[at..], &old.elements[at..]);
@@ -197,17 +197,17 @@ pub fn step(new: &Chain, old: &Chain, common: &Common) -> Step {
     };
     let is_compacted = at >= new.head() && has_summary(tail) && !has_summary(old_tail);
     if goes_on || is_compacted {
-        let cause = if is_compacted { (Cause::Compaction, None) } else { cause(new, old, common) };
-        return Step::Changed(Change { place: place(new, old, common), cause: cause.0, name: cause.1 });
+        let cause = if is_compacted { (ChangeCause::Compaction, None) } else { cause(new, old, common) };
+        return ChainStep::Changed(Change { place: place(new, old, common), cause: cause.0, name: cause.1 });
     }
-    if at > 0 && at >= new.head().max(old.head()) { Step::Shortened } else { Step::Unrelated }
+    if at > 0 && at >= new.head().max(old.head()) { ChainStep::Shortened } else { ChainStep::Unrelated }
 }
 
 /// Whether the end of the older conversation is in the newer one, or most of it: then something in front of it changed. After a
 /// rewind it is not.
 fn goes_on(tail: &[Arc<Element>], old_tail: &[Arc<Element>]) -> bool {
     let messages = |elements: &[Arc<Element>]| -> Vec<(u64, u32)> {
-        let messages = elements.iter().filter(|one| one.kind == Kind::Message);
+        let messages = elements.iter().filter(|one| one.kind == ElementKind::Message);
         messages.map(|one| (one.hash, one.tokens)).collect()
     };
     let present: HashSet<u64> = messages(tail).into_iter().map(|(hash, _)| hash).collect();
@@ -221,7 +221,7 @@ fn place(new: &Chain, old: &Chain, common: &Common) -> Place {
     let at = common.elements;
     let element = new.elements.get(at);
     let kind = [element, old.elements.get(at)].into_iter().flatten().map(|one| one.kind).min_by_key(|kind| *kind as u8);
-    let kind = kind.unwrap_or(Kind::Message);
+    let kind = kind.unwrap_or(ElementKind::Message);
     let before = new.elements[..at].iter().filter(|one| one.kind == kind).count();
     Place { kind: word(kind), index: before, part: common.parts, offset: common.bytes }
 }
@@ -230,68 +230,68 @@ fn place(new: &Chain, old: &Chain, common: &Common) -> Place {
 const SEPARATOR_BYTES: u64 = 8;
 
 /// The likely cause of a change, and the name of its tool.
-fn cause(new: &Chain, old: &Chain, common: &Common) -> (Cause, Option<Box<str>>) {
+fn cause(new: &Chain, old: &Chain, common: &Common) -> (ChangeCause, Option<Box<str>>) {
     let at = common.elements;
     let (one, other) = (new.elements.get(at), old.elements.get(at));
-    let is = |kind: Kind| [one, other].into_iter().flatten().any(|element| element.kind == kind);
-    if is(Kind::System) {
+    let is = |kind: ElementKind| [one, other].into_iter().flatten().any(|element| element.kind == kind);
+    if is(ElementKind::System) {
         return (system_cause(one, other), None);
     }
-    if is(Kind::Tool) {
+    if is(ElementKind::Tool) {
         return tool_cause(new, old, at);
     }
-    let (Some(one), Some(other)) = (one, other) else { return (Cause::None, None) };
+    let (Some(one), Some(other)) = (one, other) else { return (ChangeCause::None, None) };
     let is_media = |element: &Element| element.parts.get(common.parts).is_some_and(|part| part.kind == PartKind::Media);
     if one.name_hash == other.name_hash && is_media(one) && is_media(other) {
-        return (Cause::Media, None);
+        return (ChangeCause::Media, None);
     }
     let has = |elements: &[Arc<Element>], hash: u64| elements.iter().any(|element| element.hash == hash);
     let inserted = has(&new.elements[at + 1..], other.hash);
     let removed = has(&old.elements[at + 1..], one.hash);
     let cause = match (inserted, removed) {
-        (true, false) => Cause::MessageInserted,
-        (false, true) => Cause::MessageRemoved,
-        _ => Cause::MessageEdited,
+        (true, false) => ChangeCause::MessageInserted,
+        (false, true) => ChangeCause::MessageRemoved,
+        _ => ChangeCause::MessageEdited,
     };
     (cause, None)
 }
 
-fn system_cause(one: Option<&Arc<Element>>, other: Option<&Arc<Element>>) -> Cause {
-    let (Some(one), Some(other)) = (one, other) else { return Cause::SystemText };
+fn system_cause(one: Option<&Arc<Element>>, other: Option<&Arc<Element>>) -> ChangeCause {
+    let (Some(one), Some(other)) = (one, other) else { return ChangeCause::SystemText };
     let hashes = |element: &Element, kind: PartKind| -> Vec<u64> {
         let parts = element.parts.iter().filter(|part| part.kind == kind && part.bytes > SEPARATOR_BYTES);
         parts.map(|part| part.hash).collect()
     };
     let differs = |kind: PartKind| hashes(one, kind) != hashes(other, kind);
     let causes = [
-        (PartKind::Text, Cause::SystemText),
-        (PartKind::ProjectFiles, Cause::ProjectFiles),
-        (PartKind::Tools, Cause::ToolTexts),
-        (PartKind::Skills, Cause::Skills),
-        (PartKind::Folder, Cause::Folder),
-        (PartKind::Date, Cause::Date),
+        (PartKind::Text, ChangeCause::SystemText),
+        (PartKind::ProjectFiles, ChangeCause::ProjectFiles),
+        (PartKind::Tools, ChangeCause::ToolTexts),
+        (PartKind::Skills, ChangeCause::Skills),
+        (PartKind::Folder, ChangeCause::Folder),
+        (PartKind::Date, ChangeCause::Date),
     ];
     let mut found = causes.into_iter().filter(|(kind, _)| differs(*kind)).map(|(_, cause)| cause);
-    found.next().unwrap_or(Cause::SystemText)
+    found.next().unwrap_or(ChangeCause::SystemText)
 }
 
-fn tool_cause(new: &Chain, old: &Chain, at: usize) -> (Cause, Option<Box<str>>) {
+fn tool_cause(new: &Chain, old: &Chain, at: usize) -> (ChangeCause, Option<Box<str>>) {
     fn tools(chain: &Chain) -> Vec<&Arc<Element>> {
-        chain.elements.iter().filter(|element| element.kind == Kind::Tool).collect()
+        chain.elements.iter().filter(|element| element.kind == ElementKind::Tool).collect()
     }
     let (new_tools, old_tools) = (tools(new), tools(old));
     let missing = |from: &[&Arc<Element>], other: &[&Arc<Element>]| {
         from.iter().find(|tool| other.iter().all(|one| one.name_hash != tool.name_hash)).map(|tool| tool.name.clone())
     };
     if let Some(name) = missing(&new_tools, &old_tools) {
-        return (Cause::ToolJoined, Some(name));
+        return (ChangeCause::ToolJoined, Some(name));
     }
     if let Some(name) = missing(&old_tools, &new_tools) {
-        return (Cause::ToolLeft, Some(name));
+        return (ChangeCause::ToolLeft, Some(name));
     }
     let changed = new_tools.iter().find(|tool| old_tools.iter().all(|one| one.hash != tool.hash));
     match changed {
-        Some(tool) => (Cause::ToolChanged, Some(tool.name.clone())),
-        None => (Cause::ToolsReordered, new.elements.get(at).map(|tool| tool.name.clone())),
+        Some(tool) => (ChangeCause::ToolChanged, Some(tool.name.clone())),
+        None => (ChangeCause::ToolsReordered, new.elements.get(at).map(|tool| tool.name.clone())),
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::chain::Kind;
-use super::common::{Cause, Change, Place, word};
+use super::chain::ElementKind;
+use super::common::{Change, ChangeCause, Place, word};
 use super::session::{Judgement, Request, Session, Verdict};
 use super::tokens::MEDIA_TOKENS;
 use crate::display_text::one_line;
@@ -119,7 +119,7 @@ fn segments(request: &Request, since: &[i64]) -> Vec<SegmentRow> {
         let row = SegmentRow {
             kind: word(element.kind),
             index,
-            name: (!element.name.is_empty() && element.kind != Kind::System).then(|| shown(&element.name)),
+            name: (!element.name.is_empty() && element.kind != ElementKind::System).then(|| shown(&element.name)),
             tokens: scaled(text_end).saturating_sub(scaled(before)),
             cached: is_cached(sum),
             since: since.get(at).copied().filter(|since| *since > 0),
@@ -146,23 +146,23 @@ fn cause(verdict: Verdict, change: Option<&Change>) -> Option<String> {
     let tool = tool.map_or_else(|| "a tool".to_owned(), |name| format!("the tool {}", shown(name)));
     let index = place.index;
     Some(match cause {
-        Cause::None => return None,
-        Cause::ToolJoined => format!("{tool} joined"),
-        Cause::ToolLeft => format!("{tool} left"),
-        Cause::ToolChanged => format!("{tool} is described differently"),
-        Cause::ToolsReordered => "the tools have another order".to_owned(),
-        Cause::Date => "the date in the system prompt changed".to_owned(),
-        Cause::ProjectFiles => "AGENTS.md or another project file in the system prompt changed".to_owned(),
-        Cause::Folder => "the working directory in the system prompt changed".to_owned(),
-        Cause::Skills => "the skills in the system prompt changed".to_owned(),
-        Cause::ToolTexts => "the texts about tools in the system prompt changed".to_owned(),
-        Cause::SystemText => "the system prompt changed, perhaps by an extension".to_owned(),
-        Cause::Compaction => "the conversation was compacted".to_owned(),
-        Cause::Media => format!("an image in message {index} has another id or content"),
-        Cause::MessageInserted => format!("something was put in before message {index}, perhaps by an extension"),
-        Cause::MessageRemoved => format!("message {index} was taken out, perhaps by an extension"),
-        Cause::MessageEdited => format!("message {index} was changed, perhaps by an extension's context hook"),
-        Cause::Hook => {
+        ChangeCause::None => return None,
+        ChangeCause::ToolJoined => format!("{tool} joined"),
+        ChangeCause::ToolLeft => format!("{tool} left"),
+        ChangeCause::ToolChanged => format!("{tool} is described differently"),
+        ChangeCause::ToolsReordered => "the tools have another order".to_owned(),
+        ChangeCause::Date => "the date in the system prompt changed".to_owned(),
+        ChangeCause::ProjectFiles => "AGENTS.md or another project file in the system prompt changed".to_owned(),
+        ChangeCause::Folder => "the working directory in the system prompt changed".to_owned(),
+        ChangeCause::Skills => "the skills in the system prompt changed".to_owned(),
+        ChangeCause::ToolTexts => "the texts about tools in the system prompt changed".to_owned(),
+        ChangeCause::SystemText => "the system prompt changed, perhaps by an extension".to_owned(),
+        ChangeCause::Compaction => "the conversation was compacted".to_owned(),
+        ChangeCause::Media => format!("an image in message {index} has another id or content"),
+        ChangeCause::MessageInserted => format!("something was put in before message {index}, perhaps by an extension"),
+        ChangeCause::MessageRemoved => format!("message {index} was taken out, perhaps by an extension"),
+        ChangeCause::MessageEdited => format!("message {index} was changed, perhaps by an extension's context hook"),
+        ChangeCause::Hook => {
             "a payload hook rewrote the request (before_provider_request in Pi, onPayload in programs)".to_owned()
         }
     })

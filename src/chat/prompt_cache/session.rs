@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::BLOCK_TOKENS;
 use super::chain::{Chain, Size};
-use super::common::{Cause, Change, Common, Step, step};
+use super::common::{ChainStep, Change, ChangeCause, Common, step};
 use super::tokens::MEDIA_TOKENS;
 
 /// Requests that are kept of a session.
@@ -128,7 +128,7 @@ pub struct Expectation {
     /// Whole elements that the reachable prefix has, where it ends between two.
     boundary: Option<usize>,
     /// How the prompt follows the one before.
-    step: Option<Step>,
+    step: Option<ChainStep>,
     /// Another model or account was asked before.
     is_other_scope: Option<bool>,
     /// Tokens of the prompt before.
@@ -163,7 +163,7 @@ pub struct Session {
     /// Since when each element of the newest chain has been at its place, in milliseconds since 1970.
     pub since: Vec<i64>,
     /// What was told already.
-    told: HashSet<(Verdict, Cause, Option<Box<str>>)>,
+    told: HashSet<(Verdict, ChangeCause, Option<Box<str>>)>,
 }
 
 impl Session {
@@ -206,7 +206,7 @@ impl Session {
     /// Whether this has not been told in the session yet.
     pub fn is_news(&mut self, judgement: &Judgement) -> bool {
         let change = judgement.change.as_ref();
-        let cause = change.map_or(Cause::None, |change| change.cause);
+        let cause = change.map_or(ChangeCause::None, |change| change.cause);
         self.told.insert((judgement.verdict, cause, change.and_then(|change| change.name.clone())))
     }
 
@@ -245,13 +245,13 @@ impl Session {
                     best = Some((request, common));
                 }
             }
-            if expected.step != Some(Step::Grew)
+            if expected.step != Some(ChainStep::Grew)
                 && let Some((_, common)) = best
                 && common.is_whole_old
                 && expected.is_other_scope.is_none()
             {
                 // It is the continuation of an earlier prompt, whatever came in between.
-                expected.step = Some(Step::Grew);
+                expected.step = Some(ChainStep::Grew);
             }
         }
         let Some((base, common)) = best else { return expected };
@@ -280,7 +280,7 @@ impl Session {
         let recent = self.requests.iter().rev().take(LOOK_BACK);
         recent
             .map(|request| (request, Common::of(chain, &request.chain)))
-            .find(|(request, common)| step(chain, &request.chain, common) != Step::Unrelated)
+            .find(|(request, common)| step(chain, &request.chain, common) != ChainStep::Unrelated)
     }
 }
 
@@ -366,23 +366,23 @@ fn judge(request: &Request, usage: Option<CacheUsage>, lifetime_ms: Option<i64>)
     let idle = expected.sent_at.is_some_and(|sent| request.at - sent > lifetime_ms.unwrap_or(LEAST_LIFETIME_MS));
     let wanted = expected.before.min(prompt);
     match &expected.step {
-        Some(Step::Changed(change)) => {
+        Some(ChainStep::Changed(change)) => {
             if idle && missed(expected.reachable) {
                 return plain(Verdict::Idle);
             }
             let mut change = change.clone();
-            if request.is_rewritten && matches!(change.cause, Cause::MessageEdited | Cause::SystemText) {
-                change.cause = Cause::Hook;
+            if request.is_rewritten && matches!(change.cause, ChangeCause::MessageEdited | ChangeCause::SystemText) {
+                change.cause = ChangeCause::Hook;
             }
             // Compacting is meant to replace the beginning.
-            let read_again = if change.cause == Cause::Compaction { 0 } else { wanted.saturating_sub(cached) };
+            let read_again = if change.cause == ChangeCause::Compaction { 0 } else { wanted.saturating_sub(cached) };
             Judgement { verdict: Verdict::Changed, change: Some(change), read_again }
         }
         _ if missed(expected.reachable) && idle => plain(Verdict::Idle),
         _ if missed(expected.reachable) => {
             Judgement { verdict: Verdict::Evicted, change: None, read_again: expected.reachable - cached }
         }
-        Some(Step::Shortened) => plain(Verdict::Shortened),
+        Some(ChainStep::Shortened) => plain(Verdict::Shortened),
         _ => plain(Verdict::Grew),
     }
 }

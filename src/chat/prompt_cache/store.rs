@@ -13,8 +13,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::chain::{Block, Chain, Element, Kind, Part, PartKind};
-use super::common::{Cause, Change, Place, word};
+use super::chain::{Chain, Element, ElementKind, ElementPart, HashedBlock, PartKind};
+use super::common::{Change, ChangeCause, Place, word};
 use super::records::SessionKey;
 use super::session::{CacheScope, CacheUsage, Expectation, MAX_REQUESTS, Request, Session, Verdict};
 use crate::plan::ledger::Ledger;
@@ -132,10 +132,10 @@ fn version() -> u64 {
     hash[..6].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-const KINDS: [Kind; 3] = [Kind::System, Kind::Tool, Kind::Message];
+const KINDS: [ElementKind; 3] = [ElementKind::System, ElementKind::Tool, ElementKind::Message];
 
-fn kind(number: u64) -> Kind {
-    KINDS.into_iter().find(|kind| *kind as u64 == number).unwrap_or(Kind::Message)
+fn kind(number: u64) -> ElementKind {
+    KINDS.into_iter().find(|kind| *kind as u64 == number).unwrap_or(ElementKind::Message)
 }
 
 impl Stored {
@@ -152,7 +152,7 @@ impl Stored {
                 predicted: request.expected.predicted,
                 verdict: request.verdict as u64,
                 change: request.change.as_ref().map(|Change { place, cause, .. }| {
-                    let kind = KINDS.into_iter().find(|kind| word(*kind) == place.kind).unwrap_or(Kind::Message);
+                    let kind = KINDS.into_iter().find(|kind| word(*kind) == place.kind).unwrap_or(ElementKind::Message);
                     (kind as u64, place.index, place.part, place.offset, *cause as u64)
                 }),
                 shared,
@@ -180,7 +180,7 @@ impl Stored {
                 verdict: Verdict::of(stored.verdict),
                 change: stored.change.map(|(number, index, part, offset, cause)| Change {
                     place: Place { kind: word(kind(number)), index, part, offset },
-                    cause: Cause::of(cause),
+                    cause: ChangeCause::of(cause),
                     name: None,
                 }),
             });
@@ -201,12 +201,12 @@ fn stored_element(element: &Element) -> StoredElement {
 }
 
 fn element((number, name_hash, hash, bytes, tokens, parts): StoredElement) -> Arc<Element> {
-    let parts = parts.into_iter().map(|(kind, hash, bytes, tokens, blocks)| Part {
+    let parts = parts.into_iter().map(|(kind, hash, bytes, tokens, blocks)| ElementPart {
         kind: PartKind::of(kind),
         hash,
         bytes,
         tokens,
-        blocks: blocks.into_iter().map(|(hash, tokens)| Block { hash, tokens }).collect(),
+        blocks: blocks.into_iter().map(|(hash, tokens)| HashedBlock { hash, tokens }).collect(),
     });
     Arc::new(Element {
         kind: kind(number),

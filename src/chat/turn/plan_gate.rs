@@ -18,10 +18,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::advice::RECENT;
 use crate::plan::history::LearnedCosts;
 use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
-use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, keep_reserve, park};
+use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, Waits, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
 use crate::services::quota_cache::{Snapshot, known, quota};
 use crate::services::quota_display::{clock_at, opening_at};
+use crate::services::usage::Window;
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;
 
@@ -46,6 +47,10 @@ pub(super) struct PlanGate {
     project: String,
     /// The credential that the caller passed.
     passed: Option<String>,
+    /// It is the key in Pi's file, so that file says whether it still counts.
+    is_stored_key: bool,
+    /// Quota windows that this turn has waited for.
+    waits: Waits,
     /// The last refusal said that too much is under way, so the next request takes part in the shared budget of retries.
     is_retry: bool,
     /// Spending bought credit was reported.
@@ -93,6 +98,8 @@ impl PlanGate {
             session: options.session_id.clone(),
             project: kimi.config.project.clone().unwrap_or_default(),
             passed: options.api_key.clone(),
+            is_stored_key: false,
+            waits: Waits::default(),
             is_retry: false,
             spends_credit: false,
         }
@@ -112,7 +119,10 @@ impl PlanGate {
         answers: &mut UnboundedReceiver<String>,
     ) -> Result<Admitted> {
         let (file, policy) = (self.file.clone(), self.policy.clone());
-        keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
+        if !policy.reserve.is_empty() {
+            self.find_stored_key(kimi, credential).await;
+            keep_reserve(&mut self.host(kimi, credential, ops, answers), &file, &policy).await?;
+        }
         let mut slot = self.wait_for_slot(ops).await;
         // Asked with the slot in hand: of many requests that start at once, each sees the others.
         self.learn_limit(kimi, credential, &slot).await;
@@ -251,7 +261,17 @@ impl PlanGate {
         if policy.on_exhausted == OnExhausted::Stop {
             return Err(refusal);
         }
-        park(&mut self.host(kimi, credential, ops, answers), &file, &policy, refusal).await
+        self.find_stored_key(kimi, credential).await;
+        let mut waits = std::mem::take(&mut self.waits);
+        let parked = park(&mut self.host(kimi, credential, ops, answers), &file, &policy, &mut waits, refusal).await;
+        self.waits = waits;
+        parked
+    }
+
+    /// Finds out whether the request's key is the one in Pi's file.
+    async fn find_stored_key(&mut self, kimi: &Kimi, credential: &Credential) {
+        let stored = if credential.is_login() { None } else { kimi.stored_key().await.ok().flatten() };
+        self.is_stored_key = stored.is_some() && stored == self.passed;
     }
 
     /// Asks the service for the plan's limit once an hour, where several requests run at once.
@@ -271,8 +291,9 @@ impl PlanGate {
         ops: &'h mut OpWriter,
         answers: &'h mut UnboundedReceiver<String>,
     ) -> TurnHost<'h> {
-        let Self { account, passed, spends_credit, .. } = self;
-        TurnHost { kimi, credential, account, passed: passed.as_deref(), ops, answers, spends_credit }
+        let Self { account, passed, is_stored_key, spends_credit, .. } = self;
+        let (passed, is_stored_key) = (passed.as_deref(), *is_stored_key);
+        TurnHost { kimi, credential, account, passed, is_stored_key, ops, answers, spends_credit }
     }
 }
 
@@ -282,6 +303,11 @@ fn io_error(error: std::io::Error) -> Error {
 
 async fn account(kimi: &Kimi, credential: &Credential) -> String {
     kimi.account_id(credential).await.map(|id| id.name().to_owned()).unwrap_or_default()
+}
+
+fn another_account() -> Error {
+    let message = "Another account is signed in now, so the request that waited for a quota window was not sent";
+    Error::new(ErrorKind::QuotaExhausted, message)
 }
 
 fn notice(notice: Value) -> Op {
@@ -294,6 +320,7 @@ struct TurnHost<'h> {
     credential: &'h Credential,
     account: &'h str,
     passed: Option<&'h str>,
+    is_stored_key: bool,
     ops: &'h mut OpWriter,
     answers: &'h mut UnboundedReceiver<String>,
     spends_credit: &'h mut bool,
@@ -306,10 +333,20 @@ impl ParkHost for TurnHost<'_> {
 
     async fn signed_in(&mut self) -> Result<()> {
         let mut kimi = self.kimi.clone();
-        // Pi passes a login's token with the request, and it would go on counting here after a logout.
-        let found = match self.credential.is_login() {
-            true => kimi.stored_login().await,
-            false => kimi.authorize(self.passed).await,
+        // Pi passes its credential with the request, and it would go on counting here after a logout.
+        let found = if self.credential.is_login() {
+            kimi.stored_login().await
+        } else if self.is_stored_key {
+            match kimi.stored_key().await {
+                // A file that cannot be read says nothing about the key.
+                Ok(key) if key.as_deref() != self.passed => match kimi.stored_login().await {
+                    Err(error) if key.is_none() => Err(error),
+                    _ => return Err(another_account()),
+                },
+                _ => return Ok(()),
+            }
+        } else {
+            kimi.authorize(self.passed).await
         };
         let credential = found.map_err(|error| match error.kind {
             ErrorKind::LoginRequired => {
@@ -317,11 +354,7 @@ impl ParkHost for TurnHost<'_> {
             }
             _ => error,
         })?;
-        if account(&kimi, &credential).await == self.account {
-            return Ok(());
-        }
-        let message = "Another account is signed in now, so the request that waited for a quota window was not sent";
-        Err(Error::new(ErrorKind::QuotaExhausted, message))
+        if account(&kimi, &credential).await == self.account { Ok(()) } else { Err(another_account()) }
     }
 
     fn tell(&mut self, event: ParkEvent) {
@@ -341,10 +374,10 @@ impl ParkHost for TurnHost<'_> {
         }));
     }
 
-    async fn ask(&mut self, window: &str, label: &str, resets_at: i64) -> Option<OnExhausted> {
+    async fn ask(&mut self, window: &Window, used_up: bool) -> Option<OnExhausted> {
+        let opens = window.resets_at.and_then(|at| opening_at(&self.kimi.config, at));
         self.ops.send(notice(json!({
-            "kind": "quotaQuestion", "window": window, "label": label, "resetsAt": resets_at,
-            "opens": opening_at(&self.kimi.config, resets_at),
+            "kind": "quotaQuestion", "label": window.label, "usedUp": used_up, "opens": opens,
         })));
         let answer = self.answers.recv().await.ok()?;
         serde_json::from_value(Value::from(answer)).ok()

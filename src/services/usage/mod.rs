@@ -86,6 +86,11 @@ impl Window {
         self.used_ratio.is_some_and(|ratio| ratio >= USED_UP)
     }
 
+    /// Whether the window is a span of time, so that it is about requests; others may count minutes of video.
+    pub fn is_of_time(&self) -> bool {
+        self.id.starts_with(|first: char| first.is_ascii_digit()) || self.id.starts_with(WindowName::MONTH)
+    }
+
     /// Adds the other view of the same window. Either may lag behind, so the larger share counts, with its reset.
     fn merge(&mut self, other: Self) {
         let larger = other.used_ratio.is_some_and(|theirs| self.used_ratio.is_none_or(|ours| theirs > ours));
