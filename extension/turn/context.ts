@@ -34,6 +34,7 @@ interface Context {
 
 interface Message {
   content?: unknown;
+  usage?: unknown;
 }
 
 interface Part {
@@ -44,8 +45,8 @@ interface Part {
 
 /** Takes the long texts out of a context. What has none is not copied. */
 class LongTexts {
-  /** No text of the conversation can contain it. */
-  readonly mark = crypto.randomUUID();
+  /** No text of the conversation can contain it: it is random, and made after them. */
+  readonly mark = crypto.randomUUID().slice(-12);
   readonly pieces: string[] = [];
 
   takenFrom(context: Context): object {
@@ -55,9 +56,13 @@ class LongTexts {
 
   #message(message: Message): object {
     if (!isPlain(message)) return message;
-    const { content } = message;
-    if (!Array.isArray(content)) return { ...message, ...this.#members(message, "content") };
-    return { ...message, content: content.map((part: unknown) => (isPlain(part) ? this.#part(part) : part)) };
+    const { content, usage } = message;
+    const light: Message = Array.isArray(content)
+      ? { ...message, content: content.map((part: unknown) => (isPlain(part) ? this.#part(part) : part)) }
+      : { ...message, ...this.#members(message, "content") };
+    // All that the addon reads of it. The rest are fractions of cents, which take long to write.
+    if (isPlain(usage)) light.usage = { totalTokens: (usage as { totalTokens?: unknown }).totalTokens };
+    return light;
   }
 
   #part(part: Part): object {

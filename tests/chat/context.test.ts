@@ -56,9 +56,18 @@ test("context: texts beside the JSON → the same JSON as without", () => {
   assert.deepEqual(contextText({ messages: [{ role: "user", content: "hi" }] }).pieces, []);
 });
 
+test("context: of the usage of earlier answers the addon gets what it reads", () => {
+  const usage = { input: 1, totalTokens: 7, cost: { total: 0.1 } };
+  const { text } = contextText({ messages: [{ role: "assistant", content: [], usage }] });
+  assert.deepEqual(JSON.parse(text), { messages: [{ role: "assistant", content: [], usage: { totalTokens: 7 } }] });
+});
+
 test("context: what was passed is not changed", () => {
   const content = [{ type: "text", text: LONG }];
-  const context = { systemPrompt: LONG, messages: [Object.freeze({ role: "user", content: Object.freeze(content) })] };
+  const context = {
+    systemPrompt: LONG,
+    messages: [Object.freeze({ role: "user", content: Object.freeze(content), usage: Object.freeze({}) })],
+  };
   const before = JSON.stringify(context);
   contextText(context);
   assert.equal(JSON.stringify(context), before);
