@@ -2,7 +2,7 @@
  * Measures the governor in a process of its own: `governor-child.ts <JSON of GovernorSpec>` prints one line of JSON.
  *
  * `cost` compares turns with those in another home, whose slots or ledger cannot be used, one after the other. `waiting` counts how often
- * the threads are woken while a request waits for a slot.
+ * the threads are woken while a request waits for a slot, `idle` the same after one that was answered.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { runOne, addon } from "../support/turn.ts";
@@ -11,7 +11,7 @@ import { median } from "./report.ts";
 
 export type GovernorSpec =
   | { kind: "cost"; home: string; without: string; turns: number }
-  | { kind: "waiting"; home: string; seconds: number };
+  | { kind: "waiting" | "idle"; home: string; seconds: number };
 
 const spec = JSON.parse(process.argv[2] ?? "{}") as GovernorSpec;
 const { BENCH_URL: baseUrl = "", BENCH_KEY: apiKey = "" } = process.env;
@@ -52,6 +52,18 @@ async function cost(home: string, without: string, turns: number): Promise<objec
 async function waiting(home: string, seconds: number): Promise<object> {
   const stop = new AbortController();
   const turnEnded = turn(home, stop.signal);
+  const result = await wakeups(seconds);
+  stop.abort();
+  await turnEnded;
+  return result;
+}
+
+async function idle(home: string, seconds: number): Promise<object> {
+  await turn(home);
+  return wakeups(seconds);
+}
+
+async function wakeups(seconds: number): Promise<{ perSecond: number }> {
   await sleep(1500);
   const before = threadSwitches();
   await sleep(seconds * 1000);
@@ -60,13 +72,11 @@ async function waiting(home: string, seconds: number): Promise<object> {
   for (const [task, { name, count }] of threadSwitches()) {
     if (name.startsWith("kimi-code")) woken += count - (before.get(task)?.count ?? 0);
   }
-  const perSecond = woken / seconds;
-  stop.abort();
-  await turnEnded;
-  return { perSecond };
+  return { perSecond: woken / seconds };
 }
 
+const watch = spec.kind === "idle" ? idle : waiting;
 const result =
-  spec.kind === "cost" ? await cost(spec.home, spec.without, spec.turns) : await waiting(spec.home, spec.seconds);
+  spec.kind === "cost" ? await cost(spec.home, spec.without, spec.turns) : await watch(spec.home, spec.seconds);
 console.log(JSON.stringify(result));
 process.exit();

@@ -16,6 +16,9 @@ const COST_GOAL = 0.3;
 /** Goal for the wake-ups of our threads per second while a request waits. */
 const WAKEUP_GOAL = 2;
 
+/** The same while nothing waits. */
+const IDLE_GOAL = 0;
+
 /** Goal for what the ledger adds to a request on the main thread, in microseconds. */
 const LEDGER_GOAL = 50;
 
@@ -103,9 +106,12 @@ export async function governor(bench: Bench): Promise<void> {
   await ledger(bench, (home, without) => run({ kind: "cost", home, without, turns }));
   if (process.platform !== "linux") return;
   const home = makeHome(1);
+  const seconds = 10;
+  const idle = await run<{ perSecond: number }>({ kind: "idle", home, seconds });
+  const quiet = bench.report.bar("governor, wake-ups while nothing waits", idle.perSecond, "/s", IDLE_GOAL);
+  bench.report.say(`- Wake-ups of our threads after an answer, while nothing waits: ${quiet} a second.`, "");
   const holder = await hold(bench, home, 1);
   try {
-    const seconds = 10;
     const { perSecond } = await run<{ perSecond: number }>({ kind: "waiting", home, seconds });
     const woken = bench.report.bar("governor, wake-ups while a request waits", perSecond, "/s", WAKEUP_GOAL);
     bench.report.say(`- Wake-ups of our threads while a request waits for a slot: ${woken} a second.`, "");
