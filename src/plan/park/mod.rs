@@ -158,7 +158,9 @@ pub async fn park(
 ) -> Result<()> {
     let Some(usage) = explanation(host, policy).await else { return Err(refusal) };
     let had_credit = has_credit(&usage);
-    match (refusing_window(&usage, &refusal).cloned(), waits.last.clone()) {
+    // Right after a wait, a text that names the window that has just opened is a refusal that comes late.
+    let named = || used_up_window(&usage, refusal.window).filter(|_| waits.last.is_none());
+    match (refusing_window(&usage, &refusal).or_else(named).cloned(), waits.last.clone()) {
         (Some(window), _) => {
             waits.last = Some(wait_for(host, file, policy, (window, had_credit), refusal).await?);
             Ok(())
@@ -171,8 +173,8 @@ pub async fn park(
     }
 }
 
-/// The window that refused: one that is used up, else one that reads as nearly full and is named, else the fullest that is all but used
-/// up. The service's readings may lag behind, and its texts may name another window.
+/// The window that refused, as far as readings tell: one that is used up, else one that reads as nearly full and is named, else the
+/// fullest that is all but used up. The service's readings may lag behind, and its texts may name another window.
 fn refusing_window<'u>(usage: &'u Usage, refusal: &Error) -> Option<&'u Window> {
     let reads = |window: &Window, least: f64| window.used_ratio.is_none_or(|ratio| ratio >= least);
     let nearly = || {

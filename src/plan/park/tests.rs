@@ -320,6 +320,8 @@ async fn park_a_refusal_before_the_window_reads_as_full_is_put_down_to_the_one_t
     for (share, named, waits) in [
         (0.92, Some(crate::error::QuotaWindow::FiveHours), true),
         (0.92, None, false),
+        // No reading tells of a window, so the text does.
+        (0.5, Some(crate::error::QuotaWindow::FiveHours), true),
         (0.99, None, true),
         // Texts name the month although it is another window.
         (0.99, Some(month()), true),
