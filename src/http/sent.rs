@@ -17,7 +17,14 @@ use super::timeout::within;
 
 /// Is set when the body of a request is sent, until the server refuses the request unread.
 #[derive(Debug, Clone, Default)]
-pub struct SentSignal(Arc<watch::Sender<bool>>);
+pub struct SentSignal(Arc<watch::Sender<SendState>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct SendState {
+    sent: bool,
+    /// How often the request was refused unread.
+    refusals: u32,
+}
 
 impl SentSignal {
     /// Returns a body that sets the signal.
@@ -30,22 +37,26 @@ impl SentSignal {
         let mut work = std::pin::pin!(work);
         let mut sent = self.0.subscribe();
         loop {
-            tokio::select! {
+            let refusals = tokio::select! {
                 biased;
                 result = &mut work => return Some(result),
-                _ = sent.wait_for(|sent| *sent) => {}
-            }
+                state = sent.wait_for(|state| state.sent) => state.map_or(0, |state| state.refusals),
+            };
             tokio::select! {
                 biased;
                 result = within(limit, &mut work) => return result,
-                // Refused unread: the request waits for a free stream again.
-                _ = sent.wait_for(|sent| !*sent) => {}
+                // Refused unread: the request waits for a free stream again, or has even been sent again meanwhile.
+                _ = sent.wait_for(|state| state.refusals != refusals) => {}
             }
         }
     }
 
-    fn set(&self, sent: bool) {
-        self.0.send_replace(sent);
+    fn set_sent(&self) {
+        self.0.send_modify(|state| state.sent = true);
+    }
+
+    fn set_refused(&self) {
+        self.0.send_modify(|state| *state = SendState { sent: false, refusals: state.refusals + 1 });
     }
 }
 
@@ -60,7 +71,7 @@ pub async fn send_until_read(signal: &SentSignal, build: impl Fn() -> RequestBui
         match build().send().await {
             Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => {
                 refusals += 1;
-                signal.set(false);
+                signal.set_refused();
             }
             result => return result,
         }
@@ -89,7 +100,7 @@ impl Body for SignalingBody {
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.signal.set(true);
+        self.signal.set_sent();
         Poll::Ready(self.content.take().map(|content| Ok(Frame::data(content))))
     }
 
