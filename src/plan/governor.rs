@@ -373,6 +373,18 @@ mod tests {
         Governor::new(Some(folder.path()), "account", concurrency, Arc::default())
     }
 
+    /// Lets a request wait for a slot, and returns when so many wait.
+    async fn join_queue(governor: &Governor, waiting: usize) -> tokio::task::JoinHandle<Permit> {
+        let request = {
+            let governor = governor.clone();
+            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
+        };
+        while governor.load().await.waiting < waiting {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        request
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn governor_many_requests_never_more_than_the_limit_at_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -443,13 +455,7 @@ mod tests {
         let held = governor.admit(Priority::Batch, |_| ()).await;
         // A process that is suspended while it waits: its ticket stays locked, and it takes nothing.
         let suspended = governor.slots.as_ref().unwrap().join(Priority::Interactive).unwrap();
-        let waiting = {
-            let governor = governor.clone();
-            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
-        };
-        while governor.load().await.waiting < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let waiting = join_queue(&governor, 2).await;
         drop(held);
         let permit = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
         assert_eq!(governor.under_way_here(), 1);
@@ -463,13 +469,7 @@ mod tests {
         let governor = governor(&folder, Some(2));
         let held = [governor.admit(Priority::Batch, |_| ()).await, governor.admit(Priority::Batch, |_| ()).await];
         let _suspended = governor.slots.as_ref().unwrap().join(Priority::Interactive).unwrap();
-        let waiting = {
-            let governor = governor.clone();
-            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
-        };
-        while governor.load().await.waiting < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let waiting = join_queue(&governor, 2).await;
         drop(held);
         tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
         // The first ticket was not set aside.
@@ -523,13 +523,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let governor = governor(&folder, Some(1));
         let held = governor.admit(Priority::Batch, |_| ()).await;
-        let waiting = {
-            let governor = governor.clone();
-            tokio::spawn(async move { governor.admit(Priority::Batch, |_| ()).await })
-        };
-        while governor.load().await.waiting == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let waiting = join_queue(&governor, 1).await;
         let freed = Instant::now();
         drop(held);
         waiting.await.unwrap();

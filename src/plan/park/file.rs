@@ -43,7 +43,7 @@ pub struct ParkRecord {
 
 impl ParkRecord {
     pub(super) fn is_about(&self, window: &Window) -> bool {
-        self.window == window.id && window.resets_at.is_some_and(|at| at.abs_diff(self.resets_at) < 60_000)
+        self.window == window.id && window.resets_at.is_some_and(|at| is_same_reset(at, self.resets_at))
     }
 
     /// Notes what the user chose at `now`, for the window that is closed or for the next one.
@@ -63,6 +63,11 @@ impl ParkRecord {
         let Self { resume_at, stop_at, .. } = *self;
         *self = Self { window: id, label, reserved, resets_at, since: now, choice, resume_at, stop_at };
     }
+}
+
+/// Whether two moments, in milliseconds since 1970, are the same reset, give or take a minute.
+pub(super) fn is_same_reset(one: i64, other: i64) -> bool {
+    one.abs_diff(other) < 60_000
 }
 
 /// The file of an account.

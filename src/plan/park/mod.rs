@@ -18,6 +18,7 @@ use crate::services::quota_cache::Snapshot;
 use crate::services::quota_error::used_up_window;
 use crate::services::usage::{Usage, Window};
 
+use self::file::is_same_reset;
 pub use self::file::{ParkFile, ParkRecord};
 
 /// How often a parked request looks at the clock and at what the user chose.
@@ -373,7 +374,7 @@ fn closed(
     let same = usage.windows.iter().find(|window| window.id == waited.id).filter(|window| {
         // A refusal may name a window that reads as nearly full, and does so until its reset.
         let is_same_period =
-            window.resets_at.zip(waited.resets_at).is_some_and(|(one, other)| one.abs_diff(other) < 60_000);
+            window.resets_at.zip(waited.resets_at).is_some_and(|(one, other)| is_same_reset(one, other));
         let is_refused = !waited.is_used_up() && is_same_period && window.used_ratio >= waited.used_ratio;
         let is_early = is_refused && opens_later(window, now);
         window.is_used_up() || is_early || reached(slice(window), policy, now).is_some()
