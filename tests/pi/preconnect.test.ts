@@ -18,7 +18,7 @@ const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 const isPreconnect = ({ method, path }: RequestRecord): boolean => method === "HEAD" && path === "/coding";
 
 /** Pi shows its first frame before it starts the session; the quota in the footer comes after that. */
-const SESSION_STARTED = /resets \d/;
+const SESSION_STARTED = /resets [\w ]*\d\d:\d\d/;
 
 function terminal(): Terminal {
   const env = { KIMI_CODE_BASE_URL: simulator.baseUrl, KIMI_API_KEY: simulator.apiKey };

@@ -170,7 +170,10 @@ describe("RPC mode", () => {
     const state = JSON.parse(await said(pi, "/kimi-quota --json")) as Record<string, unknown>;
     assert.deepEqual(Object.keys(state).sort(), ["resetsAt", "sessions", "since", "state", "window"]);
     assert.deepEqual([state["state"], state["window"], state["sessions"]], ["parked", "5h", 1]);
-    assert.match(await said(pi, "/kimi-quota"), /^1 request waits since \d\d:\d\d: 5-hour window is used up, opens /);
+    assert.match(
+      await said(pi, "/kimi-quota"),
+      /^1 request waits since [\w ]*\d\d:\d\d: 5-hour window is used up, opens /,
+    );
     // Still full, so it goes on waiting.
     const asked = simulator.requests.filter(({ endpoint }) => endpoint === "usages").length;
     assert.equal(await said(pi, "/kimi-quota resume"), "1 request tries again now.");
@@ -252,7 +255,7 @@ describe("RPC mode", () => {
     replace(entry);
     const login = { KIMI_API_KEY: undefined, KIMI_CODE_OAUTH_HOST: simulator.oauthHost };
     const pi = rpc({ KIMI_CODE_QUOTA: "wait", ...login });
-    const waiting = pi.prompt("hi");
+    const waiting = pi.prompt("hi", {}, PATIENCE_MS);
     await pi.waitFor(status(/Kimi 5h full/));
     return { replace, error: async () => messages(await waiting)[0]?.errorMessage ?? "" };
   }

@@ -174,7 +174,7 @@ export class RpcPi {
       const found = this.events.slice(from).find(matches);
       if (found) return found;
       if (Date.now() > end || this.#child.exitCode !== null) {
-        const seen = this.events.slice(from).map((event) => event.type);
+        const seen = this.events.slice(from).map(({ type, statusText: text }) => `${type}${text ? ` "${text}"` : ""}`);
         throw new Error(`Pi (RPC) did not send the expected event; it sent ${seen.join(", ")}; stderr: ${this.stderr}`);
       }
       await sleep(5);
@@ -182,10 +182,10 @@ export class RpcPi {
   }
 
   /** Sends a prompt and waits until Pi has settled; returns the events of this prompt. */
-  async prompt(message: string, more: Record<string, unknown> = {}): Promise<PiEvent[]> {
+  async prompt(message: string, more: Record<string, unknown> = {}, timeoutMs = TIMEOUT_MS): Promise<PiEvent[]> {
     const from = this.events.length;
     await this.command({ type: "prompt", message, ...more });
-    await this.waitFor((event) => event.type === "agent_settled", from);
+    await this.waitFor((event) => event.type === "agent_settled", from, timeoutMs);
     return this.events.slice(from);
   }
 
