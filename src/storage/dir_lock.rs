@@ -615,6 +615,44 @@ mod tests {
     }
 
     #[test]
+    fn directory_lock_knows_that_another_program_had_ceased_to_touch_it() {
+        let place = Place::new();
+        place.leave_behind(0);
+        // Both watch it; one of them removes it, and then either may get it.
+        let (mut slower, mut waiter) = (place.owned_waiter(60), place.owned_waiter(60));
+        assert!(slower.try_lock().unwrap().is_none());
+        let lock = watch(&mut waiter, Duration::from_secs(5)).unwrap();
+        assert!(lock.has_stalled_predecessor());
+        drop(lock);
+        assert!(slower.try_lock().unwrap().unwrap().has_stalled_predecessor());
+        assert!(!place.owned_waiter(60).try_lock().unwrap().unwrap().has_stalled_predecessor());
+    }
+
+    #[test]
+    fn directory_lock_of_a_process_of_ours_is_not_mistaken_for_another_programs() {
+        let place = Place::new();
+        let holder = place.owned_waiter(60).try_lock().unwrap().unwrap();
+        let mut waiter = place.owned_waiter(60);
+        assert!(watch(&mut waiter, Duration::from_millis(400)).is_none());
+        drop(holder);
+        assert!(!waiter.try_lock().unwrap().unwrap().has_stalled_predecessor());
+    }
+
+    #[test]
+    fn directory_lock_dated_ahead_is_respected_by_a_clock_ahead_and_its_age_is_known() {
+        let place = Place::new();
+        let lead = Duration::from_secs(20);
+        let lock = place.owned_waiter(5000).with_lead(lead).try_lock().unwrap().unwrap();
+        let ahead = (millis(SystemTime::now()) + 19_000).saturating_sub(modified(&place.directory()).unwrap());
+        assert!(ahead < 5000, "by a clock 19 s ahead it is {ahead} ms old");
+        let file = place.0.path().join("file");
+        let state = || LockState::of(&file, &file.with_extension("owner"), Duration::from_secs(5), lead).unwrap();
+        assert!(state().is_alive && state().age < Duration::from_secs(5));
+        Place::die(lock);
+        assert!(!state().is_alive && state().age < Duration::from_secs(5));
+    }
+
+    #[test]
     fn directory_lock_dated_in_the_future_is_taken_over_once_watched() {
         let place = Place::new();
         place.leave_behind(-3_600_000);
