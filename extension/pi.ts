@@ -13,7 +13,7 @@ import { registerCache } from "./cache/register.ts";
 import { toolSource } from "./cache/tool-source.ts";
 import { PiCredentials } from "./credential.ts";
 import { ExtensionEnvironment, host, isAtLeast, markChildren, sessionPriority } from "./environment.ts";
-import { argumentKey, listWait } from "./headless.ts";
+import { argumentKey, listWait } from "./pi-arguments.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
