@@ -23,14 +23,11 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { platformName } from "../extension/native/loader.ts";
-import { packageName, PLATFORMS } from "./platforms.mjs";
+import { GLIBC_FLOOR, packageName, PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
 const LIBRARIES = { darwin: "libkimi_code.dylib", win32: "kimi_code.dll" };
-
-/** Oldest glibc that a Linux addon supports: CentOS 7 and later. */
-const GLIBC_FLOOR = "2.17";
 
 function run(command, args, rustFlags = []) {
   // The separated form takes folders with blanks. An environment that sets flags of its own keeps them.

@@ -15,6 +15,9 @@ export const PLATFORMS = {
   "android-arm64": other("android", "arm64", "aarch64-linux-android"),
 };
 
+/** Oldest glibc that released Linux addons are linked for: CentOS 7 and later. */
+export const GLIBC_FLOOR = "2.17";
+
 /**
  * Returns the name of a platform's package: `<scope>/<platform>`. Without a scope in package.json it is `<name>-<platform>`.
  *
