@@ -22,8 +22,8 @@ interface Tui {
 
 /** Picks the helpers out of Pi's packages. */
 export function piParts(modules: Pick<PiModules, "agent" | "tui">): PiParts {
-  const agent = modules.agent as Agent;
-  const tui = modules.tui as Tui;
+  // By way of "unknown", because the types differ between versions of Pi.
+  const { agent, tui } = modules as unknown as { agent: Agent; tui: Tui };
   return {
     maxBytes: agent.DEFAULT_MAX_BYTES,
     maxLines: agent.DEFAULT_MAX_LINES,
