@@ -3,6 +3,7 @@
  * (docs/pi-contract.md#model-refresh).
  */
 import type { Credential as PiCredential, Model, Provider, RefreshModelsContext } from "@earendil-works/pi-ai";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { AddressedModel, PiCredentials } from "./credential.ts";
 import { API_ID, PROVIDER_ID } from "./ids.ts";
 import { defer } from "./lazy.ts";
@@ -22,6 +23,22 @@ const INPUT_LIMITS = { images: { resize: { maxWidth: 2000, maxHeight: 2000, maxB
 /** Returns whether the selected model is one of ours that takes images, and perhaps videos. */
 export function takesMedia(model: Pick<Model<string>, "provider" | "input"> | undefined): boolean {
   return model?.provider === PROVIDER_ID && model.input.includes("image");
+}
+
+/** Returns whether the selected model is ours and differs from the current list in what Pi uses of it. */
+export function isOutdated({ model, modelRegistry }: Pick<ExtensionContext, "model" | "modelRegistry">): boolean {
+  if (model?.provider !== PROVIDER_ID) return false;
+  const listed = modelRegistry.find(PROVIDER_ID, model.id);
+  const traits = (one: Model<string>): string => {
+    const { contextWindow, maxTokens, reasoning, thinkingLevelMap, input } = one;
+    return JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input, cacheLifetime(one)]);
+  };
+  return listed !== undefined && traits(listed) !== traits(model);
+}
+
+/** Returns the lifetime that Pi's cache warmer goes by; Pi knows the member since 1.5.1. */
+function cacheLifetime(model: Model<string>): unknown {
+  return (model as { promptCache?: unknown }).promptCache;
 }
 
 export class ModelList {

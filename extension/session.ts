@@ -4,7 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Model, Provider } from "@earendil-works/pi-ai";
+import type { Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
 import type { DoctorParts } from "./doctor/command.ts";
@@ -12,7 +12,7 @@ import type { ExtensionEnvironment } from "./environment.ts";
 import { API_ID, PROVIDER_ID } from "./ids.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import type { LoopBrake } from "./loop-brake.ts";
-import type { ModelList } from "./models.ts";
+import { isOutdated, type ModelList } from "./models.ts";
 import type { AddonQueries } from "./queries.ts";
 import type { TrustParts } from "./project-trust.ts";
 import type { SettingsTools } from "./settings/command.ts";
@@ -96,22 +96,6 @@ export function registerSession(
       // The last list stays.
     }
   });
-}
-
-/** Returns whether the selected model is ours and differs from the current list in what Pi uses of it. */
-function isOutdated({ model, modelRegistry }: ExtensionContext): boolean {
-  if (model?.provider !== PROVIDER_ID) return false;
-  const listed = modelRegistry.find(PROVIDER_ID, model.id);
-  const traits = (one: Model<string>): string => {
-    const { contextWindow, maxTokens, reasoning, thinkingLevelMap, input } = one;
-    return JSON.stringify([contextWindow, maxTokens, reasoning, thinkingLevelMap, input, cacheLifetime(one)]);
-  };
-  return listed !== undefined && traits(listed) !== traits(model);
-}
-
-/** Returns the lifetime that Pi's cache warmer goes by; Pi knows the member since 1.5.1. */
-function cacheLifetime(model: Model<string>): unknown {
-  return (model as { promptCache?: unknown }).promptCache;
 }
 
 /** Registers `/kimi-settings`. `parts` are Pi's components for its screen. */

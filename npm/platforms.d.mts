@@ -5,6 +5,8 @@ interface Platform {
   target: string;
 }
 export const PLATFORMS: Record<string, Platform>;
+/** Oldest glibc that released Linux addons are linked for. */
+export const GLIBC_FLOOR: string;
 /** Name of a platform's package. */
 export function packageName(platform: string, root: { name: string; release?: { platformScope?: string } }): string;
 /** package.json of a platform's package. */

@@ -15,6 +15,9 @@ export const PLATFORMS = {
   "android-arm64": other("android", "arm64", "aarch64-linux-android"),
 };
 
+/** Oldest glibc that released Linux addons are linked for: CentOS 7 and later. */
+export const GLIBC_FLOOR = "2.17";
+
 /**
  * Returns the name of a platform's package: `<scope>/<platform>`. Without a scope in package.json it is `<name>-<platform>`.
  *
@@ -79,6 +82,8 @@ export function publishedManifest(root) {
     ...kept,
     ...ownership(root),
     optionalDependencies: Object.fromEntries(platforms),
+    // A checkout has the sources instead, so that Pi can install it from Git without a build of the JavaScript.
+    pi: { extensions: ["./dist/pi.ts"] },
     peerDependencies: PEERS,
     peerDependenciesMeta: Object.fromEntries(Object.keys(PEERS).map((name) => [name, { optional: true }])),
   };

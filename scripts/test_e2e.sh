@@ -5,4 +5,4 @@
 #   KIMI_E2E_ONLY_CACHE=1 scripts/test_e2e.sh    only the prompt cache
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec node npm/run.mjs tests/e2e/main.ts "$@"
+exec node npm/with-current-node.mjs tests/e2e/main.ts "$@"

@@ -21,7 +21,7 @@ export {
   KimiServerError,
 } from "../errors.ts";
 export type * from "../messages.ts";
-export type { Priority } from "../environment.ts";
+export type { Priority } from "../priority.ts";
 export type { SettingsOverrides } from "../overrides.ts";
 export type {
   CompactionAdvice,

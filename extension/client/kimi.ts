@@ -1,7 +1,8 @@
 /**
  * The client for Node programs.
  */
-import { environment, host, unwatchedPriority } from "../environment.ts";
+import { environment, host } from "../environment.ts";
+import { unwatchedPriority } from "../priority.ts";
 import { KimiAddonError } from "../errors.ts";
 import { API_ID, PROVIDER_ID } from "../ids.ts";
 import type { Addon } from "../native/addon.ts";

@@ -1,7 +1,7 @@
 /**
  * Options of clients, chats and other calls, and the description of a model.
  */
-import type { Priority } from "../environment.ts";
+import type { Priority } from "../priority.ts";
 import type { SettingsOverrides } from "../overrides.ts";
 import type { KimiErrorCode } from "../errors.ts";
 import type { HistoryBy } from "../queries.ts";

@@ -2,7 +2,8 @@
  * Runs turns for the provider. Their code (turn.ts) is loaded after Pi's first frame, or by the first turn if that is earlier.
  */
 import type { AssistantMessageEventStream, Model, SimpleStreamOptions, TranscriptContext } from "@earendil-works/pi-ai";
-import type { ExtensionEnvironment, Host, Priority } from "../environment.ts";
+import type { ExtensionEnvironment, Host } from "../environment.ts";
+import type { Priority } from "../priority.ts";
 import { lazyImport } from "../lazy.ts";
 import type { Addon } from "../native/addon.ts";
 import { emptyMessage } from "./empty-message.ts";

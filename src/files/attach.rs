@@ -5,13 +5,13 @@ use bytes::Bytes;
 use super::body_template::{BodyTemplate, MediaPayload, MediaRef};
 use super::index::Key;
 use super::media_source::{MediaSource, content};
-use super::policy::{Placement, choose};
+use super::policy::{Placement, choose, may_go_inline};
 use super::reference::{Reference, ReferenceContent, with_name};
 use super::reupload::Attachments;
 use super::upload_request::{Upload, describe};
 use super::uploader::{UploadJob, UploadedId, Uploader, log};
 use crate::blocking::in_background;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// A content that is sent as a reference.
 struct PendingUpload {
@@ -138,21 +138,4 @@ impl Uploader {
         }
         Ok(payloads)
     }
-}
-
-/// Whether the item may be sent inline after this error. Errors that concern the account or the user's own wish would only be
-/// hidden by that.
-fn may_go_inline(error: &Error) -> bool {
-    !matches!(
-        error.kind,
-        ErrorKind::Cancelled
-            | ErrorKind::LoginRequired
-            | ErrorKind::Unauthorized
-            | ErrorKind::Entitlement
-            | ErrorKind::ClientRefused
-            | ErrorKind::QuotaExhausted
-            | ErrorKind::Config
-            | ErrorKind::Tls
-            | ErrorKind::Internal
-    )
 }

@@ -1,4 +1,4 @@
-//! Chooses which media are sent as references.
+//! Chooses which media are sent as references, and which may be sent inline after a failed upload.
 //!
 //! Size alone decides: the same history must give the same choice in every session, whether or not a file is known already,
 //! because inline bytes and a reference are different prompts to the service's cache.
@@ -10,6 +10,7 @@ use super::media_info::Digest;
 use super::media_type::{MAX_FILE, MediaKind};
 use crate::config::UploadLimits;
 use crate::display_text::size;
+use crate::error::{Error, ErrorKind};
 
 /// Why a media item is sent the way it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,23 @@ pub fn choose(media: &[MediaRef], text: u64, settings: &UploadLimits) -> Vec<Pla
         }
     }
     choices
+}
+
+/// Whether an item whose upload failed with this error may be sent inline. Errors that concern the account or the user's own wish would only be
+/// hidden by that.
+pub fn may_go_inline(error: &Error) -> bool {
+    !matches!(
+        error.kind,
+        ErrorKind::Cancelled
+            | ErrorKind::LoginRequired
+            | ErrorKind::Unauthorized
+            | ErrorKind::Entitlement
+            | ErrorKind::ClientRefused
+            | ErrorKind::QuotaExhausted
+            | ErrorKind::Config
+            | ErrorKind::Tls
+            | ErrorKind::Internal
+    )
 }
 
 /// Refuses a file that is too large, naming the setting or the service's limit.

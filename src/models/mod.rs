@@ -3,22 +3,23 @@
 //! Pi's list comes from disk, at once and offline. The service is asked in the background, and its answer replaces the list.
 
 pub mod cache;
-mod facts;
+
 mod fallback;
 mod family_prices;
 pub mod list;
 mod model;
 pub mod prompt_cache_hints;
 mod refresh;
+mod user_overrides;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::facts::{ModelFacts, OfferedModels};
 pub use self::fallback::fallback;
 pub use self::model::{Compat, Model, ON, Prices, PromptCacheLifetime};
 pub use self::refresh::refresh;
+pub use self::user_overrides::{ModelFacts, OfferedModels};
 
 use self::cache::{StoredList, UnsavedLists};
 use self::list::with_overrides;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::limits::{Limits, MAX_SLOTS, now};
+use super::concurrency_limit::{Limits, MAX_SLOTS, now};
 use super::slots::{Kind, Priority, Slot, Slots, Ticket};
 use super::watch::Watch;
 use crate::blocking::in_background;

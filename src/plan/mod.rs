@@ -13,11 +13,11 @@
 //! ```
 
 pub mod advice;
+mod concurrency_limit;
 pub mod forecast;
 pub mod governor;
 pub mod history;
 pub mod ledger;
-mod limits;
 pub mod park;
 mod slots;
 pub mod state;

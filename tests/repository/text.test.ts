@@ -213,12 +213,14 @@ const EXTENSION_ORDER = [
   [
     "browser",
     "environment",
-    "headless",
     "ids",
     "lazy",
     "loop-guard",
     "messages",
     "overrides",
+    "pi-arguments",
+    "pi-modules",
+    "priority",
     "project-trust",
     "replay",
     "warning",
@@ -231,6 +233,7 @@ const EXTENSION_ORDER = [
   ["login", "media", "preconnect", "quota"],
   ["auth", "cache", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
+  ["register"],
   ["ai-sdk", "cli", "pi"],
 ];
 

@@ -2,21 +2,19 @@
 // docs/protocol.md#anthropic-dialect). They differ in validation and rendering and share everything else.
 
 import { randomBytes } from "node:crypto";
-import { agentScenario } from "./agent.ts";
 import type { AnswerContext } from "./answer.ts";
 import { renderAnthropic } from "./anthropic-stream.ts";
 import { checkAnthropicRequest } from "./anthropic-validation.ts";
-import { contextOverflow, invalidRequest } from "./errors.ts";
+import { contextOverflow } from "./errors.ts";
 import type { Exchange } from "./exchange.ts";
 import { accountOf, checkReferences } from "./files.ts";
 import { renderOpenAI } from "./openai-stream.ts";
 import { checkOpenAIRequest } from "./openai-validation.ts";
 import { plainAnswer } from "./plain-answer.ts";
-import { lastUserText, promptFromAnthropic, promptFromOpenAI, type Prompt } from "./prompt.ts";
-import type { ResolvedModel } from "./catalog.ts";
+import { promptFromAnthropic, promptFromOpenAI } from "./prompt.ts";
 import type { Route } from "./routes.ts";
+import { chooseScenario } from "./scenario-choice.ts";
 import { completeSteps, outputTokens } from "./scenario.ts";
-import { namedScenario } from "./transcripts.ts";
 import type { Dialect, Scenario } from "./types.ts";
 import { Player, sleep } from "./wire.ts";
 
@@ -104,18 +102,4 @@ async function stream(exchange: Exchange, dialect: Dialect, scenario: Scenario, 
   record.ended = ending;
   record.aborted = ending === "aborted";
   exchange.state.log.changed(record);
-}
-
-/** Queue, then marker in the prompt, then the default, then the built-in agent. */
-function chooseScenario(exchange: Exchange, prompt: Prompt, model: ResolvedModel): Scenario {
-  const { state, record } = exchange;
-  const queued = state.takeScenario(record);
-  if (queued !== undefined) return queued;
-  const marker = /\[\[scenario:([^\]]+)\]\]/.exec(lastUserText(prompt))?.[1]?.trim();
-  if (marker !== undefined) {
-    const named = namedScenario(marker);
-    if (named === undefined) throw invalidRequest(`simulator: there is no scenario named '${marker}'`);
-    return named;
-  }
-  return state.defaultScenario ?? agentScenario(prompt, model);
 }

@@ -5,7 +5,8 @@
 //! tokens   estimates tokens
 //! chain    a hash for each system prompt, tool and message of a body
 //! common   how far two chains agree, and what differs then
-//! session  the last requests of a session: prediction before a request, verdict after it
+//! session  the last requests of a session, and what the next one should find
+//! verdict  what became of a request: grew, changed, expired, dropped
 //! records  all sessions of the process · store  their copy on disk, hashes and numbers only
 //! report   what users see
 //! ```
@@ -20,6 +21,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
+pub mod verdict;
 
 /// Tokens that the service compares at once (docs/protocol.md#prompt-cache).
 pub const BLOCK_TOKENS: u64 = 256;

@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chain::Chain;
 use super::report::{self, Report};
-use super::session::{CacheScope, CacheUsage, Judgement, Request, Session, Verdict};
+use super::session::{CacheScope, Request, Session};
 use super::store::Store;
+use super::verdict::{CacheUsage, Judgement, Verdict};
 use crate::storage::clock::now_ms;
 
 /// Sessions that are kept in memory; the one that was used longest ago goes first.

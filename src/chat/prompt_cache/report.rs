@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::chain::ElementKind;
 use super::common::{Change, ChangeCause, Place, word};
-use super::session::{Judgement, Request, Session, Verdict};
+use super::session::{Request, Session};
 use super::tokens::MEDIA_TOKENS;
+use super::verdict::{Judgement, Verdict};
 use crate::display_text::one_line;
 
 /// Longest name that is shown, in characters.

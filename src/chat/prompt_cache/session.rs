@@ -1,74 +1,22 @@
-//! The last requests of a session: what the next one should find in the cache, and what became of it.
+//! The last requests of a session: what the next one should find in the cache.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use serde::Serialize;
 
 use super::BLOCK_TOKENS;
 use super::chain::{Chain, Size};
 use super::common::{ChainStep, Change, ChangeCause, Common, step};
 use super::tokens::MEDIA_TOKENS;
+use super::verdict::{CacheUsage, Expectation, Judgement, Verdict, judge};
 
 /// Requests that are kept of a session.
 pub const MAX_REQUESTS: usize = 50;
 
 /// Requests of the session that are looked at to find the one before; others in between are side questions.
 const LOOK_BACK: usize = 8;
-
-/// How long prompts stay in the cache at least, in milliseconds, where the service does not say it (docs/protocol.md#prompt-cache).
-pub const LEAST_LIFETIME_MS: i64 = 300_000;
-
-/// What became of a request's prompt.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Verdict {
-    /// What could come from the cache came from it.
-    Grew = 0,
-    /// The beginning or middle of the prompt differs from the request before.
-    Changed = 1,
-    /// The conversation went on from an earlier place.
-    Shortened = 2,
-    /// The cache had expired.
-    Idle = 3,
-    /// Another model was asked, which has its own cache.
-    Model = 4,
-    /// The service read again what it should have had: a guess that its cache dropped it.
-    Evicted = 5,
-    /// The usage is missing or contradicts itself.
-    #[default]
-    Unknown = 6,
-}
-
-impl Verdict {
-    const ALL: [Self; 7] =
-        [Self::Grew, Self::Changed, Self::Shortened, Self::Idle, Self::Model, Self::Evicted, Self::Unknown];
-
-    /// Reads the number that is stored.
-    pub fn of(number: u64) -> Self {
-        Self::ALL.into_iter().find(|verdict| *verdict as u64 == number).unwrap_or_default()
-    }
-}
-
-/// What a request's usage said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheUsage {
-    /// Tokens of the prompt.
-    pub prompt: u64,
-    /// Those of them that came from the cache.
-    pub cached: u64,
-}
-
-impl CacheUsage {
-    /// Checks what the service reported. Nothing follows from numbers that are missing or contradict each other.
-    pub fn checked(prompt: Option<u64>, cached: Option<u64>) -> Option<Self> {
-        let (prompt, cached) = (prompt?, cached?);
-        (prompt > 0 && cached <= prompt).then_some(Self { prompt, cached })
-    }
-}
 
 /// Whose cache a request reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,43 +66,6 @@ pub struct Request {
     pub change: Option<Change>,
 }
 
-/// What a request should find in the cache.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expectation {
-    /// Tokens that should come from the cache.
-    pub predicted: u64,
-    /// The same if no cache ever expired.
-    pub reachable: u64,
-    /// Whole elements that the reachable prefix has, where it ends between two.
-    boundary: Option<usize>,
-    /// How the prompt follows the one before.
-    step: Option<ChainStep>,
-    /// Another model or account was asked before.
-    is_other_scope: Option<bool>,
-    /// Tokens of the prompt before.
-    before: u64,
-    /// When the prefix was sent last.
-    sent_at: Option<i64>,
-}
-
-impl Expectation {
-    /// Makes the expectation of a request that was stored.
-    pub fn stored(predicted: u64) -> Self {
-        Self { predicted, ..Self::default() }
-    }
-}
-
-/// A verdict, and what was read again although it need not have been.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
-    /// What became of the request.
-    pub verdict: Verdict,
-    /// What changed.
-    pub change: Option<Change>,
-    /// Tokens that were read again.
-    pub read_again: u64,
-}
-
 /// The requests of one session.
 #[derive(Debug, Clone, Default)]
 pub struct Session {
@@ -196,7 +107,7 @@ impl Session {
     /// Finishes a request. `usage` is what the service reported, if that can be believed.
     pub fn finish(&mut self, id: u64, usage: Option<CacheUsage>, lifetime_ms: Option<i64>) -> Option<Judgement> {
         let request = self.requests.iter_mut().find(|request| request.id == id)?;
-        let judgement = judge(request, usage, lifetime_ms);
+        let judgement = judge(&request.expected, request.is_rewritten, request.at, usage, lifetime_ms);
         request.usage = usage;
         request.verdict = judgement.verdict;
         request.change.clone_from(&judgement.change);
@@ -351,38 +262,4 @@ fn scale(spans: &[Span], requests: &[&Request]) -> Option<f64> {
     }
     let usage = requests.iter().rev().find_map(|request| Some((request.usage?.prompt, request.chain.size().tokens())));
     usage.filter(|(_, estimated)| *estimated > 0).map(|(prompt, estimated)| prompt as f64 / estimated as f64)
-}
-
-/// Decides what became of a request.
-fn judge(request: &Request, usage: Option<CacheUsage>, lifetime_ms: Option<i64>) -> Judgement {
-    let expected = &request.expected;
-    let plain = |verdict| Judgement { verdict, change: None, read_again: 0 };
-    let Some(CacheUsage { prompt, cached }) = usage else { return plain(Verdict::Unknown) };
-    if let Some(is_model) = expected.is_other_scope {
-        return plain(if is_model { Verdict::Model } else { Verdict::Unknown });
-    }
-    // A prompt of which less than a block is missing lost nothing.
-    let missed = |wanted: u64| cached.saturating_add(BLOCK_TOKENS) < wanted;
-    let idle = expected.sent_at.is_some_and(|sent| request.at - sent > lifetime_ms.unwrap_or(LEAST_LIFETIME_MS));
-    let wanted = expected.before.min(prompt);
-    match &expected.step {
-        Some(ChainStep::Changed(change)) => {
-            if idle && missed(expected.reachable) {
-                return plain(Verdict::Idle);
-            }
-            let mut change = change.clone();
-            if request.is_rewritten && matches!(change.cause, ChangeCause::MessageEdited | ChangeCause::SystemText) {
-                change.cause = ChangeCause::Hook;
-            }
-            // Compacting is meant to replace the beginning.
-            let read_again = if change.cause == ChangeCause::Compaction { 0 } else { wanted.saturating_sub(cached) };
-            Judgement { verdict: Verdict::Changed, change: Some(change), read_again }
-        }
-        _ if missed(expected.reachable) && idle => plain(Verdict::Idle),
-        _ if missed(expected.reachable) => {
-            Judgement { verdict: Verdict::Evicted, change: None, read_again: expected.reachable - cached }
-        }
-        Some(ChainStep::Shortened) => plain(Verdict::Shortened),
-        _ => plain(Verdict::Grew),
-    }
 }

@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use super::chain::{Chain, Element, ElementKind, ElementPart, HashedBlock, PartKind};
 use super::common::{Change, ChangeCause, Place, word};
 use super::records::SessionKey;
-use super::session::{CacheScope, CacheUsage, Expectation, MAX_REQUESTS, Request, Session, Verdict};
+use super::session::{CacheScope, MAX_REQUESTS, Request, Session};
+use super::verdict::{CacheUsage, Expectation, Verdict};
 use crate::plan::ledger::Ledger;
 use crate::storage::private_file::replace;
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::BLOCK_TOKENS;
 use super::records::{PromptCaches, Sending, SessionKey};
-use super::session::{CacheScope, CacheUsage, Judgement, Verdict};
+use super::session::CacheScope;
+use super::verdict::{CacheUsage, Judgement, Verdict};
 use crate::chat::request::normalize::{Target, normalize};
 use crate::chat::request::options::BodyOptions;
 use crate::chat::request::tool_schema::SchemaCache;

@@ -13,6 +13,7 @@ use crate::blocking::in_background;
 use crate::chat::prompt_cache::chain::fingerprint;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
+use crate::chat::request::output_limit::output_limit;
 use crate::chat::request::parameters::{Parameter, RefusedParameters};
 use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
 use crate::chat::request::response_format::ResponseFormat;
@@ -257,9 +258,8 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     }
     let images = ImageKey::all(&conversation.turns);
     sent_calls(&conversation).for_each(|id| calls.reserve(id));
-    let room = answer_room(resolved.context_window, conversation.estimated_tokens);
-    let cap = resolved.max_tokens.unwrap_or(room).min(room);
-    options.max_completion_tokens = options.max_completion_tokens.min(cap).max(1);
+    let requested = [Some(options.max_completion_tokens), resolved.max_tokens];
+    options.max_completion_tokens = output_limit(resolved.context_window, conversation.estimated_tokens, requested);
     restrict(&mut options, &mut conversation, &resolved.response_format, &resolved.kimi, dialect);
     let media = BodyTemplate::number(conversation.media_refs_mut());
     let body = dialect
@@ -361,16 +361,6 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
         .filter_map(|turn| if let Item::Assistant(answer) = turn { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
         .filter_map(|block| if let AssistantBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
-}
-
-/// Returns the tokens that an answer may have: what the window leaves beside the prompt and Pi's own reserve
-/// (docs/pi-contract.md#token-estimate). Reasoning counts, so nothing but the window limits it (docs/protocol.md#output-cap).
-fn answer_room(window: u64, prompt: u64) -> u64 {
-    const RESERVE: u64 = 4096;
-    match window {
-        0 => i32::MAX as u64,
-        window => window.saturating_sub(prompt).saturating_sub(RESERVE).max(1),
-    }
 }
 
 fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> BodyOptions {

@@ -36,7 +36,7 @@ function currentNode() {
 
 const [script, ...args] = process.argv.slice(2);
 if (script === undefined) {
-  console.error("usage: node npm/run.mjs <script> [arguments]");
+  console.error("usage: node npm/with-current-node.mjs <script> [arguments]");
   process.exit(2);
 }
 const node = currentNode();
