@@ -217,6 +217,7 @@ const EXTENSION_ORDER = [
     "lazy",
     "loop-guard",
     "messages",
+    "node-fs",
     "overrides",
     "pi-arguments",
     "pi-modules",
