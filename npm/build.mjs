@@ -6,6 +6,7 @@
 // `cargo rustc --crate-type cdylib` and not a "cdylib" in Cargo.toml: the crate is a library for its own tests, and rustc
 // leaves link-time optimisation out where both kinds are built at once.
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   copyFileSync,
   existsSync,
@@ -116,6 +117,7 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
   for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source, root);
   for (const [name, source] of Object.entries(PROGRAMS))
     buildEntry(directory, name, source, root, "#!/usr/bin/env node");
+  buildExtension(directory, root);
   exported.index.push(...exported.client);
   for (const [name, names] of Object.entries(exported)) {
     // The wrapper for `require()` passes the module on, so that a program has one set of classes.
@@ -130,9 +132,36 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
 
 /** Bundles one entry and returns the names that it exports itself. */
 function buildEntry(directory, name, source, root, firstLine = "") {
+  // The other entries import the client, so that a program has one set of its classes.
+  const external = source === ENTRIES.client ? [] : ["*/client/index.ts"];
+  const transcribed = name === "simulator" ? JSON.stringify(transcripts()) : "undefined";
+  const { code: bundled, exported } = bundle(source, root, { external, transcribed });
+  const code = bundled.replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"');
+  writeFileSync(join(directory, `${name}.js`), firstLine === "" ? code : `${firstLine}\n${code}`, {
+    mode: firstLine === "" ? 0o644 : 0o755,
+  });
+  return exported;
+}
+
+/**
+ * Writes the extension for Pi: `pi.ts`, and everything it imports as one file of JavaScript.
+ *
+ * Pi translates each TypeScript file of an extension, which takes a millisecond per file and half a second where no translation is
+ * stored. The JavaScript is loaded by Node itself. Node keeps a module by its path, so the name contains a hash of the content: after
+ * an update `/reload` would run the old code.
+ */
+function buildExtension(directory, root) {
+  const { code } = bundle("extension/register.ts", root);
+  const name = `pi-${createHash("sha256").update(code).digest("hex").slice(0, 16)}.js`;
+  writeFileSync(join(directory, name), code);
+  const entry = bundle("extension/pi.ts", root, { external: ["./register.ts"] });
+  writeFileSync(join(directory, "pi.ts"), entry.code.replace('"./register.ts"', `"./${name}"`));
+}
+
+/** Bundles one source into JavaScript; returns it and the names that it exports itself. */
+function bundle(source, root, { external = [], transcribed = "undefined" } = {}) {
   // Imported lazily, so that a clone without development dependencies can build the addon.
   const { buildSync } = createRequire(import.meta.url)("esbuild");
-  const client = ENTRIES.client;
   const { outputFiles, metafile } = buildSync({
     absWorkingDir: ROOT,
     entryPoints: [source],
@@ -148,21 +177,16 @@ function buildEntry(directory, name, source, root, firstLine = "") {
         version: root.version,
         platformPrefix: packageName("", root),
       }),
-      COMPILED_TRANSCRIPTS: name === "simulator" ? JSON.stringify(transcripts()) : "undefined",
+      COMPILED_TRANSCRIPTS: transcribed,
     },
     // No comments and indentation: they are half of the size. Names stay for stack traces, and lines are short because Node prints
     // the one in which an uncaught error was thrown.
     minifyWhitespace: true,
     lineLimit: 160,
-    // The other entries import the client, so that a program has one set of its classes.
-    external: ["@earendil-works/*", "@ai-sdk/*", ...(source === client ? [] : ["*/client/index.ts"])],
+    external: ["@earendil-works/*", "@ai-sdk/*", ...external],
     logLevel: "warning",
   });
-  const code = outputFiles[0].text.replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"');
-  writeFileSync(join(directory, `${name}.js`), firstLine === "" ? code : `${firstLine}\n${code}`, {
-    mode: firstLine === "" ? 0o644 : 0o755,
-  });
-  return Object.values(metafile.outputs)[0].exports;
+  return { code: outputFiles[0].text, exported: Object.values(metafile.outputs)[0].exports };
 }
 
 /** Reads the simulator's transcripts. */

@@ -82,6 +82,8 @@ export function publishedManifest(root) {
     ...kept,
     ...ownership(root),
     optionalDependencies: Object.fromEntries(platforms),
+    // A checkout has the sources instead, so that Pi can install it from Git without a build of the JavaScript.
+    pi: { extensions: ["./dist/pi.ts"] },
     peerDependencies: PEERS,
     peerDependenciesMeta: Object.fromEntries(Object.keys(PEERS).map((name) => [name, { optional: true }])),
   };

@@ -1,6 +1,7 @@
 /**
  * Collects what our tools use of Pi's packages.
  */
+import type { PiModules } from "../pi-modules.ts";
 import type { Component, PiParts } from "./render.ts";
 
 /** What we use of pi-coding-agent. */
@@ -19,12 +20,10 @@ interface Tui {
   Markdown: new (text: string, paddingX: number, paddingY: number, theme: unknown) => Component;
 }
 
-/** Imports the helpers. Dynamically, because Node programs load our files without Pi. */
-export async function piParts(): Promise<PiParts> {
-  const [agent, tui] = (await Promise.all([
-    import("@earendil-works/pi-coding-agent"),
-    import("@earendil-works/pi-tui"),
-  ])) as unknown as [Agent, Tui];
+/** Picks the helpers out of Pi's packages. */
+export function piParts(modules: Pick<PiModules, "agent" | "tui">): PiParts {
+  // By way of "unknown", because the types differ between versions of Pi.
+  const { agent, tui } = modules as unknown as { agent: Agent; tui: Tui };
   return {
     maxBytes: agent.DEFAULT_MAX_BYTES,
     maxLines: agent.DEFAULT_MAX_LINES,

@@ -11,6 +11,7 @@ import type { PiCredentials } from "../credential.ts";
 import { lazyImport } from "../lazy.ts";
 import type { MediaFiles } from "../media/files.ts";
 import { takesMedia } from "../models.ts";
+import type { PiModules } from "../pi-modules.ts";
 import type { AddonQueries } from "../queries.ts";
 import type { KimiServices } from "../services.ts";
 import type { ToolParts } from "./render.ts";
@@ -37,6 +38,8 @@ export interface ToolSources {
   services(): Promise<KimiServices>;
   mediaFiles(): Promise<MediaFiles>;
   credentials: PiCredentials;
+  /** Pi's packages, for what the tools show. */
+  modules: Pick<PiModules, "agent" | "tui">;
 }
 
 /** The tools of one extension. */
@@ -105,7 +108,7 @@ export class KimiTools {
     const { fetchTool } = await lazyImport(() => import("./fetch.ts"));
     const { datasourceTool } = await lazyImport(() => import("./datasource.ts"));
     const { mediaTool } = await lazyImport(() => import("./media.ts"));
-    const parts = await piParts();
+    const parts = piParts(this.#sources.modules);
     const shared: ToolParts = {
       services,
       parts,

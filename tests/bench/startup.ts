@@ -1,6 +1,6 @@
 /** Measures startup: import time, and how much later Pi lists its models. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -28,9 +28,13 @@ function importTime(entry: string): { imported: number; opened: number } {
   };
 }
 
-/** Milliseconds until `pi --list-models` has ended, with these extensions. */
-function listTime(home: Home, extensions: string[]): number {
-  const once = (): number => {
+/**
+ * Milliseconds until `pi --list-models` has ended, for each list of extensions. They take turns, so that a busy machine slows all of
+ * them. `forget` removes Pi's translations of TypeScript before each run, as on a new machine.
+ */
+function listTimes(home: Home, sets: string[][], forget: boolean): number[] {
+  const once = (extensions: string[]): number => {
+    if (forget) rmSync(join(home.tmp, "jiti"), { recursive: true, force: true });
     const at = performance.now();
     spawnSync(process.execPath, [PI_CLI, "--list-models", "-ne", ...extensions.flatMap((path) => ["-e", path])], {
       cwd: home.cwd,
@@ -39,8 +43,9 @@ function listTime(home: Home, extensions: string[]): number {
     });
     return performance.now() - at;
   };
-  once(); // fills the cache of transformed TypeScript
-  return median(Array.from({ length: RUNS }, once));
+  sets.forEach(once); // fills Pi's cache of translations
+  const rounds = Array.from({ length: RUNS }, () => sets.map(once));
+  return sets.map((_, index) => median(rounds.map((times) => times[index] ?? 0)));
 }
 
 /** Milliseconds from Enter until `/kimi-settings` is shown in a terminal, with a service that does not answer. */
@@ -84,13 +89,25 @@ export async function startup({ report }: Bench): Promise<void> {
   const line = (what: string, value: number, unit: string, goal: number): void =>
     report.say(`- ${what}: ${report.bar(what, value, unit, goal)} ${unit}.`);
   try {
-    const bare = listTime(home, []);
-    const ours = listTime(home, [ROOT]);
+    const empty = join(home.path, "empty.ts");
+    writeFileSync(empty, "export default (): void => undefined;");
+    // The file that Pi loads from the published package.
+    const sets = [[], [empty], [join(ROOT, "dist", "pi.ts")]];
+    const [bare = 0, least = 0, ours = 0] = listTimes(home, sets, false);
+    const [bareNew = 0, leastNew = 0, oursNew = 0] = listTimes(home, sets, true);
     for (const entry of ["index.js", "client.js"]) {
       const { imported, opened } = importTime(entry);
       line(`Import of \`${entry}\`, warm (opening the addon takes another ${opened.toFixed(1)} ms)`, imported, "ms", 6);
     }
-    line(`\`pi --list-models\` with us (${ours.toFixed(0)} ms), later than without`, ours - bare, "ms", 15);
+    line(
+      `\`pi --list-models\` with us (${ours.toFixed(0)} ms; an empty extension: ${(least - bare).toFixed(1)} ms), later than without`,
+      ours - bare,
+      "ms",
+      15,
+    );
+    report.say(
+      `- The same with nothing translated yet: ${(oursNew - bareNew).toFixed(0)} ms; an empty extension: ${(leastNew - bareNew).toFixed(0)} ms.`,
+    );
     line("`/kimi-settings` on the screen, the first time", await settingsTime(), "ms", 100);
   } finally {
     home.remove();

@@ -1,5 +1,6 @@
 /** The published packages: files, manifests, size, types. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import {
   existsSync,
   mkdirSync,
@@ -50,7 +51,7 @@ function published(): Published {
 }
 
 describe("root package", () => {
-  test("files → sources for Pi, JavaScript and types for Node, documents, nothing else", () => {
+  test("files → the extension for Pi, JavaScript and types for Node, documents, nothing else", () => {
     const files = readdirSync(root, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) =>
@@ -59,12 +60,12 @@ describe("root package", () => {
           .replaceAll("\\", "/"),
       );
     const known =
-      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/.-]+\.(md|svg|mjs|cjs|ts)|extension\/(?!client\/)[\w/-]+\.(ts|schema\.json)|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
+      /^(package\.json|[A-Z]+\.md|LICENSE|docs\/[\w/.-]+\.(md|svg|mjs|cjs|ts)|extension\/settings\.schema\.json|dist\/pi\.ts|dist\/[\w/-]+\.(c?js|d\.c?ts))$/;
     assert.deepEqual(
       files.filter((file) => !known.test(file)),
       [],
     );
-    for (const file of ["extension/native/loader.ts", "extension/settings.schema.json", "README.md", "LICENSE"]) {
+    for (const file of ["dist/pi.ts", "extension/settings.schema.json", "README.md", "LICENSE"]) {
       assert.ok(files.includes(file), file);
     }
     const entries = Object.keys(ENTRIES).toSorted();
@@ -72,10 +73,32 @@ describe("root package", () => {
       for (const entry of entries) assert.ok(files.includes(`dist/${entry}.${form}`), `dist/${entry}.${form}`);
     }
     assert.deepEqual(
-      files.filter((file) => /^dist\/.*\.js$/.test(file)).toSorted(),
+      files.filter((file) => /^dist\/(?!pi-).*\.js$/.test(file)).toSorted(),
       [...entries, ...Object.keys(PROGRAMS)].toSorted().map((entry) => `dist/${entry}.js`),
       "one file per entry, because Node takes a millisecond for each",
     );
+  });
+
+  test("extension for Pi → one file to translate, one of JavaScript named by its content, nothing else to load", () => {
+    assert.deepEqual(published()["pi"], { extensions: ["./dist/pi.ts"] });
+    const dist = join(root, "dist");
+    const rest = readdirSync(dist).filter((file) => file.startsWith("pi-"));
+    assert.equal(rest.length, 1);
+    const imported = (file: string): string[] =>
+      [...readFileSync(join(dist, file), "utf8").matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)].map(
+        ([, name = ""]) => name,
+      );
+    const ofPi = ["pi-ai", "pi-coding-agent", "pi-tui"].map((name) => `@earendil-works/${name}`);
+    assert.deepEqual(imported("pi.ts"), [`./${rest[0]}`, ...ofPi]);
+    // Node loads it, which knows neither Pi's packages nor TypeScript.
+    assert.deepEqual(
+      imported(rest[0] ?? "").filter((name) => !name.startsWith("node:")),
+      [],
+    );
+    const hash = createHash("sha256")
+      .update(readFileSync(join(dist, rest[0] ?? "")))
+      .digest("hex");
+    assert.equal(rest[0], `pi-${hash.slice(0, 16)}.js`);
   });
 
   test("documents → links lead to files of the package, except to tests and workflows", () => {

@@ -219,6 +219,7 @@ const EXTENSION_ORDER = [
     "messages",
     "overrides",
     "pi-arguments",
+    "pi-modules",
     "priority",
     "project-trust",
     "replay",
@@ -232,6 +233,7 @@ const EXTENSION_ORDER = [
   ["login", "media", "preconnect", "quota"],
   ["auth", "cache", "doctor", "plan", "settings", "tools", "turn"],
   ["client", "provider", "session"],
+  ["register"],
   ["ai-sdk", "cli", "pi"],
 ];
 

@@ -18,10 +18,14 @@ let collapsed = true;
 
 before(async () => {
   initTheme("dark");
+  const modules = {
+    agent: await import("@earendil-works/pi-coding-agent"),
+    tui: await import("@earendil-works/pi-tui"),
+  };
   shared = {
     services: new KimiServices(addon(), host(undefined)),
     // The key bindings exist only in an interactive Pi; tests/services/tui.test.ts covers them.
-    parts: { ...(await piParts()), keyHint: (_binding, description) => `ctrl+o ${description}` },
+    parts: { ...piParts(modules), keyHint: (_binding, description) => `ctrl+o ${description}` },
     collapsed: () => collapsed,
     session: async () => ({}),
   };
