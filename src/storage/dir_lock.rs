@@ -11,6 +11,7 @@
 //!   one's directory may be taken over, but not its right to act.
 //! * The holder looks once more whether the lock is still its own before it does anything that cannot be undone
 //!   ([`Lock::is_held`]).
+//! * A holder may date its directory ahead, so that a waiter whose clock is ahead does not take it for stale.
 //! * A stale lock with a file inside is moved aside instead of blocking everybody.
 
 use std::collections::HashMap;
@@ -62,6 +63,10 @@ struct Held {
     directory: PathBuf,
     /// Modification time as the file system stored it, in milliseconds.
     written: AtomicU64,
+    /// Time by which the directory is dated ahead.
+    lead: Duration,
+    /// Whether another program had the lock before and had ceased to touch it.
+    has_stalled_predecessor: bool,
     lost: AtomicBool,
     released: Mutex<bool>,
     wake: Condvar,
@@ -82,10 +87,19 @@ struct Owner {
     touched: u64,
 }
 
+impl Owner {
+    /// Reads the record of a lease; `None` where there is none that can be read.
+    fn read(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(file).ok()?).ok()
+    }
+}
+
 /// What was seen of a lock that another process holds.
 #[derive(Debug)]
 struct Seen {
     modified: u64,
+    /// Whether a record of ours names it.
+    is_ours: bool,
     /// Time in which it was not touched while we were looking. While we are stopped, the holder may be as well.
     watched: AwakeTime,
 }
@@ -104,16 +118,17 @@ pub struct LockState {
 }
 
 impl LockState {
-    /// Looks at `<target>.lock` without touching it; `None` if there is none.
-    pub fn of(target: &Path, owner: &Path, stale: Duration) -> Option<Self> {
+    /// Looks at `<target>.lock` without touching it; `None` if there is none. `lead`: time by which our processes date it ahead.
+    pub fn of(target: &Path, owner: &Path, stale: Duration, lead: Duration) -> Option<Self> {
         let mut name = OsString::from(target);
         name.push(".lock");
         let directory = PathBuf::from(name);
         let touched = modified(&directory).ok()?;
-        let age = Duration::from_millis(millis(clock::now()).saturating_sub(touched));
-        let record: Option<Owner> = fs::read(owner).ok().and_then(|record| serde_json::from_slice(&record).ok());
-        let is_alive =
-            Lease::is_held(owner) || (age <= stale && record.as_ref().is_none_or(|record| record.touched != touched));
+        let record = Owner::read(owner);
+        let is_ours = record.as_ref().is_some_and(|record| record.touched == touched);
+        let lead = if is_ours { lead } else { Duration::ZERO };
+        let age = Duration::from_millis(millis(clock::now() + lead).saturating_sub(touched));
+        let is_alive = Lease::is_held(owner) || (age <= stale && !is_ours);
         Some(Self { directory, age, holder: record.map(|record| record.pid), is_alive })
     }
 }
@@ -123,6 +138,7 @@ impl LockState {
 pub struct Waiter {
     directory: PathBuf,
     stale: Duration,
+    lead: Duration,
     owner: Option<PathBuf>,
     all: Arc<HeldLocks>,
     seen: Option<Seen>,
@@ -139,6 +155,7 @@ impl Waiter {
         Self {
             directory: name.into(),
             stale,
+            lead: Duration::ZERO,
             owner: None,
             all: Arc::clone(all),
             seen: None,
@@ -150,6 +167,12 @@ impl Waiter {
     /// Asks for the lease on this file as well.
     pub fn with_owner(self, owner: PathBuf) -> Self {
         Self { owner: Some(owner), ..self }
+    }
+
+    /// Will date the directory ahead by this time, so that a waiter whose clock is ahead by no more than that respects it. A dead
+    /// holder's lock then becomes stale for other programs later by this time.
+    pub fn with_lead(self, lead: Duration) -> Self {
+        Self { lead, ..self }
     }
 
     /// Makes one attempt, without waiting. `None` means that another process holds the lock.
@@ -201,11 +224,31 @@ impl Waiter {
 
     fn is_abandoned(&mut self, modified: u64) -> bool {
         if self.seen.as_ref().is_none_or(|seen| seen.modified != modified) {
-            self.seen = Some(Seen { modified, watched: AwakeTime::start() });
+            self.seen = Some(Seen { modified, is_ours: false, watched: AwakeTime::start() });
         }
-        let watched = self.seen.as_mut().map_or(Duration::ZERO, |seen| seen.watched.look());
+        let is_ours = self.is_recorded(modified);
+        let watched = self.seen.as_mut().map_or(Duration::ZERO, |seen| {
+            // A record is written after the directory was touched, and goes before the directory does.
+            seen.is_ours |= is_ours;
+            seen.watched.look()
+        });
         let is_old = modified.saturating_add(self.stale.as_millis() as u64) < millis(clock::now());
         watched > self.stale || (is_old && watched >= WATCH)
+    }
+
+    /// Whether a process of ours says that it gave the directory this time.
+    fn is_recorded(&self, modified: u64) -> bool {
+        let Some(owner) = &self.owner else { return false };
+        [owner.clone(), waiting_file(owner)]
+            .iter()
+            .any(|file| Owner::read(file).is_some_and(|record| record.touched == modified))
+    }
+
+    /// Whether the lock that was there last was another program's, which had ceased to touch it before it was taken over, here or by
+    /// another waiter.
+    fn has_seen_stalled_program(&mut self) -> bool {
+        let limit = self.stale.min(WATCH);
+        self.seen.as_mut().is_some_and(|seen| !seen.is_ours && seen.watched.look() >= limit)
     }
 
     /// Takes the lease of a holder of ours that died: the kernel has given it back, and the directory is as the holder left it.
@@ -229,11 +272,13 @@ impl Waiter {
         }
     }
 
-    fn taken(&self, took_over: bool, lease: Option<Lease>) -> io::Result<Option<Lock>> {
-        let written = touch(&self.directory)?;
+    fn taken(&mut self, took_over: bool, lease: Option<Lease>) -> io::Result<Option<Lock>> {
+        let written = touch(&self.directory, self.lead)?;
         let held = Arc::new(Held {
             directory: self.directory.clone(),
             written: AtomicU64::new(written),
+            lead: self.lead,
+            has_stalled_predecessor: self.has_seen_stalled_program(),
             lost: AtomicBool::new(false),
             released: Mutex::new(false),
             wake: Condvar::new(),
@@ -304,6 +349,12 @@ impl Lock {
         !self.is_held() && modified(&self.0.directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether another program had the lock before and had ceased to touch it: it is dead or stopped, and if it is stopped, it may
+    /// still finish what it had locked for.
+    pub fn has_stalled_predecessor(&self) -> bool {
+        self.0.has_stalled_predecessor
+    }
+
     /// Whether the kernel guarantees that no other holder of ours lives.
     pub fn is_exclusive(&self) -> bool {
         self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Lease::is_exclusive)
@@ -327,9 +378,9 @@ impl Held {
         let has_lease =
             self.lease.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Lease::is_exclusive);
         let Some(file) = self.owner.as_deref().filter(|_| has_lease).map(waiting_file) else { return false };
-        let record: Option<Owner> = fs::read(&file).ok().and_then(|record| serde_json::from_slice(&record).ok());
         Lease::is_held(&file)
-            && record.is_some_and(|record| modified(&self.directory).is_ok_and(|modified| modified == record.touched))
+            && Owner::read(&file)
+                .is_some_and(|record| modified(&self.directory).is_ok_and(|modified| modified == record.touched))
     }
 
     /// Lets the process that has the lease know who has its directory.
@@ -369,7 +420,7 @@ impl Held {
             }
             let touched = match modified(&self.directory) {
                 Ok(modified) if modified != self.written.load(Ordering::Acquire) => None,
-                Ok(_) => touch(&self.directory).ok(),
+                Ok(_) => touch(&self.directory, self.lead).ok(),
                 Err(error) if error.kind() == Io::NotFound => None,
                 Err(_) if last_success.elapsed() < HEARTBEAT_GRACE => continue,
                 Err(_) => None,
@@ -410,9 +461,9 @@ impl Held {
     }
 }
 
-/// Sets the modification time to now and returns what the file system made of it.
-fn touch(directory: &Path) -> io::Result<u64> {
-    filetime::set_file_mtime(directory, FileTime::from_system_time(clock::now()))?;
+/// Sets the modification time to now, dated ahead by `lead`, and returns what the file system made of it.
+fn touch(directory: &Path, lead: Duration) -> io::Result<u64> {
+    filetime::set_file_mtime(directory, FileTime::from_system_time(clock::now() + lead))?;
     modified(directory)
 }
 
@@ -561,6 +612,44 @@ mod tests {
         assert!(!holder.is_guarded());
         drop((holder, waiter));
         assert!(!place.0.path().join("file.owner.next").exists());
+    }
+
+    #[test]
+    fn directory_lock_knows_that_another_program_had_ceased_to_touch_it() {
+        let place = Place::new();
+        place.leave_behind(0);
+        // Both watch it; one of them removes it, and then either may get it.
+        let (mut slower, mut waiter) = (place.owned_waiter(60), place.owned_waiter(60));
+        assert!(slower.try_lock().unwrap().is_none());
+        let lock = watch(&mut waiter, Duration::from_secs(5)).unwrap();
+        assert!(lock.has_stalled_predecessor());
+        drop(lock);
+        assert!(slower.try_lock().unwrap().unwrap().has_stalled_predecessor());
+        assert!(!place.owned_waiter(60).try_lock().unwrap().unwrap().has_stalled_predecessor());
+    }
+
+    #[test]
+    fn directory_lock_of_a_process_of_ours_is_not_mistaken_for_another_programs() {
+        let place = Place::new();
+        let holder = place.owned_waiter(60).try_lock().unwrap().unwrap();
+        let mut waiter = place.owned_waiter(60);
+        assert!(watch(&mut waiter, Duration::from_millis(400)).is_none());
+        drop(holder);
+        assert!(!waiter.try_lock().unwrap().unwrap().has_stalled_predecessor());
+    }
+
+    #[test]
+    fn directory_lock_dated_ahead_is_respected_by_a_clock_ahead_and_its_age_is_known() {
+        let place = Place::new();
+        let lead = Duration::from_secs(20);
+        let lock = place.owned_waiter(5000).with_lead(lead).try_lock().unwrap().unwrap();
+        let ahead = (millis(SystemTime::now()) + 19_000).saturating_sub(modified(&place.directory()).unwrap());
+        assert!(ahead < 5000, "by a clock 19 s ahead it is {ahead} ms old");
+        let file = place.0.path().join("file");
+        let state = || LockState::of(&file, &file.with_extension("owner"), Duration::from_secs(5), lead).unwrap();
+        assert!(state().is_alive && state().age < Duration::from_secs(5));
+        Place::die(lock);
+        assert!(!state().is_alive && state().age < Duration::from_secs(5));
     }
 
     #[test]

@@ -6,12 +6,16 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL } from "../simulator/official-hosts.ts";
 import { Machine } from "../support/account.ts";
 import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
-import { runPi } from "../support/pi.ts";
+import { ROOT, runPi } from "../support/pi.ts";
+
+const SHIFTED_CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 
@@ -112,6 +116,28 @@ test("both at once cause one refresh, however slow", async () => {
   await Promise.all([theirs(), ours(), theirs(), ours(), machine.nodeTurn()]);
   assert.deepEqual(counts(), [1, 0, 1]);
 });
+
+for (const [what, ahead] of [
+  ["15 s ahead of ours", 15_000],
+  ["15 s behind ours", -15_000],
+] as const) {
+  test(`its clock is ${what} during our slow refresh → it waits for our answer`, async () => {
+    age(-60);
+    simulator.oauth.planRefresh = () => ({ beforeMs: 12_000 });
+    const turn = machine.nodeTurn();
+    await simulator.waitForRequest(
+      ({ endpoint, rawBody }) => endpoint === "token" && /refresh_token=/.test(rawBody.toString()),
+      60_000,
+    );
+    const clock = join(machine.path, "clock");
+    writeFileSync(clock, String(ahead));
+    const shifted = { NODE_OPTIONS: `--require ${SHIFTED_CLOCK}`, KIMI_TEST_CLOCK: clock };
+    const { code, output } = await kimiWith(shifted, "-p", "hi");
+    assert.equal(code, 0, output);
+    assert.deepEqual(await turn, { text: "Hello." });
+    assert.deepEqual(counts(), [1, 0, 1]);
+  });
+}
 
 test("our tombstone tells it to sign in again, and its new login brings us back", async () => {
   simulator.oauth.revokeAll();

@@ -4,14 +4,23 @@
  * The tests wait for seconds, so they run side by side, each with a service and a machine of its own.
  */
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RefreshPlan } from "../simulator/oauth-state.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
-import { Machine, type NodeTurn } from "../support/account.ts";
+import { Machine, type NodeTurn, type Tokens } from "../support/account.ts";
 import { addon } from "../support/turn.ts";
 
 /** A machine with an expired login of the official client, and its service. */
@@ -63,6 +72,14 @@ function place(plan: RefreshPlan, use: (place: Place) => Promise<void>): () => P
 /** What the official client writes when the service refuses its refresh token. */
 function tombstone(machine: Machine): void {
   machine.kimiLogin({ access: "", refresh: "" }, 0, { expires_at: 0, expires_in: 0 });
+}
+
+/** A program that knows only the directory lock takes it, spends the refresh token and stops. Returns the answer that it did not read. */
+function stopAnotherProgram(simulator: Simulator, machine: Machine): Tokens {
+  mkdirSync(machine.lockPath, { recursive: true });
+  const answer = simulator.oauth.rotate(machine.kimi?.refresh_token ?? "");
+  assert.ok(typeof answer !== "string");
+  return answer;
 }
 
 function clock(machine: Machine, name: string, ms: number): string {
@@ -139,6 +156,33 @@ describe("the refresh transaction", { concurrency: 6 }, () => {
       const began = Date.now();
       assert.deepEqual([(await holder.turn).code, (await second.turn).code], ["login_required", "login_required"]);
       assert.ok(Date.now() - began < 15_000, `${Date.now() - began} ms`);
+    }),
+  );
+
+  test(
+    "another kind of program is stopped with the answer unread, its lock goes stale → a timeout, and its answer counts once stored",
+    place({}, async ({ simulator, machine, start }) => {
+      const answer = stopAnotherProgram(simulator, machine);
+      for (const which of ["takes the lock over", "comes next"]) {
+        const turn = await start().turn;
+        assert.equal(turn.code, "timeout", `the one that ${which}: ${turn.error}`);
+      }
+      assert.equal(simulator.oauth.refreshCalls, 1, "the refusal is believed");
+      assert.notEqual(machine.kimi?.refresh_token, "", "no tombstone");
+      machine.kimiLogin(answer, 900);
+      assert.deepEqual(await start().turn, { text: "ok" });
+      assert.equal(simulator.oauth.refreshes, 1);
+    }),
+  );
+
+  test(
+    "another kind of program was killed with the answer unread → the login is declared dead after a minute",
+    place({}, async ({ simulator, machine, start }) => {
+      stopAnotherProgram(simulator, machine);
+      assert.equal((await start().turn).code, "timeout");
+      const later = { KIMI_TEST_CLOCK: clock(machine, "later", 61_000) };
+      assert.equal((await start(later).turn).code, "login_required");
+      assert.equal(machine.kimi?.refresh_token, "", "a tombstone");
     }),
   );
 

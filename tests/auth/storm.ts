@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { RefreshPlan } from "../simulator/oauth-state.ts";
@@ -17,7 +17,8 @@ import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-clie
 import { PI_VERSIONS, piCli } from "../support/pi-versions.ts";
 import { piArguments, ROOT } from "../support/pi.ts";
 
-const CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
+/** Preloaded into Pi and the official client: notes of locks that are taken over, and another clock. In this order. */
+const PRELOADS = ["lock-watch.cjs", "shifted-clock.cjs"].map((name) => join(ROOT, "tests", "support", name));
 
 /** Longest life of a program in milliseconds, without the time in which it is stopped. */
 const LONGEST_LIFE_MS = 150_000;
@@ -30,6 +31,9 @@ const GAP_MS = 100;
 
 /** Age at which Pi takes over its own lock, in milliseconds. */
 const PI_STALE_MS = 30_000;
+
+/** Age at which the official client takes over its own lock, in milliseconds. */
+const OFFICIAL_STALE_MS = 5000;
 
 type Kind = "node" | "pi" | "official";
 
@@ -66,8 +70,12 @@ export interface StormReport {
   officialDisturbed: number;
   /** Counted apart: the official client spent the token of a stopped program of ours. */
   officialSpentOurs: number;
-  /** Undisturbed official clients that failed. */
+  /** Undisturbed official clients that failed, for a reason that is not counted apart. */
   officialFailed: string[];
+  /** Counted apart: failed because an official client, by its own clock, took over a lock whose holder had just touched it. */
+  officialWrongClock: number;
+  /** Counted apart: failed because another official client was stopped beyond the stale time of its lock. */
+  officialAfterStopped: number;
   longestWaitMs: number;
   /** What Pi said where it ended without an answer, other than asking for a login. */
   piErrors: string[];
@@ -86,6 +94,16 @@ function generator(seed: number): () => number {
   };
 }
 
+/** A lock that a program took over, as tests/support/lock-watch.cjs notes it. */
+interface Takeover {
+  lock: string;
+  at: number;
+  /** Age by the clock of the program. */
+  ageMs: number;
+  /** Time since its holder touched it, by the clock of the machine. */
+  untouchedMs: number;
+}
+
 class Program {
   readonly kind: Kind;
   readonly child: ChildProcess;
@@ -102,14 +120,25 @@ class Program {
   errors = "";
   code: number | null = null;
 
-  constructor(kind: Kind, machine: Machine, env: Record<string, string>) {
+  readonly #takeovers: string;
+  readonly #name: string;
+
+  constructor(kind: Kind, machine: Machine, number: number, env: Record<string, string>) {
     this.kind = kind;
+    this.#name = `${kind} ${number}`;
+    this.#takeovers = join(machine.path, `takeovers-${number}`);
     const args = {
       node: () => [join(ROOT, "tests", "support", "node-turn.ts")],
       pi: () => piArgs(machine),
       official: () => [OFFICIAL_CLIENT, "-p", "hi"],
     };
-    const preload = kind === "node" ? {} : { NODE_OPTIONS: `--require ${CLOCK}` };
+    const preload: Record<string, string> =
+      kind === "node"
+        ? {}
+        : {
+            NODE_OPTIONS: PRELOADS.map((file) => `--require ${file}`).join(" "),
+            KIMI_TEST_TAKEOVERS: this.#takeovers,
+          };
     this.child = spawn(process.execPath, args[kind](), {
       cwd: machine.cwd,
       env: machine.env(machine.variables({ KIMI_DISABLE_TELEMETRY: "1", NO_COLOR: "1", ...preload, ...env })),
@@ -165,6 +194,24 @@ class Program {
   get outcome(): string {
     if (this.worked) return "answer";
     return this.result?.code ?? (this.asksForLogin ? "login_required" : "error");
+  }
+
+  get takeovers(): Takeover[] {
+    if (!existsSync(this.#takeovers)) return [];
+    const lines = readFileSync(this.#takeovers, "utf8").split("\n");
+    return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Takeover);
+  }
+
+  /** What happened to it and what it did, with times relative to `start`. */
+  history(start: number): string {
+    const seconds = (time: number): string => ((time - start) / 1000).toFixed(1);
+    const stops = this.stops.map(({ from, to }) => `, stopped ${seconds(from)}–${seconds(to)}`);
+    const takeovers = this.takeovers.map(
+      (one) =>
+        `, took ${basename(one.lock)} over at ${seconds(one.at)}, ${one.ageMs} ms old, untouched for ${one.untouchedMs} ms`,
+    );
+    const killed = this.killed ? `, killed ${seconds(this.killedAt)}` : "";
+    return `${this.#name} ${seconds(this.started)}–${seconds(this.endedAt)} ${this.outcome}${[...stops, ...takeovers].join("")}${killed}`;
   }
 
   get disturbed(): boolean {
@@ -314,7 +361,7 @@ class Run {
         this.#count("different clocks");
         this.#clocksDiffer = true;
       }
-      this.#programs.push(new Program(kind, machine, { KIMI_TEST_CLOCK: own }));
+      this.#programs.push(new Program(kind, machine, this.#programs.length, { KIMI_TEST_CLOCK: own }));
       this.#report.programs[kind] += 1;
     }
     if (this.#random() < 0.3) work.push(this.#stepClock(clock));
@@ -403,8 +450,7 @@ class Run {
     const report = this.#report;
     const calls = refreshes(simulator);
     report.tokenCalls += calls.length;
-    const state = (): string =>
-      `${this.#name} (${this.#programs.map((one) => `${one.kind}${one.killed ? " killed" : ""}${one.stops.length > 0 ? ` stopped ${one.stoppedMs} ms` : ""}`).join(", ")}${this.#removed ? ", files removed" : ""})`;
+    const state = (): string => this.#history(calls);
     // A successor finds what was left.
     const cure = await machine.nodeTurn({ env: { KIMI_TEST_CLOCK: "" } });
     const alive = [machine.kimi?.refresh_token, machine.pi?.refresh].some((one) => simulator.oauth.isAlive(one ?? ""));
@@ -444,8 +490,11 @@ class Run {
         report.piErrors.push(`${state()}: ${program.errors.trim().slice(-300)}`);
       if (program.kind === "official") {
         const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
-        if (!program.worked && quiet)
-          report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
+        if (!program.worked && quiet) {
+          if (this.#isWrongClock(program, machine)) report.officialWrongClock += 1;
+          else if (this.#isAfterStopped(program, calls)) report.officialAfterStopped += 1;
+          else report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
+        }
         continue;
       }
       const wait = program.waitedMs;
@@ -458,6 +507,47 @@ class Run {
         report.wronglyAsked.push(`${state()}: ${program.output}${program.errors}`.slice(0, 400));
       }
     }
+  }
+
+  /** All that is needed to understand how a run ended. */
+  #history(calls: RequestRecord[]): string {
+    const start = this.#programs[0]?.started ?? 0;
+    const seconds = (time: number | undefined): string =>
+      time === undefined ? "?" : ((time - start) / 1000).toFixed(1);
+    const sent = [...new Set(calls.map(tokenOf))];
+    const listed = calls.map(
+      (one) =>
+        `token ${sent.indexOf(tokenOf(one))} by ${isOurs(one) ? "us" : "official"} ${seconds(one.time)}–${seconds(one.endedAt)} ${one.status} ${one.ended}${this.#lostAnswers.has(tokenOf(one)) ? " (lost answer)" : ""}`,
+    );
+    const programs = this.#programs.map((one) => one.history(start));
+    return `${this.#name} (${[...programs, ...listed].join("; ")}${this.#clocksDiffer ? "; clocks differ" : ""}${this.#removed ? "; files removed" : ""})`;
+  }
+
+  /**
+   * Whether an official client took over the lock of a living holder during the life of a program: by its own clock the lock was
+   * stale, though its holder had touched it within the stale time.
+   */
+  #isWrongClock(program: Program, machine: Machine): boolean {
+    const takeovers = this.#programs.filter((one) => one.kind === "official").flatMap((one) => one.takeovers);
+    return takeovers.some(
+      ({ lock, at, untouchedMs }) =>
+        lock === machine.lockPath && untouchedMs <= OFFICIAL_STALE_MS && at >= program.started && at <= program.endedAt,
+    );
+  }
+
+  /**
+   * Whether a token was presented a second time, before the end of a program, when another official client had been stopped in its
+   * call for longer than its lock lasts.
+   */
+  #isAfterStopped(program: Program, calls: RequestRecord[]): boolean {
+    const stops = this.#programs
+      .filter((one) => one.kind === "official" && one !== program)
+      .flatMap((one) => one.stops);
+    return calls.some((again, index) => {
+      const first = calls.slice(0, index).find((one) => tokenOf(one) === tokenOf(again) && !isOurs(one));
+      if (first === undefined || again.time > program.endedAt) return false;
+      return stops.some(({ from, to }) => to > first.time && Math.min(to, again.time) - from > OFFICIAL_STALE_MS);
+    });
   }
 
   #judgeReuse(calls: RequestRecord[], state: () => string, killed: (call: RequestRecord) => boolean): void {
@@ -512,6 +602,8 @@ export async function storm({
     officialDisturbed: 0,
     officialSpentOurs: 0,
     officialFailed: [],
+    officialWrongClock: 0,
+    officialAfterStopped: 0,
     longestWaitMs: 0,
     outcomes: {},
     piErrors: [],
@@ -550,7 +642,15 @@ export function table(report: StormReport): string {
     ...Object.entries(report.outcomes)
       .sort()
       .map(([name, count]): [string, number] => [`ended with: ${name}`, count]),
-    ["undisturbed official clients that failed", report.officialFailed.length],
+    [
+      "apart: official clients that failed because one took over a living lock by its own clock",
+      report.officialWrongClock,
+    ],
+    [
+      "apart: official clients that failed because another was stopped beyond its lock's stale time",
+      report.officialAfterStopped,
+    ],
+    ["**undisturbed official clients that failed otherwise**", `**${report.officialFailed.length}**`],
     ["longest wait of a program of ours", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
   ];
   return ["| | |", "|---|---|", ...rows.map(([name, value]) => `| ${name} | ${value} |`)].join("\n");

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::auth::account_id::hash;
-use crate::storage::clock::{age, now_ms};
+use crate::storage::clock::now_ms;
 use crate::storage::private_file::replace;
 
 /// File of the refusals, in our state folder: hashes of tokens and when they were refused, in milliseconds since 1970.
@@ -18,21 +20,47 @@ const BELIEVED: Duration = Duration::from_secs(60);
 /// Refusals that are kept.
 const MAX_REFUSALS: usize = 16;
 
-type Refusals = Vec<(String, i64)>;
+/// A token that the service has refused.
+#[derive(Debug, Serialize, Deserialize)]
+struct Refusal {
+    /// Hash of the token.
+    token: String,
+    /// When, in milliseconds since 1970.
+    at: i64,
+    meaning: Meaning,
+}
 
-/// Whether the service has just refused this token.
-pub(super) fn is_recent(state: Option<&Path>, refresh_token: &str) -> bool {
+/// What a refusal says about the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Meaning {
+    /// It has ended.
+    Final,
+    /// Another program that is stopped may have its successor.
+    Open,
+}
+
+impl Refusal {
+    /// Whether it is believed. The clock of the program that recorded it may have been ahead.
+    fn is_recent(&self) -> bool {
+        now_ms().abs_diff(self.at) < BELIEVED.as_millis() as u64
+    }
+}
+
+/// What it meant that the service refused this token, if it did lately.
+pub(super) fn recent(state: Option<&Path>, refresh_token: &str) -> Option<Meaning> {
     let hash = hash(refresh_token);
-    state.is_some_and(|state| read(state).iter().any(|(token, at)| *token == hash && age(Some(*at)) < BELIEVED))
+    let refusals = read(state?);
+    refusals.iter().find(|refusal| refusal.token == hash && refusal.is_recent()).map(|refusal| refusal.meaning)
 }
 
 /// Records that the service has refused this token. Where nothing can be written, everybody asks.
-pub(super) fn record(state: Option<&Path>, refresh_token: &str) {
+pub(super) fn record(state: Option<&Path>, refresh_token: &str, meaning: Meaning) {
     let Some(state) = state else { return };
-    let hash = hash(refresh_token);
+    let token = hash(refresh_token);
     let mut refusals = read(state);
-    refusals.retain(|(token, at)| *token != hash && age(Some(*at)) < BELIEVED);
-    refusals.push((hash, now_ms()));
+    refusals.retain(|refusal| refusal.token != token && refusal.is_recent());
+    refusals.push(Refusal { token, at: now_ms(), meaning });
     let surplus = refusals.len().saturating_sub(MAX_REFUSALS);
     refusals.drain(..surplus);
     let bytes = serde_json::to_vec(&refusals).map_err(std::io::Error::from);
@@ -42,7 +70,7 @@ pub(super) fn record(state: Option<&Path>, refresh_token: &str) {
 }
 
 /// An unreadable file counts as empty.
-fn read(state: &Path) -> Refusals {
+fn read(state: &Path) -> Vec<Refusal> {
     fs::read(state.join(FILE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
 }
 
@@ -54,14 +82,18 @@ mod tests {
     fn refusals_are_found_by_others_for_a_minute_and_hold_no_token() {
         let folder = tempfile::tempdir().unwrap();
         let state = Some(folder.path());
-        record(state, "token-dead");
-        assert!(is_recent(state, "token-dead") && !is_recent(state, "token-alive"));
+        record(state, "token-dead", Meaning::Final);
+        record(state, "token-open", Meaning::Open);
+        assert_eq!(recent(state, "token-dead"), Some(Meaning::Final));
+        assert_eq!(recent(state, "token-open"), Some(Meaning::Open));
+        assert_eq!(recent(state, "token-alive"), None);
         let path = folder.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("token-dead"), "{text}");
-        for at in [now_ms() - 61_000, now_ms() + 61_000] {
-            fs::write(&path, serde_json::to_vec(&[(hash("token-dead"), at)]).unwrap()).unwrap();
-            assert!(!is_recent(state, "token-dead"), "{at}");
+        for (seconds, expected) in [(-61, None), (-50, Some(Meaning::Final)), (50, Some(Meaning::Final)), (61, None)] {
+            let refusal = Refusal { token: hash("token-dead"), at: now_ms() + seconds * 1000, meaning: Meaning::Final };
+            fs::write(&path, serde_json::to_vec(&[refusal]).unwrap()).unwrap();
+            assert_eq!(recent(state, "token-dead"), expected, "{seconds} s");
         }
     }
 
@@ -69,17 +101,17 @@ mod tests {
     fn refusals_damaged_file_or_no_folder_counts_as_none() {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join(FILE), "{ broken").unwrap();
-        assert!(!is_recent(Some(state.path()), "token"));
-        record(Some(state.path()), "token");
-        assert!(is_recent(Some(state.path()), "token"));
-        record(None, "token");
-        assert!(!is_recent(None, "token"));
+        assert_eq!(recent(Some(state.path()), "token"), None);
+        record(Some(state.path()), "token", Meaning::Final);
+        assert_eq!(recent(Some(state.path()), "token"), Some(Meaning::Final));
+        record(None, "token", Meaning::Final);
+        assert_eq!(recent(None, "token"), None);
     }
 
     #[test]
     fn refusals_number_is_bounded() {
         let state = tempfile::tempdir().unwrap();
-        (0..3 * MAX_REFUSALS).for_each(|at| record(Some(state.path()), &at.to_string()));
+        (0..3 * MAX_REFUSALS).for_each(|at| record(Some(state.path()), &at.to_string(), Meaning::Final));
         assert_eq!(read(state.path()).len(), MAX_REFUSALS);
     }
 }

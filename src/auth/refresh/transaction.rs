@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::RefreshThread;
 use super::locks::{RefreshLock, Waited};
-use super::{TokenRequirement, login_again, refusals};
+use super::refusals::{self, Meaning};
+use super::{TokenRequirement, login_again};
 use crate::auth::kimi_auth_file::{KimiCodeFile, ReservedAuthFile, Stored};
 use crate::auth::login_sources::Account;
 use crate::auth::token::{Issued, SendGate, TokenEndpoint, Tokens};
@@ -111,16 +112,14 @@ impl Account {
             lock: Arc::new(lock),
             reserved,
         };
-        let mut refused = None;
+        let mut refused = Refused { error: None, meaning: Meaning::Final, grace: Duration::ZERO };
         let state = self.paths.state.as_deref();
-        // Where the service is not asked again, the program that asked it has looked for a successor.
-        let mut grace = Duration::ZERO;
         for candidate in &candidates {
-            if refusals::is_recent(state, &candidate.refresh) {
-                refused = Some(login_again("the service has just refused this login"));
+            if let Some(meaning) = refusals::recent(state, &candidate.refresh) {
+                refused.add(login_again("the service has just refused this login"), meaning);
                 continue;
             }
-            grace = PEER_GRACE;
+            refused.grace = PEER_GRACE;
             match exchange.run(&candidate.refresh, on_slow) {
                 Ok(tokens) => {
                     if let Some(reserved) = exchange.reserved.take() {
@@ -138,14 +137,18 @@ impl Account {
                 }
                 Err(Failed::NotSent) => return Ok(None),
                 Err(Failed::Error(error)) if error.kind == ErrorKind::LoginRequired => {
-                    refusals::record(state, &candidate.refresh);
-                    refused = Some(error);
+                    let meaning = match exchange.lock.has_stalled_predecessor() {
+                        true => Meaning::Open,
+                        false => Meaning::Final,
+                    };
+                    refusals::record(state, &candidate.refresh, meaning);
+                    refused.add(error, meaning);
                 }
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
         drop(exchange.reserved.take());
-        self.refused(refresh, &exchange.lock, &candidates, may_write, (refused, grace))
+        self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
     }
 
     /// Looks for a successor, for a time of grace, before a login is declared dead. `None`: the program that took the lock over has ended without one.
@@ -155,7 +158,7 @@ impl Account {
         lock: &RefreshLock,
         candidates: &[Tokens],
         may_write: bool,
-        (refused, grace): (Option<Error>, Duration),
+        refused: Refused,
     ) -> Result<Option<Tokens>> {
         let mut time = AwakeTime::start();
         loop {
@@ -170,7 +173,7 @@ impl Account {
             }
             // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
             let may_be_in_call = !lock.is_guarded() && !lock.is_vacant();
-            let limit = if may_be_in_call { TAKEOVER_GRACE } else { grace };
+            let limit = if may_be_in_call { TAKEOVER_GRACE } else { refused.grace };
             if time.look() >= limit {
                 break;
             }
@@ -183,12 +186,34 @@ impl Account {
             let message = "another program is refreshing the Kimi Code login and has not finished; try again";
             return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
         }
+        if refused.meaning == Meaning::Open {
+            let message = "the service refused the Kimi Code login, but another program began to refresh it and was stopped or killed. \
+                           It may still store the new login; try again";
+            return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
+        }
         let file = self.kimi_code(refresh.scope);
         let is_spent = |tokens: &Tokens| candidates.iter().any(|used| used.refresh == tokens.refresh);
         if may_write && file.read()?.tokens().is_some_and(is_spent) {
             file.write_tombstone()?;
         }
-        Err(refused.unwrap_or_else(Error::login_required))
+        Err(refused.error.unwrap_or_else(Error::login_required))
+    }
+}
+
+/// That the service refused all tokens there are.
+struct Refused {
+    error: Option<Error>,
+    meaning: Meaning,
+    /// How long a successor is looked for. Where the service is not asked again, the program that asked it has looked for one.
+    grace: Duration,
+}
+
+impl Refused {
+    fn add(&mut self, error: Error, meaning: Meaning) {
+        self.error = Some(error);
+        if meaning == Meaning::Open {
+            self.meaning = meaning;
+        }
     }
 }
 
