@@ -210,6 +210,7 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
+  ["node-fs"],
   [
     "browser",
     "environment",
@@ -217,7 +218,6 @@ const EXTENSION_ORDER = [
     "lazy",
     "loop-guard",
     "messages",
-    "node-fs",
     "overrides",
     "pi-arguments",
     "pi-modules",
