@@ -3,8 +3,8 @@
  *
  * Variables are read for every request, so that a change of `process.env` counts from the next request on.
  */
-import { readlinkSync } from "node:fs";
 import { homedir, hostname, release, type } from "node:os";
+import { fs } from "./node-fs.ts";
 
 /** The only variables that are passed to the addon. */
 const RELEVANT =
@@ -70,7 +70,7 @@ export function timeZone(): string {
 }
 
 function linkedZone(): string | undefined {
-  return /\/zoneinfo\/(?:posix\/)?(\w+(?:\/[\w+-]+)*)$/.exec(tolerant(() => readlinkSync("/etc/localtime")))?.[1];
+  return /\/zoneinfo\/(?:posix\/)?(\w+(?:\/[\w+-]+)*)$/.exec(tolerant(() => fs.readlinkSync("/etc/localtime")))?.[1];
 }
 
 export interface Host {

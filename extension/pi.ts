@@ -8,7 +8,6 @@
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import type { Overrides } from "./overrides.ts";
 import type { PiModules } from "./pi-modules.ts";
-import { createExtension } from "./register.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, typed by what we use, so that these types work without Pi's. */
 export type PiExtension = (pi: {
@@ -27,8 +26,19 @@ async function importPi(): Promise<PiModules> {
 
 /** Creates an extension for programs that embed Pi: `main(args, { extensionFactories: [KimiCode({ … })] })`. */
 export function KimiCode(overrides: Overrides = {}): PiExtension {
-  const extension = createExtension(overrides, importPi);
-  return (pi) => extension(pi as unknown as ExtensionAPI);
+  return async (host) => {
+    const pi = host as unknown as ExtensionAPI;
+    try {
+      // Imported when it is used: programs that only need the client import this file too.
+      const { createExtension } = await import("./register.ts");
+      await createExtension(overrides, importPi)(pi);
+    } catch (error) {
+      // A damaged installation. An exception would end some versions of Pi.
+      const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
+      const text = `Kimi Code could not be loaded: ${reason}. Repair: install the package again.`;
+      pi.on("session_start", (_event, { ui }) => ui.notify(text, "warning"));
+    }
+  };
 }
 
 /** The extension as Pi loads it. */

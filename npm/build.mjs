@@ -114,10 +114,10 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
   rmSync(directory, { recursive: true, force: true });
   buildTypes(directory);
   const exported = {};
-  for (const [name, source] of Object.entries(ENTRIES)) exported[name] = buildEntry(directory, name, source, root);
-  for (const [name, source] of Object.entries(PROGRAMS))
-    buildEntry(directory, name, source, root, "#!/usr/bin/env node");
-  buildExtension(directory, root);
+  const extension = buildExtension(directory, root);
+  const build = (name, source, firstLine) => buildEntry(directory, { name, source, extension, firstLine }, root);
+  for (const [name, source] of Object.entries(ENTRIES)) exported[name] = build(name, source);
+  for (const [name, source] of Object.entries(PROGRAMS)) build(name, source, "#!/usr/bin/env node");
   exported.index.push(...exported.client);
   for (const [name, names] of Object.entries(exported)) {
     // The wrapper for `require()` passes the module on, so that a program has one set of classes.
@@ -130,21 +130,29 @@ export function buildJavaScript(directory = join(ROOT, "dist"), root = readRoot(
   }
 }
 
-/** Bundles one entry and returns the names that it exports itself. */
-function buildEntry(directory, name, source, root, firstLine = "") {
-  // The other entries import the client, so that a program has one set of its classes.
-  const external = source === ENTRIES.client ? [] : ["*/client/index.ts"];
+/**
+ * What bundles import instead of containing it: the client, so that a program has one set of its classes, and the extension, so that
+ * programs without Pi do not compile it.
+ */
+const CLIENT = "*/client/index.ts";
+const EXTENSION = "./register.ts";
+
+/** Bundles one entry and returns the names that it exports itself. `extension` is the file of `buildExtension`. */
+function buildEntry(directory, { name, source, extension, firstLine }, root) {
+  const external = source === ENTRIES.client ? [] : [CLIENT, EXTENSION];
   const transcribed = name === "simulator" ? JSON.stringify(transcripts()) : "undefined";
   const { code: bundled, exported } = bundle(source, root, { external, transcribed });
-  const code = bundled.replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"');
-  writeFileSync(join(directory, `${name}.js`), firstLine === "" ? code : `${firstLine}\n${code}`, {
-    mode: firstLine === "" ? 0o644 : 0o755,
+  const code = bundled
+    .replace(/"[./]+(?:extension\/)?client\/index\.ts"/g, '"./client.js"')
+    .replaceAll(`"${EXTENSION}"`, `"./${extension}"`);
+  writeFileSync(join(directory, `${name}.js`), firstLine === undefined ? code : `${firstLine}\n${code}`, {
+    mode: firstLine === undefined ? 0o644 : 0o755,
   });
   return exported;
 }
 
 /**
- * Writes the extension for Pi: `pi.ts`, and everything it imports as one file of JavaScript.
+ * Writes the extension for Pi: `pi.ts`, and everything it imports as one file of JavaScript, whose name it returns.
  *
  * Pi translates each TypeScript file of an extension, which takes a millisecond per file and half a second where no translation is
  * stored. The JavaScript is loaded by Node itself. Node keeps a module by its path, so the name contains a hash of the content: after
@@ -154,8 +162,9 @@ function buildExtension(directory, root) {
   const { code } = bundle("extension/register.ts", root);
   const name = `pi-${createHash("sha256").update(code).digest("hex").slice(0, 16)}.js`;
   writeFileSync(join(directory, name), code);
-  const entry = bundle("extension/pi.ts", root, { external: ["./register.ts"] });
-  writeFileSync(join(directory, "pi.ts"), entry.code.replace('"./register.ts"', `"./${name}"`));
+  const entry = bundle("extension/pi.ts", root, { external: [EXTENSION] });
+  writeFileSync(join(directory, "pi.ts"), entry.code.replaceAll(`"${EXTENSION}"`, `"./${name}"`));
+  return name;
 }
 
 /** Bundles one source into JavaScript; returns it and the names that it exports itself. */

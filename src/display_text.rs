@@ -17,6 +17,12 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// Formats a size and the limit that it exceeds: in bytes where both would look the same.
+pub fn size_above(bytes: u64, limit: u64) -> (String, String) {
+    let texts = (size(bytes), size(limit));
+    if texts.0 == texts.1 { (format!("{bytes} bytes"), format!("{limit} bytes")) } else { texts }
+}
+
 /// Formats a size as Pi's own tools do, for texts that stand among theirs: `512B`, `1.2KB`, `5.0MB`.
 pub fn tool_size(bytes: usize) -> String {
     match bytes {
@@ -147,6 +153,8 @@ mod tests {
         {
             assert_eq!(size(bytes), text);
         }
+        assert_eq!(size_above(120 << 20, 100 << 20), ("125.8 MB".to_owned(), "104.8 MB".to_owned()));
+        assert_eq!(size_above(104_857_601, 100 << 20), ("104857601 bytes".to_owned(), "104857600 bytes".to_owned()));
         for (bytes, text) in [(12, "12B"), (2048, "2.0KB"), (5 << 20, "5.0MB")] {
             assert_eq!(tool_size(bytes), text);
         }

@@ -5,17 +5,13 @@
  * there, a path does (docs/pi-contract.md#finding-the-addon). Nothing here throws; the result is an addon of exactly our
  * version, or a text that names the problem and the repair.
  */
-import { closeSync, existsSync, openSync, readSync, realpathSync } from "node:fs";
-import * as nodeModule from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { createRequire, fs } from "../node-fs.ts";
 import type { Addon, Loaded } from "./addon.ts";
 import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
 import { privateCopy } from "./private-copy.ts";
 import { withTurnHub } from "./turn-hub.ts";
-
-/** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
-const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
 
 const FILE = "kimi-code.node";
 
@@ -47,17 +43,17 @@ function isMusl(): boolean {
     if (head.includes("/ld-linux")) return false;
     return isMuslByReport();
   } catch {
-    return existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
+    return fs.existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
   }
 }
 
 function programHead(): string {
-  const file = openSync(process.execPath, "r");
+  const file = fs.openSync(process.execPath, "r");
   try {
     const head = Buffer.alloc(4096);
-    return head.toString("latin1", 0, readSync(file, head));
+    return head.toString("latin1", 0, fs.readSync(file, head));
   } finally {
-    closeSync(file);
+    fs.closeSync(file);
   }
 }
 
@@ -102,7 +98,7 @@ function originFiles(): string[] {
   const own = url === undefined ? bundle : fileURLToPath(url);
   const files = [own, process.argv[1], process.execPath].map((file) => {
     try {
-      return file === undefined ? undefined : realpathSync(file);
+      return file === undefined ? undefined : fs.realpathSync(file);
     } catch {
       return undefined; // a path inside of a compiled program
     }
@@ -134,7 +130,7 @@ function candidates(origins: string[], platform: string, { name, platformPrefix 
   const override = process.env["KIMI_CODE_NATIVE"];
   return [
     ...(override ? [resolve(override)] : []),
-    ...[...new Set(files)].map(outsideOfArchive).filter((file) => existsSync(file)),
+    ...[...new Set(files)].map(outsideOfArchive).filter((file) => fs.existsSync(file)),
     // For Yarn's Plug'n'Play, which has no node_modules, and for NODE_PATH.
     ...packages.map((one) => `${one}/${FILE}`),
   ];
@@ -143,12 +139,12 @@ function candidates(origins: string[], platform: string, { name, platformPrefix 
 /** Electron keeps binaries beside its archive. */
 function outsideOfArchive(file: string): string {
   const unpacked = file.replace(/\bapp\.asar(?=[\\/])/, "app.asar.unpacked");
-  return existsSync(unpacked) ? unpacked : file;
+  return fs.existsSync(unpacked) ? unpacked : file;
 }
 
 function resolved(path: string): string {
   try {
-    return realpathSync(path);
+    return fs.realpathSync(path);
   } catch {
     return path;
   }
@@ -158,7 +154,7 @@ function resolved(path: string): string {
 function attempt(require: NodeJS.Require, path: string, version: string): Addon | string {
   try {
     // Windows locks a loaded file, so an update could not replace it while a Pi runs.
-    const copyFirst = process.platform === "win32" && existsSync(path);
+    const copyFirst = process.platform === "win32" && fs.existsSync(path);
     let addon = require((copyFirst ? privateCopy(path, version) : undefined) ?? path) as Addon;
     if (addon.version() !== version) {
       // An update has replaced the file, but the process keeps what it loaded from that path.
@@ -207,7 +203,7 @@ function problemText(platform: string, tried: string[], cure: string, info: Pack
 function repair(platform: string, origin: string | undefined, name: string): string {
   const root = origin === undefined ? undefined : ownPackage(origin, name);
   // Published packages contain no Rust; a checkout and an installation from Git do.
-  if (root !== undefined && existsSync(join(root, "Cargo.toml"))) {
+  if (root !== undefined && fs.existsSync(join(root, "Cargo.toml"))) {
     const published = PREBUILT.includes(platform)
       ? `, or install the published package instead: \`pi install npm:${name}\``
       : "";

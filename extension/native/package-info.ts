@@ -4,8 +4,8 @@
  * Bundles have them compiled in (npm/build.mjs), because a bundled program has another package.json around it. Pi loads the sources,
  * which read the package.json that lies beside them.
  */
-import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { fs } from "../node-fs.ts";
 
 export interface PackageInfo {
   name: string;
@@ -19,7 +19,7 @@ declare const COMPILED_PACKAGE_INFO: PackageInfo | undefined;
 /** Returns the directory of the nearest package.json. */
 export function packageRoot(file: string): string | undefined {
   for (let directory = dirname(file); ; directory = dirname(directory)) {
-    if (existsSync(join(directory, "package.json"))) return directory;
+    if (fs.existsSync(join(directory, "package.json"))) return directory;
     if (directory === dirname(directory)) return undefined;
   }
 }
@@ -41,5 +41,5 @@ interface Manifest {
 
 /** Reads package.json in `root`. */
 export function readManifest(root: string): Manifest {
-  return JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest;
+  return JSON.parse(fs.readFileSync(join(root, "package.json"), "utf8")) as Manifest;
 }

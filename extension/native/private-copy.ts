@@ -2,22 +2,22 @@
  * Copies the addon where the installed file itself cannot be loaded: on Windows, where a loaded file can neither be replaced nor
  * removed, and after an update, when the process still holds the old file (docs/pi-contract.md#addon-lifetime).
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
+import { fs } from "../node-fs.ts";
 
 /** Makes a copy, named by version and content, and returns its path; `undefined` if that fails. */
 export function privateCopy(file: string, version: string): string | undefined {
   try {
-    const bytes = readFileSync(file);
+    const bytes = fs.readFileSync(file);
     const name = `${version}-${digest(bytes)}`;
     const copies = join(homedir(), ".pi", "pi-provider-kimi-code", "native");
     const copy = join(copies, name, basename(file));
     if (!isSame(copy, bytes)) {
-      mkdirSync(join(copies, name), { recursive: true, mode: 0o700 });
+      fs.mkdirSync(join(copies, name), { recursive: true, mode: 0o700 });
       const fresh = `${copy}.${process.pid}`;
-      writeFileSync(fresh, bytes, { mode: 0o700 });
-      renameSync(fresh, copy);
+      fs.writeFileSync(fresh, bytes, { mode: 0o700 });
+      fs.renameSync(fresh, copy);
     }
     removeOthers(copies, name);
     return copy;
@@ -33,7 +33,7 @@ function digest(bytes: Buffer): string {
 
 function isSame(copy: string, bytes: Buffer): boolean {
   try {
-    return readFileSync(copy).equals(bytes);
+    return fs.readFileSync(copy).equals(bytes);
   } catch {
     return false;
   }
@@ -41,10 +41,10 @@ function isSame(copy: string, bytes: Buffer): boolean {
 
 /** Removes the copies of other versions. */
 function removeOthers(copies: string, name: string): void {
-  for (const other of readdirSync(copies)) {
+  for (const other of fs.readdirSync(copies)) {
     if (other === name) continue;
     try {
-      rmSync(join(copies, other), { recursive: true });
+      fs.rmSync(join(copies, other), { recursive: true });
     } catch {
       // Windows does not remove files that are in use.
     }

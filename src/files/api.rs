@@ -17,7 +17,7 @@ use super::index::Key;
 use super::media_file::MediaFile;
 use super::media_info::{Digest, MediaInfo};
 use super::media_marker::{Caption, StoredMedia};
-use super::media_type::{MAX_FILE, MediaKind, MediaType};
+use super::media_type::{MAX_FILE, MediaKind, MediaType, too_large};
 use super::path_access::PathAccess;
 use super::policy::check_size;
 use super::progress::describe_progress;
@@ -28,7 +28,6 @@ use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, RequestAddresses, UploadLimits};
-use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
 
@@ -301,7 +300,7 @@ impl UploadSource {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
         if bytes > MAX_FILE {
-            return Err(refused(&format!("it is {}, Kimi takes at most {}", size(bytes), size(MAX_FILE))));
+            return Err(refused(&too_large(bytes)));
         }
         let info = MediaInfo::of(&content);
         let media_type = info.media_type(declared).map_err(|why| refused(&why))?;

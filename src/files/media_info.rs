@@ -4,8 +4,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::media_type::{MAX_FILE, MediaType, Sniffed, sniff};
-use crate::display_text::size;
+use super::media_type::{MAX_FILE, MediaType, Sniffed, sniff, too_large};
 
 /// SHA-256 of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +69,7 @@ impl MediaInfo {
     /// Returns the type to send it as, or why it cannot be sent. `declared` is the MIME type that Pi names.
     pub fn media_type(&self, declared: &str) -> Result<MediaType, String> {
         if self.bytes > MAX_FILE {
-            return Err(format!("it is {}, Kimi takes at most {}", size(self.bytes), size(MAX_FILE)));
+            return Err(too_large(self.bytes));
         }
         if self.digest.is_none() {
             return Err("its data is not base64".to_owned());

@@ -3,8 +3,16 @@
 //! Extensions and MIME types are often wrong. The service refuses a JPEG called `.png`, and because Pi repeats the history, every
 //! later request of the session fails as well (docs/protocol.md#media-types).
 
+use crate::display_text::size_above;
+
 /// Largest file that the service documents to take, in bytes (docs/protocol.md#file-limits).
 pub const MAX_FILE: u64 = 100 << 20;
+
+/// Says that a content of so many bytes is larger than the service takes.
+pub fn too_large(bytes: u64) -> String {
+    let (is, most) = size_above(bytes, MAX_FILE);
+    format!("it is {is}, Kimi takes at most {most}")
+}
 
 /// What a file is for the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

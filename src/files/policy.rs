@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::body_template::MediaRef;
 use super::media_info::Digest;
-use super::media_type::{MAX_FILE, MediaKind};
+use super::media_type::{MAX_FILE, MediaKind, too_large};
 use crate::config::UploadLimits;
-use crate::display_text::size;
+use crate::display_text::size_above;
 use crate::error::{Error, ErrorKind};
 
 /// Why a media item is sent the way it is.
@@ -97,11 +97,10 @@ pub fn may_go_inline(error: &Error) -> bool {
 pub fn check_size(kind: MediaKind, bytes: u64, limits: &UploadLimits) -> std::result::Result<(), String> {
     match kind {
         MediaKind::Video if bytes > limits.video_max => {
-            Err(format!("it is {}, and uploads.videoMaxBytes allows {}", size(bytes), size(limits.video_max)))
+            let (is, most) = size_above(bytes, limits.video_max);
+            Err(format!("it is {is}, and uploads.videoMaxBytes allows {most}"))
         }
-        MediaKind::Image if bytes > MAX_FILE => {
-            Err(format!("it is {}, Kimi takes at most {}", size(bytes), size(MAX_FILE)))
-        }
+        MediaKind::Image if bytes > MAX_FILE => Err(too_large(bytes)),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 /** From a registry into real Pi: install, a turn, update, remove, and missing parts. The registry is our own, on the loopback. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, test } from "node:test";
 import { packAllInOne, packPlatform, packRoot } from "../../npm/pack.mjs";
@@ -75,6 +75,15 @@ describe("pi install npm:", () => {
     } finally {
       await pi.close();
     }
+  });
+
+  test("a file of the package is missing → a warning, Pi's built-in provider stays", async () => {
+    machine.publishCurrent();
+    await machine.pi("install", `npm:${NAME}`);
+    const dist = join(machine.agent, "npm", "node_modules", NAME, "dist");
+    for (const file of readdirSync(dist).filter((name) => /^pi-.*\.js$/.test(name))) rmSync(join(dist, file));
+    assert.match(await machine.warnings(), /Kimi Code could not be loaded: .*Repair: install the package again/);
+    assert.equal((await machine.run("--list-models", "kimi")).code, 0);
   });
 
   test("no network → the error says so, and Pi works as before", async () => {

@@ -89,7 +89,12 @@ describe("root package", () => {
         ([, name = ""]) => name,
       );
     const ofPi = ["pi-ai", "pi-coding-agent", "pi-tui"].map((name) => `@earendil-works/${name}`);
-    assert.deepEqual(imported("pi.ts"), [`./${rest[0]}`, ...ofPi]);
+    assert.deepEqual(imported("pi.ts"), [...ofPi, `./${rest[0]}`]);
+    assert.deepEqual(
+      imported("index.js"),
+      ["./client.js", ...ofPi, `./${rest[0]}`],
+      "programs load it when they use it",
+    );
     // Node loads it, which knows neither Pi's packages nor TypeScript.
     assert.deepEqual(
       imported(rest[0] ?? "").filter((name) => !name.startsWith("node:")),
