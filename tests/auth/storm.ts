@@ -66,7 +66,7 @@ export interface StormReport {
   killedInCall: number;
   /** Logins lost because the service's answer never arrived. */
   answerLost: number;
-  /** Counted apart: the official client was stopped or killed in its own call, or lost what it had. */
+  /** Counted apart: logins lost because the official client was stopped or killed in its own call, or took a lock over. */
   officialDisturbed: number;
   /** Counted apart: the official client spent the token of a stopped program of ours. */
   officialSpentOurs: number;
@@ -78,6 +78,8 @@ export interface StormReport {
   officialAfterStopped: number;
   /** Counted apart: failed because an official client spent the token of a program of ours that was stopped that long. */
   officialAfterOurs: number;
+  /** The runs of these, with all that happened. */
+  apart: string[];
   longestWaitMs: number;
   /** What Pi said where it ended without an answer, other than asking for a login. */
   piErrors: string[];
@@ -464,14 +466,14 @@ class Run {
     const ours = this.#programs.filter((one) => one.kind !== "official");
     const killed = (call: RequestRecord): boolean =>
       ours.some((one) => one.killed && one.killedAt >= call.time && one.killedBeforeReading(call.endedAt ?? Infinity));
-    const official = this.#programs.filter((one) => one.kind === "official");
     let lossIsKnown = true;
     if (!alive || cure.text !== "ok") {
       if (suspects.some((one) => this.#lostAnswers.has(tokenOf(one)))) report.answerLost += 1;
       else if (suspects.some((one) => isOurs(one) && killed(one))) report.killedInCall += 1;
-      else if (official.some((one) => one.disturbed) || (official.length > 0 && suspects.some((one) => !isOurs(one))))
+      else if (this.#isOfficialsLoss(suspects, machine)) {
         report.officialDisturbed += 1;
-      else {
+        report.apart.push(`lost: ${state()}`);
+      } else {
         report.lost.push(`${state()}: ${JSON.stringify(cure)}`);
         lossIsKnown = false;
       }
@@ -493,10 +495,20 @@ class Run {
       if (program.kind === "official") {
         const mayFail = program.disturbed || this.#removed || !alive;
         if (!program.worked && !mayFail) {
-          if (this.#isWrongClock(program, machine)) report.officialWrongClock += 1;
-          else if (this.#isAfterStopped(program, calls, "official")) report.officialAfterStopped += 1;
-          else if (this.#isAfterStopped(program, calls, "ours")) report.officialAfterOurs += 1;
-          else report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
+          const how = `${state()}: ${(program.output + program.errors).trim().slice(-200)}`;
+          const after = (whose: "official" | "ours"): boolean => this.#isAfterStopped(program, calls, whose);
+          const apart = this.#isWrongClock(program, machine)
+            ? "officialWrongClock"
+            : after("official")
+              ? "officialAfterStopped"
+              : after("ours")
+                ? "officialAfterOurs"
+                : undefined;
+          if (apart === undefined) report.officialFailed.push(how);
+          else {
+            report[apart] += 1;
+            report.apart.push(how);
+          }
         }
         continue;
       }
@@ -524,6 +536,23 @@ class Run {
     );
     const programs = this.#programs.map((one) => one.history(start));
     return `${this.#name} (${[...programs, ...listed].join("; ")}${this.#clocksDiffer ? "; clocks differ" : ""}${this.#removed ? "; files removed" : ""})`;
+  }
+
+  /**
+   * Whether an official client was killed after it had sent one of these tokens, or was stopped in its call for longer than its lock
+   * lasts, or sent the token of another program, which it could take for dead.
+   */
+  #isOfficialsLoss(suspects: RequestRecord[], machine: Machine): boolean {
+    const official = this.#programs.filter((one) => one.kind === "official");
+    const theirs = suspects.filter((one) => !isOurs(one));
+    return theirs.some((call) =>
+      official.some(
+        (one) =>
+          (one.killed && one.killedAt >= call.time) ||
+          one.stops.some(({ from, to }) => to - Math.max(from, call.time) > OFFICIAL_STALE_MS) ||
+          one.takeovers.some(({ lock, at }) => lock === machine.lockPath && at <= call.time),
+      ),
+    );
   }
 
   /**
@@ -608,6 +637,7 @@ export async function storm({
     officialWrongClock: 0,
     officialAfterStopped: 0,
     officialAfterOurs: 0,
+    apart: [],
     longestWaitMs: 0,
     outcomes: {},
     piErrors: [],
@@ -640,7 +670,10 @@ export function table(report: StormReport): string {
     ["**asked to sign in although the login was alive**", `**${report.wronglyAsked.length}**`],
     ["lost: holder killed in its call or before it had read the answer", report.killedInCall],
     ["lost: the answer never arrived", report.answerLost],
-    ["apart: lost with an official client that was stopped, killed or in the call", report.officialDisturbed],
+    [
+      "apart: lost with an official client that was stopped or killed in its call, or had taken the lock over",
+      report.officialDisturbed,
+    ],
     ["apart: waited until Pi's lock, left by a killed program, was stale (30 s)", report.waitedForDeadLock],
     ["apart: tokens spent twice with the official client involved", report.officialSpentOurs],
     ...Object.entries(report.outcomes)
@@ -682,6 +715,6 @@ if (process.argv[1] === import.meta.filename) {
   });
   console.log(table(report));
   const bad = [report.lost, report.spentTwice, report.waitedTooLong, report.wronglyAsked, report.officialFailed].flat();
-  for (const line of [...bad, ...report.piErrors]) console.log(`* ${line}`);
+  for (const line of [...bad, ...report.apart, ...report.piErrors]) console.log(`* ${line}`);
   process.exit(bad.length > 0 ? 1 : 0);
 }
