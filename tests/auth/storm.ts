@@ -76,6 +76,8 @@ export interface StormReport {
   officialWrongClock: number;
   /** Counted apart: failed because another official client was stopped beyond the stale time of its lock. */
   officialAfterStopped: number;
+  /** Counted apart: failed because an official client spent the token of a program of ours that was stopped that long. */
+  officialAfterOurs: number;
   longestWaitMs: number;
   /** What Pi said where it ended without an answer, other than asking for a login. */
   piErrors: string[];
@@ -489,10 +491,11 @@ class Run {
       if (program.outcome === "error" && program.kind === "pi")
         report.piErrors.push(`${state()}: ${program.errors.trim().slice(-300)}`);
       if (program.kind === "official") {
-        const quiet = !program.disturbed && !this.#removed && alive && !ours.some((one) => one.disturbed);
-        if (!program.worked && quiet) {
+        const mayFail = program.disturbed || this.#removed || !alive;
+        if (!program.worked && !mayFail) {
           if (this.#isWrongClock(program, machine)) report.officialWrongClock += 1;
-          else if (this.#isAfterStopped(program, calls)) report.officialAfterStopped += 1;
+          else if (this.#isAfterStopped(program, calls, "official")) report.officialAfterStopped += 1;
+          else if (this.#isAfterStopped(program, calls, "ours")) report.officialAfterOurs += 1;
           else report.officialFailed.push(`${state()}: ${(program.output + program.errors).trim().slice(-200)}`);
         }
         continue;
@@ -504,7 +507,7 @@ class Run {
       else if (wait > slowest + GRACE_MS)
         report.waitedTooLong.push(`${state()}: ${program.kind} ${wait} ms, slowest call ${slowest} ms`);
       if (program.asksForLogin && alive && cure.text === "ok" && lossIsKnown) {
-        report.wronglyAsked.push(`${state()}: ${program.output}${program.errors}`.slice(0, 400));
+        report.wronglyAsked.push(`${state()}: ${program.output}${program.errors}`.slice(0, 2000));
       }
     }
   }
@@ -536,17 +539,17 @@ class Run {
   }
 
   /**
-   * Whether a token was presented a second time, before the end of a program, when another official client had been stopped in its
-   * call for longer than its lock lasts.
+   * Whether a token was presented a second time, before the end of a program, when the client that had presented it, an official one
+   * or one of ours, had been stopped in its call for longer than the official client's lock lasts.
    */
-  #isAfterStopped(program: Program, calls: RequestRecord[]): boolean {
+  #isAfterStopped(program: Program, calls: RequestRecord[], whose: "official" | "ours"): boolean {
     const stops = this.#programs
-      .filter((one) => one.kind === "official" && one !== program)
+      .filter((one) => one !== program && (one.kind === "official") === (whose === "official"))
       .flatMap((one) => one.stops);
     return calls.some((again, index) => {
-      const first = calls.slice(0, index).find((one) => tokenOf(one) === tokenOf(again) && !isOurs(one));
-      if (first === undefined || again.time > program.endedAt) return false;
-      return stops.some(({ from, to }) => to > first.time && Math.min(to, again.time) - from > OFFICIAL_STALE_MS);
+      const first = calls.slice(0, index).find((one) => tokenOf(one) === tokenOf(again));
+      if (first === undefined || isOurs(first) !== (whose === "ours") || again.time > program.endedAt) return false;
+      return stops.some(({ from, to }) => Math.min(to, again.time) - Math.max(from, first.time) > OFFICIAL_STALE_MS);
     });
   }
 
@@ -604,6 +607,7 @@ export async function storm({
     officialFailed: [],
     officialWrongClock: 0,
     officialAfterStopped: 0,
+    officialAfterOurs: 0,
     longestWaitMs: 0,
     outcomes: {},
     piErrors: [],
@@ -649,6 +653,10 @@ export function table(report: StormReport): string {
     [
       "apart: official clients that failed because another was stopped beyond its lock's stale time",
       report.officialAfterStopped,
+    ],
+    [
+      "apart: official clients that failed because a program of ours was stopped beyond that time",
+      report.officialAfterOurs,
     ],
     ["**undisturbed official clients that failed otherwise**", `**${report.officialFailed.length}**`],
     ["longest wait of a program of ours", `${(report.longestWaitMs / 1000).toFixed(1)} s`],
