@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -80,6 +81,12 @@ function stopAnotherProgram(simulator: Simulator, machine: Machine): Tokens {
   const answer = simulator.oauth.rotate(machine.kimi?.refresh_token ?? "");
   assert.ok(typeof answer !== "string");
   return answer;
+}
+
+/** The same while a program of ours holds the lock: it takes the lock over. */
+function takeOver(simulator: Simulator, machine: Machine): Tokens {
+  rmdirSync(machine.lockPath);
+  return stopAnotherProgram(simulator, machine);
 }
 
 function clock(machine: Machine, name: string, ms: number): string {
@@ -183,6 +190,36 @@ describe("the refresh transaction", { concurrency: 6 }, () => {
       const later = { KIMI_TEST_CLOCK: clock(machine, "later", 61_000) };
       assert.equal((await start(later).turn).code, "login_required");
       assert.equal(machine.kimi?.refresh_token, "", "a tombstone");
+    }),
+  );
+
+  test(
+    "another kind of program takes our lock over, spends the token and is stopped → our refusal is not final for the next one",
+    place({ beforeMs: 5000 }, async ({ simulator, machine, start, sent }) => {
+      const holder = start();
+      await sent();
+      const answer = takeOver(simulator, machine);
+      for (const turn of [await holder.turn, await start().turn]) assert.equal(turn.code, "timeout", turn.error);
+      assert.notEqual(machine.kimi?.refresh_token, "", "no tombstone");
+      machine.kimiLogin(answer, 900);
+      assert.deepEqual(await start().turn, { text: "ok" });
+      assert.equal(simulator.oauth.refreshes, 1);
+    }),
+  );
+
+  test(
+    "another kind of program takes our lock over, and releases it after our refusal without a successor → the login is declared dead",
+    place({ beforeMs: 5000 }, async ({ simulator, machine, start, sent }) => {
+      const holder = start();
+      await sent();
+      takeOver(simulator, machine);
+      await simulator.waitForRequest(({ endpoint, status }) => endpoint === "token" && status === 400, 60_000);
+      await sleep(3000);
+      rmdirSync(machine.lockPath);
+      const turn = await holder.turn;
+      assert.equal(turn.code, "login_required", turn.error);
+      assert.equal(machine.kimi?.refresh_token, "", "a tombstone");
+      assert.equal(simulator.oauth.refreshCalls, 1, "the refusal is believed");
     }),
   );
 

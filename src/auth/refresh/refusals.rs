@@ -36,7 +36,7 @@ struct Refusal {
 pub(super) enum Meaning {
     /// It has ended.
     Final,
-    /// Another program that is stopped may have its successor.
+    /// Another program, which is stopped or has not finished, may have its successor.
     Open,
 }
 

@@ -112,11 +112,12 @@ impl Account {
             lock: Arc::new(lock),
             reserved,
         };
-        let mut refused = Refused { error: None, meaning: Meaning::Final, grace: Duration::ZERO };
+        let mut refused = Refused { tokens: Vec::new(), error: None, is_open: false, grace: Duration::ZERO };
         let state = self.paths.state.as_deref();
         for candidate in &candidates {
             if let Some(meaning) = refusals::recent(state, &candidate.refresh) {
-                refused.add(login_again("the service has just refused this login"), meaning);
+                refused.error = Some(login_again("the service has just refused this login"));
+                refused.is_open |= meaning == Meaning::Open;
                 continue;
             }
             refused.grace = PEER_GRACE;
@@ -137,12 +138,8 @@ impl Account {
                 }
                 Err(Failed::NotSent) => return Ok(None),
                 Err(Failed::Error(error)) if error.kind == ErrorKind::LoginRequired => {
-                    let meaning = match exchange.lock.has_stalled_predecessor() {
-                        true => Meaning::Open,
-                        false => Meaning::Final,
-                    };
-                    refusals::record(state, &candidate.refresh, meaning);
-                    refused.add(error, meaning);
+                    refused.tokens.push(&candidate.refresh);
+                    refused.error = Some(error);
                 }
                 Err(Failed::Error(error)) => return Err(error),
             }
@@ -151,17 +148,19 @@ impl Account {
         self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
     }
 
-    /// Looks for a successor, for a time of grace, before a login is declared dead. `None`: the program that took the lock over has ended without one.
+    /// Looks for a successor, for a time of grace, before a login is declared dead, and records what the refusal means. That is not
+    /// known before, and until then the lease keeps our other processes waiting. `None`: the program that took the lock over has
+    /// ended without a successor.
     fn refused(
         &self,
         refresh: &Refresh<'_>,
         lock: &RefreshLock,
         candidates: &[Tokens],
         may_write: bool,
-        refused: Refused,
+        refused: Refused<'_>,
     ) -> Result<Option<Tokens>> {
         let mut time = AwakeTime::start();
-        loop {
+        let (is_guarded, is_vacant) = loop {
             std::thread::sleep(Duration::from_millis(100));
             if let Some(tokens) = self.adoptable(refresh)? {
                 return Ok(Some(tokens));
@@ -172,21 +171,27 @@ impl Account {
                 return Ok(Some(tokens.clone()));
             }
             // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
-            let may_be_in_call = !lock.is_guarded() && !lock.is_vacant();
-            let limit = if may_be_in_call { TAKEOVER_GRACE } else { refused.grace };
+            let is_guarded = lock.is_guarded();
+            let is_vacant = !is_guarded && lock.is_vacant();
+            let limit = if is_guarded || is_vacant { refused.grace } else { TAKEOVER_GRACE };
             if time.look() >= limit {
-                break;
+                break (is_guarded, is_vacant);
             }
+        };
+        let is_final = (is_guarded || is_vacant) && !lock.has_stalled_predecessor();
+        let meaning = if is_final { Meaning::Final } else { Meaning::Open };
+        for token in &refused.tokens {
+            refusals::record(self.paths.state.as_deref(), token, meaning);
         }
-        if lock.is_vacant() {
+        if is_vacant {
             // It left no successor, so the login is judged anew, under a lock.
             return Ok(None);
         }
-        if !lock.is_guarded() {
+        if !is_guarded {
             let message = "another program is refreshing the Kimi Code login and has not finished; try again";
             return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
         }
-        if refused.meaning == Meaning::Open {
+        if refused.is_open || !is_final {
             let message = "the service refused the Kimi Code login, but another program began to refresh it and was stopped or killed. \
                            It may still store the new login; try again";
             return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
@@ -201,20 +206,14 @@ impl Account {
 }
 
 /// That the service refused all tokens there are.
-struct Refused {
+struct Refused<'a> {
+    /// Those that it was asked about now.
+    tokens: Vec<&'a str>,
     error: Option<Error>,
-    meaning: Meaning,
+    /// Whether one of them was refused before, to a program that could not tell what it meant.
+    is_open: bool,
     /// How long a successor is looked for. Where the service is not asked again, the program that asked it has looked for one.
     grace: Duration,
-}
-
-impl Refused {
-    fn add(&mut self, error: Error, meaning: Meaning) {
-        self.error = Some(error);
-        if meaning == Meaning::Open {
-            self.meaning = meaning;
-        }
-    }
 }
 
 /// Token calls under one lock.
