@@ -22,7 +22,8 @@ const KIMI_STALE: Duration = Duration::from_secs(5);
 
 /// Time by which we date the official client's lock ahead, because that client judges it by its own clock alone: a living holder's
 /// lock is respected by one whose clock is ahead by up to this time, and a stopped holder's for this time more. A killed holder's lock
-/// keeps the official client waiting for 25 s, less than half of what it waits. Ours notice at once that a holder has died.
+/// keeps the official client waiting for 25 s, less than half of what it waits, and for as much longer as its clock is behind. Ours
+/// notice at once that a holder has died.
 const KIMI_LEAD: Duration = Duration::from_secs(20);
 
 /// Age at which Pi's does.
@@ -97,7 +98,7 @@ impl Account {
             // A living holder of ours cannot become stale.
             let owner = owner_of(&target);
             let limit = || if Lease::is_held(&owner) { REFRESH_WAIT } else { PI_WAIT };
-            match wait(limit, &directory, &mut look, attempt)? {
+            match wait(limit, Some(&directory), &mut look, attempt)? {
                 Waited::Found(found) => return Ok(Waited::Found(found)),
                 Waited::Locked(lock) => locks.push(lock),
             }
@@ -131,6 +132,7 @@ impl Account {
                 return Err(Error::new(ErrorKind::Io, message).caused_by(error));
             }
         }
+        let directory = waiter.as_ref().map(|waiter| waiter.directory().to_owned());
         let mut transaction = None;
         let attempt = || {
             transaction = transaction.take().or_else(|| refreshes.begin(&login));
@@ -163,7 +165,7 @@ impl Account {
             };
             Ok((Some(RefreshLock { directory, lease, _transaction: begun }), pause))
         };
-        wait(|| REFRESH_WAIT, &self.owner_file(scope), &mut adoptable, attempt)
+        wait(|| REFRESH_WAIT, directory.as_deref(), &mut adoptable, attempt)
     }
 
     /// Whether a living process of ours is in the middle of a refresh. What the files say is then not final.
@@ -222,10 +224,11 @@ fn cannot_lock(directory: &Path, error: &io::Error) -> Error {
 }
 
 /// Makes attempts until one succeeds, and looks before each whether it is still needed. After `limit`, not counting time in which
-/// this process was stopped, it fails with a `timeout`, which callers may retry.
+/// this process was stopped, it fails with a `timeout`, which callers may retry and which names the lock's directory. A lease is never
+/// named: removing its file would let a second process in.
 fn wait<T>(
     limit: impl Fn() -> Duration,
-    lock: &Path,
+    directory: Option<&Path>,
     mut look: impl FnMut() -> Result<Option<Tokens>>,
     mut attempt: impl FnMut() -> Result<(Option<T>, Duration)>,
 ) -> Result<Waited<T>> {
@@ -240,10 +243,10 @@ fn wait<T>(
         }
         let waited = time.look();
         if waited >= limit() {
+            let directory = directory.map(|directory| format!(" ({})", directory.display())).unwrap_or_default();
             let message = format!(
-                "another program is refreshing the Kimi Code login and has not finished in {} s ({}). It may be stopped; try again",
-                waited.as_secs(),
-                lock.display()
+                "another program is refreshing the Kimi Code login and has not finished in {} s{directory}. It may be stopped; try again",
+                waited.as_secs()
             );
             return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
         }
