@@ -6,18 +6,27 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL } from "../simulator/official-hosts.ts";
 import { Machine } from "../support/account.ts";
 import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
 import { ROOT, runPi } from "../support/pi.ts";
 
-const SHIFTED_CLOCK = join(ROOT, "tests", "support", "shifted-clock.cjs");
+/** Preloaded into the official client where its clock differs, in this order. */
+const PRELOADS = ["stop-at-lock.cjs", "shifted-clock.cjs"].map((name) => join(ROOT, "tests", "support", name));
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
+
+/** What tests/support/stop-at-lock.cjs notes. */
+interface Meeting {
+  what: "stopped" | "taken";
+  pid: number;
+  at: number;
+}
 
 let simulator: Simulator;
 let machine: Machine;
@@ -124,18 +133,41 @@ for (const [what, ahead] of [
   test(`its clock is ${what} during our slow refresh → it waits for our answer`, async () => {
     age(-60);
     simulator.oauth.planRefresh = () => ({ beforeMs: 12_000 });
+    const clock = join(machine.path, "clock");
+    writeFileSync(clock, String(ahead));
+    const meetings = join(machine.path, "meetings");
+    const prompt = kimiWith(
+      {
+        NODE_OPTIONS: PRELOADS.map((file) => `--require ${file}`).join(" "),
+        KIMI_TEST_CLOCK: clock,
+        KIMI_TEST_LOCK: machine.lockPath,
+        KIMI_TEST_MEETINGS: meetings,
+      },
+      "-p",
+      "hi",
+    );
+    // However long it takes to start: it stops at the lock and goes on when our call is under way.
+    while (!existsSync(meetings)) {
+      const early = await Promise.race([prompt, sleep(100)]);
+      assert.equal(early, undefined, "it ended without a look at the lock");
+    }
     const turn = machine.nodeTurn();
-    await simulator.waitForRequest(
+    const call = await simulator.waitForRequest(
       ({ endpoint, rawBody }) => endpoint === "token" && /refresh_token=/.test(rawBody.toString()),
       60_000,
     );
-    const clock = join(machine.path, "clock");
-    writeFileSync(clock, String(ahead));
-    const shifted = { NODE_OPTIONS: `--require ${SHIFTED_CLOCK}`, KIMI_TEST_CLOCK: clock };
-    const { code, output } = await kimiWith(shifted, "-p", "hi");
+    const lines = (): Meeting[] =>
+      readFileSync(meetings, "utf8")
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line) as Meeting);
+    process.kill(lines()[0]?.pid ?? 0, "SIGCONT");
+    const { code, output } = await prompt;
     assert.equal(code, 0, output);
     assert.deepEqual(await turn, { text: "Hello." });
     assert.deepEqual(counts(), [1, 0, 1]);
+    const during = lines().filter(({ what, at }) => what === "taken" && at < (call.endedAt ?? 0));
+    assert.notEqual(during.length, 0, "it did not meet our lock");
   });
 }
 
