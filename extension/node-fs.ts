@@ -9,4 +9,6 @@ import * as nodeModule from "node:module";
 /** Read at run time, because webpack replaces a plain `createRequire` by one that only knows its own modules. */
 export const createRequire = Reflect.get(nodeModule, "createRequire") as typeof nodeModule.createRequire;
 
-export const fs = createRequire(process.execPath)("node:fs") as typeof import("node:fs");
+/** Node before 20.16 has no `getBuiltinModule`. */
+export const fs =
+  process.getBuiltinModule?.("node:fs") ?? (createRequire(process.execPath)("node:fs") as typeof import("node:fs"));

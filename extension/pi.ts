@@ -8,6 +8,7 @@
 import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import type { Overrides } from "./overrides.ts";
 import type { PiModules } from "./pi-modules.ts";
+import { warn } from "./warning.ts";
 
 /** An extension of Pi. Its parameter is Pi's `ExtensionAPI`, typed by what we use, so that these types work without Pi's. */
 export type PiExtension = (pi: {
@@ -24,19 +25,33 @@ async function importPi(): Promise<PiModules> {
   return { piAi, agent, tui };
 }
 
+/** Kept, because Pi calls an extension anew for each session, also after an update has removed its files. */
+let registration: Promise<typeof import("./register.ts")> | undefined;
+
+/** Imports the rest when it is used: programs that only need the client import this file too. */
+async function importRegistration(): Promise<typeof import("./register.ts")> {
+  try {
+    return await (registration ??= import("./register.ts"));
+  } catch (error) {
+    registration = undefined;
+    throw error;
+  }
+}
+
 /** Creates an extension for programs that embed Pi: `main(args, { extensionFactories: [KimiCode({ … })] })`. */
 export function KimiCode(overrides: Overrides = {}): PiExtension {
   return async (host) => {
     const pi = host as unknown as ExtensionAPI;
     try {
-      // Imported when it is used: programs that only need the client import this file too.
-      const { createExtension } = await import("./register.ts");
+      const { createExtension } = await importRegistration();
       await createExtension(overrides, importPi)(pi);
     } catch (error) {
-      // A damaged installation. An exception would end some versions of Pi.
+      // A file is missing. An exception would end some versions of Pi.
       const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      const text = `Kimi Code could not be loaded: ${reason}. Repair: install the package again.`;
-      pi.on("session_start", (_event, { ui }) => ui.notify(text, "warning"));
+      const repair = "after an update run /reload or restart, otherwise install the package again";
+      pi.on("session_start", (_event, context) =>
+        warn(context, `Kimi Code could not be loaded: ${reason}. Repair: ${repair}.`),
+      );
     }
   };
 }

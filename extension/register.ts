@@ -16,6 +16,7 @@ import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
+import type { Addon, Loaded } from "./native/addon.ts";
 import { loadAddon } from "./native/loader.ts";
 import { type Overrides, settingsVariable } from "./overrides.ts";
 import { argumentKey, listWait } from "./pi-arguments.ts";
@@ -32,9 +33,22 @@ import { warn } from "./warning.ts";
 /** Oldest version of Pi that takes a provider object. */
 const OLDEST_PI = [0, 81] as const;
 
+/**
+ * The addon, once it is loaded. Kept, because Pi registers an extension anew for each session: after an update the folder that it is
+ * searched from holds the addon of another version, or is gone.
+ */
+let kept: Addon | undefined;
+
+function keptAddon(): Loaded {
+  if (kept !== undefined) return { addon: kept };
+  const loaded = loadAddon();
+  kept = loaded.addon;
+  return loaded;
+}
+
 /** Registers everything. Returns the reason if that is impossible. */
 async function register(pi: ExtensionAPI, overrides: Overrides, importPi: ImportPi): Promise<string | undefined> {
-  const loaded = loadAddon();
+  const loaded = keptAddon();
   if (loaded.addon === undefined) return `${loaded.problem}\nPi's built-in Kimi provider stays in place.`;
   if (process.env["KIMI_CODE_DEBUG"] === "1") {
     try {

@@ -78,9 +78,9 @@ export function registerSession(
     if (started) return;
     started = true;
     defer(async () => models.update(await credentials.current(ctx)));
-    // Otherwise the first opening of the screen waits for Pi to compile it.
+    // In a checkout these are files of their own. The first opening of the screen would wait for Pi to compile it.
     defer(() => lazyImport(() => import("./settings/command.ts")));
-    // Loaded now, because an update may replace the files of a running Pi, and files of two versions do not fit together.
+    // An update may replace the files of a running Pi, and files of two versions do not fit together.
     defer(() => lazyImport(() => import("./login.ts")));
   });
   pi.on("session_shutdown", () => {

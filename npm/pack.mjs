@@ -70,7 +70,7 @@ export function packPlatform(out, platform, { addon = addonOf(platform), ...over
 
 function fillRoot(stage, root) {
   buildJavaScript(join(stage, "dist"), root); // not what an earlier build left in dist/
-  for (const entry of root.files.filter((entry) => entry !== "dist" && !entry.startsWith("!"))) {
+  for (const entry of root.files.filter((entry) => entry !== "dist")) {
     cpSync(join(ROOT, entry), join(stage, entry), { recursive: true });
   }
 }

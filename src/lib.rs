@@ -23,7 +23,7 @@
 //! millisecond goes to [`blocking`].
 #[forbid(unsafe_code)]
 pub mod auth;
-#[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native.ts")]
+#[allow(missing_docs, reason = "documented where TypeScript sees it: extension/native/addon.ts")]
 pub mod bindings;
 #[forbid(unsafe_code)]
 pub mod blocking;

@@ -1,8 +1,8 @@
 /**
  * Name and version of this package, and where its addon comes from.
  *
- * Bundles have them compiled in (npm/build.mjs), because a bundled program has another package.json around it. Pi loads the sources,
- * which read the package.json that lies beside them.
+ * Bundles have them compiled in (npm/build.mjs), because a bundled program has another package.json around it. The sources, which Pi
+ * loads from a checkout, read the package.json that lies beside them.
  */
 import { dirname, join } from "node:path";
 import { fs } from "../node-fs.ts";

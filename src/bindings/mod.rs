@@ -1,6 +1,6 @@
 //! The only code that names napi: converts, schedules, maps errors. It decides nothing.
 //!
-//! Everything here is described for its users in `extension/native.ts`.
+//! Everything here is described for its users in `extension/native/addon.ts`.
 
 mod auth;
 mod context;

@@ -16,7 +16,7 @@ use crate::services::tool_call::{ServiceRequest, run};
 use crate::services::tool_definitions::tool_definitions as definitions;
 use crate::services::truncate::Outcome;
 
-/// `[details, text]`, see `extension/native.ts`.
+/// `[details, text]`, see `extension/native/addon.ts`.
 pub type JsOutcome = (JsText, JsText);
 
 /// One call of a service.

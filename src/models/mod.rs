@@ -3,7 +3,6 @@
 //! Pi's list comes from disk, at once and offline. The service is asked in the background, and its answer replaces the list.
 
 pub mod cache;
-
 mod fallback;
 mod family_prices;
 pub mod list;

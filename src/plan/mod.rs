@@ -9,7 +9,7 @@
 //! history   rows, shares and forecast for users
 //! advice    whether compacting a session saves quota
 //! ledger    one line per request: tokens and quota
-//! limits    how many slots there are: told by the service, set by the user, or learned from refusals
+//! concurrency_limit  how many slots there are: told by the service, set by the user, or learned from refusals
 //! ```
 
 pub mod advice;

@@ -7,7 +7,7 @@ import { packAllInOne, packPlatform, packRoot } from "../../npm/pack.mjs";
 import type { Simulator } from "../simulator/index.ts";
 import { type Installation, MODEL, NAME, withInstallation } from "../support/installation.ts";
 import { ADDON, manifest, PLATFORM, PLATFORM_PACKAGE, run } from "../support/packages.ts";
-import { messages, textOf } from "../support/pi.ts";
+import { messages, runPi, textOf } from "../support/pi.ts";
 
 let simulator: Simulator;
 let machine: Installation;
@@ -48,7 +48,7 @@ describe("pi install npm:", () => {
     assert.equal(await machine.warnings(), "[]");
   });
 
-  test("update while Pi runs → the old version goes on, /reload loads the new one", async () => {
+  test("update while Pi runs → the old version goes on, in new sessions too, /reload loads the new one", async () => {
     machine.publishCurrent();
     await machine.pi("install", `npm:${NAME}`);
     const reload = join(machine.path, "reload.ts");
@@ -70,6 +70,8 @@ describe("pi install npm:", () => {
       machine.registry.publish(packRoot(machine.tmp, { version: next }));
       await machine.pi("update", "--extensions");
       assert.ok((await turn("meanwhile")).includes(`${NAME}/${version}`));
+      assert.ok((await pi.command({ type: "new_session" }))["success"]);
+      assert.ok((await turn("another session")).includes(`${NAME}/${version}`));
       await pi.command({ type: "prompt", message: "/again" });
       assert.ok((await turn("after")).includes(`${NAME}/${next}`));
     } finally {
@@ -82,7 +84,12 @@ describe("pi install npm:", () => {
     await machine.pi("install", `npm:${NAME}`);
     const dist = join(machine.agent, "npm", "node_modules", NAME, "dist");
     for (const file of readdirSync(dist).filter((name) => /^pi-.*\.js$/.test(name))) rmSync(join(dist, file));
-    assert.match(await machine.warnings(), /Kimi Code could not be loaded: .*Repair: install the package again/);
+    const warning = /Kimi Code could not be loaded: .*Repair: .*install the package again/;
+    assert.match(await machine.warnings(), warning);
+    // Without a credential, or the built-in provider would send the prompt to the real service.
+    const env = { ...machine.variables(), KIMI_API_KEY: undefined };
+    const { stderr } = await runPi(["-p", ...MODEL, "hi"], { home: machine, env, extensions: "installed" });
+    assert.match(stderr, warning);
     assert.equal((await machine.run("--list-models", "kimi")).code, 0);
   });
 
