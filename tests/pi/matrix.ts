@@ -25,6 +25,11 @@ export const MATRIX: readonly MatrixRow[] = [
   { file: "pi/regions.test.ts", versions: "all", reason: "dialogs, and `pi auth login`, are Pi's" },
   { file: "pi/subagent.test.ts", versions: "all", reason: "the example comes with Pi" },
   { file: "install/tarball.test.ts", versions: "all", reason: "Pi's own installer reads the specifier" },
+  {
+    file: "install/npm.test.ts",
+    versions: "one",
+    reason: "what is published is ours; tarball.test.ts installs everywhere",
+  },
   { file: "pi/rows.test.ts", versions: "all", reason: "one short test for each thing that users do" },
   { file: "pi/cache.test.ts", versions: "one", reason: "the records are ours; Pi shows a text and asks one question" },
   { file: "pi/warmer.test.ts", versions: "one", reason: "runs the newest complete version, whatever the run's is" },
