@@ -396,7 +396,7 @@ async fn choose(
         return policy.on_exhausted;
     }
     loop {
-        if let Some(choice) = file.read().await.choice.filter(|choice| *choice != OnExhausted::Ask) {
+        if let Some(choice) = chosen(file).await {
             return choice;
         }
         let asking = file.lease("asking".to_owned()).await;
@@ -405,10 +405,19 @@ async fn choose(
             host.sleep(TICK).await;
             continue;
         }
+        // Another process may have got its answer since the look above.
+        if let Some(choice) = chosen(file).await {
+            return choice;
+        }
         let choice = host.ask(window, used_up).await.unwrap_or_default();
         keep(file, |record| record.choice = Some(choice)).await;
         return choice;
     }
+}
+
+/// What a user of some process has chosen already.
+async fn chosen(file: &ParkFile) -> Option<OnExhausted> {
+    file.read().await.choice.filter(|choice| *choice != OnExhausted::Ask)
 }
 
 /// One sleep of a parked request.

@@ -227,6 +227,28 @@ async fn park_the_user_is_asked_once_for_a_window() {
     assert_eq!(other.questions, 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn park_the_user_is_asked_once_by_processes_that_are_refused_at_the_same_moment() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ParkFile::new(Some(folder.path()), "a");
+        let asking = std::array::from_fn::<_, 8, _>(|_| {
+            let file = file.clone();
+            tokio::spawn(async move {
+                let mut host = Scripted::new(|_| Some((1.0, HOUR)));
+                host.answer = Some(OnExhausted::Stop);
+                let _ = park(&mut host, &file, &policy(OnExhausted::Ask), &mut Waits::default(), refusal()).await;
+                host.questions
+            })
+        });
+        let mut questions = 0;
+        for task in asking {
+            questions += task.await.unwrap();
+        }
+        assert_eq!(questions, 1);
+    }
+}
+
 #[tokio::test]
 async fn park_the_user_can_stop_and_resume_it() {
     for (record, stopped) in [
