@@ -17,7 +17,7 @@ use super::index::Key;
 use super::media_file::MediaFile;
 use super::media_info::{Digest, MediaInfo};
 use super::media_marker::{Caption, StoredMedia};
-use super::media_type::{MAX_FILE, MediaKind, MediaType, too_large};
+use super::media_type::{MediaKind, MediaType, check_file_limit};
 use super::path_access::PathAccess;
 use super::policy::check_size;
 use super::progress::describe_progress;
@@ -299,9 +299,7 @@ impl UploadSource {
     fn in_memory(content: Vec<u8>, declared: &str, limits: &UploadLimits) -> Result<Self> {
         let bytes = content.len() as u64;
         // Before hashing, because JavaScript stops passing bytes where there are too many.
-        if bytes > MAX_FILE {
-            return Err(refused(&too_large(bytes)));
-        }
+        check_file_limit(bytes).map_err(|why| refused(&why))?;
         let info = MediaInfo::of(&content);
         let media_type = info.media_type(declared).map_err(|why| refused(&why))?;
         check_size(media_type.kind, bytes, limits).map_err(|why| refused(&why))?;

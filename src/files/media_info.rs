@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::media_type::{MAX_FILE, MediaType, Sniffed, sniff, too_large};
+use super::media_type::{MediaType, Sniffed, check_file_limit, sniff};
 
 /// SHA-256 of the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,9 +68,7 @@ impl MediaInfo {
 
     /// Returns the type to send it as, or why it cannot be sent. `declared` is the MIME type that Pi names.
     pub fn media_type(&self, declared: &str) -> Result<MediaType, String> {
-        if self.bytes > MAX_FILE {
-            return Err(too_large(self.bytes));
-        }
+        check_file_limit(self.bytes)?;
         if self.digest.is_none() {
             return Err("its data is not base64".to_owned());
         }

@@ -8,10 +8,13 @@ use crate::display_text::size_above;
 /// Largest file that the service documents to take, in bytes (docs/protocol.md#file-limits).
 pub const MAX_FILE: u64 = 100 << 20;
 
-/// Says that a content of so many bytes is larger than the service takes.
-pub fn too_large(bytes: u64) -> String {
+/// Refuses a content of more bytes than the service takes.
+pub fn check_file_limit(bytes: u64) -> Result<(), String> {
+    if bytes <= MAX_FILE {
+        return Ok(());
+    }
     let (is, most) = size_above(bytes, MAX_FILE);
-    format!("it is {is}, Kimi takes at most {most}")
+    Err(format!("it is {is}, Kimi takes at most {most}"))
 }
 
 /// What a file is for the service.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::body_template::MediaRef;
 use super::media_info::Digest;
-use super::media_type::{MAX_FILE, MediaKind, too_large};
+use super::media_type::{MediaKind, check_file_limit};
 use crate::config::UploadLimits;
 use crate::display_text::size_above;
 use crate::error::{Error, ErrorKind};
@@ -100,8 +100,8 @@ pub fn check_size(kind: MediaKind, bytes: u64, limits: &UploadLimits) -> std::re
             let (is, most) = size_above(bytes, limits.video_max);
             Err(format!("it is {is}, and uploads.videoMaxBytes allows {most}"))
         }
-        MediaKind::Image if bytes > MAX_FILE => Err(too_large(bytes)),
-        _ => Ok(()),
+        MediaKind::Image => check_file_limit(bytes),
+        MediaKind::Video => Ok(()),
     }
 }
 

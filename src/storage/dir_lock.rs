@@ -226,10 +226,10 @@ impl Waiter {
         if self.seen.as_ref().is_none_or(|seen| seen.modified != modified) {
             self.seen = Some(Seen { modified, is_ours: false, watched: AwakeTime::start() });
         }
-        let is_ours = self.is_recorded(modified);
+        let is_ours = self.seen.as_ref().is_some_and(|seen| seen.is_ours) || self.is_recorded(modified);
         let watched = self.seen.as_mut().map_or(Duration::ZERO, |seen| {
             // A record is written after the directory was touched, and goes before the directory does.
-            seen.is_ours |= is_ours;
+            seen.is_ours = is_ours;
             seen.watched.look()
         });
         let is_old = modified.saturating_add(self.stale.as_millis() as u64) < millis(clock::now());

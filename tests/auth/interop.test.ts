@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,10 +14,8 @@ import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { mapOfficialHosts, OFFICIAL } from "../simulator/official-hosts.ts";
 import { Machine } from "../support/account.ts";
 import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
-import { ROOT, runPi } from "../support/pi.ts";
-
-/** Preloaded into the official client where its clock differs, in this order. */
-const PRELOADS = ["stop-at-lock.cjs", "shifted-clock.cjs"].map((name) => join(ROOT, "tests", "support", name));
+import { runPi } from "../support/pi.ts";
+import { notes, preloading } from "../support/preload.ts";
 
 const MODEL = ["--no-session", "--model", "kimi-coding/kimi-for-coding"];
 
@@ -138,7 +136,7 @@ for (const [what, ahead] of [
     const meetings = join(machine.path, "meetings");
     const prompt = kimiWith(
       {
-        NODE_OPTIONS: PRELOADS.map((file) => `--require ${file}`).join(" "),
+        NODE_OPTIONS: preloading("stop-at-lock.cjs", "shifted-clock.cjs"),
         KIMI_TEST_CLOCK: clock,
         KIMI_TEST_LOCK: machine.lockPath,
         KIMI_TEST_MEETINGS: meetings,
@@ -156,17 +154,12 @@ for (const [what, ahead] of [
       ({ endpoint, rawBody }) => endpoint === "token" && /refresh_token=/.test(rawBody.toString()),
       60_000,
     );
-    const lines = (): Meeting[] =>
-      readFileSync(meetings, "utf8")
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line) as Meeting);
-    process.kill(lines()[0]?.pid ?? 0, "SIGCONT");
+    process.kill(notes<Meeting>(meetings)[0]?.pid ?? 0, "SIGCONT");
     const { code, output } = await prompt;
     assert.equal(code, 0, output);
     assert.deepEqual(await turn, { text: "Hello." });
     assert.deepEqual(counts(), [1, 0, 1]);
-    const during = lines().filter(({ what, at }) => what === "taken" && at < (call.endedAt ?? 0));
+    const during = notes<Meeting>(meetings).filter(({ what, at }) => what === "taken" && at < (call.endedAt ?? 0));
     assert.notEqual(during.length, 0, "it did not meet our lock");
   });
 }

@@ -16,9 +16,10 @@ import { Machine, type NodeTurn } from "../support/account.ts";
 import { installOfficialClient, OFFICIAL_CLIENT } from "../support/official-client.ts";
 import { PI_VERSIONS, piCli } from "../support/pi-versions.ts";
 import { piArguments, ROOT } from "../support/pi.ts";
+import { notes, preloading } from "../support/preload.ts";
 
 /** Preloaded into Pi and the official client: notes of locks that are taken over, and another clock. In this order. */
-const PRELOADS = ["lock-watch.cjs", "shifted-clock.cjs"].map((name) => join(ROOT, "tests", "support", name));
+const PRELOADS = preloading("lock-watch.cjs", "shifted-clock.cjs");
 
 /** Longest life of a program in milliseconds, without the time in which it is stopped. */
 const LONGEST_LIFE_MS = 150_000;
@@ -140,7 +141,7 @@ class Program {
       kind === "node"
         ? {}
         : {
-            NODE_OPTIONS: PRELOADS.map((file) => `--require ${file}`).join(" "),
+            NODE_OPTIONS: PRELOADS,
             KIMI_TEST_TAKEOVERS: this.#takeovers,
           };
     this.child = spawn(process.execPath, args[kind](), {
@@ -201,9 +202,7 @@ class Program {
   }
 
   get takeovers(): Takeover[] {
-    if (!existsSync(this.#takeovers)) return [];
-    const lines = readFileSync(this.#takeovers, "utf8").split("\n");
-    return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Takeover);
+    return notes(this.#takeovers);
   }
 
   /** What happened to it and what it did, with times relative to `start`. */

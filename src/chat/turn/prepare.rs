@@ -83,8 +83,6 @@ pub(super) struct ResolvedRequest {
     prices: Prices,
     /// How long the service keeps prompts of the model in its cache, in seconds, where it says so.
     pub cache_lifetime: Option<u64>,
-    /// The caller's limit for the answer, in tokens.
-    max_tokens: Option<u64>,
 }
 
 /// A body without its media, and what is known about it.
@@ -206,7 +204,6 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
         prices: facts.prices,
         cache_lifetime: listed.and_then(|listed| listed.cache_duration),
         response_format: request.options.response_format.clone(),
-        max_tokens: request.options.max_tokens,
         kimi,
         credential,
         dialect,
@@ -258,8 +255,8 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     }
     let images = ImageKey::all(&conversation.turns);
     sent_calls(&conversation).for_each(|id| calls.reserve(id));
-    let requested = [Some(options.max_completion_tokens), resolved.max_tokens];
-    options.max_completion_tokens = output_limit(resolved.context_window, conversation.estimated_tokens, requested);
+    options.max_completion_tokens =
+        output_limit(resolved.context_window, conversation.estimated_tokens, options.max_completion_tokens);
     restrict(&mut options, &mut conversation, &resolved.response_format, &resolved.kimi, dialect);
     let media = BodyTemplate::number(conversation.media_refs_mut());
     let body = dialect
@@ -369,12 +366,13 @@ fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> B
     let configured = config.settings.overrides(&model.id);
     let overrides = config.settings.thinking(&model.id);
     let level = options.reasoning.as_deref();
+    let most = [config.settings.max_completion_tokens(&model.id), options.max_tokens];
     let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
     BodyOptions {
         model: model.id.clone(),
         tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
         thinking: thinking(level, facts.thinking.0, facts.thinking.1.as_ref(), &overrides),
-        max_completion_tokens: config.settings.max_completion_tokens(&model.id).unwrap_or(u64::MAX),
+        max_completion_tokens: most.into_iter().flatten().min().unwrap_or(u64::MAX),
         prompt_cache_key: options.session_id.clone().filter(|_| cached),
         temperature: options.temperature.or(configured.temperature),
         top_p: options.top_p.or(configured.top_p),

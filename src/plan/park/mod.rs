@@ -396,28 +396,20 @@ async fn choose(
         return policy.on_exhausted;
     }
     loop {
-        if let Some(choice) = chosen(file).await {
+        let asking = file.lease("asking".to_owned()).await;
+        // Only now, because another process that asked has written its answer before it gave the lease back.
+        if let Some(choice) = file.read().await.choice.filter(|choice| *choice != OnExhausted::Ask) {
             return choice;
         }
-        let asking = file.lease("asking".to_owned()).await;
         if asking.is_none() && file.is_shared() {
             // Another process asks; without its answer this one asks when that one is gone.
             host.sleep(TICK).await;
             continue;
         }
-        // Another process may have got its answer since the look above.
-        if let Some(choice) = chosen(file).await {
-            return choice;
-        }
         let choice = host.ask(window, used_up).await.unwrap_or_default();
         keep(file, |record| record.choice = Some(choice)).await;
         return choice;
     }
-}
-
-/// What a user of some process has chosen already.
-async fn chosen(file: &ParkFile) -> Option<OnExhausted> {
-    file.read().await.choice.filter(|choice| *choice != OnExhausted::Ask)
 }
 
 /// One sleep of a parked request.
