@@ -3,7 +3,6 @@
 pub mod normalize;
 pub mod options;
 pub mod output_limit;
-pub mod parameters;
 pub mod rejected;
 pub mod response_format;
 pub mod thinking;

@@ -1,12 +1,12 @@
 //! Runs one turn, from Pi's context to the terminal op.
 //!
-//! Prepares the request ([`prepare`]), sends it and reads the answer ([`attempt`]), and repeats that as long as the user has seen
+//! Prepares the request ([`prepare`]), sends it and reads the answer ([`answer_stream`]), and repeats that as long as the user has seen
 //! nothing of the answer. Exactly one terminal op leaves, whatever happens: `Done` or `Failed`.
 //!
 //! A future is as large as its largest step. What is done before or after the stream is boxed, so that an open stream keeps no room for
 //! it.
 
-mod attempt;
+mod answer_stream;
 mod cache_watch;
 mod channels;
 mod media_transfer;
@@ -23,11 +23,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::attempt::{AnswerStream, Finished};
+use self::answer_stream::{AnswerStream, Finished};
 use self::cache_watch::CacheWatch;
 use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
-use super::request::parameters::{Parameter, RefusedParameters};
+use super::request::rejected::parameters::{Parameter, RefusedParameters};
 use super::request::rejected::{RejectedItem, SessionRejections};
 use super::request::transcript::Media;
 use super::stream::event::StopReason;

@@ -14,7 +14,7 @@ use crate::chat::prompt_cache::chain::fingerprint;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
 use crate::chat::request::options::{BodyOptions, ToolChoice};
 use crate::chat::request::output_limit::output_limit;
-use crate::chat::request::parameters::{Parameter, RefusedParameters};
+use crate::chat::request::rejected::parameters::{Parameter, RefusedParameters};
 use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
 use crate::chat::request::response_format::ResponseFormat;
 use crate::chat::request::thinking::thinking;
