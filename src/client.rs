@@ -20,7 +20,7 @@ use crate::http::body::{read_available, read_whole};
 use crate::http::recording::{Exchange, Recorder};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
-use crate::http::sent::{SentSignal, send_until_read};
+use crate::http::sent_signal::{SentSignal, send_until_read};
 use crate::http::timeout::within;
 use crate::http::user_agent::{Host, UnsavedDeviceIds, device_id};
 use crate::process_state::ProcessState;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::login_sources::Account;
+use super::credential_sources::Account;
 use super::token::Tokens;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};

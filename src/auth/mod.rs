@@ -6,10 +6,10 @@
 
 pub mod account_id;
 pub mod credential;
+pub mod credential_sources;
 pub mod device_flow;
 pub mod jwt;
 pub mod kimi_auth_file;
-pub mod login_sources;
 pub mod pi_auth_file;
 pub mod refresh;
 #[cfg(test)]
@@ -18,4 +18,4 @@ pub mod token;
 
 pub use account_id::AccountId;
 pub use credential::{Credential, SuppliedKey};
-pub use login_sources::Account;
+pub use credential_sources::Account;

@@ -1,7 +1,7 @@
 //! Everything in which the two dialects differ, side by side: how a request is made, and how its stream is read.
 
+use super::request::body::BodyOptions;
 use super::request::normalize::Conversation;
-use super::request::options::BodyOptions;
 use super::stream::decoder::Decoder;
 use super::{anthropic, openai};
 use crate::config::Dialect;

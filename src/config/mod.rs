@@ -7,7 +7,7 @@
 mod address;
 mod edit;
 mod environment;
-mod identity;
+mod headers;
 mod keys;
 mod kind;
 mod layers;
@@ -31,7 +31,7 @@ use self::address::AppliedAddresses;
 pub use self::address::{NamedAddresses, RequestAddresses};
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
-pub use self::identity::{Identity, ascii, custom_headers};
+pub use self::headers::{Identity, ascii, custom_headers};
 pub use self::keys::{KEYS, SettingKey, SettingScope, schema};
 pub use self::kind::ValueKind;
 pub use self::layers::{FILE_NAME, Files, Layer, Layers, SettingProblem, load};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use super::headers::Identity;
 use super::keys;
 use super::protocol::Dialect;
 use super::quota::OnExhausted;

@@ -113,7 +113,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::files::media::MediaItem;
+    use crate::files::media_item::MediaItem;
     use crate::files::media_type::MediaType;
 
     fn media_ref(mime: &str, characters: usize, fill: u8) -> MediaRef {

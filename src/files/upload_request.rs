@@ -15,8 +15,8 @@ use reqwest::Body;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
+use super::disk_file::{CHUNK, FileReading, MediaFile};
 use super::index::is_file_id;
-use super::media_file::{CHUNK, FileReading, MediaFile};
 use super::media_info::Digest;
 use super::media_type::MediaType;
 use crate::auth::Credential;

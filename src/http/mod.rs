@@ -4,11 +4,10 @@
 //! different proxies never share any. Accounts play no part here.
 
 pub mod body;
-mod filler;
 pub mod recording;
 pub mod redact;
 pub mod retry;
-pub mod sent;
+pub mod sent_signal;
 pub mod timeout;
 mod tls;
 pub mod user_agent;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use super::advice::{Advice, compaction};
-use super::forecast::{Fit, Weight, fit};
+use super::compaction_advice::{Advice, compaction};
 use super::ledger::{Ledger, LedgerEntry, TokenCounts};
+use super::token_costs::{Fit, Weight, fit};
 use crate::storage::clock::now_ms;
 use crate::storage::remembered::Remembered;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::in_flight::{Refreshes, Transaction};
+use crate::auth::credential_sources::Account;
 use crate::auth::kimi_auth_file::is_forbidden;
-use crate::auth::login_sources::Account;
 use crate::auth::token::Tokens;
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Phase, Result};

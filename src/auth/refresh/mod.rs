@@ -26,8 +26,8 @@ use locks::Waited;
 use transaction::{Refresh, same_account_as};
 
 use super::account_id::record_successor;
+use super::credential_sources::Account;
 use super::kimi_auth_file::Stored;
-use super::login_sources::Account;
 use super::pi_auth_file::pi_entry;
 use super::token::Tokens;
 use crate::blocking::in_background;

@@ -1,7 +1,7 @@
 //! Builds the part of a request that both dialects share.
 
+pub mod body;
 pub mod normalize;
-pub mod options;
 pub mod output_limit;
 pub mod rejected;
 pub mod response_format;

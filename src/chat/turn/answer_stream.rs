@@ -23,7 +23,7 @@ use crate::client::ExtraHeaders;
 use crate::config::Dialect;
 use crate::error::{Error, Phase, Result};
 use crate::http::body::drain;
-use crate::http::sent::SentSignal;
+use crate::http::sent_signal::SentSignal;
 use crate::http::timeout::Deadline;
 use crate::plan::Permit;
 

@@ -15,7 +15,7 @@ use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::advice::RECENT;
+use crate::plan::compaction_advice::RECENT;
 use crate::plan::history::LearnedCosts;
 use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, Waits, keep_reserve, park};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tempfile::tempdir;
 
 use super::*;
-use crate::files::media::MediaItem;
+use crate::files::media_item::MediaItem;
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());

@@ -6,9 +6,9 @@
 
 mod conversation;
 mod media;
-mod names;
 #[cfg(test)]
 mod tests;
+mod tool_names;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -24,7 +24,7 @@ use super::tool_schema::{Direction, SchemaCache, WireTool};
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
 use crate::chat::stream::tool_args::{FinalArguments, finalize};
 pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
-use names::ToolNames;
+use tool_names::ToolNames;
 
 /// Pi's text for a result that never came.
 const NO_RESULT: &str = "No result provided";
