@@ -5,10 +5,12 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { type ExtensionEnvironment, host, isAtLeast } from "../environment.ts";
+import { type ExtensionEnvironment, host } from "../environment.ts";
 import { parseAnswer, requestText } from "../native/call.ts";
-import { loadAddon, platformName } from "../native/loader.ts";
+import { loadAddon } from "../native/loader.ts";
+import { platformName } from "../native/platform.ts";
 import type { Credential } from "../queries.ts";
+import { isAtLeast, OLDEST_NODE, OLDEST_PI } from "../versions.ts";
 import { installedPi, providerPackages, type ProviderPackage } from "./pi-packages.ts";
 
 /** One line of a report. */
@@ -36,10 +38,6 @@ export interface Examination {
   /** Sends a tiny request to a model. */
   live?: boolean;
 }
-
-/** Oldest versions that work. */
-const OLDEST_PI = [0, 81] as const;
-const OLDEST_NODE = [20, 3] as const;
 
 /** Runs all checks. Takes at most 3 seconds, with `live` as long as the model needs. */
 export async function examine(examination: Examination): Promise<DoctorReport> {

@@ -213,6 +213,7 @@ const EXTENSION_ORDER = [
   ["node-fs"],
   [
     "browser",
+    "command-output",
     "environment",
     "ids",
     "lazy",
@@ -224,6 +225,8 @@ const EXTENSION_ORDER = [
     "priority",
     "project-trust",
     "replay",
+    "time-zone",
+    "versions",
     "warning",
   ],
   ["errors", "loop-brake"],
