@@ -10,19 +10,21 @@ use reqwest::multipart::Form;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 
-use crate::auth::token::OAuthClient;
+use crate::auth::token_endpoint::OAuthClient;
 use crate::auth::{Account, AccountId, Credential};
 use crate::blocking::in_background;
 use crate::config::{Config, NetworkSettings, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
 use crate::http::Pools;
 use crate::http::body::{read_available, read_whole};
+use crate::http::device_id::{UnsavedDeviceIds, device_id};
 use crate::http::recording::{Exchange, Recorder};
 use crate::http::redact::KnownSecrets;
 use crate::http::retry::retry_after;
-use crate::http::sent_signal::{SentSignal, send_until_read};
+use crate::http::retry::send_until_read;
+use crate::http::sent_signal::SentSignal;
 use crate::http::timeout::within;
-use crate::http::user_agent::{Host, UnsavedDeviceIds, device_id};
+use crate::http::user_agent::Host;
 use crate::process_state::ProcessState;
 
 /// Longest error body that is read, in bytes.

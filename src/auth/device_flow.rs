@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
+use super::token::Tokens;
+use super::token_endpoint::{CLIENT_ID, TokenEndpoint, TokenResponse, tokens};
 use crate::config::ascii;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -12,10 +12,12 @@ pub mod jwt;
 pub mod kimi_auth_file;
 pub mod pi_auth_file;
 pub mod refresh;
+pub mod region;
 #[cfg(test)]
 mod samples;
 pub mod token;
+pub mod token_endpoint;
 
 pub use account_id::AccountId;
-pub use credential::{Credential, SuppliedKey};
-pub use credential_sources::Account;
+pub use credential::Credential;
+pub use credential_sources::{Account, SuppliedKey};

@@ -32,6 +32,9 @@ const PI_STALE: Duration = Duration::from_secs(30);
 /// Longest wait for Pi's lock: longer than its stale time, so that a dead holder never makes us fail.
 const PI_WAIT: Duration = Duration::from_secs(40);
 
+/// Age of a token call from which Pi's lock is no longer held for it, because Pi's own waiters give up after 30 s.
+pub(super) const SLOW_CALL: Duration = Duration::from_secs(20);
+
 /// Longest wait for a refresh of another process.
 const REFRESH_WAIT: Duration = Duration::from_secs(30);
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use kimi_code::auth::kimi_auth_file::{KimiCodeFile, Stored};
 use kimi_code::auth::pi_auth_file::PiAuth;
-use kimi_code::auth::token::{Tokens, tokens};
+use kimi_code::auth::token::Tokens;
+use kimi_code::auth::token_endpoint::tokens;
 use serde_json::{Map, Value};
 
 use super::pieces::parts;
