@@ -4,6 +4,8 @@
 //! different proxies never share any. Accounts play no part here.
 
 pub mod body;
+pub mod device_id;
+pub mod proxy;
 pub mod recording;
 pub mod redact;
 pub mod retry;
@@ -17,9 +19,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::{Client, NoProxy, Proxy};
+use reqwest::Client;
 
+use self::proxy::proxies;
 use crate::error::{Error, ErrorKind, Result, cause_chain};
 
 /// How long an unused connection is kept: users think for minutes between two turns.
@@ -87,42 +89,6 @@ fn build(settings: &NetworkSettings) -> Result<Client> {
         builder = builder.tls_backend_preconfigured(tls);
     }
     builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("no HTTP client: {}", cause_chain(&error))))
-}
-
-/// Returns the proxy through which `url` is requested, if any.
-pub fn proxy_for(settings: &NetworkSettings, url: &str) -> Option<http::Uri> {
-    let text = |proxy: &Option<String>| proxy.clone().unwrap_or_default();
-    let matcher = Matcher::builder()
-        .http(text(&settings.http_proxy))
-        .https(text(&settings.https_proxy))
-        .all(text(&settings.all_proxy))
-        .no(direct_hosts(settings))
-        .build();
-    matcher.intercept(&url.parse().ok()?).map(|found| found.uri().clone())
-}
-
-/// Returns the hosts that are reached without a proxy.
-fn direct_hosts(settings: &NetworkSettings) -> String {
-    format!("{},localhost,127.0.0.0/8,::1", settings.no_proxy.as_deref().unwrap_or_default())
-}
-
-/// Returns the proxies. The loopback is always reached directly (docs/protocol.md#proxies-and-loopback).
-fn proxies(settings: &NetworkSettings) -> Result<Vec<Proxy>> {
-    let direct = direct_hosts(settings);
-    let no_proxy = || NoProxy::from_string(&direct);
-    let mut proxies = Vec::new();
-    let mut add = |name: &str, url: &Option<String>, make: fn(String) -> reqwest::Result<Proxy>| {
-        let Some(url) = url else { return Ok(()) };
-        // The URL may hold a password, so it stays out of the message.
-        let proxy = make(url.clone())
-            .map_err(|_| Error::new(ErrorKind::Config, format!("environment variable {name} is not a proxy URL")))?;
-        proxies.push(proxy.no_proxy(no_proxy()));
-        Ok(())
-    };
-    add("HTTP_PROXY", &settings.http_proxy, Proxy::http)?;
-    add("HTTPS_PROXY", &settings.https_proxy, Proxy::https)?;
-    add("ALL_PROXY", &settings.all_proxy, Proxy::all)?;
-    Ok(proxies)
 }
 
 #[cfg(test)]

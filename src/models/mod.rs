@@ -9,7 +9,7 @@ pub mod list;
 mod model;
 pub mod prompt_cache_hints;
 mod refresh;
-mod user_overrides;
+pub mod user_overrides;
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub use self::refresh::refresh;
 pub use self::user_overrides::{ModelFacts, OfferedModels};
 
 use self::cache::{StoredList, UnsavedLists};
-use self::list::with_overrides;
+use self::user_overrides::with_overrides;
 use crate::auth::{Credential, SuppliedKey};
 use crate::client::Kimi;
 use crate::config::{CacheKeeper, Config, Environment};

@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::chat::request::body;
-use crate::chat::request::body::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::body::BodyOptions;
 use crate::chat::request::normalize::{AssistantBlock, AssistantItem, Conversation, Item, is_signature};
+use crate::chat::request::tool_choice::{ToolChoice, wire_name};
 use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
 use crate::files::{MediaKind, MediaRef};

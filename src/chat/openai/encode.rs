@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::message::{Replay, WireMessage};
 use super::tools::Tools;
 use crate::chat::request::body;
-use crate::chat::request::body::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::body::BodyOptions;
 use crate::chat::request::normalize::{Conversation, Item};
 use crate::chat::request::thinking::Thinking;
+use crate::chat::request::tool_choice::{ToolChoice, wire_name};
 
 /// Writes the body as JSON. Message `n` of the body is item `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {

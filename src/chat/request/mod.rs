@@ -7,5 +7,6 @@ pub mod rejected;
 pub mod response_format;
 pub mod thinking;
 pub mod tool_call_ids;
+pub mod tool_choice;
 pub mod tool_schema;
 pub mod transcript;

@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use super::event::{BlockId, Delta, Emit, StopReason};
 use super::event_template::{EventTemplate, Reading, TextRole};
 use super::surrogate_joiner::{SurrogateJoiner, marked};
+use crate::chat::request::tool_call_ids::new_call_id;
 use crate::error::{Error, ErrorKind, Result, from_stream, reported};
 
 /// What a dialect knows about its events.

@@ -117,8 +117,3 @@ pub enum StopReason {
     /// Tools are to be run.
     ToolUse,
 }
-
-/// Generates an id for a call that came without one; unique in the session, because Pi keys its rows on it.
-pub fn new_call_id() -> String {
-    format!("call_{:016x}", rand::random::<u64>())
-}

@@ -7,6 +7,7 @@ pub mod decoder;
 pub mod empty_response;
 pub mod event;
 pub mod event_template;
+pub mod frame_clock;
 pub mod message;
 pub mod op_queue;
 pub mod sse;
