@@ -8,6 +8,7 @@ mod advice;
 mod classify;
 mod meanings;
 mod pi_message;
+mod quota_window;
 #[cfg(test)]
 mod tests;
 mod text_search;
@@ -20,8 +21,8 @@ use std::time::Duration;
 pub use crate::display_text::clip;
 pub use advice::for_program;
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
-pub use meanings::QuotaWindow;
 pub use pi_message::RetryOutcome;
+pub use quota_window::QuotaWindow;
 pub use transport::{CertificateProblem, cause_chain};
 
 /// Where in a request something happened.

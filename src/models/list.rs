@@ -177,7 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{Prices, fallback};
+    use crate::models::Prices;
 
     fn read(list: Value) -> Vec<ListedModel> {
         parse(json!({ "data": list }).to_string().as_bytes()).unwrap()

@@ -126,6 +126,8 @@ impl ModelFacts {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::models::fallback;
     use crate::models::list::{ListedModel, parse};

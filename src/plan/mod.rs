@@ -5,7 +5,7 @@
 //! slots     the files and kernel locks behind it · watch  wakes waiting requests
 //! state     all of it for one account, as queries need it
 //! park      waits for a used-up window to open again
-//! token_costs  what a token costs of a window, and when it is used up
+//! token_costs  what a token costs of a window · learned_costs  keeps that · forecast  when a window is used up
 //! history   rows, shares and forecast for users
 //! compaction_advice  whether compacting a session saves quota
 //! ledger    one line per request: tokens and quota
@@ -13,9 +13,11 @@
 //! ```
 
 pub mod compaction_advice;
-mod concurrency_limit;
+pub mod concurrency_limit;
+mod forecast;
 pub mod governor;
 pub mod history;
+pub mod learned_costs;
 pub mod ledger;
 pub mod park;
 mod slots;

@@ -1,4 +1,4 @@
-//! What a token costs in percent of a window, learned from the ledger, and when a window will be used up.
+//! What a token costs in percent of a window, learned from the ledger, and what was spent elsewhere.
 //!
 //! The service tells whole percents and no prices. Within one period of a window every reading is an interval, one percent wide,
 //! around the sum of what the requests before it cost; the costs are non-negative and fit as many of these intervals as possible.
@@ -43,9 +43,6 @@ const WALK: u32 = 2400;
 /// How much better a fit must be before a part of the spending counts as spent elsewhere all the time.
 const EVIDENCE: f64 = 12.0;
 
-/// Recent time whose pace is expected to go on, in milliseconds.
-const PACE_MS: i64 = 2 * 3_600_000;
-
 /// Percent of a window per token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Weight {
@@ -74,14 +71,14 @@ pub struct Fit {
     /// Percent that was spent elsewhere.
     pub elsewhere: f64,
     /// The last reading.
-    last: QuotaReading,
+    pub(super) last: QuotaReading,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-struct QuotaReading {
-    at: i64,
-    percent: f64,
-    resets_at: Option<i64>,
+pub(super) struct QuotaReading {
+    pub at: i64,
+    pub percent: f64,
+    pub resets_at: Option<i64>,
     /// Tokens of each feature that were spent before, since the beginning of the ledger.
     spent: Vec<f64>,
 }
@@ -139,30 +136,6 @@ impl Fit {
     /// Percent that these tokens cost; `None` for a model that the ledger does not have.
     pub fn cost(&self, model: &str, tokens: &TokenCounts) -> Option<f64> {
         self.weights.get(model).map(|weight| weight.cost(tokens))
-    }
-
-    /// When the window will be used up at the recent pace, in milliseconds since 1970. `None` if it opens before that.
-    pub fn full_at(&self, entries: &[LedgerEntry], now: i64) -> Option<i64> {
-        let resets_at = self.last.resets_at.map_or(i64::MAX, |at| at.saturating_mul(1000));
-        if resets_at <= now {
-            return None;
-        }
-        let since = now - PACE_MS;
-        let recent: Vec<&LedgerEntry> = entries.iter().filter(|entry| entry.at > since && entry.at <= now).collect();
-        let begin = recent.first()?.at;
-        let explained = |entries: &mut dyn Iterator<Item = &LedgerEntry>| -> f64 {
-            entries.filter_map(|entry| self.cost(&entry.model, &entry.tokens)).sum()
-        };
-        // The first request of the recent time began before it: it tells when, not how fast.
-        let spent = explained(&mut recent.iter().skip(1).copied());
-        let elapsed = (now - begin).max(1) as f64;
-        // What the reading does not hold yet. A reading is the middle of its interval.
-        let since_reading = explained(&mut entries.iter().filter(|entry| entry.at > self.last.at));
-        let used = self.last.percent + 0.5 + since_reading;
-        let pace = spent / elapsed;
-        let left = (100.0 - used).max(0.0);
-        let full_at = now.saturating_add((left / pace) as i64);
-        (pace > 0.0 && full_at < resets_at).then_some(full_at)
     }
 }
 
@@ -501,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn forecast_hidden_weights_are_found_within_a_tenth() {
+    fn token_costs_hidden_weights_are_found_within_a_tenth() {
         let errors: Vec<f64> = (0..50)
             .map(|seed| {
                 let Trace { entries, weight, .. } = trace(seed, 200, 85.0, |_| 0.0);
@@ -513,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn forecast_spending_elsewhere_is_told_apart() {
+    fn token_costs_spending_elsewhere_is_told_apart() {
         let patterns: [(&str, &dyn Fn(usize) -> f64); 3] = [
             ("none", &|_| 0.0),
             ("bursts", &|turn| if turn % 40 == 17 { 4.0 } else { 0.0 }),
@@ -555,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn forecast_says_nothing_with_too_few_readings_or_before_the_reset() {
+    fn token_costs_and_forecast_say_nothing_with_too_few_readings_or_before_the_reset() {
         let Trace { entries, .. } = trace(1, 19, 50.0, |_| 0.0);
         assert_eq!(fit(&entries, "5h"), None);
         let Trace { entries, .. } = trace(1, 100, 10.0, |_| 0.0);
@@ -564,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn forecast_a_cache_that_no_reading_tells_about_is_no_dearer_than_reading() {
+    fn token_costs_a_cache_that_no_reading_tells_about_is_no_dearer_than_reading() {
         let Trace { mut entries, .. } = trace(5, 60, 40.0, |_| 0.0);
         entries.iter_mut().for_each(|entry| entry.tokens.cached = 0);
         let weight = fit(&entries, "5h").unwrap().weights["k3"];
@@ -572,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn forecast_two_periods_and_two_models_are_kept_apart() {
+    fn token_costs_two_periods_and_two_models_are_kept_apart() {
         let Trace { mut entries, weight, .. } = trace(3, 150, 90.0, |_| 0.0);
         let Trace { entries: later, .. } = trace(4, 150, 90.0, |_| 0.0);
         entries.extend(later.into_iter().map(|mut entry| {

@@ -107,10 +107,10 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(capped(TimeoutLimits::default(), Some(seconds(300))), TimeoutLimits::default());
         assert_eq!(capped(TimeoutLimits::default(), None), TimeoutLimits::default());
-        let capped = capped(TimeoutLimits::default(), Some(seconds(60)));
-        assert_eq!(capped.headers, Some(seconds(60)));
-        assert_eq!(capped.first_long, Some(seconds(60)));
-        assert_eq!(capped.connect, Some(seconds(15)));
+        let limits = capped(TimeoutLimits::default(), Some(seconds(60)));
+        assert_eq!(limits.headers, Some(seconds(60)));
+        assert_eq!(limits.first_long, Some(seconds(60)));
+        assert_eq!(limits.connect, Some(seconds(15)));
         assert_eq!(capped(TimeoutLimits::default(), Some(Duration::ZERO)).idle_text, None);
     }
 

@@ -16,6 +16,7 @@ mod options;
 mod plan_gate;
 mod prepare;
 mod request;
+mod request_cost;
 mod response_kind;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod enumeration;
 mod hints;
 mod merge;
 mod normalizer;
+mod property_names;
 mod reference;
 
 use std::sync::Arc;
