@@ -2,9 +2,7 @@
  * Examines this machine. The addon checks settings, logins and the service; what only JavaScript can see is added here: whether the
  * addon loads, versions, and the packages that Pi loads.
  */
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { agentDirectory } from "../agent-directory.ts";
 import { type ExtensionEnvironment, host } from "../environment.ts";
 import { parseAnswer, requestText } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";
@@ -116,29 +114,4 @@ function packages(): DoctorCheck {
 
 function major({ version }: ProviderPackage): number {
   return Number(version?.split(".")[0] ?? 0);
-}
-
-/** Returns Pi's agent directory. */
-export function agentDirectory(): string {
-  const named = process.env["PI_CODING_AGENT_DIR"]?.trim();
-  if (!named) return join(homedir(), ".pi", "agent");
-  return resolve(named.replace(/^~(?=$|[\\/])/, homedir()));
-}
-
-/**
- * Returns the API key in Pi's auth.json, for programs outside of Pi. Keys that Pi would look up (`$NAME`, `!command`) are left to Pi,
- * and logins to the addon.
- */
-export function storedKey(agentDir: string): string | undefined {
-  try {
-    const all = JSON.parse(readFileSync(join(agentDir, "auth.json"), "utf8").replace(/^\uFEFF/, "")) as {
-      "kimi-coding"?: { type?: unknown; key?: unknown };
-    };
-    const entry = all["kimi-coding"];
-    return entry?.type === "api_key" && typeof entry.key === "string" && /^[\w-]+$/.test(entry.key)
-      ? entry.key
-      : undefined;
-  } catch {
-    return undefined; // The addon reports a file that cannot be read.
-  }
 }

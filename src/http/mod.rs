@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod device_id;
+pub mod error_answer;
 mod pools;
 pub mod proxy;
 pub mod recording;

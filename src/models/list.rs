@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::fallback::known;
 use super::family_prices::prices_of_family;
-use super::model::{Compat, Model, level_map, picker_name};
+use super::model::{Compat, Model, picker_name};
+use super::thinking_levels::{LEVELS, level_map};
 use crate::display_text::one_line;
 use crate::error::{Error, Result};
 
@@ -23,9 +24,6 @@ const UNKNOWN_MAX_TOKENS: u64 = 131_072;
 
 /// Window of a model for which neither the list nor the table has one, in tokens.
 const UNKNOWN_WINDOW: u64 = 262_144;
-
-/// Efforts that are levels of Pi. Others cannot be selected there.
-const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Whether thinking can be switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

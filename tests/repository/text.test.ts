@@ -212,6 +212,7 @@ test("imports: between folders of src → point down", () => {
 const EXTENSION_ORDER = [
   ["node-fs"],
   [
+    "agent-directory",
     "browser",
     "command-output",
     "environment",

@@ -11,6 +11,7 @@ pub mod frame_clock;
 pub mod message;
 pub mod op_queue;
 pub mod sse;
+pub mod stop_reason;
 pub mod surrogate_joiner;
 pub mod timeouts;
 pub mod tool_args;

@@ -34,9 +34,6 @@ use crate::files::{
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, OfferedModels, Prices};
 
-/// Longest wait for the model list where none is stored for the account.
-const LIST_TIMEOUT: Duration = Duration::from_millis(1500);
-
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
 pub(super) struct ConversationSource {
@@ -185,7 +182,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
 
     let model = &request.model;
     // Programs outside of Pi ask for the list themselves (`kimi.models()`).
-    let max_wait = request.host.pi_version.as_ref().map(|_| LIST_TIMEOUT);
+    let max_wait = request.host.pi_version.as_ref().map(|_| models::TURN_WAIT);
     let listing = models::current(&kimi, &environment, &credential, max_wait).await?;
     let listed = listing.models.iter().find(|listed| listed.id == model.id);
     let facts = kimi.process.get::<OfferedModels>().current(&model.id, model.facts(), listed);
