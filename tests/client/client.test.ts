@@ -445,7 +445,7 @@ describe("queries", () => {
 });
 
 test("error codes: every code of the addon → has a class and a row in the documents", () => {
-  const rust = readFileSync(join(ROOT, "src", "error", "mod.rs"), "utf8");
+  const rust = readFileSync(join(ROOT, "src", "error", "kind.rs"), "utf8");
   const [, body = ""] = /pub fn code\(&self\) -> &'static str \{(.*?)\n    \}/s.exec(rust) ?? [];
   const codes = [...body.matchAll(/=> "(\w+)"/g)].map(([, code]) => code);
   assert.ok(codes.length > 20);
