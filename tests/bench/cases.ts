@@ -1,5 +1,6 @@
 /** The measured streams and the limits that our own path must stay below. */
 import type { Scenario, Step } from "../simulator/types.ts";
+import { OLDEST } from "../support/pi-versions.ts";
 
 /** Upper bounds in milliseconds; CPU is that of the whole process. */
 export interface Goal {
@@ -90,17 +91,24 @@ export function cases(scale: number): Case[] {
   ];
 }
 
-export const SUBJECTS = [
-  "floor",
-  "openai-sdk",
-  "anthropic-sdk",
-  "pi-openai",
-  "pi-anthropic",
-  "pi-openai-1.5.2",
-  "pi-anthropic-1.5.2",
-  "ours",
-  "ours-anthropic",
-] as const;
+/** Pi's own implementations, with their version and dialect. */
+export const PI_SUBJECTS = {
+  "pi-openai": { version: OLDEST, api: "openai-completions" },
+  "pi-anthropic": { version: OLDEST, api: "anthropic-messages" },
+  "pi-openai-1.5.2": { version: "1.5.2", api: "openai-completions" },
+  "pi-anthropic-1.5.2": { version: "1.5.2", api: "anthropic-messages" },
+} as const;
+export type PiSubject = keyof typeof PI_SUBJECTS;
+
+/** Returns whether a subject is one of Pi's own implementations. */
+export function isPiSubject(name: Subject): name is PiSubject {
+  return Object.hasOwn(PI_SUBJECTS, name);
+}
+
+/** Pi's implementations and ours behind them, which a conversation of Pi can be given to. */
+export const CONVERSATION_SUBJECTS = [...(Object.keys(PI_SUBJECTS) as PiSubject[]), "ours", "ours-anthropic"] as const;
+
+export const SUBJECTS = ["floor", "openai-sdk", "anthropic-sdk", ...CONVERSATION_SUBJECTS] as const;
 
 /** `streamText` of the AI SDK over each of two providers. */
 export const AI_SDK_SUBJECTS = ["ai-sdk-openai-compatible", "ai-sdk-ours"] as const;

@@ -1,5 +1,5 @@
 /** Runs one measurement in a process of its own: `child.ts <JSON of ChildSpec>` prints one line of JSON. */
-import type { Subject } from "./cases.ts";
+import { isPiSubject, PI_SUBJECTS, type Subject } from "./cases.ts";
 import { history, type Script } from "./history.ts";
 import { measure, type Span } from "./measure.ts";
 import { subject } from "./subjects.ts";
@@ -24,8 +24,7 @@ const { streams = 1, historyBytes, script, payloadHook = false } = spec;
  * A peer gets its own history: it rewrites reasoning recorded by another API, which Kimi rejects
  * (docs/protocol.md#reasoning-replay).
  */
-const [, dialect] = /^pi-(openai|anthropic)/.exec(spec.subject) ?? [];
-const api = dialect && { openai: "openai-completions", anthropic: "anthropic-messages" }[dialect];
+const api = isPiSubject(spec.subject) ? PI_SUBJECTS[spec.subject].api : undefined;
 const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native", script) };
 const run = await subject(spec.subject, { baseUrl, apiKey, payloadHook, ...context });
 

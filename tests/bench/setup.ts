@@ -1,16 +1,8 @@
 /** Measures one more turn of a long session: 1 MB of history in 400 messages, 60 tools. */
 import type { Bench } from "./bench.ts";
-import type { Subject } from "./cases.ts";
+import { CONVERSATION_SUBJECTS } from "./cases.ts";
 import type { SetupCost } from "./setup-child.ts";
 
-const SUBJECTS: Subject[] = [
-  "pi-openai",
-  "pi-anthropic",
-  "pi-openai-1.5.2",
-  "pi-anthropic-1.5.2",
-  "ours",
-  "ours-anthropic",
-];
 const MAIN_THREAD_MS = 4;
 const MAIN_THREAD_WITH_HOOK_MS = 12;
 
@@ -61,7 +53,7 @@ const QUESTIONS = [
 async function measure(bench: Bench): Promise<void> {
   const rows: string[][] = [];
   for (const { title, script, payloadHook, goal } of QUESTIONS) {
-    for (const subject of SUBJECTS) {
+    for (const subject of CONVERSATION_SUBJECTS) {
       const spec = { subject, historyBytes: 1e6, script, payloadHook };
       const { wall, main, mainCpu, cpu, rssMb } = await bench.measure({ steps: [{ text: "ok" }] }, spec);
       const what = `turn set-up, ${subject}${title}: main thread`;

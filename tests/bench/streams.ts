@@ -1,6 +1,7 @@
 /** Compares our stream with its peers, case by case. */
+import { OLDEST } from "../support/pi-versions.ts";
 import type { Bench } from "./bench.ts";
-import { type Case, cases, type Subject, SUBJECTS } from "./cases.ts";
+import { type Case, cases, isPiSubject, PI_SUBJECTS, type Subject, SUBJECTS } from "./cases.ts";
 import type { Measured } from "./child.ts";
 
 export interface StreamRow extends Measured {
@@ -8,8 +9,10 @@ export interface StreamRow extends Measured {
   subject: Subject;
 }
 
-/** Read the whole text again with every delta: minutes for 200 KB. Pi 1.5.2 no longer does. */
-const QUADRATIC: readonly Subject[] = ["pi-openai", "pi-anthropic"];
+/** The parser of Pi 0.87.1 reads the whole text again with every delta: minutes for 200 KB. That of 1.5.2 does not. */
+function isQuadratic(subject: Subject): boolean {
+  return isPiSubject(subject) && PI_SUBJECTS[subject].version === OLDEST;
+}
 
 /** Measures the selected cases with every subject. */
 export async function streams(bench: Bench, wanted: (name: string) => boolean): Promise<StreamRow[]> {
@@ -17,7 +20,7 @@ export async function streams(bench: Bench, wanted: (name: string) => boolean): 
   for (const one of cases(bench.quick ? 0.05 : 1).filter(({ name }) => wanted(name))) {
     const rows: StreamRow[] = [];
     const withAll = !one.quadratic || bench.full || bench.quick;
-    for (const subject of SUBJECTS.filter((name) => withAll || !QUADRATIC.includes(name))) {
+    for (const subject of SUBJECTS.filter((name) => withAll || !isQuadratic(name))) {
       const measured = await bench.measure(one.scenario, { subject, streams: one.streams });
       rows.push({ case: one.name, subject, ...measured });
     }

@@ -1,13 +1,19 @@
 /** The stream implementations that are compared. Each returns the number of events its consumer saw. */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { createAssistantMessageEventStream, type AssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
+import {
+  createAssistantMessageEventStream,
+  type AssistantMessageEventStream,
+  type Model,
+  type SimpleStreamOptions,
+  type StreamFunction,
+} from "@earendil-works/pi-ai";
 import { createParser } from "eventsource-parser";
 import { host } from "../../extension/environment.ts";
 import { runTurn } from "../../extension/turn/turn.ts";
-import { OLDEST, piInstallation } from "../support/pi-versions.ts";
+import { piInstallation } from "../support/pi-versions.ts";
 import { addon, model } from "../support/turn.ts";
-import type { Subject } from "./cases.ts";
+import { isPiSubject, PI_SUBJECTS, type PiSubject, type Subject } from "./cases.ts";
 
 export type Run = () => Promise<number>;
 
@@ -98,8 +104,9 @@ async function piModule<T>(version: string, path: string): Promise<T> {
   return (await import(pathToFileURL(file).href)) as T;
 }
 
-/** A version of Pi's own implementation of a dialect, with the entry of its built-in Kimi provider. */
-async function builtIn(version: string, dialect: "openai" | "anthropic", question: Question): Promise<Run> {
+/** One of Pi's own implementations, with the entry of its built-in Kimi provider. */
+async function builtIn(subject: PiSubject, question: Question): Promise<Run> {
+  const { version, api } = PI_SUBJECTS[subject];
   const { baseUrl, apiKey, payloadHook } = question;
   const { kimiCodingProvider } = await piModule<typeof import("@earendil-works/pi-ai/providers/kimi-coding")>(
     version,
@@ -107,30 +114,22 @@ async function builtIn(version: string, dialect: "openai" | "anthropic", questio
   );
   const entry = kimiCodingProvider()
     .getModels()
-    .find(({ id }) => id === "kimi-for-coding") as Model<string>;
-  const context = (question.context ?? HI) as never;
-  const hook = payloadHook ? { onPayload: (): undefined => undefined } : {};
-  const options = { apiKey, headers: { "user-agent": USER_AGENT }, reasoning: "high", ...hook } as const;
-  if (dialect === "anthropic") {
-    const { streamSimple } = await piModule<typeof import("@earendil-works/pi-ai/api/anthropic-messages")>(
-      version,
-      "api/anthropic-messages",
-    );
-    const model = { ...entry, api: "anthropic-messages", baseUrl } as Model<"anthropic-messages">;
-    return () => consume(streamSimple(model, context, options));
-  }
-  const { streamSimple } = await piModule<typeof import("@earendil-works/pi-ai/api/openai-completions")>(
-    version,
-    "api/openai-completions",
-  );
+    .find(({ id }) => id === "kimi-for-coding");
   const compat = {
     supportsStore: false,
     supportsDeveloperRole: false,
     supportsReasoningEffort: false,
     maxTokensField: "max_tokens",
   };
-  const openai = { ...entry, api: "openai-completions", baseUrl: `${baseUrl}/v1`, compat };
-  return () => consume(streamSimple(openai as Model<"openai-completions">, context, options));
+  const address = api === "anthropic-messages" ? { baseUrl } : { baseUrl: `${baseUrl}/v1`, compat };
+  const context = (question.context ?? HI) as never;
+  const hook = payloadHook ? { onPayload: (): undefined => undefined } : {};
+  const options = { apiKey, headers: { "user-agent": USER_AGENT }, reasoning: "high", ...hook } as const;
+  const { streamSimple } = await piModule<{ streamSimple: StreamFunction<string, SimpleStreamOptions> }>(
+    version,
+    `api/${api}`,
+  );
+  return () => consume(streamSimple({ ...entry, api, ...address } as Model<string>, context, options));
 }
 
 function ours({ baseUrl, apiKey, context = HI, payloadHook }: Question, protocol: string): Run {
@@ -169,6 +168,7 @@ async function aiSdk(name: "ai-sdk-openai-compatible" | "ai-sdk-ours", { baseUrl
 
 /** Loads a subject before the measurement starts. */
 export async function subject(name: Subject, question: Question): Promise<Run> {
+  if (isPiSubject(name)) return builtIn(name, question);
   switch (name) {
     case "floor":
       return () => floor(question);
@@ -176,14 +176,6 @@ export async function subject(name: Subject, question: Question): Promise<Run> {
       return openaiSdk(question);
     case "anthropic-sdk":
       return anthropicSdk(question);
-    case "pi-openai":
-      return builtIn(OLDEST, "openai", question);
-    case "pi-anthropic":
-      return builtIn(OLDEST, "anthropic", question);
-    case "pi-openai-1.5.2":
-      return builtIn("1.5.2", "openai", question);
-    case "pi-anthropic-1.5.2":
-      return builtIn("1.5.2", "anthropic", question);
     case "ai-sdk-openai-compatible":
     case "ai-sdk-ours":
       return aiSdk(name, question);
