@@ -58,13 +58,11 @@ impl NamedAddresses {
     }
 }
 
-/// The addresses that apply.
+/// The addresses that apply, as [`Config`](super::Config) holds them.
 pub(super) struct AppliedAddresses {
     pub endpoint: Endpoint,
-    /// The API that logins are for. Differs from `endpoint` only where `models.json` names another address.
     pub login_endpoint: Endpoint,
     pub oauth_host: Option<String>,
-    /// Neither base, host nor region are chosen, so the login decides where requests go.
     pub region_is_open: bool,
 }
 

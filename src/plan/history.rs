@@ -7,9 +7,10 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::compaction_advice::Advice;
-use super::learned_costs::{DAY_MS, LEARNED_FROM_DAYS, WINDOWS, advice};
+use super::learned_costs::{LEARNED_FROM_DAYS, WINDOWS, advice};
 use super::ledger::{Ledger, LedgerEntry, TokenCounts};
 use super::token_costs::{Fit, Weight, fit};
+use crate::storage::clock::DAY_MS;
 
 /// What the rows are about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]

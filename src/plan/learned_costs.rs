@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::compaction_advice::{Advice, compaction};
 use super::ledger::{Ledger, TokenCounts};
 use super::token_costs::{Fit, fit};
-use crate::storage::clock::now_ms;
+use crate::storage::clock::{DAY_MS, now_ms};
 use crate::storage::remembered::Remembered;
 
 /// The windows whose costs are learned.
@@ -13,9 +13,6 @@ pub(super) const WINDOWS: [&str; 2] = ["5h", "7d"];
 
 /// Days of the ledger that costs are learned from, at least.
 pub(super) const LEARNED_FROM_DAYS: i64 = 14;
-
-/// Milliseconds of a day.
-pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Accounts whose costs are remembered.
 const MAX_ACCOUNTS: usize = 256;

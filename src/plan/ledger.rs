@@ -13,6 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::services::usage::Usage;
+use crate::storage::clock::DAY_MS;
 use crate::storage::private_file::{create_private_dir, create_private_file, private_options};
 
 /// Days that a file is kept.
@@ -210,7 +211,7 @@ impl Ledger {
     }
 
     fn remove_old(&self, now: i64) {
-        let oldest = format!("{}.jsonl", day(now.saturating_sub(KEPT_DAYS * 86_400_000)));
+        let oldest = format!("{}.jsonl", day(now.saturating_sub(KEPT_DAYS * DAY_MS)));
         for path in self.days().unwrap_or_default() {
             if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name < oldest.as_str()) {
                 // The next process tries again.

@@ -17,7 +17,7 @@ use crate::client::Kimi;
 use crate::config::OnExhausted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::quota_display::{clock_at, opening_at, time_zone};
-use crate::storage::clock::now_ms;
+use crate::storage::clock::{DAY_MS, now_ms};
 
 /// The account, and where its state lies.
 pub struct PlanState<'k> {
@@ -143,8 +143,8 @@ pub fn span_ms(text: &str) -> Option<i64> {
     let number = number.parse::<i64>().ok().filter(|number| (1..=10_000).contains(number))?;
     match unit {
         "h" => Some(number * 3_600_000),
-        "d" => Some(number * 86_400_000),
-        "w" => Some(number * 7 * 86_400_000),
+        "d" => Some(number * DAY_MS),
+        "w" => Some(number * 7 * DAY_MS),
         _ => None,
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
+
 /// Longest time between two looks that counts as one in which this process ran.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 

@@ -142,9 +142,9 @@ impl<'t> Turn<'t> {
     /// Records what the turn used: for the prompt cache and for the plan.
     pub async fn record(&mut self) {
         let ops = &mut self.channels.ops;
-        Box::pin(self.cache.finish(self.blocks.prompt_tokens(), ops)).await;
+        self.cache.finish(self.blocks.prompt_tokens(), ops).await;
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        Box::pin(self.cost.record(kimi, credential, &self.request.model.id, self.blocks.tokens(), ops)).await;
+        self.cost.record(kimi, credential, &self.request.model.id, self.blocks.tokens(), ops).await;
     }
 
     /// Adds to a refusal for lack of quota which window is used up.
