@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use super::address::NamedAddresses;
 use super::environment::Environment;
 use super::keys::{self, KEYS, SettingKey, SettingScope, children, find, put};
-use super::kind::ValueKind;
 use super::legacy;
 use super::settings::Settings;
+use super::values::ValueKind;
 
 /// File name in `~/.pi` and in `<project>/.pi`.
 pub const FILE_NAME: &str = "pi-provider-kimi-code.json";

@@ -7,9 +7,8 @@
 mod address;
 mod edit;
 mod environment;
-mod identity;
+mod headers;
 mod keys;
-mod kind;
 mod layers;
 mod legacy;
 mod network;
@@ -24,6 +23,7 @@ mod tests;
 mod thinking;
 mod timeouts;
 mod uploads;
+mod values;
 
 use std::path::PathBuf;
 
@@ -31,9 +31,8 @@ use self::address::AppliedAddresses;
 pub use self::address::{NamedAddresses, RequestAddresses};
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
-pub use self::identity::{Identity, ascii, custom_headers};
+pub use self::headers::{Identity, ascii, custom_headers};
 pub use self::keys::{KEYS, SettingKey, SettingScope, schema};
-pub use self::kind::ValueKind;
 pub use self::layers::{FILE_NAME, Files, Layer, Layers, SettingProblem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
@@ -45,6 +44,7 @@ pub use self::settings::{CacheKeeper, Concurrency, ModelOverrides, RegionChoice,
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;
+pub use self::values::ValueKind;
 
 use crate::endpoint::Endpoint;
 use crate::error::Result;

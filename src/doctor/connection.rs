@@ -15,7 +15,7 @@ use crate::client::Kimi;
 use crate::display_text::clip;
 use crate::error::{CertificateProblem, Error, ErrorKind, Phase, html_title};
 use crate::http::body::read_whole;
-use crate::http::proxy_for;
+use crate::http::proxy::proxy_for;
 use crate::storage::clock::now;
 
 use super::Check;

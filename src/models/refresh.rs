@@ -46,6 +46,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Age at which a stored list is renewed.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest wait of a turn for the list where none is stored for the account.
+pub const TURN_WAIT: Duration = Duration::from_millis(1500);
+
 /// How often a process looks whether another one has stored the list.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 

@@ -17,12 +17,13 @@ use super::channels::TurnChannels;
 use super::plan_gate::{Admitted, PlanGate};
 use super::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::TurnRequest;
+use super::request_cost::RequestCost;
 use crate::blocking::in_background;
 use crate::chat::request::rejected::parameters::{Parameter, RefusedParameters};
 use crate::chat::request::rejected::{RejectedItem, SessionRejections};
-use crate::chat::stream::event::StopReason;
 use crate::chat::stream::message::{Blocks, ContentState};
 use crate::chat::stream::op_queue::Op;
+use crate::chat::stream::stop_reason::StopReason;
 use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::files::Reuploaded;
@@ -36,6 +37,7 @@ pub(super) struct Turn<'t> {
     source: ConversationSource,
     prepared: PreparedRequest,
     gate: PlanGate,
+    cost: RequestCost,
     cache: CacheWatch,
     blocks: &'t mut Blocks,
     channels: &'t mut TurnChannels,
@@ -56,7 +58,7 @@ impl Operation for Turn<'_> {
             Ok(admitted) => admitted,
             Err(error) => return Attempt::Fatal(error),
         };
-        self.gate.tell_cost(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
+        self.cost.tell(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
         self.uncounted += start.elapsed();
         Box::pin(self.cache.send(&self.prepared.body, self.prepared.is_rewritten)).await;
         let mut token = None;
@@ -127,8 +129,9 @@ impl<'t> Turn<'t> {
         let ResolvedRequest { kimi, credential, cache_lifetime, .. } = &prepared.resolved;
         let gate = PlanGate::open(kimi, credential, request).await;
         let cache = CacheWatch::open(kimi, gate.account(), request, *cache_lifetime);
+        let cost = RequestCost::new(kimi, gate.account(), request);
         let uncounted = Duration::ZERO;
-        Ok(Self { request, source, prepared, gate, cache, blocks, channels, token_renewed: false, uncounted })
+        Ok(Self { request, source, prepared, gate, cost, cache, blocks, channels, token_renewed: false, uncounted })
     }
 
     /// Returns how often and after which pauses a failed request is sent again.
@@ -141,7 +144,7 @@ impl<'t> Turn<'t> {
         let ops = &mut self.channels.ops;
         Box::pin(self.cache.finish(self.blocks.prompt_tokens(), ops)).await;
         let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
-        Box::pin(self.gate.record(kimi, credential, &self.request.model.id, self.blocks.tokens(), ops)).await;
+        Box::pin(self.cost.record(kimi, credential, &self.request.model.id, self.blocks.tokens(), ops)).await;
     }
 
     /// Adds to a refusal for lack of quota which window is used up.

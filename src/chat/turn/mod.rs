@@ -11,9 +11,12 @@ mod attempt;
 mod cache_watch;
 mod channels;
 mod media_transfer;
+mod model;
+mod options;
 mod plan_gate;
 mod prepare;
 mod request;
+mod request_cost;
 mod response_kind;
 
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use crate::runtime;
 
 pub use self::channels::TurnChannels;
 pub use self::media_transfer::{BufferPool, MediaChunk};
-pub use self::request::{TurnModel, TurnOptions, TurnRequest};
+pub use self::model::TurnModel;
+pub use self::options::TurnOptions;
+pub use self::request::TurnRequest;
 
 /// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the media items taken out of it.
 pub async fn run(request: &TurnRequest, context: String, media: Vec<Media>, channels: &mut TurnChannels) {
