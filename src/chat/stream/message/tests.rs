@@ -1,14 +1,11 @@
 //! Which ops an answer leads to, and what the terminal op reports.
 
-#[path = "../../../../tests/support/mirror.rs"]
-mod mirror;
-
 use std::sync::Arc;
 
 use super::summary::cost;
 use super::*;
 use crate::chat::stream::op_queue::OpQueue;
-use mirror::Mirror;
+use crate::chat::stream::tool_args::tests::mirror::Mirror;
 
 fn ops(deltas: Vec<Delta<'_>>) -> (Vec<Op>, Blocks) {
     let queue = Arc::new(OpQueue::default());

@@ -143,12 +143,12 @@ fn plain_word(bytes: &[u8]) -> ([u8; 8], usize) {
     let word = match (bytes.first_chunk(), bytes.first_chunk(), bytes.last_chunk()) {
         (Some(word), ..) => u64::from_le_bytes(*word),
         // The halves overlap where they are the same.
-        (None, Some(first), Some(last)) => half(first) | half(last) << (8 * (bytes.len() - 4)),
-        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        (None, Some(first), Some(last)) => half(first) | (half(last) << (8 * (bytes.len() - 4))),
+        _ => bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)),
     };
     // Sets the highest bit of each byte below `limit`, and maybe of others above the first such byte.
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & ONES << 7;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & (ONES << 7);
     // Quotes become 0x20, so they are found with the control characters; missing bytes are among these.
-    let special = below(word ^ ONES * 2, 0x21) | below(word ^ ONES * u64::from(b'\\'), 1);
+    let special = below(word ^ (ONES * 2), 0x21) | below(word ^ (ONES * u64::from(b'\\')), 1);
     (word.to_le_bytes(), special.trailing_zeros() as usize / 8)
 }

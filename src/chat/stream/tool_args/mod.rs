@@ -8,7 +8,7 @@
 mod changes;
 mod finalize;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use serde::de::IgnoredAny;
 

@@ -1,7 +1,7 @@
 //! Compares the preview with a slow, simple reader.
 
 #[path = "../../../../tests/support/mirror.rs"]
-mod mirror;
+pub(in crate::chat::stream) mod mirror;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
