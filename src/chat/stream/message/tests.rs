@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::summary::cost;
 use super::*;
 use crate::chat::stream::op_queue::OpQueue;
+use crate::chat::stream::tool_args::tests::mirror::Mirror;
 
 fn ops(deltas: Vec<Delta<'_>>) -> (Vec<Op>, Blocks) {
     let queue = Arc::new(OpQueue::default());
@@ -110,4 +111,36 @@ fn answer_unusable_arguments_end_with_an_error() {
         .collect();
     assert_eq!(verdicts[0], "");
     assert!(verdicts[1].contains("error"));
+}
+
+#[test]
+fn answer_renamed_arguments_have_their_own_names_wherever_their_text_is_split() {
+    let schema = json!({ "properties": { "required_": { "type": "string" }, "text": { "type": "string" } } });
+    let renamed = [("required_".to_owned(), "required".to_owned())].into_iter().collect();
+    let names = Arc::new(ArgumentNames::new(&schema, &renamed));
+    let wire = r#"{"required_":"\"required_\": \n, long enough","text":"é\ud83d\ude00 \ud83d"}"#;
+    let own = json!({ "required": "\"required_\": \n, long enough", "text": "é😀 \u{fffd}" });
+    for size in 1..wire.chars().count() {
+        let queue = Arc::new(OpQueue::default());
+        let mut writer = OpWriter::new(Arc::clone(&queue), Arc::new(|| true), Arc::default());
+        let mut blocks = Blocks::new(Prices::default());
+        let argument_names = [("t".to_owned(), Arc::clone(&names))].into_iter().collect();
+        blocks.set_request(RequestContext { argument_names, ..RequestContext::default() });
+        blocks.apply(Delta::ToolStart { block: 0, id: "a".into(), name: "t" }, &mut writer);
+        let mut mirror = Mirror::default();
+        let mut show = |queue: &OpQueue| {
+            for op in queue.take() {
+                if let Op::ToolDelta { changes, .. } = op {
+                    mirror.apply(&changes.into_text());
+                }
+            }
+        };
+        for piece in wire.chars().collect::<Vec<_>>().chunks(size) {
+            blocks.apply(Delta::ToolArguments(0, &piece.iter().collect::<String>()), &mut writer);
+            show(&queue);
+        }
+        blocks.apply(Delta::End(0), &mut writer);
+        show(&queue);
+        assert_eq!(mirror.value(), own, "{size}");
+    }
 }

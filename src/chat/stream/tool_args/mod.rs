@@ -8,9 +8,8 @@
 mod changes;
 mod finalize;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 pub use changes::Changes;
@@ -87,27 +86,21 @@ impl Default for ToolArgs {
     }
 }
 
-/// Returns the position of the first quote or backslash.
-fn string_end(bytes: &[u8]) -> Option<usize> {
-    // Fragments of a few bytes are the rule, and a vector search does not pay for them.
-    if bytes.len() < 16 {
-        bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'))
-    } else {
-        memchr2(b'"', b'\\', bytes)
-    }
-}
-
 impl ToolArgs {
     /// Reads the next fragment of the text and adds what it changes to `changes`.
     pub fn append(&mut self, fragment: &str, changes: &mut Changes) {
-        // Most fragments are a few plain characters of a long string.
-        let in_string = self.expect == Expect::InString && self.escape == Escape::None && self.high_surrogate.is_none();
-        if in_string && changes.append_plain(fragment) {
-            return;
-        }
         let bytes = fragment.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
+            // Most fragments are a few characters of a long string, and most of a string reads the same in the changes.
+            let in_string =
+                self.expect == Expect::InString && self.escape == Escape::None && self.high_surrogate.is_none();
+            if in_string && bytes[at] != b'"' {
+                at += changes.append_as_is(&bytes[at..]);
+                if at == bytes.len() {
+                    return;
+                }
+            }
             at = match self.expect {
                 Expect::InString | Expect::InKey => self.string(fragment, at, changes),
                 Expect::Broken => return,
@@ -189,8 +182,7 @@ impl ToolArgs {
     fn end_literal(&mut self, changes: &mut Changes) {
         // serde_json decides what a literal is, so the preview breaks exactly where the final parse will fail.
         if serde_json::from_str::<IgnoredAny>(&self.literal).is_ok() {
-            let literal = std::mem::take(&mut self.literal);
-            changes.scalar(self.current_key(), &literal);
+            changes.scalar(self.current_key(), &self.literal);
             self.expect = Expect::CommaOrEnd;
         } else {
             self.expect = Expect::Broken;
@@ -209,7 +201,7 @@ impl ToolArgs {
         let rest = &fragment[at..];
         match self.escape {
             Escape::None => {
-                let plain = string_end(rest.as_bytes()).unwrap_or(rest.len());
+                let plain = rest.find(['"', '\\']).unwrap_or(rest.len());
                 if plain > 0 {
                     self.flush_surrogate(changes);
                     self.emit(&rest[..plain], changes);
@@ -219,14 +211,7 @@ impl ToolArgs {
                         self.flush_surrogate(changes);
                         self.expect = if self.expect == Expect::InKey { Expect::Colon } else { Expect::CommaOrEnd };
                     }
-                    Some(_) => match rest.as_bytes().get(plain + 1) {
-                        Some(b'n' | b't' | b'r' | b'"' | b'\\') if self.expect == Expect::InString => {
-                            self.flush_surrogate(changes);
-                            changes.append_escape(&rest[plain..plain + 2]);
-                            return at + plain + 2;
-                        }
-                        _ => self.escape = Escape::Backslash,
-                    },
+                    Some(_) => self.escape = Escape::Backslash,
                     None => return fragment.len(),
                 }
                 at + plain + 1
@@ -253,7 +238,11 @@ impl ToolArgs {
                     }
                 };
                 self.flush_surrogate(changes);
-                self.emit(text, changes);
+                if self.expect == Expect::InKey {
+                    self.key.push_str(text);
+                } else {
+                    changes.append_escape(byte);
+                }
                 at + 1
             }
             Escape::Unicode { digits, value } => {
@@ -302,7 +291,7 @@ impl ToolArgs {
     fn emit(&mut self, text: &str, changes: &mut Changes) {
         if self.expect == Expect::InKey {
             self.key.push_str(text);
-        } else if !changes.append_plain(text) {
+        } else {
             changes.append(text);
         }
     }

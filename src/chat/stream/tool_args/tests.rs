@@ -1,7 +1,7 @@
 //! Compares the preview with a slow, simple reader.
 
 #[path = "../../../../tests/support/mirror.rs"]
-mod mirror;
+pub(in crate::chat::stream) mod mirror;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ fn arguments() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
         "[a-zé\"\\\\\n\u{1F600}]{0,6}".prop_map(Value::from),
+        "[ -~é世\u{7f}\u{1}\n\u{1F600}]{0,24}".prop_map(Value::from),
     ];
     let value = leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
@@ -118,6 +119,40 @@ fn preview_escapes_may_be_split_anywhere() {
 }
 
 #[test]
+fn preview_borders_of_fragments_change_nothing() {
+    let text = r#"{"k\u0041\"\n\ud83d":"plain \\\/\b\f\n\r\t\" é\u00e9\ud83d\ude00 \ud83d\ntext\ude00\ud83dx\ud83d","q":"","z":[1,"世"]}"#;
+    let value = json!({
+        "kA\"\n\u{fffd}": "plain \\/\u{8}\u{c}\n\r\t\" éé😀 \u{fffd}\ntext\u{fffd}\u{fffd}x\u{fffd}", "q": "", "z": [1, "世"],
+    });
+    let cuts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    for (at, first) in cuts.iter().enumerate() {
+        for second in &cuts[at..] {
+            assert_eq!(
+                preview(&[&text[..*first], &text[*first..*second], &text[*second..]]),
+                value,
+                "{first} {second}"
+            );
+        }
+    }
+}
+
+#[test]
+fn preview_every_character_is_read_at_every_place_of_a_fragment() {
+    for c in ('\0'..='\u{ff}').chain(['世', '😀']) {
+        for (before, after) in (0..10).flat_map(|before| (0..10).map(move |after| (before, after))) {
+            let text = format!("{}{c}{}", "a".repeat(before), "~".repeat(after));
+            let quoted = json!(text).to_string();
+            let value = json!({ "k": text });
+            assert_eq!(preview(&["{\"k\":\"", &quoted[1..quoted.len() - 1], "\"}"]), value);
+            // Models write line ends into strings as they are.
+            if c.is_ascii_control() {
+                assert_eq!(preview(&["{\"k\":\"", &text, "\"}"]), value);
+            }
+        }
+    }
+}
+
+#[test]
 fn preview_a_million_brackets_are_refused_without_a_panic() {
     let text = format!("{{\"a\":{}", "[".repeat(1_000_000));
     let mut reader = ToolArgs::default();
@@ -136,6 +171,9 @@ fn preview_growing_string_extends_the_change_that_began_it() {
     }
     assert_eq!(changes.into_text(), r#"[4,"a","xyz\nw"]"#);
     let mut next = Changes::default();
-    reader.append("v\"", &mut next);
+    reader.append("v", &mut next);
     assert_eq!(next.into_text(), r#"[5,"v"]"#);
+    let mut end = Changes::default();
+    reader.append("\"", &mut end);
+    assert!(end.is_empty());
 }
