@@ -29,7 +29,7 @@ use self::plan_gate::{Admitted, PlanGate};
 use self::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::parameters::{Parameter, RefusedParameters};
 use super::request::rejected::{RejectedItem, SessionRejections};
-use super::request::transcript::Media;
+use super::request::transcript::{ContextText, Media};
 use super::stream::event::StopReason;
 use super::stream::message::{Blocks, ContentState};
 use super::stream::op_queue::Op;
@@ -45,8 +45,8 @@ pub use self::channels::TurnChannels;
 pub use self::media_transfer::{BufferPool, MediaChunk};
 pub use self::request::{TurnModel, TurnOptions, TurnRequest};
 
-/// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the media items taken out of it.
-pub async fn run(request: &TurnRequest, context: String, media: Vec<Media>, channels: &mut TurnChannels) {
+/// Runs a turn to its terminal op. `context` is Pi's context, `media` the media items taken out of it.
+pub async fn run(request: &TurnRequest, context: ContextText, media: Vec<Media>, channels: &mut TurnChannels) {
     let mut blocks = Blocks::new(request.model.cost);
     let cancel = channels.cancel.clone();
     let result = tokio::select! {
@@ -66,7 +66,7 @@ pub fn failure(error: Error) -> Op {
 /// Prepares the request and sends it until there is an answer, or nothing is left to try.
 async fn answer(
     request: &TurnRequest,
-    context: String,
+    context: ContextText,
     media: Vec<Media>,
     blocks: &mut Blocks,
     channels: &mut TurnChannels,
