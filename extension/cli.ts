@@ -4,7 +4,8 @@
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { PiCredentials } from "./credential.ts";
-import { agentDirectory, examine, storedKey } from "./doctor/examine.ts";
+import { agentDirectory, storedKey } from "./agent-directory.ts";
+import { examine } from "./doctor/examine.ts";
 import { exitCode, publicReport, reportText, writeReport } from "./doctor/format.ts";
 import { startReplay } from "./replay.ts";
 

@@ -1,10 +1,9 @@
 /**
- * Describes the surrounding process to the addon: its environment variables, the calling program, the time zone.
+ * Describes the surrounding process to the addon: its environment variables and the calling program.
  *
  * Variables are read for every request, so that a change of `process.env` counts from the next request on.
  */
 import { homedir, hostname, release, type } from "node:os";
-import { fs } from "./node-fs.ts";
 
 /** The only variables that are passed to the addon. */
 const RELEVANT =
@@ -56,23 +55,6 @@ export class ExtensionEnvironment {
   }
 }
 
-let zone: string | undefined;
-
-/**
- * Returns the name of the user's time zone, for example `Europe/Berlin`. Loading `Intl` takes tens of milliseconds, so the
- * variable and the link that most systems have are tried first.
- */
-export function timeZone(): string {
-  const named = process.env["TZ"];
-  if (named !== undefined && /^(UTC|[A-Z]\w+(\/[\w+-]+)+)$/.test(named)) return named;
-  zone ??= (named ? undefined : linkedZone()) ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
-  return zone;
-}
-
-function linkedZone(): string | undefined {
-  return /\/zoneinfo\/(?:posix\/)?(\w+(?:\/[\w+-]+)*)$/.exec(tolerant(() => fs.readlinkSync("/etc/localtime")))?.[1];
-}
-
 export interface Host {
   piVersion?: string;
   platform: string;
@@ -95,14 +77,6 @@ export function host(piVersion: string | undefined): Host {
     system: tolerant(type),
     release: tolerant(release),
   };
-}
-
-/** Returns whether a version of Pi is this one or newer. An unknown version counts as new. */
-export function isAtLeast(version: string | undefined, major: number, minor: number): boolean {
-  const [ours = Infinity, theirs = 0] = (version ?? "")
-    .split(".")
-    .map((part) => (part === "" ? Infinity : Number(part)));
-  return ours > major || (ours === major && theirs >= minor);
 }
 
 /** Returns an empty text where `read` throws, as it does on systems without a user database or host name. */

@@ -4,10 +4,10 @@
 import type { Provider } from "@earendil-works/pi-ai";
 import { openBrowser } from "./browser.ts";
 import type { OAuthCredential } from "./credential.ts";
-import { isAtLeast } from "./environment.ts";
 import type { Addon } from "./native/addon.ts";
 import { type Caller, parseAnswer, requestText } from "./native/call.ts";
 import { deviceLogin } from "./native/device-login.ts";
+import { isAtLeast } from "./versions.ts";
 
 type Interaction = Parameters<NonNullable<Provider["auth"]["oauth"]>["login"]>[0];
 

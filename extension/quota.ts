@@ -2,8 +2,8 @@
  * Shows the quota in the footer, in `/kimi-usage` and in `/kimi-settings`. Loaded on first use. The addon chooses the words; this module
  * lays them out and colors them.
  */
-import { writeSync } from "node:fs";
 import type { ExtensionCommandContext, ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "./command-output.ts";
 import type { PiCredentials } from "./credential.ts";
 import { PROVIDER_ID } from "./ids.ts";
 import type { AddonQueries, Credential, Profile, Quota, QuotaLevel, Wallet } from "./queries.ts";
@@ -96,16 +96,6 @@ export function accountText({ name, plan, level, email }: Profile): string {
   return [name, rank, email].filter((part) => part).join(" · ");
 }
 
-/**
- * Shows the output of a command, on stdout if there is no screen. Pi redirects what extensions write to `process.stdout`,
- * so it is written to the file descriptor.
- */
-export function say(ctx: ExtensionContext, text: string): void {
-  if (ctx.mode === "print") writeSync(1, `${text}\n`);
-  else if (ctx.mode === "json") writeSync(1, `${JSON.stringify({ type: "kimi_text", text })}\n`);
-  else ctx.ui.notify(text, "info");
-}
-
 /** Updates the quota in the footer; returns whether it is shown. Throws without a credential or after the session. */
 export async function showQuota(
   queries: AddonQueries,
@@ -160,9 +150,4 @@ async function usageText(
   if (problem !== undefined) rows.push(problem);
   // Without a color of its own, Pi would dim the text.
   return rows.map((row) => theme?.fg("text", row) ?? row).join("\n");
-}
-
-/** Returns the message of a failed query in place of its result. */
-export function failure(error: unknown): { error: string } {
-  return { error: error instanceof Error ? error.message : String(error) };
 }

@@ -12,7 +12,7 @@ import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
 import { registerCache } from "./cache/register.ts";
 import { toolSource } from "./cache/tool-source.ts";
 import { PiCredentials } from "./credential.ts";
-import { ExtensionEnvironment, host, isAtLeast } from "./environment.ts";
+import { ExtensionEnvironment, host } from "./environment.ts";
 import { defer, lazyImport } from "./lazy.ts";
 import { registerMedia } from "./media/register.ts";
 import { ModelList } from "./models.ts";
@@ -28,10 +28,8 @@ import { AddonQueries } from "./queries.ts";
 import { registerDoctor, registerLoopBrake, registerSession, registerSettings, registerUsage } from "./session.ts";
 import { registerTools } from "./tools/register.ts";
 import { TurnRunner } from "./turn/runner.ts";
+import { isAtLeast, OLDEST_PI } from "./versions.ts";
 import { warn } from "./warning.ts";
-
-/** Oldest version of Pi that takes a provider object. */
-const OLDEST_PI = [0, 81] as const;
 
 /**
  * The addon, once it is loaded. Kept, because Pi registers an extension anew for each session: after an update the folder that it is

@@ -22,8 +22,9 @@ import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { platformName } from "../extension/native/loader.ts";
-import { GLIBC_FLOOR, packageName, PLATFORMS } from "./platforms.mjs";
+import { platformName } from "../extension/native/platform.ts";
+import { packageName } from "./manifests.mjs";
+import { GLIBC_FLOOR, PLATFORMS } from "./platforms.mjs";
 
 const ROOT = join(import.meta.dirname, "..");
 const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");

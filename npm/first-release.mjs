@@ -6,8 +6,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { packageName } from "./manifests.mjs";
 import { readRoot } from "./pack.mjs";
-import { packageName, PLATFORMS } from "./platforms.mjs";
+import { PLATFORMS } from "./platforms.mjs";
 import { deprecate, main, NPM, packument, publish, ReleaseError, requireLogin, waitUntilListed } from "./registry.mjs";
 
 const NOTE = "Reserves the name; the first release follows.";

@@ -10,7 +10,8 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { buildJavaScript } from "./build.mjs";
-import { PLATFORMS, platformManifest, publishedManifest } from "./platforms.mjs";
+import { platformManifest, publishedManifest } from "./manifests.mjs";
+import { PLATFORMS } from "./platforms.mjs";
 import { renameFolder } from "./tar.mjs";
 import { billOfMaterials, licenseTexts, linkedCrates } from "./third-party.mjs";
 

@@ -7,12 +7,3 @@ interface Platform {
 export const PLATFORMS: Record<string, Platform>;
 /** Oldest glibc that released Linux addons are linked for. */
 export const GLIBC_FLOOR: string;
-/** Name of a platform's package. */
-export function packageName(platform: string, root: { name: string; release?: { platformScope?: string } }): string;
-/** package.json of a platform's package. */
-export function platformManifest(
-  platform: string,
-  root: { name: string; version: string; [member: string]: unknown },
-): Record<string, unknown>;
-/** package.json of the root package as it is published. */
-export function publishedManifest(root: object): Record<string, unknown>;

@@ -6,8 +6,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { packageName } from "./manifests.mjs";
 import { readRoot } from "./pack.mjs";
-import { packageName, PLATFORMS } from "./platforms.mjs";
+import { PLATFORMS } from "./platforms.mjs";
 import { main, manifestIn, NPM, packument, publish, ReleaseError, requireLogin, waitUntilListed } from "./registry.mjs";
 
 /** Fails if package.json lacks what only the owner knows. */

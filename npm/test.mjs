@@ -37,18 +37,17 @@ const files =
 if (named.length === 0) for (const version of PI_VERSIONS) piInstallation(version);
 buildAddon(false); // also reports a missing Rust toolchain
 if (named.length === 0) run("cargo", ["test", "--locked", "--quiet"]);
-/** Runs test files with one version of Pi, a few at a time, because each starts further programs. */
-function test(files, version, atOnce) {
+/** Runs test files with one version of Pi, three at a time: they mostly wait for programs that they have started. */
+function test(files, version) {
   process.env.KIMI_TEST_PI = version;
-  run(process.execPath, ["--test", `--test-concurrency=${atOnce}`, "--test-reporter=spec", ...files]);
+  run(process.execPath, ["--test", "--test-concurrency=3", "--test-reporter=spec", ...files]);
 }
 
 // KIMI_TEST_PI selects one version. Named files run in one version too.
 const [first, ...others] = process.env.KIMI_TEST_PI ? [process.env.KIMI_TEST_PI] : PI_VERSIONS;
-test(files, first, 2);
+test(files, first);
 const everywhere = MATRIX.filter(({ versions }) => versions === "all").map(({ file }) => `tests/${file}`);
 for (const version of named.length === 0 ? others : []) {
   console.log(`\n=== Pi ${version}`);
-  // These mostly wait for Pi.
-  test(everywhere, version, 3);
+  test(everywhere, version);
 }

@@ -7,8 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
+import { packageName } from "./manifests.mjs";
 import { builtPlatforms, packPlatform, packRoot, readRoot } from "./pack.mjs";
-import { packageName, PLATFORMS } from "./platforms.mjs";
+import { PLATFORMS } from "./platforms.mjs";
 import { get, main, NPM, packument, ReleaseError } from "./registry.mjs";
 import { filesIn } from "./tar.mjs";
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -10,26 +10,22 @@ use reqwest::multipart::Form;
 use reqwest::{Client, Response};
 use serde::Deserialize;
 
-use crate::auth::token::OAuthClient;
+use crate::auth::token_endpoint::OAuthClient;
 use crate::auth::{Account, AccountId, Credential};
 use crate::blocking::in_background;
 use crate::config::{Config, NetworkSettings, ascii};
-use crate::error::{Error, ErrorKind, Phase, Result, from_response, html_title};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::Pools;
-use crate::http::body::{read_available, read_whole};
+use crate::http::body::read_whole;
+use crate::http::device_id::{UnsavedDeviceIds, device_id};
+use crate::http::error_answer::accepted;
 use crate::http::recording::{Exchange, Recorder};
 use crate::http::redact::KnownSecrets;
-use crate::http::retry::retry_after;
-use crate::http::sent::{SentSignal, send_until_read};
+use crate::http::retry::send_until_read;
+use crate::http::sent_signal::SentSignal;
 use crate::http::timeout::within;
-use crate::http::user_agent::{Host, UnsavedDeviceIds, device_id};
+use crate::http::user_agent::Host;
 use crate::process_state::ProcessState;
-
-/// Longest error body that is read, in bytes.
-const MAX_ERROR_BODY: usize = 256 << 10;
-
-/// Longest wait for an error body once its status is known.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Limit for opening a connection ahead of a request.
 const PRECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -312,30 +308,9 @@ fn has(headers: &ExtraHeaders, name: &str) -> bool {
     headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
-/// Returns a response whose status is a success.
-async fn accepted(response: reqwest::Result<Response>) -> Result<Response> {
-    let response = response.map_err(|error| Error::from_reqwest(error, Phase::Headers))?;
-    if response.status().is_success() { Ok(response) } else { Err(failed(response).await) }
-}
-
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let invalid = || Error::new(ErrorKind::Config, format!("header {name:?} cannot be sent"));
     let header = HeaderName::try_from(name).map_err(|_| invalid())?;
     headers.insert(header, HeaderValue::try_from(value).map_err(|_| invalid())?);
     Ok(())
-}
-
-/// Returns the error for something else in place of a document; the title of a page tells whose it is.
-pub fn not_a_document(what: &str, body: &[u8]) -> Error {
-    Error::protocol(what, &html_title(&String::from_utf8_lossy(body)).unwrap_or_default())
-}
-
-/// Returns the error of an unsuccessful answer.
-pub async fn failed(mut response: Response) -> Error {
-    let status = response.status().as_u16();
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let wait = retry_after(header, SystemTime::now());
-    let trace_id = header("x-trace-id").map(ascii).filter(|id| !id.is_empty());
-    let body = read_available(Vec::new(), &mut response, MAX_ERROR_BODY, ERROR_BODY_TIMEOUT).await;
-    from_response(status, &String::from_utf8_lossy(&body), wait, trace_id)
 }

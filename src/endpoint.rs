@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{ParseError, Url};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -96,7 +96,12 @@ impl Endpoint {
 pub fn http_url(text: &str) -> std::result::Result<Url, String> {
     let text = text.trim();
     let quoted = if is_quotable(text) { format!("{text:?} ") } else { String::new() };
-    let url = Url::parse(text).map_err(|error| format!("{quoted}is unusable: {error}"))?;
+    let url = parse_url(text).map_err(|error| match error {
+        ParseError::IdnaError => {
+            format!("{quoted}is unusable: write a host name with other than ASCII letters as Punycode")
+        }
+        error => format!("{quoted}is unusable: {error}"),
+    })?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(format!("{quoted}is unusable: it is not an http or https address"));
     }
@@ -104,6 +109,15 @@ pub fn http_url(text: &str) -> std::result::Result<Url, String> {
         return Err("is unusable: it holds a user name or password; KIMI_API_KEY takes a key".to_owned());
     }
     Ok(url)
+}
+
+/// Parses a URL whose host is in ASCII. One with other letters is refused before it is parsed, because `idna` without its Unicode tables
+/// asserts in debug builds that there are no capital letters beside them.
+pub fn parse_url(text: &str) -> std::result::Result<Url, ParseError> {
+    let rest = text.split_once(':').map_or("", |(_, rest)| rest).trim_start_matches(['/', '\\', '\t', '\n', '\r']);
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.is_ascii() && !host.contains('%') { Url::parse(text) } else { Err(ParseError::IdnaError) }
 }
 
 /// Whether nothing in this address can be a key, a password or a query: short words of host names and paths.
@@ -239,6 +253,21 @@ mod tests {
         assert_ne!(CredentialScope::new("https://auth.kimi.com", &local).unwrap().name(), "kimi-code");
         assert!(CredentialScope::new("https://user:pw@auth.kimi.com", &default).is_err());
         assert!(CredentialScope::new("file:///etc", &default).is_err());
+    }
+
+    #[test]
+    fn base_url_with_other_letters_in_its_host_is_asked_for_as_punycode() {
+        for base in [
+            "https://k\u{e4}mi.com",
+            "https:KIMI\u{e4}.com/v1",
+            "http://me:pw@K\u{0130}.com",
+            "https:/\t/A\u{e4}",
+            "https://A%C3%84.com",
+        ] {
+            let error = Endpoint::from_base(base).unwrap_err();
+            assert!(error.message.contains("Punycode"), "{base}: {error}");
+        }
+        assert!(Endpoint::from_base("https://xn--kmi-qla.com/p\u{e4}th%20?q=\u{e4}").is_ok());
     }
 
     #[test]

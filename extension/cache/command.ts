@@ -1,7 +1,7 @@
 /** Runs `/kimi-cache [--last n] [--json]` in Pi. Loaded on first use. */
 import type { ExtensionAPI, ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "../command-output.ts";
 import type { AddonQueries } from "../queries.ts";
-import { failure, say } from "../quota.ts";
 import { cacheRows } from "./table.ts";
 import { toolSource } from "./tool-source.ts";
 

@@ -2,10 +2,10 @@
  * Runs `/kimi-doctor [--json] [--live] [--report]` in Pi. Loaded on first use.
  */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
 import type { ExtensionEnvironment } from "../environment.ts";
 import type { Credential } from "../queries.ts";
-import { failure, say } from "../quota.ts";
 import { examine } from "./examine.ts";
 import { publicReport, reportFile, reportText, writeReport } from "./format.ts";
 

@@ -2,13 +2,13 @@
  * Examines this machine. The addon checks settings, logins and the service; what only JavaScript can see is added here: whether the
  * addon loads, versions, and the packages that Pi loads.
  */
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join, resolve } from "node:path";
-import { type ExtensionEnvironment, host, isAtLeast } from "../environment.ts";
+import { agentDirectory } from "../agent-directory.ts";
+import { type ExtensionEnvironment, host } from "../environment.ts";
 import { parseAnswer, requestText } from "../native/call.ts";
-import { loadAddon, platformName } from "../native/loader.ts";
+import { loadAddon } from "../native/loader.ts";
+import { platformName } from "../native/platform.ts";
 import type { Credential } from "../queries.ts";
+import { isAtLeast, OLDEST_NODE, OLDEST_PI } from "../versions.ts";
 import { installedPi, providerPackages, type ProviderPackage } from "./pi-packages.ts";
 
 /** One line of a report. */
@@ -36,10 +36,6 @@ export interface Examination {
   /** Sends a tiny request to a model. */
   live?: boolean;
 }
-
-/** Oldest versions that work. */
-const OLDEST_PI = [0, 81] as const;
-const OLDEST_NODE = [20, 3] as const;
 
 /** Runs all checks. Takes at most 3 seconds, with `live` as long as the model needs. */
 export async function examine(examination: Examination): Promise<DoctorReport> {
@@ -118,29 +114,4 @@ function packages(): DoctorCheck {
 
 function major({ version }: ProviderPackage): number {
   return Number(version?.split(".")[0] ?? 0);
-}
-
-/** Returns Pi's agent directory. */
-export function agentDirectory(): string {
-  const named = process.env["PI_CODING_AGENT_DIR"]?.trim();
-  if (!named) return join(homedir(), ".pi", "agent");
-  return resolve(named.replace(/^~(?=$|[\\/])/, homedir()));
-}
-
-/**
- * Returns the API key in Pi's auth.json, for programs outside of Pi. Keys that Pi would look up (`$NAME`, `!command`) are left to Pi,
- * and logins to the addon.
- */
-export function storedKey(agentDir: string): string | undefined {
-  try {
-    const all = JSON.parse(readFileSync(join(agentDir, "auth.json"), "utf8").replace(/^\uFEFF/, "")) as {
-      "kimi-coding"?: { type?: unknown; key?: unknown };
-    };
-    const entry = all["kimi-coding"];
-    return entry?.type === "api_key" && typeof entry.key === "string" && /^[\w-]+$/.test(entry.key)
-      ? entry.key
-      : undefined;
-  } catch {
-    return undefined; // The addon reports a file that cannot be read.
-  }
 }

@@ -10,61 +10,11 @@ import { fileURLToPath } from "node:url";
 import { createRequire, fs } from "../node-fs.ts";
 import type { Addon, Loaded } from "./addon.ts";
 import { type PackageInfo, packageInfo, packageRoot, readManifest } from "./package-info.ts";
+import { platformName, PREBUILT } from "./platform.ts";
 import { privateCopy } from "./private-copy.ts";
 import { withTurnHub } from "./turn-hub.ts";
 
 const FILE = "kimi-code.node";
-
-/** Platforms with a prebuilt package; npm/platforms.mjs describes them. */
-export const PREBUILT: readonly string[] = [
-  "linux-x64-gnu",
-  "linux-x64-musl",
-  "linux-arm64-gnu",
-  "linux-arm64-musl",
-  "darwin-x64",
-  "darwin-arm64",
-  "win32-x64",
-  "win32-arm64",
-  "android-arm64",
-];
-
-/** Returns the name of this machine's platform as in our package names, for example `linux-x64-gnu`. */
-export function platformName(): string {
-  const { platform, arch } = process;
-  if (platform === "linux") return `linux-${arch}-${isMusl() ? "musl" : "gnu"}`;
-  return `${platform}-${arch}`;
-}
-
-/** Returns whether this program uses musl. The start of the executable names its loader. */
-function isMusl(): boolean {
-  try {
-    const head = programHead();
-    if (head.includes("/ld-musl-")) return true;
-    if (head.includes("/ld-linux")) return false;
-    return isMuslByReport();
-  } catch {
-    return fs.existsSync(`/lib/ld-musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
-  }
-}
-
-function programHead(): string {
-  const file = fs.openSync(process.execPath, "r");
-  try {
-    const head = Buffer.alloc(4096);
-    return head.toString("latin1", 0, fs.readSync(file, head));
-  } finally {
-    fs.closeSync(file);
-  }
-}
-
-/** Asks Node, which takes some milliseconds. */
-function isMuslByReport(): boolean {
-  const report: typeof process.report & { excludeNetwork?: boolean } = process.report;
-  // The network part of the report takes seconds if name resolution hangs.
-  report.excludeNetwork = true;
-  const { header } = report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return header.glibcVersionRuntime === undefined;
-}
 
 /** Loads the addon of exactly our version: from the file `native`, if given, else from where packages and bundles keep it. */
 export function loadAddon(native?: string): Loaded {

@@ -2,9 +2,10 @@
  * Formats what the plan was spent on, for `/kimi-usage --history`. Loaded on first use.
  */
 import type { ExtensionContext, Theme } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
 import type { AddonQueries, Credential, HistoryBy, HistoryRow, UsageHistory } from "../queries.ts";
-import { bar, failure, say } from "../quota.ts";
+import { bar } from "../quota.ts";
 
 const USAGE = "Usage: /kimi-usage --history 7d --by session|project|model|day [--json]";
 

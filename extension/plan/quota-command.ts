@@ -2,9 +2,9 @@
  * Runs `/kimi-quota`: shows which requests wait for a quota window, and decides about them. Loaded on first use.
  */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
 import type { AddonQueries, Credential, ParkState } from "../queries.ts";
-import { failure, say } from "../quota.ts";
 
 const CHOICES = ["wait", "stop", "resume"] as const;
 

@@ -2,10 +2,11 @@
  * Runs `/kimi-settings`: opens the screen, prints everything as text, reads and changes single settings. Loaded on first use.
  */
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
+import { failure, say } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
 import type { ModelList } from "../models.ts";
 import type { AddonQueries } from "../queries.ts";
-import { accountText, failure, quotaRows, say, walletRows } from "../quota.ts";
+import { accountText, quotaRows, walletRows } from "../quota.ts";
 import { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
 import { type ScreenParts, settingsScreen } from "./screen.ts";

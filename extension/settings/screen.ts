@@ -5,10 +5,11 @@
  */
 import type { ExtensionCommandContext, Theme } from "@earendil-works/pi-coding-agent";
 import type { SettingItem, SettingsList, SettingsListTheme } from "@earendil-works/pi-tui";
+import { failure } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
 import type { ModelList } from "../models.ts";
 import type { AddonQueries, Profile, Quota, SettingKey } from "../queries.ts";
-import { accountText, failure, problemText, quotaRows, walletRows } from "../quota.ts";
+import { accountText, problemText, quotaRows, walletRows } from "../quota.ts";
 import type { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
 import { prompt, type PromptParts } from "./prompt.ts";

@@ -1,7 +1,8 @@
 /** Writes the request of a turn, without its conversation: caller, model, and the options that the addon supports. */
 import type { Model, SimpleStreamOptions } from "@earendil-works/pi-ai";
-import { environment, type Host, timeZone } from "../environment.ts";
+import { environment, type Host } from "../environment.ts";
 import type { Priority } from "../priority.ts";
+import { timeZone } from "../time-zone.ts";
 
 /** Pi's options, with what newer versions than 0.87 and our client add. */
 export type TurnOptions = SimpleStreamOptions & {

@@ -1,38 +1,15 @@
-//! The credential that a request carries: where it is found, and what happens when the service refuses it.
+//! The credential that a request carries, and what happens when the service refuses it. `credential_sources.rs` finds it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::login_sources::Account;
+use super::credential_sources::Account;
 use super::token::Tokens;
-use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
 
 /// Access tokens that are remembered. A process with more logins than this is generating them.
 const MAX_LOGIN_TOKENS: usize = 64;
-
-/// What Pi or a caller passed as the credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SuppliedKey<'k> {
-    /// Nothing, or nothing but blanks.
-    Nothing,
-    /// The name of `KIMI_API_KEY`: old versions of Pi pass it instead of its value (docs/pi-contract.md#key-syntax).
-    Variable,
-    /// A key or an access token.
-    Token(&'k str),
-}
-
-impl<'k> SuppliedKey<'k> {
-    /// Classifies what was passed.
-    pub fn new(passed: Option<&'k str>) -> Self {
-        match passed.map(str::trim) {
-            None | Some("") => Self::Nothing,
-            Some("$KIMI_API_KEY" | "${KIMI_API_KEY}") => Self::Variable,
-            Some(token) => Self::Token(token),
-        }
-    }
-}
 
 /// What authorizes a request: a static key, or the current access token of a login, which can be refreshed.
 #[derive(Debug, Clone)]
@@ -52,50 +29,20 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A credential, and the endpoint of the login that was found.
-#[derive(Debug)]
-pub struct Found {
-    /// What authorizes requests.
-    pub credential: Credential,
-    /// Where a login belongs that this process has looked for itself.
-    pub endpoint: Option<Endpoint>,
-}
-
-impl Account {
-    /// Finds what authorizes a request (docs/architecture.md#credential-order): what Pi or the caller passed, else the login in
-    /// Pi's file, else `api_key` (from `KIMI_API_KEY`), else a login of the official client. `None` if there is nothing. A static
-    /// key never turns into a login.
-    pub async fn credential(self, passed: Option<&str>, api_key: Option<&str>) -> Result<Option<Found>> {
-        let key = |key: &str| Found { credential: Credential::key(key), endpoint: None };
-        match SuppliedKey::new(passed) {
-            SuppliedKey::Variable => Ok(api_key.map(key)),
-            SuppliedKey::Token(token) => {
-                let from_login = self.login_tokens().contains(token);
-                let credential = Credential { account: Some(Arc::new(self)), from_login, ..Credential::key(token) };
-                Ok(Some(Found { credential, endpoint: None }))
-            }
-            SuppliedKey::Nothing => {
-                let found = match (self.stored_in_pi().await?, api_key) {
-                    (Some(found), _) => Some(found),
-                    (None, Some(api_key)) => return Ok(Some(key(api_key))),
-                    (None, None) => self.cli_login().await?,
-                };
-                let Some((tokens, scope)) = found else { return Ok(None) };
-                let account = self.at(&scope)?;
-                let endpoint = Some(account.endpoint.clone());
-                Ok(Some(Found { credential: Credential::login(&tokens, account), endpoint }))
-            }
-        }
-    }
-}
-
 impl Credential {
     /// Wraps a static key. It is never exchanged for anything.
     pub fn key(key: &str) -> Self {
         Self { token: Arc::new(Mutex::new(Secret(key.to_owned()))), account: None, from_login: false }
     }
 
-    fn login(tokens: &Tokens, account: Account) -> Self {
+    /// Wraps what Pi or a caller passed, which may be the access token of a login.
+    pub(super) fn supplied(token: &str, account: Account) -> Self {
+        let from_login = account.login_tokens().contains(token);
+        Self { account: Some(Arc::new(account)), from_login, ..Self::key(token) }
+    }
+
+    /// Wraps the access token of a login.
+    pub(super) fn login(tokens: &Tokens, account: Account) -> Self {
         account.login_tokens().add(&tokens.access);
         Self { account: Some(Arc::new(account)), from_login: true, ..Self::key(&tokens.access) }
     }

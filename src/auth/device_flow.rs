@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use url::Url;
 
-use super::token::{CLIENT_ID, TokenEndpoint, TokenResponse, Tokens, tokens};
+use super::token::Tokens;
+use super::token_endpoint::{CLIENT_ID, TokenEndpoint, TokenResponse, tokens};
 use crate::config::ascii;
+use crate::endpoint::parse_url;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest wait for the user's confirmation.
@@ -113,7 +114,7 @@ fn device_code(answer: &TokenResponse) -> Result<DeviceCode> {
         .or_else(|| text("verification_uri"))
         .ok_or_else(|| invalid("names no page to open"))?;
     // The operating system opens it, so nothing but a web page is accepted.
-    let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
+    let url = parse_url(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
     Ok(DeviceCode {
         user_code: ascii(text("user_code").ok_or_else(|| invalid("has no user code"))?),
         url: url.ok_or_else(|| invalid("names a page that is not http(s)"))?.to_string(),

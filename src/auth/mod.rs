@@ -6,16 +6,18 @@
 
 pub mod account_id;
 pub mod credential;
+pub mod credential_sources;
 pub mod device_flow;
 pub mod jwt;
 pub mod kimi_auth_file;
-pub mod login_sources;
 pub mod pi_auth_file;
 pub mod refresh;
+pub mod region;
 #[cfg(test)]
 mod samples;
 pub mod token;
+pub mod token_endpoint;
 
 pub use account_id::AccountId;
-pub use credential::{Credential, SuppliedKey};
-pub use login_sources::Account;
+pub use credential::Credential;
+pub use credential_sources::{Account, SuppliedKey};

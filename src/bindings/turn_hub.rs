@@ -16,7 +16,8 @@ use napi_derive::napi;
 use super::context::EncodedContext;
 use super::media::MediaHandle;
 use super::turn::{JsOp, TurnHandle, js_op, start};
-use crate::chat::stream::op_queue::{FrameClock, Op, OpQueue, OpWriter, WakeFn};
+use crate::chat::stream::frame_clock::FrameClock;
+use crate::chat::stream::op_queue::{Op, OpQueue, OpWriter, WakeFn};
 use crate::runtime::{self, CycleJob};
 
 /// The ops of one turn: `[turn, ops]`.

@@ -1,7 +1,8 @@
-//! Everything in which the two dialects differ, side by side: how a request is made, and how its stream is read.
+//! Which dialect a model is asked in, and everything in which the two differ, side by side: how a request is made, and how its stream
+//! is read.
 
+use super::request::body::BodyOptions;
 use super::request::normalize::Conversation;
-use super::request::options::BodyOptions;
 use super::stream::decoder::Decoder;
 use super::{anthropic, openai};
 use crate::config::Dialect;
@@ -9,6 +10,16 @@ use crate::endpoint::Endpoint;
 use crate::files::Shape;
 
 impl Dialect {
+    /// Returns the dialect of a model: what the live list says about it, else what is configured. The list knows `anthropic`;
+    /// every other name means the chat dialect (docs/protocol.md#model-fields).
+    pub fn of_model(protocol: Option<&str>, configured: Self) -> Self {
+        match protocol.map(str::trim).filter(|protocol| !protocol.is_empty()) {
+            Some("anthropic") => Self::Anthropic,
+            Some(_) => Self::OpenAi,
+            None => configured,
+        }
+    }
+
     /// Returns the URL of requests.
     pub fn url(self, endpoint: &Endpoint) -> String {
         match self {
@@ -53,5 +64,21 @@ impl Dialect {
             Self::OpenAi => Decoder::new(openai::OpenAiDecoder::default()),
             Self::Anthropic => Decoder::new(anthropic::AnthropicDecoder::default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The protocol of a model outranks the setting (docs/protocol.md#model-fields).
+    #[test]
+    fn dialect_of_the_model_wins_over_the_setting() {
+        let anthropic = Dialect::Anthropic;
+        assert_eq!(Dialect::of_model(Some("openai"), anthropic), Dialect::OpenAi);
+        assert_eq!(Dialect::of_model(Some("response"), anthropic), Dialect::OpenAi);
+        assert_eq!(Dialect::of_model(Some("anthropic"), Dialect::OpenAi), Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(Some(" "), anthropic), Dialect::Anthropic);
+        assert_eq!(Dialect::of_model(None, Dialect::OpenAi), Dialect::OpenAi);
     }
 }

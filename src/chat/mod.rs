@@ -1,8 +1,8 @@
 //! One turn: a transcript in, frames out.
 //!
 //! One pipeline, and two dialects that differ in exactly two paths: writing the body and reading the stream. The stations
-//! in order: [`transcript`] → [`repair`] → dialect encoder → request → [`sse`] → dialect [`decoder`] → [`delta`] →
-//! [`blocks`] → [`frame`], driven by [`turn`] under the clocks of [`timeouts`].
+//! in order: `request/transcript` → `request/normalize` → dialect encoder → request → `stream/sse` → dialect decoder →
+//! `stream/message` → `stream/op_queue`, driven by [`turn`] within the limits of `stream/timeouts.rs`.
 
 pub mod anthropic;
 pub mod dialect;

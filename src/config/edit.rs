@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
 use super::keys::{SCHEMA_URL, SettingScope, find, put};
-use super::kind::ValueKind;
 use super::layers::{Files, read};
 use super::legacy;
+use super::values::ValueKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::private_file::replace;
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::ValueKind;
+use super::values::ValueKind;
 
 /// Which files may hold a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

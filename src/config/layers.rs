@@ -1,8 +1,7 @@
 //! defaults ← home file ← project file ← environment variables ← settings of the program.
 //!
 //! Invalid values are reported with their source, their path and what was expected, and everything else still applies. The
-//! exception are addresses: where the one that counts cannot be used, requests fail instead of going to the default host
-//! (see [`Address`]). A project never decides where requests and credentials go.
+//! exceptions are addresses (`address.rs`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::address::NamedAddresses;
 use super::environment::Environment;
 use super::keys::{self, KEYS, SettingKey, SettingScope, children, find, put};
-use super::kind::ValueKind;
 use super::legacy;
 use super::settings::Settings;
-use crate::error::{Error, ErrorKind};
+use super::values::ValueKind;
 
 /// File name in `~/.pi` and in `<project>/.pi`.
 pub const FILE_NAME: &str = "pi-provider-kimi-code.json";
@@ -58,26 +57,6 @@ pub enum Layer {
     Program,
 }
 
-/// What the strongest layer that names an address says.
-#[derive(Debug, Clone)]
-pub struct Address {
-    /// The layer.
-    pub layer: Layer,
-    /// The address, or why it cannot be used.
-    pub value: Result<String, SettingProblem>,
-}
-
-impl Address {
-    /// Returns the address and its layer, or an error that names the layer.
-    pub fn usable(address: Option<&Self>) -> crate::error::Result<Option<(String, Layer)>> {
-        let Some(Self { layer, value }) = address else { return Ok(None) };
-        match value {
-            Ok(value) => Ok(Some((value.clone(), *layer))),
-            Err(problem) => Err(Error::new(ErrorKind::Config, problem.to_string())),
-        }
-    }
-}
-
 /// The layers, merged.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
@@ -88,7 +67,7 @@ pub struct Layers {
     /// Where a setting that is not at its default comes from: path → file, variable or `KIMI_CODE_SETTINGS`.
     pub origins: BTreeMap<String, String>,
     /// The addresses that are named, by key.
-    pub addresses: BTreeMap<&'static str, Address>,
+    pub addresses: NamedAddresses,
 }
 
 /// The settings files of an environment.
@@ -174,7 +153,7 @@ struct Merge {
     root: Value,
     problems: Vec<SettingProblem>,
     origins: BTreeMap<String, String>,
-    addresses: BTreeMap<&'static str, Address>,
+    addresses: NamedAddresses,
 }
 
 impl Merge {
@@ -288,7 +267,7 @@ impl Merge {
     fn address(&mut self, key: &'static SettingKey, layer: Layer, value: Result<String, SettingProblem>) {
         if key.kind == ValueKind::Url {
             put(&mut self.root, &[key.path], Value::Null);
-            self.addresses.insert(key.path, Address { layer, value });
+            self.addresses.name(key.path, layer, value);
         }
     }
 

@@ -4,11 +4,11 @@
 //! says what each of them accepts. Proxies, certificates and the API key come from the environment alone. Names:
 //! docs/protocol.md#environment-variables; docs/ENV.md and docs/settings.md describe them.
 
+mod address;
 mod edit;
 mod environment;
-mod identity;
+mod headers;
 mod keys;
-mod kind;
 mod layers;
 mod legacy;
 mod network;
@@ -23,17 +23,17 @@ mod tests;
 mod thinking;
 mod timeouts;
 mod uploads;
+mod values;
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
+use self::address::AppliedAddresses;
+pub use self::address::{NamedAddresses, RequestAddresses};
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
-pub use self::identity::{Identity, ascii, custom_headers};
+pub use self::headers::{Identity, ascii, custom_headers};
 pub use self::keys::{KEYS, SettingKey, SettingScope, schema};
-pub use self::kind::ValueKind;
-pub use self::layers::{Address, FILE_NAME, Files, Layer, Layers, SettingProblem, load};
+pub use self::layers::{FILE_NAME, Files, Layer, Layers, SettingProblem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;
 pub use self::protocol::Dialect;
@@ -44,27 +44,10 @@ pub use self::settings::{CacheKeeper, Concurrency, ModelOverrides, RegionChoice,
 pub use self::thinking::ThinkingPreference;
 pub use self::timeouts::TimeoutLimits;
 pub use self::uploads::UploadLimits;
+pub use self::values::ValueKind;
 
-use crate::endpoint::{CredentialScope, Endpoint};
-use crate::error::{Error, Result};
-
-/// Addresses that come with a request and not from a setting.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct RequestAddresses {
-    /// `baseUrl` of the provider or model in the user's `models.json`. It outranks the home file and the login's own address,
-    /// and does not change which login is used.
-    pub models_json_base_url: Option<String>,
-    /// Base of the login behind the credential, or of Pi's model entry. Used where the user names no address.
-    pub base_url: Option<String>,
-}
-
-impl RequestAddresses {
-    /// Addresses of a request whose credential belongs to `base_url`.
-    pub fn of_login(base_url: Option<String>) -> Self {
-        Self { base_url, ..Self::default() }
-    }
-}
+use crate::endpoint::Endpoint;
+use crate::error::Result;
 
 /// Everything a request needs to know besides its content.
 #[derive(Debug, Clone)]
@@ -112,30 +95,12 @@ impl Config {
     /// invalid settings are left out; [`load`] tells which.
     pub fn from_environment(environment: &Environment, addresses: &RequestAddresses) -> Result<Self> {
         let Layers { settings, addresses: named, .. } = load(environment);
-        let own = Address::usable(named.get("baseUrl"))?;
-        let oauth_host = Address::usable(named.get("oauthHost"))?.map(|(host, _)| host);
-        if let Some(host) = &oauth_host {
-            CredentialScope::new(host, &Endpoint::default())?;
-        }
-        let region = settings.region.region();
-        let login_endpoint = match (&own, present(&addresses.base_url)) {
-            (Some((base, _)), _) => Endpoint::from_base(base)?,
-            (None, Some(base)) => from_layer("the login or Pi's model entry", base)?,
-            (None, None) => region.map(Endpoint::of_region).unwrap_or_default(),
-        };
-        let endpoint = match present(&addresses.models_json_base_url) {
-            Some(base) if own.as_ref().is_none_or(|(_, layer)| *layer < Layer::Variable) => {
-                from_layer("models.json", base)?
-            }
-            _ => login_endpoint.clone(),
-        };
+        let AppliedAddresses { endpoint, login_endpoint, oauth_host, region_is_open } =
+            AppliedAddresses::choose(&named, settings.region, addresses)?;
         let text = |name: &str| environment.get_any_case(name).map(str::to_owned);
         let limits = settings.timeout_limits();
         Ok(Self {
-            region_is_open: region.is_none()
-                && oauth_host.is_none()
-                && own.is_none()
-                && login_endpoint.region().is_some(),
+            region_is_open,
             endpoint,
             login_endpoint,
             paths: Paths::from_environment(environment),
@@ -172,12 +137,4 @@ impl Config {
         }
         self.login_endpoint = endpoint.clone();
     }
-}
-
-fn present(base: &Option<String>) -> Option<&str> {
-    base.as_deref().map(str::trim).filter(|base| !base.is_empty())
-}
-
-fn from_layer(layer: &str, base: &str) -> Result<Endpoint> {
-    Endpoint::from_base(base).map_err(|error| Error { message: format!("{layer}: {}", error.message), ..error })
 }

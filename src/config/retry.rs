@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::Settings;
+use super::settings::{Settings, limit};
 
 /// What may be tried again within one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,27 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// Limit of `max_total` without a screen, where no user sees that a turn waits.
-    pub(super) const HEADLESS_TOTAL: Duration = Duration::from_secs(120);
+    const HEADLESS_TOTAL: Duration = Duration::from_secs(120);
 }
 
 impl Default for RetryPolicy {
     /// Returns the default on a screen.
     fn default() -> Self {
         Settings::default().retry_policy(true)
+    }
+}
+
+impl Settings {
+    /// Returns what may be tried again. Where no user sees that a turn waits, its time is limited.
+    pub fn retry_policy(&self, has_screen: bool) -> RetryPolicy {
+        RetryPolicy {
+            attempts: self.retry.attempts.max(1),
+            max_delay: Duration::from_millis(self.retry.max_delay_ms),
+            max_total: match self.retry.max_total_ms {
+                Some(millis) => limit(millis),
+                None => (!has_screen).then_some(RetryPolicy::HEADLESS_TOTAL),
+            },
+        }
     }
 }
 

@@ -1,18 +1,14 @@
-//! The settings as types, after all layers are merged, and what requests derive from them.
+//! The settings as types, after all layers are merged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::Identity;
+use super::headers::Identity;
 use super::keys;
 use super::protocol::Dialect;
 use super::quota::OnExhausted;
-use super::retry::RetryPolicy;
-use super::thinking::ThinkingPreference;
-use super::timeouts::TimeoutLimits;
-use super::uploads::UploadLimits;
 use crate::endpoint::Region;
 
 /// Every setting, resolved. Its JSON is what the file holds, with defaults filled in (see [`super::keys::KEYS`]).
@@ -284,51 +280,9 @@ impl Settings {
         self.tools.get(name).cloned().unwrap_or_default()
     }
 
-    /// Returns the reasoning settings of a model.
-    pub fn thinking(&self, model: &str) -> ThinkingPreference {
-        let overrides = self.overrides(model).thinking;
-        ThinkingPreference { keep: overrides.keep.filter(|keep| keep != "none"), effort: overrides.effort }
-    }
-
     /// Returns the upper bound of the output cap of a model.
     pub fn max_completion_tokens(&self, model: &str) -> Option<u64> {
         self.overrides(model).max_completion_tokens.filter(|tokens| *tokens > 0)
-    }
-
-    /// Returns when images are uploaded.
-    pub fn upload_limits(&self) -> UploadLimits {
-        UploadLimits {
-            threshold: self.uploads.threshold_bytes,
-            budget: self.uploads.total_bytes,
-            inline_limit: self.uploads.inline_limit_bytes,
-            video_max: self.uploads.video_max_bytes,
-            timeout: limit(self.uploads.timeout_ms),
-        }
-    }
-
-    /// Returns the timeouts.
-    pub fn timeout_limits(&self) -> TimeoutLimits {
-        let limits = &self.limits;
-        TimeoutLimits {
-            connect: limit(limits.connect_ms),
-            headers: limit(limits.headers_ms),
-            first: limits.first_ms.map_or(Some(TimeoutLimits::FIRST), limit),
-            first_long: limits.first_ms.map_or(Some(TimeoutLimits::FIRST_LONG), limit),
-            idle_text: limit(limits.gap_ms),
-            idle_thinking: limit(limits.thinking_gap_ms),
-        }
-    }
-
-    /// Returns what may be tried again. Where no user sees that a turn waits, its time is limited.
-    pub fn retry_policy(&self, has_screen: bool) -> RetryPolicy {
-        RetryPolicy {
-            attempts: self.retry.attempts.max(1),
-            max_delay: Duration::from_millis(self.retry.max_delay_ms),
-            max_total: match self.retry.max_total_ms {
-                Some(millis) => limit(millis),
-                None => (!has_screen).then_some(RetryPolicy::HEADLESS_TOTAL),
-            },
-        }
     }
 
     /// Returns the size of the largest answer in bytes of memory.
@@ -341,6 +295,6 @@ impl Settings {
 }
 
 /// Converts milliseconds; 0 means no limit.
-fn limit(millis: u64) -> Option<Duration> {
+pub(super) fn limit(millis: u64) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }

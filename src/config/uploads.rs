@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::settings::{Settings, limit};
+
 /// When images are uploaded, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UploadLimits {
@@ -17,15 +19,15 @@ pub struct UploadLimits {
     pub timeout: Option<Duration>,
 }
 
-/// Time that every upload gets, whatever its size.
-const BASE_TIME: Duration = Duration::from_secs(30);
-
-/// Slowest connection that an upload waits for beyond [`BASE_TIME`], in bytes per second.
-const SLOWEST_RATE: u64 = 64 << 10;
-
-impl UploadLimits {
-    /// Returns how long one attempt to upload so many bytes may take.
-    pub fn time_for(&self, bytes: u64) -> Option<Duration> {
-        self.timeout.map(|limit| limit.min(BASE_TIME + Duration::from_secs(bytes / SLOWEST_RATE)))
+impl Settings {
+    /// Returns when images are uploaded.
+    pub fn upload_limits(&self) -> UploadLimits {
+        UploadLimits {
+            threshold: self.uploads.threshold_bytes,
+            budget: self.uploads.total_bytes,
+            inline_limit: self.uploads.inline_limit_bytes,
+            video_max: self.uploads.video_max_bytes,
+            timeout: limit(self.uploads.timeout_ms),
+        }
     }
 }

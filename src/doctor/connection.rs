@@ -15,10 +15,11 @@ use crate::client::Kimi;
 use crate::display_text::clip;
 use crate::error::{CertificateProblem, Error, ErrorKind, Phase, html_title};
 use crate::http::body::read_whole;
-use crate::http::proxy_for;
+use crate::http::proxy::proxy_for;
 use crate::storage::clock::now;
 
 use super::Check;
+use super::clock::SET_CLOCK;
 use super::machine::AddressOrigin;
 
 /// Longest list of models that is read, in bytes.
@@ -248,15 +249,6 @@ fn broken(error: &Error, kimi: &Kimi, proxy: Option<&Uri>, origin: &AddressOrigi
         None => Check::fault("connection.http", message, origin.cure(NETWORK)),
     }
 }
-
-/// The command that sets the clock.
-pub const SET_CLOCK: &str = if cfg!(windows) {
-    "`w32tm /resync`"
-} else if cfg!(target_os = "macos") {
-    "`sudo sntp -sS time.apple.com`"
-} else {
-    "`sudo timedatectl set-ntp true`"
-};
 
 /// Returns a fault if an answer does not come from Kimi's API, and a warning if that is out of order.
 pub fn not_the_service(kimi: &Kimi, answer: &Answer, origin: &AddressOrigin) -> Option<Check> {

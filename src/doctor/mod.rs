@@ -3,6 +3,7 @@
 //! Every check is one line: ok, warning or fault, with the one command or setting that cures it. All checks together end within
 //! [`TIME_LIMIT`], whatever hangs; a step that has no time left says where it was waiting.
 
+mod clock;
 mod connection;
 mod login;
 mod machine;
@@ -123,7 +124,7 @@ impl Examination {
         checks.push(Check::ok("service", format!("requests go to {} ({})", kimi.config.endpoint.root(), origin.name)));
         checks.extend(connected.checks);
         if let Some(ahead) = connected.clock_ahead {
-            checks.push(service::clock(ahead));
+            checks.push(clock::check(ahead));
         }
         if let (true, Some(credential)) = (connected.is_service, &credential) {
             let (found, model) = service::checks(&kimi, credential, &origin, deadline).await;

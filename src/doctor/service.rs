@@ -1,4 +1,4 @@
-//! What the service says: clock, credential, models, quota, and one tiny request on demand.
+//! What the service says: credential, models, quota, and one tiny request on demand.
 
 use std::time::Duration;
 
@@ -15,15 +15,9 @@ use crate::models::list;
 use crate::services::quota_cache::quota;
 use crate::services::quota_display::report;
 
-use super::connection::{SET_CLOCK, ask, not_the_service};
+use super::connection::{ask, not_the_service};
 use super::machine::AddressOrigin;
 use super::{Check, SIGN_IN, cure_of};
-
-/// A difference of the clocks from which logins are refreshed too early or too late.
-const CLOCK_WARNING: i64 = 60;
-
-/// A difference that is a large part of an access token's life of 15 minutes: every request may cost a refresh.
-const CLOCK_FAULT: i64 = 600;
 
 /// How old a known quota may be.
 const QUOTA_AGE: Duration = Duration::from_secs(30);
@@ -71,18 +65,6 @@ pub async fn checks(
         Err(_) => Check::warning("quota", "the quota did not come in time", "Ask for it alone: `/kimi-usage`"),
     });
     (checks, first)
-}
-
-/// Judges how far this machine's clock is ahead, in seconds.
-pub fn clock(ahead: i64) -> Check {
-    let off = duration(Duration::from_secs(ahead.unsigned_abs()));
-    let way = if ahead < 0 { "behind" } else { "ahead of" };
-    let message = format!("this machine's clock is {off} {way} the service's");
-    match ahead.abs() {
-        ..CLOCK_WARNING => Check::ok("clock", "this machine's clock agrees with the service's"),
-        CLOCK_WARNING..CLOCK_FAULT => Check::warning("clock", message, format!("Set the clock: {SET_CLOCK}")),
-        _ => Check::fault("clock", message, format!("Set the clock: {SET_CLOCK}")),
-    }
 }
 
 /// Reports a credential that the service does not take.

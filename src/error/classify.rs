@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::meanings::{Meaning, NONE, QuotaWindow};
+use super::meanings::{Meaning, NONE};
+use super::quota_window::QuotaWindow;
 use super::text_search::Words;
 use super::{Error, ErrorKind, clip};
 

@@ -12,7 +12,7 @@ use base64_simd::STANDARD;
 use memchr::memmem;
 use serde::{Serialize, Serializer};
 
-use super::media::MediaItem;
+use super::media_item::MediaItem;
 use super::media_type::MediaType;
 
 /// A media item's place in a conversation. Serializes as its placeholder token.

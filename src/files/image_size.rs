@@ -1,6 +1,6 @@
 //! Reads width and height of an image from its header.
 
-use super::media_file::MediaFile;
+use super::disk_file::MediaFile;
 
 /// Limits above which Pi's own tools shrink an image: pixels per side, and bytes of base64 (docs/pi-contract.md#model-table).
 const PI_MAX_SIDE: u32 = 2000;

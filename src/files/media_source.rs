@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::media::MediaItem;
+use super::media_item::MediaItem;
 use crate::error::Result;
 
 /// A turn's connection to JavaScript, as far as media need it.

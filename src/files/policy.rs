@@ -108,12 +108,11 @@ pub fn check_size(kind: MediaKind, bytes: u64, limits: &UploadLimits) -> std::re
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use bytes::Bytes;
 
     use super::*;
-    use crate::files::media::MediaItem;
+    use crate::files::media_item::MediaItem;
     use crate::files::media_type::MediaType;
 
     fn media_ref(mime: &str, characters: usize, fill: u8) -> MediaRef {
@@ -123,14 +122,6 @@ mod tests {
 
     const SETTINGS: UploadLimits =
         UploadLimits { threshold: 3000, budget: 10_000, inline_limit: 1 << 20, video_max: 1 << 20, timeout: None };
-
-    #[test]
-    fn upload_timeout_a_small_file_has_less_time_than_a_large_one() {
-        let settings = crate::config::Settings::default().upload_limits();
-        assert_eq!(settings.time_for(1 << 20), Some(Duration::from_secs(46)));
-        assert_eq!(settings.time_for(100 << 20), settings.timeout);
-        assert_eq!(UploadLimits { timeout: None, ..settings }.time_for(1), None);
-    }
 
     #[test]
     fn choice_exactly_the_threshold_stays_inline_and_a_video_never_does() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::index::Key;
-use super::media::MediaItem;
+use super::media_item::MediaItem;
 use super::media_marker::StoredMedia;
 use crate::error::Error;
 

@@ -8,8 +8,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disk_file::MediaFile;
 use super::index::Key;
-use super::media_file::MediaFile;
 use super::media_info::Digest;
 use super::media_marker::StoredMedia;
 use super::media_source::MediaSource;

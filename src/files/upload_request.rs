@@ -15,14 +15,14 @@ use reqwest::Body;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 
+use super::disk_file::{CHUNK, FileReading, MediaFile};
 use super::index::is_file_id;
-use super::media_file::{CHUNK, FileReading, MediaFile};
 use super::media_info::Digest;
 use super::media_type::MediaType;
 use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::client::{ExtraHeaders, Kimi};
-use crate::config::RetryPolicy;
+use crate::config::{RetryPolicy, UploadLimits};
 use crate::display_text::size;
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::http::body::read_whole;
@@ -35,8 +35,19 @@ const ATTEMPTS: u32 = 3;
 /// Longest wait between two attempts that the service may ask for: an image can be sent inline instead.
 const MAX_DELAY: Duration = Duration::from_secs(15);
 
+/// Time that every upload gets, whatever its size.
+const BASE_TIME: Duration = Duration::from_secs(30);
+
+/// Slowest connection that an upload waits for beyond [`BASE_TIME`], in bytes per second.
+const SLOWEST_RATE: u64 = 64 << 10;
+
 /// Longest answer that is read, in bytes; an ordinary one has 200.
 const MAX_ANSWER: usize = 64 << 10;
+
+/// Returns how long one attempt to upload so many bytes may take.
+pub(super) fn upload_timeout(limits: &UploadLimits, bytes: u64) -> Option<Duration> {
+    limits.timeout.map(|limit| limit.min(BASE_TIME + Duration::from_secs(bytes / SLOWEST_RATE)))
+}
 
 /// The content of a file to upload.
 #[derive(Debug, Clone)]
@@ -230,6 +241,14 @@ pub fn describe(position: usize, count: usize, file: MediaType, bytes: u64) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn upload_timeout_a_small_file_has_less_time_than_a_large_one() {
+        let settings = crate::config::Settings::default().upload_limits();
+        assert_eq!(upload_timeout(&settings, 1 << 20), Some(Duration::from_secs(46)));
+        assert_eq!(upload_timeout(&settings, 100 << 20), settings.timeout);
+        assert_eq!(upload_timeout(&UploadLimits { timeout: None, ..settings }, 1), None);
+    }
 
     #[test]
     fn file_name_is_kept_if_it_is_plain_and_its_extension_right() {

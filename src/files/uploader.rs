@@ -13,7 +13,7 @@ use super::index::{Index, Key, KnownFile};
 use super::media_source::MediaSource;
 use super::progress::upload_notice;
 use super::prompt_media::PromptMedia;
-use super::upload_request::{Upload, UploadClient};
+use super::upload_request::{Upload, UploadClient, upload_timeout};
 use crate::auth::AccountId;
 use crate::blocking::in_background;
 use crate::config::UploadLimits;
@@ -127,7 +127,7 @@ impl Uploader {
         }
         let permit = self.active.permits.acquire().await;
         let started = Instant::now();
-        let id = self.client.upload(upload, self.limits.time_for(upload.size())).await?;
+        let id = self.client.upload(upload, upload_timeout(&self.limits, upload.size())).await?;
         drop(permit);
         log(key, upload.size(), "uploaded", &format!("{id} in {} ms", started.elapsed().as_millis()));
         let fallback = id.clone();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::media_file::MediaFile;
+use super::disk_file::MediaFile;
 
 /// Boxes or elements that are looked at; a real header has far fewer.
 const MAX_ELEMENTS: usize = 200;

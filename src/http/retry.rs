@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::{RequestBuilder, Response};
 use tokio::time::Instant;
 
+use super::sent_signal::SentSignal;
 use crate::config::RetryPolicy;
 use crate::error::{Error, ErrorKind, Result, RetryOutcome};
 
@@ -12,6 +14,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// Longest delay that we choose ourselves.
 const LONGEST_DELAY: Duration = Duration::from_secs(32);
+
+/// How often a request is sent again that the server has refused unread.
+const MAX_REFUSALS: u32 = 3;
 
 /// How one attempt of an [`Operation`] ended.
 #[derive(Debug)]
@@ -183,6 +188,33 @@ pub fn retry_after<'h>(header: impl Fn(&str) -> Option<&'h str>, now: SystemTime
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
+/// closed. The HTTP library does so itself only for bodies that cannot signal.
+pub async fn send_until_read(signal: &SentSignal, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
+    let mut refusals = 0;
+    loop {
+        match build().send().await {
+            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => {
+                refusals += 1;
+                signal.set_refused();
+            }
+            result => return result,
+        }
+    }
+}
+
+fn is_refused_unread(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            return error.is_remote() && (closing || error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

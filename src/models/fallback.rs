@@ -2,7 +2,8 @@
 //!
 //! Sources: Pi's own table (docs/pi-contract.md#model-table) and docs/protocol.md#known-models.
 
-use super::model::{Compat, Model, Prices, level_map, picker_name};
+use super::model::{Compat, Model, Prices, picker_name};
+use super::thinking_levels::level_map;
 
 /// Returns the fallback table.
 ///
@@ -57,7 +58,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::models::model::ON;
+    use crate::models::thinking_levels::ON;
 
     #[test]
     fn level_map_offers_only_levels_that_work() {

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::fallback::known;
 use super::family_prices::prices_of_family;
-use super::model::{Compat, Model, level_map, picker_name};
-use crate::config::Settings;
+use super::model::{Compat, Model, picker_name};
+use super::thinking_levels::{LEVELS, level_map};
 use crate::display_text::one_line;
 use crate::error::{Error, Result};
 
@@ -24,9 +24,6 @@ const UNKNOWN_MAX_TOKENS: u64 = 131_072;
 
 /// Window of a model for which neither the list nor the table has one, in tokens.
 const UNKNOWN_WINDOW: u64 = 262_144;
-
-/// Efforts that are levels of Pi. Others cannot be selected there.
-const LEVELS: [&str; 6] = ["minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// Whether thinking can be switched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,27 +170,12 @@ impl ListedModel {
     }
 }
 
-/// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
-pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
-    for model in &mut models {
-        let overrides = settings.overrides(&model.id);
-        model.context_window = overrides.context_window.unwrap_or(model.context_window);
-        model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
-        if let Some(list) = capabilities {
-            let can = |name: &str| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
-            model.reasoning = can("thinking") || can("always_thinking");
-            model.input = if can("image_in") { vec!["text", "image"] } else { vec!["text"] };
-        }
-    }
-    models
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::models::{Prices, fallback};
+    use crate::models::Prices;
 
     fn read(list: Value) -> Vec<ListedModel> {
         parse(json!({ "data": list }).to_string().as_bytes()).unwrap()
@@ -266,18 +248,5 @@ mod tests {
             assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
         assert_eq!(parse(br#"[{"id": "k3"}]"#).unwrap().len(), 1, "a bare list is taken");
-    }
-
-    #[test]
-    fn settings_change_windows_and_answers_never_exceed_them() {
-        let settings: Settings = serde_json::from_value(
-            json!({"model": {"maxTokens": 50_000}, "models": {"k3": {"contextWindow": 20_000}}}),
-        )
-        .unwrap();
-        let models = with_overrides(fallback(), &settings, Some("Image_In"));
-        let k3 = models.iter().find(|model| model.id == "k3").unwrap();
-        assert_eq!((k3.context_window, k3.max_tokens, k3.reasoning), (20_000, 20_000, false));
-        let other = models.iter().find(|model| model.id == "kimi-for-coding").unwrap();
-        assert_eq!((other.context_window, other.max_tokens), (262_144, 50_000));
     }
 }

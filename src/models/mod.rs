@@ -9,19 +9,21 @@ pub mod list;
 mod model;
 pub mod prompt_cache_hints;
 mod refresh;
-mod user_overrides;
+mod thinking_levels;
+pub mod user_overrides;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use self::fallback::fallback;
-pub use self::model::{Compat, Model, ON, Prices, PromptCacheLifetime};
-pub use self::refresh::refresh;
+pub use self::model::{Compat, Model, Prices, PromptCacheLifetime};
+pub use self::refresh::{TURN_WAIT, refresh};
+pub use self::thinking_levels::ON;
 pub use self::user_overrides::{ModelFacts, OfferedModels};
 
 use self::cache::{StoredList, UnsavedLists};
-use self::list::with_overrides;
+use self::user_overrides::with_overrides;
 use crate::auth::{Credential, SuppliedKey};
 use crate::client::Kimi;
 use crate::config::{CacheKeeper, Config, Environment};

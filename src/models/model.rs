@@ -3,9 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The wire value in a level map that means "on, but this model has no efforts".
-pub const ON: &str = "on";
-
 /// Prices in USD per million tokens. They are informational: the plan bills by quota.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -73,21 +70,6 @@ pub struct PromptCacheLifetime {
 pub struct Compat {
     /// Tools that join a conversation stay where they joined: the list's `supports_dynamic_tools`.
     pub supports_mid_convo_tool_additions: bool,
-}
-
-/// Builds Pi's level map, which offers only levels that make a difference.
-pub fn level_map(efforts: &[&str], can_be_off: bool) -> Map<String, Value> {
-    let mut map = Map::new();
-    map.insert("off".to_owned(), if can_be_off { "off".into() } else { Value::Null });
-    for level in ["minimal", "low", "medium", "high", "xhigh", "max"] {
-        let wire = match efforts {
-            [] if level == "high" => Value::from(ON),
-            _ if efforts.contains(&level) => Value::from(level),
-            _ => Value::Null,
-        };
-        map.insert(level.to_owned(), wire);
-    }
-    map
 }
 
 /// Returns the name for the model picker, where a fast model says what it costs (docs/protocol.md#known-models).

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cache::{self, StoredList, UnsavedLists};
@@ -45,6 +46,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Age at which a stored list is renewed.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest wait of a turn for the list where none is stored for the account.
+pub const TURN_WAIT: Duration = Duration::from_millis(1500);
+
 /// How often a process looks whether another one has stored the list.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -72,19 +76,23 @@ pub async fn ensure(kimi: &Kimi, credential: &Credential, max_wait: Duration) ->
     }
     // A service that did not answer in time once is not waited for again; its answer still counts when it comes.
     let overdue = kimi.process.get::<OverdueLists>();
-    if overdue.get(&account.id).is_some() {
+    if !has_list && overdue.get(&account.id).is_some() {
         return Ok(known);
     }
-    let (listed, done) = oneshot::channel();
+    let (listed, mut done) = oneshot::channel();
     tokio::spawn(refresh_shared(kimi.clone(), credential.clone(), account.clone(), listed));
     if has_list {
         return Ok(known);
     }
-    match timeout_at(deadline, done).await {
+    match timeout_at(deadline, &mut done).await {
         Ok(Ok(RefreshRole::Done)) => return account.read().await,
         Ok(Ok(RefreshRole::Waits)) => {}
         Err(_) => {
-            overdue.insert(account.id, ());
+            overdue.insert(account.id.clone(), ());
+            // The task answers before it removes the account, so an answer that came meanwhile is seen here.
+            if !matches!(done.try_recv(), Err(TryRecvError::Empty)) {
+                overdue.remove(&account.id);
+            }
             return Ok(known);
         }
         // The task has failed.
@@ -121,25 +129,32 @@ async fn refresh_shared(
     account: ListAccount,
     listed: oneshot::Sender<RefreshRole>,
 ) {
+    let role = refresh_leased(&kimi, &credential, &account).await;
+    let asked = matches!(role, Ok(RefreshRole::Done));
+    // Answered first: see `ensure`.
+    let _ = role.map(|role| listed.send(role));
+    kimi.process.get::<OverdueLists>().remove(&account.id);
+    if asked {
+        refresh_hints(kimi, credential, account).await;
+    }
+}
+
+/// Asks and stores the list under the lease. Errors of the service are logged.
+async fn refresh_leased(kimi: &Kimi, credential: &Credential, account: &ListAccount) -> Result<RefreshRole> {
     let lease = {
         let account = account.clone();
-        in_background(move || Ok(account.lease())).await
+        in_background(move || Ok(account.lease())).await?
     };
-    let Ok(lease) = lease else { return };
     if matches!(lease, Ok(None)) {
-        let _ = listed.send(RefreshRole::Waits);
-        return;
+        return Ok(RefreshRole::Waits);
     }
     // The lease's last holder may have stored a list since it was read.
     if account.read().await.is_ok_and(|known| age(known.checked_at) >= CHECK_INTERVAL)
-        && let Err(error) = refresh_list(&kimi, &credential, &account).await
+        && let Err(error) = refresh_list(kimi, credential, account).await
     {
         tracing::info!(%error, "the model list cannot be fetched");
     }
-    drop(lease);
-    kimi.process.get::<OverdueLists>().remove(&account.id);
-    let _ = listed.send(RefreshRole::Done);
-    refresh_hints(kimi, credential, account).await;
+    Ok(RefreshRole::Done)
 }
 
 async fn refresh_list(kimi: &Kimi, credential: &Credential, account: &ListAccount) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Finds out which facts about a model count for a request: those of the newest list, unless the user has set others in Pi.
+//! What the user has set about a model, in the settings or in Pi, and which facts count for a request: those of the newest list, unless
+//! the user has set others.
 //!
 //! Pi's model entry comes from a list that this process handed out, and may be older than the newest one. Where the entry differs
 //! from every list that was handed out, the user has changed it.
@@ -9,9 +10,25 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use super::model::{Compat, Model, Prices};
+use crate::config::Settings;
 
 /// Most lists that are remembered; the oldest one goes first.
 const MAX_LISTS: usize = 8;
+
+/// Applies the user's windows and output caps, and `KIMI_MODEL_CAPABILITIES` (docs/protocol.md#environment-variables).
+pub fn with_overrides(mut models: Vec<Model>, settings: &Settings, capabilities: Option<&str>) -> Vec<Model> {
+    for model in &mut models {
+        let overrides = settings.overrides(&model.id);
+        model.context_window = overrides.context_window.unwrap_or(model.context_window);
+        model.max_tokens = overrides.max_tokens.unwrap_or(model.max_tokens).min(model.context_window);
+        if let Some(list) = capabilities {
+            let can = |name: &str| list.split(',').any(|word| word.trim().eq_ignore_ascii_case(name));
+            model.reasoning = can("thinking") || can("always_thinking");
+            model.input = if can("image_in") { vec!["text", "image"] } else { vec!["text"] };
+        }
+    }
+    models
+}
 
 /// What a request needs to know about its model.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +126,8 @@ impl ModelFacts {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::models::fallback;
     use crate::models::list::{ListedModel, parse};
@@ -157,5 +176,18 @@ mod tests {
         }
         let own = ModelFacts { context_window: 5000, ..stated(&fallback(), "kimi-for-coding") };
         assert_eq!(offered.current("k9", own, new.first()).context_window, 5000);
+    }
+
+    #[test]
+    fn settings_change_windows_and_answers_never_exceed_them() {
+        let settings: Settings = serde_json::from_value(
+            json!({"model": {"maxTokens": 50_000}, "models": {"k3": {"contextWindow": 20_000}}}),
+        )
+        .unwrap();
+        let models = with_overrides(fallback(), &settings, Some("Image_In"));
+        let k3 = models.iter().find(|model| model.id == "k3").unwrap();
+        assert_eq!((k3.context_window, k3.max_tokens, k3.reasoning), (20_000, 20_000, false));
+        let other = models.iter().find(|model| model.id == "kimi-for-coding").unwrap();
+        assert_eq!((other.context_window, other.max_tokens), (262_144, 50_000));
     }
 }

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::Credential;
+use crate::client::Kimi;
 use crate::config::Concurrency;
+use crate::services::quota_cache::quota;
 use crate::storage::clock::now_ms;
 use crate::storage::lease::Lease;
 use crate::storage::private_file::replace;
@@ -25,6 +28,15 @@ const CLEAN_MS: u64 = 60_000;
 
 /// A limit that the service told counts this long, then it is asked again.
 const TOLD_MS: u64 = 3_600_000;
+
+/// How old the quota record may be that says how many requests the plan allows at once.
+const LIMIT_AGE: Duration = Duration::from_secs(3600);
+
+/// Longest wait for that record before a request is sent without it.
+const LIMIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Requests under way from which on the plan's limit matters: a single session never asks for it.
+pub(super) const LIMIT_MATTERS: usize = 2;
 
 /// How long a change waits for another process that changes the limits as well.
 const CHANGE_WAIT: Duration = Duration::from_secs(2);
@@ -42,6 +54,13 @@ pub struct Limits {
     /// Half of what was under way when a refusal came.
     learned: Option<u64>,
     refused_at: u64,
+}
+
+/// Asks the service for its limit: `None` without an answer, `Some(None)` if it names no limit.
+pub async fn ask_service(kimi: &Kimi, credential: &Credential) -> Option<Option<u64>> {
+    let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
+    let usage = asked.ok().and_then(Result::ok).and_then(|snapshot| snapshot.usage);
+    usage.map(|usage| usage.parallel_limit.map(u64::from))
 }
 
 /// Milliseconds since 1970.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::concurrency_limit::{Limits, MAX_SLOTS, now};
+use super::concurrency_limit::{LIMIT_MATTERS, Limits, MAX_SLOTS, now};
 use super::slots::{Kind, Priority, Slot, Slots, Ticket};
 use super::watch::Watch;
 use crate::blocking::in_background;
@@ -253,13 +253,13 @@ impl Governor {
         }
     }
 
-    /// Whether the service's own limit should be asked for again: it is unknown or old, and at least `under_way` requests run.
-    pub async fn wants_limit(&self, permit: &Permit, under_way: usize) -> bool {
+    /// Whether the service's own limit should be asked for again: it is unknown or old, and several requests run.
+    pub async fn wants_limit(&self, permit: &Permit) -> bool {
         let Some(slots) = self.slots.clone().filter(|_| permit.limit_due) else { return false };
         let wants = in_background(move || {
             // Another process may have asked since.
             let due = Limits::read(slots.folder()).is_due(now());
-            Ok(due && slots.held(Kind::Request, 0).map_err(io_error)? >= under_way)
+            Ok(due && slots.held(Kind::Request, 0).map_err(io_error)? >= LIMIT_MATTERS)
         });
         wants.await.unwrap_or_default()
     }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::governor::Governor;
-use super::history::{By, Costs, History, LearnedCosts, Question, history};
+use super::history::{By, History, Question, history};
+use super::learned_costs::{Costs, LearnedCosts};
 use super::ledger::Ledger;
 use super::park::{ParkFile, ParkRecord};
 use crate::auth::Credential;

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::members::text;
 use super::quota_cache::REQUEST_TIMEOUT;
 use crate::auth::Credential;
-use crate::client::{Kimi, not_a_document};
+use crate::client::Kimi;
 use crate::error::Result;
+use crate::http::error_answer::not_a_document;
 use crate::json::lenient::integer;
 
 /// Longest answer that is read, in bytes.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::call::{Reply, Service};
 use super::output_files::{Returned, take_files};
+use super::tool_request::{Reply, Service};
 use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
 use crate::display_text::tool_size;

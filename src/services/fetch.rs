@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use url::{ParseError, Url};
 
-use super::call::{Reply, Service};
+use super::tool_request::{Reply, Service};
 use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
 use crate::error::{Error, ErrorKind, Result, clip};

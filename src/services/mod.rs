@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! tool_call        runs one call of a tool: search · fetch · datasource · output_files  files that a data source returns
-//! call             the request behind a tool call · truncate  the result, cut to a limit · tool_definitions  names and schemas
+//! tool_request     the request behind a tool call · truncate  the result, cut to a limit · tool_definitions  names and schemas
 //! quota_display    the footer and `/kimi-usage` · quota_error  errors that name the window · quota_cache  one request for all processes
 //! usage            reads `/usages` · money
 //! account          reads `/me` · members  reads members of answers · window_name  names quota windows
 //! ```
 
 pub mod account;
-mod call;
 pub mod datasource;
 pub mod fetch;
 mod members;
@@ -21,6 +20,7 @@ pub mod quota_error;
 pub mod search;
 pub mod tool_call;
 pub mod tool_definitions;
+mod tool_request;
 pub mod truncate;
 pub mod usage;
 mod window_name;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::call::{Reply, Service};
+use super::tool_request::{Reply, Service};
 use super::truncate::{Limit, Outcome};
 use crate::blocking::in_background;
 use crate::display_text::{one_line, visible};

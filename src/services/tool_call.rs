@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::call::Service;
+use super::tool_request::Service;
 use super::truncate::{Limit, Outcome, without_credentials};
 use super::{datasource, fetch, search};
 use crate::auth::Credential;

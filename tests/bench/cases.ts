@@ -96,6 +96,8 @@ export const SUBJECTS = [
   "anthropic-sdk",
   "pi-openai",
   "pi-anthropic",
+  "pi-openai-1.5.2",
+  "pi-anthropic-1.5.2",
   "ours",
   "ours-anthropic",
 ] as const;

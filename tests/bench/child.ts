@@ -24,7 +24,8 @@ const { streams = 1, historyBytes, script, payloadHook = false } = spec;
  * A peer gets its own history: it rewrites reasoning recorded by another API, which Kimi rejects
  * (docs/protocol.md#reasoning-replay).
  */
-const api = { "pi-openai": "openai-completions", "pi-anthropic": "anthropic-messages" }[spec.subject as string];
+const [, dialect] = /^pi-(openai|anthropic)/.exec(spec.subject) ?? [];
+const api = dialect && { openai: "openai-completions", anthropic: "anthropic-messages" }[dialect];
 const context = historyBytes === undefined ? {} : { context: history(historyBytes, api ?? "kimi-code-native", script) };
 const run = await subject(spec.subject, { baseUrl, apiKey, payloadHook, ...context });
 

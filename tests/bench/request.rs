@@ -11,8 +11,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use kimi_code::chat::prompt_cache::chain::Chain;
+use kimi_code::chat::request::body::BodyOptions;
 use kimi_code::chat::request::normalize::{Target, normalize};
-use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
 use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::Transcript;

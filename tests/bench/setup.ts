@@ -3,7 +3,14 @@ import type { Bench } from "./bench.ts";
 import type { Subject } from "./cases.ts";
 import type { SetupCost } from "./setup-child.ts";
 
-const SUBJECTS: Subject[] = ["pi-openai", "pi-anthropic", "ours", "ours-anthropic"];
+const SUBJECTS: Subject[] = [
+  "pi-openai",
+  "pi-anthropic",
+  "pi-openai-1.5.2",
+  "pi-anthropic-1.5.2",
+  "ours",
+  "ours-anthropic",
+];
 const MAIN_THREAD_MS = 4;
 const MAIN_THREAD_WITH_HOOK_MS = 12;
 

@@ -1,7 +1,7 @@
 /** The size of the addon. `npm run size` shows what it consists of. */
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { platformName } from "../../extension/native/loader.ts";
+import { platformName } from "../../extension/native/platform.ts";
 import { LIMIT } from "../../npm/size.mjs";
 import { ROOT } from "../support/pi.ts";
 import type { Bench } from "./bench.ts";

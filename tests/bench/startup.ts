@@ -4,7 +4,7 @@ import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { platformName } from "../../extension/native/loader.ts";
+import { platformName } from "../../extension/native/platform.ts";
 import { Home, PI_CLI, ROOT } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 import type { Bench } from "./bench.ts";

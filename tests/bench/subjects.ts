@@ -1,8 +1,11 @@
 /** The stream implementations that are compared. Each returns the number of events its consumer saw. */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { createAssistantMessageEventStream, type AssistantMessageEventStream, type Model } from "@earendil-works/pi-ai";
 import { createParser } from "eventsource-parser";
 import { host } from "../../extension/environment.ts";
 import { runTurn } from "../../extension/turn/turn.ts";
+import { OLDEST, piInstallation } from "../support/pi-versions.ts";
 import { addon, model } from "../support/turn.ts";
 import type { Subject } from "./cases.ts";
 
@@ -89,21 +92,37 @@ async function anthropicSdk({ baseUrl, apiKey }: Question): Promise<Run> {
   };
 }
 
-/** Pi's own implementations with the entries of its built-in Kimi provider. */
-async function builtIn(subject: "pi-openai" | "pi-anthropic", question: Question): Promise<Run> {
+/** What this package imports of a version of Pi, by path: other versions than the installed one are not dependencies of ours. */
+async function piModule<T>(version: string, path: string): Promise<T> {
+  const file = join(piInstallation(version), "node_modules", "@earendil-works", "pi-ai", "dist", `${path}.js`);
+  return (await import(pathToFileURL(file).href)) as T;
+}
+
+/** A version of Pi's own implementation of a dialect, with the entry of its built-in Kimi provider. */
+async function builtIn(version: string, dialect: "openai" | "anthropic", question: Question): Promise<Run> {
   const { baseUrl, apiKey, payloadHook } = question;
-  const { kimiCodingProvider } = await import("@earendil-works/pi-ai/providers/kimi-coding");
+  const { kimiCodingProvider } = await piModule<typeof import("@earendil-works/pi-ai/providers/kimi-coding")>(
+    version,
+    "providers/kimi-coding",
+  );
   const entry = kimiCodingProvider()
     .getModels()
     .find(({ id }) => id === "kimi-for-coding") as Model<string>;
   const context = (question.context ?? HI) as never;
   const hook = payloadHook ? { onPayload: (): undefined => undefined } : {};
   const options = { apiKey, headers: { "user-agent": USER_AGENT }, reasoning: "high", ...hook } as const;
-  if (subject === "pi-anthropic") {
-    const { streamSimple } = await import("@earendil-works/pi-ai/api/anthropic-messages");
-    return () => consume(streamSimple({ ...entry, baseUrl } as Model<"anthropic-messages">, context, options));
+  if (dialect === "anthropic") {
+    const { streamSimple } = await piModule<typeof import("@earendil-works/pi-ai/api/anthropic-messages")>(
+      version,
+      "api/anthropic-messages",
+    );
+    const model = { ...entry, api: "anthropic-messages", baseUrl } as Model<"anthropic-messages">;
+    return () => consume(streamSimple(model, context, options));
   }
-  const { streamSimple } = await import("@earendil-works/pi-ai/api/openai-completions");
+  const { streamSimple } = await piModule<typeof import("@earendil-works/pi-ai/api/openai-completions")>(
+    version,
+    "api/openai-completions",
+  );
   const compat = {
     supportsStore: false,
     supportsDeveloperRole: false,
@@ -158,8 +177,13 @@ export async function subject(name: Subject, question: Question): Promise<Run> {
     case "anthropic-sdk":
       return anthropicSdk(question);
     case "pi-openai":
+      return builtIn(OLDEST, "openai", question);
     case "pi-anthropic":
-      return builtIn(name, question);
+      return builtIn(OLDEST, "anthropic", question);
+    case "pi-openai-1.5.2":
+      return builtIn("1.5.2", "openai", question);
+    case "pi-anthropic-1.5.2":
+      return builtIn("1.5.2", "anthropic", question);
     case "ai-sdk-openai-compatible":
     case "ai-sdk-ours":
       return aiSdk(name, question);

@@ -3,8 +3,8 @@
 #[path = "../support/transcript.rs"]
 mod transcript;
 
+use kimi_code::chat::request::body::BodyOptions;
 use kimi_code::chat::request::normalize::{Target, normalize};
-use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::tool_schema::SchemaCache;
 use kimi_code::chat::request::transcript::Transcript;
 use kimi_code::config::Dialect;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use kimi_code::config::{Config, Environment, RetryPolicy};
 use kimi_code::error::{Error, ErrorKind, Phase, RetryOutcome};
 use kimi_code::http;
+use kimi_code::http::retry::send_until_read;
 use kimi_code::http::retry::{RetryDecision, RetryState};
-use kimi_code::http::sent::{SentSignal, send_until_read};
+use kimi_code::http::sent_signal::SentSignal;
 use network::{
     h2_origin, http_proxy, origin, private_ca, refusing_proxy, self_signed_authority, socks_proxy, tls_origin,
 };

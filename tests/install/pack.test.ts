@@ -17,10 +17,11 @@ import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
-import { PREBUILT } from "../../extension/native/loader.ts";
+import { PREBUILT } from "../../extension/native/platform.ts";
 import { ENTRIES, PROGRAMS } from "../../npm/build.mjs";
 import { packRoot } from "../../npm/pack.mjs";
-import { packageName, PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
+import { packageName, platformManifest } from "../../npm/manifests.mjs";
+import { PLATFORMS } from "../../npm/platforms.mjs";
 import { manifest, run } from "../support/packages.ts";
 import { ROOT } from "../support/pi.ts";
 

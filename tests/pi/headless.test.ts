@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { platformName } from "../../extension/native/loader.ts";
+import { platformName } from "../../extension/native/platform.ts";
 import { type Scenario, type Simulator } from "../simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, ROOT, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { piLevel } from "../support/pi-versions.ts";

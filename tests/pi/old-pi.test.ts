@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { isAtLeast } from "../../extension/environment.ts";
+import { isAtLeast } from "../../extension/versions.ts";
 import { Home, ROOT } from "../support/pi.ts";
 import { piCli, piInstallation } from "../support/pi-versions.ts";
 

@@ -212,7 +212,9 @@ test("imports: between folders of src → point down", () => {
 const EXTENSION_ORDER = [
   ["node-fs"],
   [
+    "agent-directory",
     "browser",
+    "command-output",
     "environment",
     "ids",
     "lazy",
@@ -224,6 +226,8 @@ const EXTENSION_ORDER = [
     "priority",
     "project-trust",
     "replay",
+    "time-zone",
+    "versions",
     "warning",
   ],
   ["errors", "loop-brake"],

@@ -1,7 +1,7 @@
 // Scenario → Anthropic message events as Kimi streams them: thinking without signatures (docs/protocol.md#messages-thinking).
 
-import type { AnswerContext } from "./answer.ts";
-import { settleUsage } from "./answer.ts";
+import type { AnswerContext } from "./answer-context.ts";
+import { settleUsage } from "./answer-context.ts";
 import type { JsonObject } from "./json.ts";
 import { asString } from "./json.ts";
 import { argumentsText, callId, completeSteps, pieces } from "./scenario.ts";

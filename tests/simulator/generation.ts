@@ -2,7 +2,7 @@
 // docs/protocol.md#anthropic-dialect). They differ in validation and rendering and share everything else.
 
 import { randomBytes } from "node:crypto";
-import type { AnswerContext } from "./answer.ts";
+import type { AnswerContext } from "./answer-context.ts";
 import { renderAnthropic } from "./anthropic-stream.ts";
 import { checkAnthropicRequest } from "./anthropic-validation.ts";
 import { contextOverflow } from "./errors.ts";

@@ -18,7 +18,7 @@ export { namedScenario, transcripts, transcriptText } from "./transcripts.ts";
 export { catalogs } from "./catalog-variants.ts";
 export { countView, ratioView, usageShapes, wallet } from "./usage.ts";
 export { type PlanWindow, PlanWindows, type TokenWeights } from "./plan-windows.ts";
-export { openAIScenarios } from "./variants.ts";
+export { openAIScenarios } from "./scenario-variants.ts";
 
 export interface Simulator {
   /** `http://127.0.0.1:PORT` */

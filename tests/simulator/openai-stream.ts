@@ -1,7 +1,7 @@
 // Scenario → chat.completion.chunk stream (docs/protocol.md#chat-events).
 
-import type { AnswerContext } from "./answer.ts";
-import { settleUsage } from "./answer.ts";
+import type { AnswerContext } from "./answer-context.ts";
+import { settleUsage } from "./answer-context.ts";
 import type { Json, JsonObject } from "./json.ts";
 import { argumentsText, callId, completeSteps, pieces } from "./scenario.ts";
 import type { RepeatSpec, Scenario, Step, ToolCallSpec, UsageSpec } from "./types.ts";

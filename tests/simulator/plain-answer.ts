@@ -1,7 +1,7 @@
 // Scenario → the one JSON document of a request with `stream: false` (docs/protocol.md#plain-answer).
 
-import type { AnswerContext } from "./answer.ts";
-import { settleUsage } from "./answer.ts";
+import type { AnswerContext } from "./answer-context.ts";
+import { settleUsage } from "./answer-context.ts";
 import { anthropicStopReason } from "./anthropic-stream.ts";
 import { isObject, parseJson, type Json, type JsonObject } from "./json.ts";
 import { openAIUsage } from "./openai-stream.ts";

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { invalidCredential, ServiceError } from "./errors.ts";
 import { faults, rateLimit } from "./faults.ts";
-import { openAIScenarios } from "./variants.ts";
+import { openAIScenarios } from "./scenario-variants.ts";
 import type { Scenario } from "./types.ts";
 
 const HEAD = { "cache-control": "no-cache", "x-trace-id": "trace-abc-123" };

@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kimi_code::chat::request::body::BodyOptions;
 use kimi_code::chat::request::normalize::{AssistantBlock, Conversation, Item, Target};
-use kimi_code::chat::request::options::BodyOptions;
 use kimi_code::chat::request::thinking::Thinking;
 use kimi_code::chat::request::tool_schema::WireTool;
 use kimi_code::chat::request::transcript::Part;

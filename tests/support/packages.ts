@@ -2,9 +2,9 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { platformName } from "../../extension/native/loader.ts";
+import { platformName } from "../../extension/native/platform.ts";
 import { packPlatform, readRoot } from "../../npm/pack.mjs";
-import { packageName } from "../../npm/platforms.mjs";
+import { packageName } from "../../npm/manifests.mjs";
 import { ROOT } from "./pi.ts";
 
 export const PLATFORM = platformName();

@@ -5,7 +5,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { json } from "node:stream/consumers";
 import { manifestIn } from "../../npm/registry.mjs";
-import { PLATFORMS, platformManifest } from "../../npm/platforms.mjs";
+import { platformManifest } from "../../npm/manifests.mjs";
+import { PLATFORMS } from "../../npm/platforms.mjs";
 import { manifest } from "./packages.ts";
 
 interface Manifest {

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use kimi_code::chat::stream::event::StopReason;
 use kimi_code::chat::stream::message::Blocks;
 use kimi_code::chat::stream::op_queue::{Op, OpQueue, OpWriter};
 use kimi_code::chat::stream::sse::{Event, SseDecoder};
+use kimi_code::chat::stream::stop_reason::StopReason;
 use kimi_code::config::Dialect;
 use kimi_code::error::Result;
 use kimi_code::models::Prices;

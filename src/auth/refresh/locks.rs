@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::in_flight::{Refreshes, Transaction};
+use crate::auth::credential_sources::Account;
 use crate::auth::kimi_auth_file::is_forbidden;
-use crate::auth::login_sources::Account;
 use crate::auth::token::Tokens;
 use crate::endpoint::CredentialScope;
 use crate::error::{Error, ErrorKind, Phase, Result};
@@ -31,6 +31,9 @@ const PI_STALE: Duration = Duration::from_secs(30);
 
 /// Longest wait for Pi's lock: longer than its stale time, so that a dead holder never makes us fail.
 const PI_WAIT: Duration = Duration::from_secs(40);
+
+/// Age of a token call from which Pi's lock is no longer held for it, because Pi's own waiters give up after 30 s.
+pub(super) const SLOW_CALL: Duration = Duration::from_secs(20);
 
 /// Longest wait for a refresh of another process.
 const REFRESH_WAIT: Duration = Duration::from_secs(30);

@@ -16,18 +16,19 @@ mod locks;
 mod refusals;
 mod transaction;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 pub use in_flight::shutdown;
-use in_flight::{Refreshes, detached};
+use in_flight::{RefreshThread, Refreshes, detached};
 use locks::Waited;
-use transaction::{Refresh, same_account_as};
+use transaction::same_account_as;
 
 use super::account_id::record_successor;
+use super::credential_sources::Account;
 use super::kimi_auth_file::Stored;
-use super::login_sources::Account;
 use super::pi_auth_file::pi_entry;
 use super::token::Tokens;
 use crate::blocking::in_background;
@@ -43,9 +44,6 @@ const PI_CALLER_WAIT: Duration = Duration::from_secs(28);
 
 /// The same where Pi's lock is taken first, which may mean waiting for a dead holder's to become stale.
 const LOCKING_CALLER_WAIT: Duration = Duration::from_secs(45);
-
-/// Age of a token call from which Pi's lock is no longer held for it, because Pi's own waiters give up after 30 s.
-const SLOW: Duration = Duration::from_secs(20);
 
 /// How often the files are read while another process refreshes.
 const PEEK: Duration = Duration::from_millis(100);
@@ -64,6 +62,15 @@ impl TokenRequirement {
         self.not.as_deref() != Some(tokens.access.as_str())
             && if self.fresh { !tokens.is_due() } else { tokens.is_valid() }
     }
+}
+
+/// What one refresh is made for.
+struct Refresh<'a> {
+    scope: &'a CredentialScope,
+    requirement: &'a TokenRequirement,
+    /// Pi's login, where it is the one to refresh.
+    pi: Option<&'a Tokens>,
+    thread: &'a Arc<RefreshThread>,
 }
 
 impl Account {

@@ -5,22 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::in_flight::RefreshThread;
-use super::locks::{RefreshLock, Waited};
-use super::refusals::{self, Meaning};
-use super::{TokenRequirement, login_again};
+use super::locks::{RefreshLock, SLOW_CALL, Waited};
+use super::refusals::{self, Meaning, PEER_GRACE, Refused};
+use super::{Refresh, login_again};
+use crate::auth::credential_sources::Account;
 use crate::auth::kimi_auth_file::{KimiCodeFile, ReservedAuthFile, Stored};
-use crate::auth::login_sources::Account;
-use crate::auth::token::{Issued, SendGate, TokenEndpoint, Tokens};
-use crate::endpoint::CredentialScope;
+use crate::auth::token::Tokens;
+use crate::auth::token_endpoint::{Issued, SendGate, TokenEndpoint};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::runtime;
 use crate::storage::clock::AwakeTime;
-
-/// Time in which a refused refresh token may be the sign of a peer that has not finished writing.
-const PEER_GRACE: Duration = Duration::from_secs(2);
-
-/// The same where another program took our lock over and may be in the middle of its own token call.
-const TAKEOVER_GRACE: Duration = Duration::from_secs(30);
 
 /// Time in which a login that was stored without the lock is watched, because the program that took the lock over may still
 /// write a tombstone. The official client writes it 0.1 s after its refusal.
@@ -34,15 +28,6 @@ enum Failed {
     /// The lock was lost before anything was sent.
     NotSent,
     Error(Error),
-}
-
-/// What one refresh is made for.
-pub(super) struct Refresh<'a> {
-    pub scope: &'a CredentialScope,
-    pub requirement: &'a TokenRequirement,
-    /// Pi's login, where it is the one to refresh.
-    pub pi: Option<&'a Tokens>,
-    pub thread: &'a Arc<RefreshThread>,
 }
 
 impl Account {
@@ -64,7 +49,7 @@ impl Account {
     }
 
     /// Reads a token that meets the requirement from the official client's file.
-    fn adoptable(&self, refresh: &Refresh<'_>) -> Result<Option<Tokens>> {
+    pub(super) fn adoptable(&self, refresh: &Refresh<'_>) -> Result<Option<Tokens>> {
         let stored = self.shared_login(refresh.scope)?;
         let usable = |tokens: &&Tokens| same_account_as(refresh.pi, tokens) && refresh.requirement.is_met_by(tokens);
         Ok(stored.tokens().filter(usable).cloned())
@@ -145,75 +130,8 @@ impl Account {
             }
         }
         drop(exchange.reserved.take());
-        self.refused(refresh, &exchange.lock, &candidates, may_write, refused)
+        self.judge_refusal(refresh, &exchange.lock, &candidates, may_write, refused)
     }
-
-    /// Looks for a successor, for a time of grace, before a login is declared dead, and records what the refusal means. That is not
-    /// known before, and until then the lease keeps our other processes waiting. `None`: the program that took the lock over has
-    /// ended without a successor.
-    fn refused(
-        &self,
-        refresh: &Refresh<'_>,
-        lock: &RefreshLock,
-        candidates: &[Tokens],
-        may_write: bool,
-        refused: Refused<'_>,
-    ) -> Result<Option<Tokens>> {
-        let mut time = AwakeTime::start();
-        let (is_guarded, is_vacant) = loop {
-            std::thread::sleep(Duration::from_millis(100));
-            if let Some(tokens) = self.adoptable(refresh)? {
-                return Ok(Some(tokens));
-            }
-            let stored = self.pi().read().map(|entry| entry.stored).unwrap_or(Stored::Absent);
-            let usable = |tokens: &&Tokens| refresh.pi.is_some() && refresh.requirement.is_met_by(tokens);
-            if let Some(tokens) = stored.tokens().filter(usable) {
-                return Ok(Some(tokens.clone()));
-            }
-            // A program that took the lock over while this process was stopped may have spent the token and still be waiting.
-            let is_guarded = lock.is_guarded();
-            let is_vacant = !is_guarded && lock.is_vacant();
-            let limit = if is_guarded || is_vacant { refused.grace } else { TAKEOVER_GRACE };
-            if time.look() >= limit {
-                break (is_guarded, is_vacant);
-            }
-        };
-        let is_final = (is_guarded || is_vacant) && !lock.has_stalled_predecessor();
-        let meaning = if is_final { Meaning::Final } else { Meaning::Open };
-        for token in &refused.tokens {
-            refusals::record(self.paths.state.as_deref(), token, meaning);
-        }
-        if is_vacant {
-            // It left no successor, so the login is judged anew, under a lock.
-            return Ok(None);
-        }
-        if !is_guarded {
-            let message = "another program is refreshing the Kimi Code login and has not finished; try again";
-            return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
-        }
-        if refused.is_open || !is_final {
-            let message = "the service refused the Kimi Code login, but another program began to refresh it and was stopped or killed. \
-                           It may still store the new login; try again";
-            return Err(Error::new(ErrorKind::Timeout(Phase::Headers), message));
-        }
-        let file = self.kimi_code(refresh.scope);
-        let is_spent = |tokens: &Tokens| candidates.iter().any(|used| used.refresh == tokens.refresh);
-        if may_write && file.read()?.tokens().is_some_and(is_spent) {
-            file.write_tombstone()?;
-        }
-        Err(refused.error.unwrap_or_else(Error::login_required))
-    }
-}
-
-/// That the service refused all tokens there are.
-struct Refused<'a> {
-    /// Those that it was asked about now.
-    tokens: Vec<&'a str>,
-    error: Option<Error>,
-    /// Whether one of them was refused before, to a program that could not tell what it meant.
-    is_open: bool,
-    /// How long a successor is looked for. Where the service is not asked again, the program that asked it has looked for one.
-    grace: Duration,
 }
 
 /// Token calls under one lock.
@@ -256,7 +174,7 @@ impl Exchange {
         let (issued, written) = loop {
             match receiver.recv_timeout(Duration::from_millis(500)) {
                 Ok(answer) => break answer,
-                Err(RecvTimeoutError::Timeout) if !was_slow && began.elapsed() > super::SLOW => {
+                Err(RecvTimeoutError::Timeout) if !was_slow && began.elapsed() > SLOW_CALL => {
                     was_slow = true;
                     on_slow();
                 }

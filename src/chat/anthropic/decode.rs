@@ -9,9 +9,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::chat::stream::decoder::{DialectDecoder, common_stop_reason, event_error, nameless_call};
-use crate::chat::stream::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use crate::chat::request::tool_call_ids::new_call_id;
+use crate::chat::stream::decoder::{DialectDecoder, event_error, nameless_call};
+use crate::chat::stream::event::{BlockId, Delta, Emit};
 use crate::chat::stream::event_template::{Reading, TextRole};
+use crate::chat::stream::stop_reason::{StopReason, common_stop_reason};
 use crate::chat::stream::usage::{Convention, usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::lenient::{Count, JsonText, List, Object, PartsText, Text};

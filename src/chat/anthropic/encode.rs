@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::chat::request::body;
+use crate::chat::request::body::BodyOptions;
 use crate::chat::request::normalize::{AssistantBlock, AssistantItem, Conversation, Item, is_signature};
-use crate::chat::request::options;
-use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
+use crate::chat::request::tool_choice::{ToolChoice, wire_name};
 use crate::chat::request::tool_schema::WireTool;
 use crate::chat::request::transcript::Part;
 use crate::files::{MediaKind, MediaRef};
@@ -58,10 +59,10 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages,
         max_tokens: options.max_completion_tokens,
     };
-    options::write(
+    body::write(
         &wire,
         conversation.body_bytes,
-        options::flatten_extra_body(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
+        body::flatten_extra_body(&options.extra, "max_tokens", &["max_completion_tokens", "stream_options"]),
     )
 }
 

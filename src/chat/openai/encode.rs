@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use super::message::{Replay, WireMessage};
 use super::tools::Tools;
+use crate::chat::request::body;
+use crate::chat::request::body::BodyOptions;
 use crate::chat::request::normalize::{Conversation, Item};
-use crate::chat::request::options;
-use crate::chat::request::options::{BodyOptions, ToolChoice, wire_name};
 use crate::chat::request::thinking::Thinking;
+use crate::chat::request::tool_choice::{ToolChoice, wire_name};
 
 /// Writes the body as JSON. Message `n` of the body is item `n` of the conversation.
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
@@ -40,10 +41,10 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
         messages: Messages { turns: &conversation.turns, replay },
         max_completion_tokens: options.max_completion_tokens,
     };
-    options::write(
+    body::write(
         &wire,
         conversation.body_bytes,
-        options::flatten_extra_body(&options.extra, "max_completion_tokens", &["max_tokens"]),
+        body::flatten_extra_body(&options.extra, "max_completion_tokens", &["max_tokens"]),
     )
 }
 

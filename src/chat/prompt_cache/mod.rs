@@ -4,7 +4,7 @@
 //! scan     finds values in the finished body
 //! tokens   estimates tokens
 //! chain    a hash for each system prompt, tool and message of a body
-//! common   how far two chains agree, and what differs then
+//! chain_diff  how far two chains agree, and what differs then
 //! session  the last requests of a session, and what the next one should find
 //! verdict  what became of a request: grew, changed, expired, dropped
 //! records  all sessions of the process · store  their copy on disk, hashes and numbers only
@@ -12,7 +12,7 @@
 //! ```
 
 pub mod chain;
-mod common;
+mod chain_diff;
 pub mod records;
 pub mod report;
 mod scan;

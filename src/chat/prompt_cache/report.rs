@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::chain::ElementKind;
-use super::common::{Change, ChangeCause, Place, word};
+use super::chain_diff::{Change, ChangeCause, Place, word};
 use super::session::{Request, Session};
 use super::tokens::MEDIA_TOKENS;
 use super::verdict::{Judgement, Verdict};

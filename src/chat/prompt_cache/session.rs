@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 
 use super::BLOCK_TOKENS;
 use super::chain::{Chain, Size};
-use super::common::{ChainStep, Change, ChangeCause, Common, step};
+use super::chain_diff::{ChainStep, Change, ChangeCause, Common, step};
 use super::tokens::MEDIA_TOKENS;
 use super::verdict::{CacheUsage, Expectation, Judgement, Verdict, judge};
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::chain::{Chain, Element, ElementKind, ElementPart, HashedBlock, PartKind};
-use super::common::{Change, ChangeCause, Place, word};
+use super::chain_diff::{Change, ChangeCause, Place, word};
 use super::records::SessionKey;
 use super::session::{CacheScope, MAX_REQUESTS, Request, Session};
 use super::verdict::{CacheUsage, Expectation, Verdict};

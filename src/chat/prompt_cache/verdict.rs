@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::BLOCK_TOKENS;
-use super::common::{ChainStep, Change, ChangeCause};
+use super::chain_diff::{ChainStep, Change, ChangeCause};
 
 /// How long prompts stay in the cache at least, in milliseconds, where the service does not say it (docs/protocol.md#prompt-cache).
 pub const LEAST_LIFETIME_MS: i64 = 300_000;

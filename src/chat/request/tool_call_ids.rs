@@ -9,6 +9,11 @@ use std::collections::{HashMap, HashSet};
 /// Longest id that the service takes, in bytes.
 const MAX_ID: usize = 64;
 
+/// Generates an id for a call that came without one; unique in the session, because Pi keys its rows on it.
+pub fn new_call_id() -> String {
+    format!("call_{:016x}", rand::random::<u64>())
+}
+
 /// Hands out ids and keeps track of those in use.
 #[derive(Debug, Default, Clone)]
 pub struct CallIds {

@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::event::{BlockId, Delta, Emit, StopReason, new_call_id};
+use super::event::{BlockId, Delta, Emit};
 use super::event_template::{EventTemplate, Reading, TextRole};
+use super::stop_reason::StopReason;
 use super::surrogate_joiner::{SurrogateJoiner, marked};
-use crate::error::{Error, ErrorKind, Result, from_stream, reported};
+use crate::chat::request::tool_call_ids::new_call_id;
+use crate::error::{Error, Result, from_stream, reported};
 
 /// What a dialect knows about its events.
 pub trait DialectDecoder: fmt::Debug + Send {
@@ -130,18 +132,6 @@ pub fn nameless_call(visible: bool, block: BlockId, id: &str, arguments: &str, e
     emit(Delta::ToolStart { block, id, name: UNKNOWN_TOOL });
     emit(Delta::ToolArguments(block, arguments));
     Ok(())
-}
-
-/// Maps the reasons for stopping that mean the same in both dialects; `None` for all others. `member` names the reason in errors.
-pub fn common_stop_reason(member: &str, reason: &str) -> Option<Result<StopReason>> {
-    match reason {
-        "length" | "max_tokens" | "model_context_window_exceeded" => Some(Ok(StopReason::Length)),
-        "content_filter" | "refusal" | "sensitive" => Some(Err(Error::new(
-            ErrorKind::Filtered,
-            format!("Provider {member}: {reason} (the service withheld the rest of the answer)"),
-        ))),
-        _ => None,
-    }
 }
 
 /// Returns the error of an `event: error`, whatever its data look like.

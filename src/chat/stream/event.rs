@@ -3,7 +3,6 @@
 //! A [`BlockId`] names one block of the answer from its start to its end. Decoders number blocks in order of appearance and may
 //! keep several open at once (parallel tool calls).
 
-use serde::Serialize;
 use serde_json::Value;
 
 /// Number of a block within one answer.
@@ -104,21 +103,4 @@ impl TokenUsage {
         let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
         self.input.or_else(|| self.prompt.map(|prompt| prompt.saturating_sub(cached)))
     }
-}
-
-/// Why an answer ended, in Pi's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum StopReason {
-    /// The model was done.
-    Stop,
-    /// The output budget was used up.
-    Length,
-    /// Tools are to be run.
-    ToolUse,
-}
-
-/// Generates an id for a call that came without one; unique in the session, because Pi keys its rows on it.
-pub fn new_call_id() -> String {
-    format!("call_{:016x}", rand::random::<u64>())
 }

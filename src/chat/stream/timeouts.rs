@@ -14,6 +14,32 @@ use crate::http::timeout::Deadline;
 /// Limit for what follows the service's reason for stopping, in which only usage and the end mark are due.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pi's default for `timeoutMs`; any other value was set by the user (docs/pi-contract.md#stream-options).
+const PI_DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Prompt size above which the first content may take twice as long, in tokens.
+const LONG_PROMPT_TOKENS: u64 = 200_000;
+
+/// Applies Pi's `timeoutMs`: a value other than Pi's default caps every timeout of the answer, zero switches them off.
+pub fn capped(mut limits: TimeoutLimits, pi_timeout: Option<Duration>) -> TimeoutLimits {
+    let Some(cap) = pi_timeout.filter(|cap| *cap != PI_DEFAULT_TIMEOUT) else { return limits };
+    for timeout in [
+        &mut limits.headers,
+        &mut limits.first,
+        &mut limits.first_long,
+        &mut limits.idle_text,
+        &mut limits.idle_thinking,
+    ] {
+        *timeout = if cap.is_zero() { None } else { Some(timeout.map_or(cap, |limit| limit.min(cap))) };
+    }
+    limits
+}
+
+/// Returns the limit for the first content of a request.
+pub fn first_content_limit(limits: &TimeoutLimits, effort: Option<&str>, prompt_tokens: u64) -> Option<Duration> {
+    if effort == Some("max") || prompt_tokens > LONG_PROMPT_TOKENS { limits.first_long } else { limits.first }
+}
+
 /// The limit that counts now.
 #[derive(Debug)]
 pub struct Timeouts {
@@ -70,4 +96,29 @@ pub fn silence(phase: Phase, limit: Duration) -> Error {
     let seconds = limit.as_secs_f64();
     let message = format!("timeout: Kimi was silent for {seconds} s {}", phase.describe());
     Error::new(ErrorKind::Timeout(phase), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pi_timeout_default_changes_nothing_others_cap() {
+        let seconds = Duration::from_secs;
+        assert_eq!(capped(TimeoutLimits::default(), Some(seconds(300))), TimeoutLimits::default());
+        assert_eq!(capped(TimeoutLimits::default(), None), TimeoutLimits::default());
+        let limits = capped(TimeoutLimits::default(), Some(seconds(60)));
+        assert_eq!(limits.headers, Some(seconds(60)));
+        assert_eq!(limits.first_long, Some(seconds(60)));
+        assert_eq!(limits.connect, Some(seconds(15)));
+        assert_eq!(capped(TimeoutLimits::default(), Some(Duration::ZERO)).idle_text, None);
+    }
+
+    #[test]
+    fn first_content_max_effort_and_long_prompts_get_longer() {
+        let limits = TimeoutLimits::default();
+        assert_eq!(first_content_limit(&limits, Some("high"), 1000), limits.first);
+        assert_eq!(first_content_limit(&limits, Some("max"), 1000), limits.first_long);
+        assert_eq!(first_content_limit(&limits, None, 200_001), limits.first_long);
+    }
 }

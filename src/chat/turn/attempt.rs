@@ -1,310 +1,294 @@
-//! Sends one request and reads its answer, within the time limits.
+//! One attempt of a turn: sends the request and decides what follows from the outcome.
+//!
+//! A request is sent again only while the user has seen nothing of its answer. Before that it is changed where the service refuses a
+//! part of it, or waits for the quota window that refused it.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, HeaderMap};
-use serde_json::{Map, Value, json};
-use tokio::time::{Instant, sleep_until};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::Instant;
 
+use super::answer_stream::{AnswerStream, Finished};
+use super::cache_watch::CacheWatch;
 use super::channels::TurnChannels;
-use super::plan_gate::Admitted;
-use super::prepare::{PreparedRequest, ResolvedRequest};
+use super::plan_gate::{Admitted, PlanGate};
+use super::prepare::{ConversationSource, PreparedRequest, ResolvedRequest, prepare};
 use super::request::TurnRequest;
-use super::response_kind::{DRAIN_TIMEOUT, ResponseKind};
-use crate::chat::stream::answer_size::AnswerSize;
-use crate::chat::stream::decoder::Decoder;
-use crate::chat::stream::event::{Delta, StopReason};
+use super::request_cost::RequestCost;
+use crate::blocking::in_background;
+use crate::chat::request::rejected::parameters::{Parameter, RefusedParameters};
+use crate::chat::request::rejected::{RejectedItem, SessionRejections};
 use crate::chat::stream::message::{Blocks, ContentState};
-use crate::chat::stream::op_queue::{Op, OpWriter, Readiness};
-use crate::chat::stream::sse::{Event, SseDecoder};
-use crate::chat::stream::timeouts::{Timeouts, silence};
-use crate::client::ExtraHeaders;
-use crate::config::Dialect;
-use crate::error::{Error, Phase, Result};
-use crate::http::body::drain;
-use crate::http::sent::SentSignal;
-use crate::http::timeout::Deadline;
-use crate::plan::Permit;
+use crate::chat::stream::op_queue::Op;
+use crate::chat::stream::stop_reason::StopReason;
+use crate::config::RetryPolicy;
+use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::files::Reuploaded;
+use crate::http::retry::{Attempt, Operation, Retry};
+use crate::process_state::ProcessState;
+use crate::services::quota_error;
 
-/// Silence after which the user is told that the service is idle.
-const IDLE_NOTICE: Duration = Duration::from_secs(20);
-
-/// How a complete answer ended.
-pub(super) struct Finished {
-    pub reason: StopReason,
-    /// The service's own word for it.
-    pub raw_reason: String,
+/// A turn whose request is prepared.
+pub(super) struct Turn<'t> {
+    request: &'t TurnRequest,
+    source: ConversationSource,
+    prepared: PreparedRequest,
+    gate: PlanGate,
+    cost: RequestCost,
+    cache: CacheWatch,
+    blocks: &'t mut Blocks,
+    channels: &'t mut TurnChannels,
+    /// The service refused the token inside a stream, and it was renewed. That happens once per turn.
+    token_renewed: bool,
+    /// Time spent waiting for a slot of the plan or for a quota window.
+    uncounted: Duration,
 }
 
-/// The answer to one request while it is read.
-pub(super) struct AnswerStream {
-    response: Response,
-    /// The token that the request carried.
-    pub token: String,
-    kind: ResponseKind,
-    sse: SseDecoder,
-    events: EventReader,
-    timeouts: Timeouts,
-    idle_notice: IdleNotice,
-    over: bool,
-    /// Held until the end of the stream.
-    slot: Permit,
-}
+impl Operation for Turn<'_> {
+    type Output = Finished;
 
-impl AnswerStream {
-    /// Sends the request and waits for the response head.
-    pub async fn open(
-        prepared: &PreparedRequest,
-        request: &TurnRequest,
-        ops: &mut OpWriter,
-        Admitted { slot, retry }: Admitted,
-    ) -> Result<Box<Self>> {
-        let PreparedRequest { resolved: ResolvedRequest { kimi, credential, dialect, .. }, body, limits, .. } =
-            prepared;
-        let url = dialect.url(&kimi.config.endpoint);
-        let headers = headers(*dialect, request);
-        let signal = SentSignal::default();
-        let sending = kimi.post_json(&url, credential, body.clone(), &headers, &signal);
-        let mut response = signal
-            .within(limits.headers, sending)
-            .await
-            .unwrap_or_else(|| Err(silence(Phase::Headers, limits.headers.unwrap_or_default())))?;
-        tracing::info!(status = response.status().as_u16(), "response");
-        drop(retry);
-        if let Some(encoding) = unreadable_compression(response.headers()) {
-            return Err(Error::protocol("the answer is compressed in a way that was not asked for", &encoding));
-        }
-        ops.send(Op::Response(response_head(&response)));
-        let kind = ResponseKind::new(response.headers());
-        // The values lie in the first read buffer of the connection, and would keep it while the stream is open.
-        *response.headers_mut() = HeaderMap::new();
-        Ok(Box::new(Self {
-            kind,
-            response,
-            token: credential.token(),
-            sse: SseDecoder::default(),
-            events: EventReader {
-                decoder: dialect.decoder(),
-                size: AnswerSize::new(kimi.config.answer_bytes),
-                raw: request.raw_events,
-            },
-            timeouts: Timeouts::first_content(*limits, prepared.first_content),
-            idle_notice: IdleNotice::default(),
-            over: false,
-            slot,
-        }))
-    }
-
-    /// Reads until there is more than reasoning, or until the answer ends.
-    pub async fn read_until_answer(&mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<()> {
-        while !self.over && blocks.content_state() != ContentState::Answer {
-            self.step(blocks, channels).await?;
-        }
-        Ok(())
-    }
-
-    /// Reads to the end. An answer that is complete stays so, whatever becomes of its connection.
-    pub async fn read_to_end(
-        mut self: Box<Self>,
-        blocks: &mut Blocks,
-        channels: &mut TurnChannels,
-    ) -> Result<Finished> {
-        while !self.over {
-            self.step(blocks, channels).await?;
-        }
-        drain(self.response, DRAIN_TIMEOUT, self.slot);
-        let mut decoder = self.events.decoder;
-        let (reason, raw_reason) =
-            decoder.finish(blocks.visible(), &mut |delta| blocks.apply(delta, &mut channels.ops))?;
-        Ok(Finished { reason, raw_reason })
-    }
-
-    /// Waits for the next thing to do, and does it.
-    async fn step(&mut self, blocks: &mut Blocks, channels: &mut TurnChannels) -> Result<()> {
-        let TurnChannels { ops, pace, .. } = channels;
-        match ops.ready().await {
-            Readiness::Ready => {}
-            // The service was not idle while JavaScript caught up.
-            Readiness::CaughtUp => self.timeouts.reset(),
-            Readiness::Gone => return Err(Error::cancelled()),
-        }
-        let due = ops.due();
-        let chunk = tokio::select! {
-            biased;
-            () = until(due), if due.is_some() => {
-                ops.flush();
-                return Ok(());
-            }
-            chunk = self.response.chunk() => chunk.map_err(|error| Error::from_reqwest(error, Phase::Body)),
-            () = until(self.timeouts.deadline()) => match self.timeouts.check() {
-                Ok(()) => return Ok(()),
-                Err(silent) => Err(silent),
-            },
-            () = until(self.idle_notice.due()) => {
-                if let Some(notice) = self.idle_notice.check(&self.timeouts) {
-                    ops.send(notice);
-                }
-                return Ok(());
-            }
+    async fn attempt(&mut self) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, .. } = &mut *self.channels;
+        let start = Instant::now();
+        let admitted = match Box::pin(self.gate.admit(kimi, credential, ops, answers)).await {
+            Ok(admitted) => admitted,
+            Err(error) => return Attempt::Fatal(error),
         };
-        match chunk {
-            Ok(Some(chunk)) => {
-                pace.read(chunk.len());
-                self.read_chunk(&chunk, blocks, ops).await?;
-                if blocks.visible() {
-                    pace.relax();
+        self.cost.tell(kimi, &self.request.model.id, self.prepared.prompt_tokens, ops);
+        self.uncounted += start.elapsed();
+        Box::pin(self.cache.send(&self.prepared.body, self.prepared.is_rewritten)).await;
+        let mut token = None;
+        let result = self.send(admitted, &mut token).await;
+        self.channels.pace.hurry();
+        match result {
+            Ok(finished) if self.is_complete(&finished) => {
+                self.learn_rejections(true);
+                Attempt::Success(finished)
+            }
+            // If a second request brings no more, reasoning that the user has seen is worth more than an error.
+            Ok(finished) => {
+                let only_reasoning = self.blocks.content_state() == ContentState::ReasoningOnly;
+                let error = Error::new(ErrorKind::EmptyAnswer, "Kimi answered without any content");
+                Attempt::Failed { error, fallback: only_reasoning.then_some(finished) }
+            }
+            Err(error) => {
+                // A refusal before the stream began was answered by a new token already.
+                if let Some(token) = token
+                    && error.kind == ErrorKind::Unauthorized
+                    && !self.request.has_own_authorization()
+                {
+                    return Box::pin(self.renew_token(&token, error)).await;
                 }
-                Ok(())
+                Box::pin(self.gate.learn(&error)).await;
+                match error.kind {
+                    _ if self.blocks.visible() => Attempt::Fatal(error),
+                    ErrorKind::QuotaExhausted => Box::pin(self.park(error)).await,
+                    _ => Box::pin(self.repair(error)).await,
+                }
             }
-            Ok(None) => self.read_end(blocks, ops),
-            Err(error) if self.events.decoder.finished() => {
-                tracing::info!(%error, "the connection failed after the answer was complete");
-                self.over = true;
-                Ok(())
-            }
-            Err(error) => Err(error),
         }
     }
 
-    async fn read_chunk(&mut self, chunk: &[u8], blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
-        if self.kind.is_document(chunk) {
-            return Err(Box::pin(self.kind.document(chunk, &mut self.response)).await);
-        }
-        let mut progress = Progress::default();
-        self.sse.feed(chunk, &mut |event| self.events.read(event, blocks, ops, &mut progress))?;
-        ops.flush_if_due();
-        self.over = progress.over;
-        if progress.content.is_some() {
-            self.idle_notice = IdleNotice::default();
-        }
-        if self.events.decoder.finished() {
-            self.timeouts.closing();
-        } else if let Some(thinking) = progress.content {
-            self.timeouts.content(thinking);
+    fn uncounted(&self) -> Duration {
+        self.uncounted
+    }
+
+    async fn before_retry(&mut self, retry: Retry<'_>) {
+        let Retry { attempt, attempts, delay, error } = retry;
+        tracing::info!(attempt, ?delay, %error, "trying again");
+        let notice = json!({
+            "kind": "retry", "attempt": attempt, "attempts": attempts, "delayMs": delay.as_millis() as u64,
+            "code": error.kind.code(), "message": error.message,
+        });
+        self.channels.ops.send(Op::Notice(notice.to_string()));
+    }
+
+    async fn reset(&mut self, error: &Error) -> Result<()> {
+        self.blocks.restart();
+        // A connection that stalled must not be used again.
+        if matches!(error.kind, ErrorKind::Timeout(_) | ErrorKind::Network(Phase::Headers | Phase::Body)) {
+            let kimi = self.prepared.resolved.kimi.clone();
+            self.prepared.resolved.kimi = in_background(move || kimi.on_fresh_connection()).await?;
         }
         Ok(())
     }
+}
 
-    fn read_end(&mut self, blocks: &mut Blocks, ops: &mut OpWriter) -> Result<()> {
-        if let Some(document) = self.kind.document_at_end() {
-            return Err(document);
+impl<'t> Turn<'t> {
+    pub async fn prepare(
+        request: &'t TurnRequest,
+        source: ConversationSource,
+        blocks: &'t mut Blocks,
+        channels: &'t mut TurnChannels,
+    ) -> Result<Self> {
+        let prepared = ready(request, &source, blocks, channels).await?;
+        let ResolvedRequest { kimi, credential, cache_lifetime, .. } = &prepared.resolved;
+        let gate = PlanGate::open(kimi, credential, request).await;
+        let cache = CacheWatch::open(kimi, gate.account(), request, *cache_lifetime);
+        let cost = RequestCost::new(kimi, gate.account(), request);
+        let uncounted = Duration::ZERO;
+        Ok(Self { request, source, prepared, gate, cost, cache, blocks, channels, token_renewed: false, uncounted })
+    }
+
+    /// Returns how often and after which pauses a failed request is sent again.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        self.prepared.resolved.kimi.config.retry
+    }
+
+    /// Records what the turn used: for the prompt cache and for the plan.
+    pub async fn record(&mut self) {
+        let ops = &mut self.channels.ops;
+        Box::pin(self.cache.finish(self.blocks.prompt_tokens(), ops)).await;
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        Box::pin(self.cost.record(kimi, credential, &self.request.model.id, self.blocks.tokens(), ops)).await;
+    }
+
+    /// Adds to a refusal for lack of quota which window is used up.
+    pub async fn explain(&self, error: Error) -> Error {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        quota_error::explain(kimi, credential, error).await
+    }
+
+    /// Sends the request and reads its answer. `token` becomes the one that was accepted once the response begins.
+    async fn send(&mut self, admitted: Admitted, token: &mut Option<String>) -> Result<Finished> {
+        let mut stream =
+            Box::pin(AnswerStream::open(&self.prepared, self.request, &mut self.channels.ops, admitted)).await?;
+        *token = Some(stream.token.clone());
+        stream.read_until_answer(self.blocks, self.channels).await?;
+        if self.blocks.content_state() == ContentState::Answer {
+            // Nothing will be sent again, so the memory of the request is free.
+            self.prepared.body = Bytes::new();
+            self.source.context = Arc::default();
+            self.source.media = Arc::default();
         }
-        self.over = true;
-        self.sse.finish(&mut |event| self.events.read(event, blocks, ops, &mut Progress::default()))
-    }
-}
-
-/// Reports once per silence that the service is idle, long before a time limit is reached.
-struct IdleNotice(Option<Deadline>);
-
-impl Default for IdleNotice {
-    fn default() -> Self {
-        Self(Some(Deadline::after(IDLE_NOTICE)))
-    }
-}
-
-impl IdleNotice {
-    fn due(&self) -> Option<Instant> {
-        self.0.map(|deadline| deadline.at())
+        stream.read_to_end(self.blocks, self.channels).await
     }
 
-    /// Handles a timer that has fired.
-    fn check(&mut self, timeouts: &Timeouts) -> Option<Op> {
-        if !self.0.as_mut()?.expired() {
-            return None;
-        }
-        self.0 = None;
-        let limit = timeouts.limit().map(|limit| limit.as_millis() as u64);
-        let notice = json!({ "kind": "quiet", "sinceMs": IDLE_NOTICE.as_millis() as u64, "limitMs": limit });
-        Some(Op::Notice(notice.to_string()))
+    /// Whether Pi can go on with this answer. One that ran out of budget while thinking counts: Pi reacts to "length".
+    fn is_complete(&self, finished: &Finished) -> bool {
+        self.blocks.content_state() == ContentState::Answer || finished.reason == StopReason::Length
     }
-}
 
-/// Returns the headers of the dialect, then the caller's, which win.
-fn headers(dialect: Dialect, request: &TurnRequest) -> ExtraHeaders {
-    let ours = dialect.headers().iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
-    ours.chain(request.extra_headers()).collect()
-}
-
-/// Returns the compression of a body if we cannot undo it. gzip was undone already, and words such as `none` mean nothing.
-fn unreadable_compression(headers: &HeaderMap) -> Option<String> {
-    let encoding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
-    let foreign = |name: &str| matches!(name.trim(), "br" | "deflate" | "zstd" | "compress" | "x-compress");
-    encoding.split(',').any(foreign).then_some(encoding)
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
+    /// Keeps which images the service has refused, and which it has accepted with an answer.
+    fn learn_rejections(&self, accepted: bool) {
+        let PreparedRequest { resolved, images, rejected_images, .. } = &self.prepared;
+        let rejections = resolved.kimi.process.get::<SessionRejections>();
+        rejections.learn(resolved.session.as_deref(), if accepted { images } else { &[] }, rejected_images);
     }
-}
 
-fn response_head(response: &Response) -> String {
-    let headers: Map<String, Value> = response
-        .headers()
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), Value::from(value.to_str().ok()?))))
-        .collect();
-    json!({ "status": response.status().as_u16(), "headers": headers }).to_string()
-}
-
-/// Turns the events of one response into blocks.
-struct EventReader {
-    decoder: Decoder,
-    size: AnswerSize,
-    /// The caller wants the raw events as well.
-    raw: bool,
-}
-
-/// What a chunk of the body brought.
-#[derive(Default)]
-struct Progress {
-    /// Content arrived; true if the last of it was reasoning.
-    content: Option<bool>,
-    over: bool,
-}
-
-impl EventReader {
-    fn read(
-        &mut self,
-        event: Event<'_>,
-        blocks: &mut Blocks,
-        ops: &mut OpWriter,
-        progress: &mut Progress,
-    ) -> Result<()> {
-        let Event::Data { name, data } = event else { return Ok(()) };
-        if progress.over {
-            return Ok(());
-        }
-        if self.raw && data != b"[DONE]" {
-            ops.append_raw(&String::from_utf8_lossy(data));
-        }
-        let mut memory = 0;
-        progress.over = self.decoder.event(name, data, &mut |delta| {
-            memory += delta.memory();
-            if delta.is_content() {
-                progress.content = Some(matches!(delta, Delta::Thinking(..) | Delta::ThinkingStart { .. }));
+    /// Prepares the request again with less in it. If that fails, `error` is what there is to report.
+    async fn prepare_again(&mut self, error: Error) -> Attempt<Finished> {
+        match ready(self.request, &self.source, self.blocks, self.channels).await {
+            Ok(prepared) => {
+                self.prepared = prepared;
+                Attempt::Changed { counts: false }
             }
-            blocks.apply(delta, ops);
-        })?;
-        self.size.add(data.len(), memory)
+            Err(_) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Waits for the quota window that refused the request.
+    async fn park(&mut self, refusal: Error) -> Attempt<Finished> {
+        let ResolvedRequest { kimi, credential, .. } = &self.prepared.resolved;
+        let TurnChannels { ops, answers, pace, .. } = &mut *self.channels;
+        let start = Instant::now();
+        pace.relax();
+        let parked = self.gate.park(kimi, credential, ops, answers, refusal).await;
+        pace.hurry();
+        self.uncounted += start.elapsed();
+        match parked {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.
+    async fn renew_token(&mut self, refused: &str, error: Error) -> Attempt<Finished> {
+        let credential = &self.prepared.resolved.credential;
+        if self.blocks.visible() || std::mem::replace(&mut self.token_renewed, true) {
+            return Attempt::Fatal(credential.explain(error));
+        }
+        match credential.renew_refused(refused, error).await {
+            Ok(()) => Attempt::Changed { counts: false },
+            Err(error) => Attempt::Fatal(error),
+        }
+    }
+
+    /// Changes what the service refuses in the request: files that it no longer knows, then a message or image that it names.
+    async fn repair(&mut self, error: Error) -> Attempt<Finished> {
+        match self.prepared.reupload(&error, &self.source, self.channels).await {
+            Ok(Reuploaded::Body(_)) => return Attempt::Changed { counts: false },
+            Ok(Reuploaded::Lost(media)) => {
+                self.source.lost_media.extend(media);
+                return self.prepare_again(error).await;
+            }
+            Ok(Reuploaded::No) => {}
+            Err(error) => return Attempt::Fatal(error),
+        }
+        if let Some(parameter) = Parameter::refused_by(&error, &self.prepared.options) {
+            let kimi = &self.prepared.resolved.kimi;
+            let refused = kimi.process.get::<RefusedParameters>();
+            refused.learn(parameter, kimi.config.endpoint.root(), &self.prepared.options);
+            return self.prepare_again(error).await;
+        }
+        if !self.source.without_videos && self.prepared.refuses_videos(&error, &self.request.model.id).await {
+            self.source.without_videos = true;
+            return self.prepare_again(error).await;
+        }
+        match (RejectedItem::of(&error), &self.source.rejected_item) {
+            (Some(item), None) => {
+                self.source.rejected_item = Some(item);
+                self.prepare_again(error).await
+            }
+            (second, first) => {
+                if let (Some(second), Some(first)) = (second, first)
+                    && first.is_resolved_by(&second)
+                {
+                    // This turn fails. The next one leaves the first item out from the beginning and can replace the second.
+                    self.learn_rejections(false);
+                }
+                Attempt::Failed { error, fallback: None }
+            }
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn response_only_a_compression_that_cannot_be_undone_is_refused() {
-        for (encoding, expected) in
-            [("br", true), ("gzip, ZSTD", true), ("identity", false), ("none", false), ("utf-8", false)]
-        {
-            let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding.parse().unwrap())]);
-            assert_eq!(unreadable_compression(&headers).is_some(), expected, "{encoding}");
+/// Prepares the request, sends its notes and applies the payload hook.
+async fn ready(
+    request: &TurnRequest,
+    source: &ConversationSource,
+    blocks: &mut Blocks,
+    channels: &mut TurnChannels,
+) -> Result<PreparedRequest> {
+    let mut prepared = prepare(request, source, channels).await?;
+    for note in &prepared.notes {
+        let wanted = request.repeat_notes || source.rejected_item.is_some();
+        if ToldNotes::is_news(&prepared.resolved.kimi.process, note) || wanted {
+            channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }
-        assert_eq!(unreadable_compression(&HeaderMap::new()), None);
+    }
+    if request.payload_hook {
+        prepared.apply_payload_hook(channels).await?;
+    }
+    blocks.set_request(std::mem::take(&mut prepared.context));
+    Ok(prepared)
+}
+
+/// Notes that this process has already shown, because a tool that loses something loses it in every request.
+#[derive(Default)]
+struct ToldNotes(Mutex<BTreeSet<String>>);
+
+impl ToldNotes {
+    /// Number of notes that are kept; further ones are not shown.
+    const MAX: usize = 1000;
+
+    fn is_news(process: &ProcessState, note: &str) -> bool {
+        let told = process.get::<Self>();
+        let mut told = told.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < Self::MAX && told.insert(note.to_owned())
     }
 }

@@ -2,7 +2,6 @@
 //! window waits here as well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_channel::mpsc::UnboundedReceiver;
@@ -10,30 +9,17 @@ use serde_json::{Value, json};
 
 use super::request::TurnRequest;
 use crate::auth::Credential;
-use crate::blocking::in_background;
 use crate::chat::stream::op_queue::{Op, OpWriter};
 use crate::client::Kimi;
 use crate::config::OnExhausted;
-use crate::error::{Error, ErrorKind, Result};
-use crate::plan::advice::RECENT;
-use crate::plan::history::LearnedCosts;
-use crate::plan::ledger::{Ledger, LedgerEntry, TokenCounts, samples};
+use crate::error::{Error, Result};
+use crate::plan::concurrency_limit::ask_service;
+use crate::plan::park::sign_in::check_signed_in;
 use crate::plan::park::{ParkEvent, ParkFile, ParkHost, ParkPolicy, Waits, keep_reserve, park};
 use crate::plan::{Governor, Permit, Priority};
-use crate::services::quota_cache::{Snapshot, known, quota};
+use crate::services::quota_cache::{Snapshot, quota};
 use crate::services::quota_display::{clock_at, opening_at};
 use crate::services::usage::Window;
-use crate::storage::clock::now_ms;
-use crate::storage::remembered::Remembered;
-
-/// How old the quota record may be that says how many requests the plan allows at once.
-const LIMIT_AGE: Duration = Duration::from_secs(3600);
-
-/// Longest wait for that record before a request is sent without it.
-const LIMIT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Requests under way from which on the plan's limit matters: a single session never asks for it.
-const LIMIT_MATTERS: usize = 2;
 
 /// The gate of one turn.
 pub(super) struct PlanGate {
@@ -42,9 +28,6 @@ pub(super) struct PlanGate {
     policy: ParkPolicy,
     priority: Priority,
     account: String,
-    session: Option<String>,
-    /// Folder of the project.
-    project: String,
     /// The credential that the caller passed.
     passed: Option<String>,
     /// It is the key in Pi's file, so that file says whether it still counts.
@@ -56,25 +39,6 @@ pub(super) struct PlanGate {
     /// Spending bought credit was reported.
     spends_credit: bool,
 }
-
-/// Sessions and accounts that are memory. One that was dropped costs a notice or a sample.
-const MAX_REMEMBERED: usize = 256;
-
-/// What this process remembers of sessions and accounts between turns.
-#[derive(Default)]
-pub(super) struct PlanMemory {
-    /// Session → its last requests. The last prompt is expected to be cached.
-    sessions: Remembered<String, Vec<TokenCounts>, MAX_REMEMBERED>,
-    /// Sessions that were advised to compact.
-    advised: Remembered<String, (), MAX_REMEMBERED>,
-    /// The user knows that there is no ledger.
-    told_no_ledger: AtomicBool,
-    /// Account → when the quota was fetched that its last line holds.
-    sampled: Remembered<String, i64, MAX_REMEMBERED>,
-}
-
-/// Percent of a window from which on the cost of a request is told before it is sent.
-const NOTABLE_PERCENT: f64 = 1.0;
 
 /// What a request holds: its slot until the end of the stream, and the right to retry until the response begins.
 pub(super) struct Admitted {
@@ -95,8 +59,6 @@ impl PlanGate {
             policy: ParkPolicy::new(settings, options.on_quota, options.can_ask),
             priority: options.priority,
             account,
-            session: options.session_id.clone(),
-            project: kimi.config.project.clone().unwrap_or_default(),
             passed: options.api_key.clone(),
             is_stored_key: false,
             waits: Waits::default(),
@@ -147,99 +109,6 @@ impl PlanGate {
         slot
     }
 
-    /// Tells the expected cost of a request that takes a notable part of a window.
-    pub fn tell_cost(&self, kimi: &Kimi, model: &str, prompt_tokens: u64, ops: &mut OpWriter) {
-        let memory = kimi.process.get::<PlanMemory>();
-        let recent = self.session.as_ref().and_then(|session| memory.sessions.get(session)).unwrap_or_default();
-        let last = recent.last().map_or(0, |last| last.uncached.saturating_add(last.cached));
-        let cached = last.min(prompt_tokens);
-        let tokens = TokenCounts { uncached: prompt_tokens - cached, cached, ..TokenCounts::default() };
-        let costs = kimi.process.get::<LearnedCosts>().known(&self.account);
-        let largest = costs.and_then(|costs| costs.largest(model, &tokens));
-        if let Some((window, percent)) = largest.filter(|(_, percent)| *percent >= NOTABLE_PERCENT) {
-            let percent = (percent * 10.0).round() / 10.0;
-            ops.send(notice(json!({ "kind": "cost", "window": window, "percent": percent })));
-        }
-    }
-
-    /// Writes the ledger's line of an answer, and tells what follows from it.
-    pub async fn record(
-        &self,
-        kimi: &Kimi,
-        credential: &Credential,
-        model: &str,
-        tokens: TokenCounts,
-        ops: &mut OpWriter,
-    ) {
-        let Some(state) = kimi.config.state_directory.clone() else { return };
-        if tokens == TokenCounts::default() {
-            return;
-        }
-        let snapshot = known(kimi, credential).await;
-        let (memory, learned) = (kimi.process.get::<PlanMemory>(), kimi.process.get::<LearnedCosts>());
-        self.remember(&memory, tokens);
-        self.advise(&memory, &learned, model, ops);
-        let sampled_at = snapshot.fetched_at.unwrap_or_default();
-        let is_newer = memory.sampled.get(&self.account).is_none_or(|last| last < sampled_at);
-        let samples = snapshot.usage.filter(|_| is_newer).map(|usage| samples(&usage)).unwrap_or_default();
-        memory.sampled.insert(self.account.clone(), sampled_at);
-        let (account, session, project) = (self.account.clone(), self.session.clone(), self.project.clone());
-        let model = model.to_owned();
-        let written = in_background(move || {
-            let ledger = Ledger::open(&state).map_err(io_error)?;
-            ledger
-                .append(&LedgerEntry {
-                    at: now_ms(),
-                    account: ledger.hash("account", &account),
-                    session: ledger.hash("session", session.as_deref().unwrap_or_default()),
-                    project: ledger.hash("project", &project),
-                    model,
-                    tokens,
-                    sampled_at,
-                    samples,
-                })
-                .map_err(io_error)?;
-            Ok(learned.recent(&account).is_none().then_some((ledger, account, learned)))
-        });
-        match written.await {
-            Ok(Some((ledger, account, learned))) => {
-                // No answer waits for this.
-                tokio::task::spawn_blocking(move || learned.learn(&ledger, account));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::info!(%error, "the ledger cannot be written");
-                if !memory.told_no_ledger.swap(true, Ordering::Relaxed) {
-                    let message = format!("What requests use of the plan is not recorded: {}", error.message);
-                    ops.send(notice(json!({ "kind": "note", "message": message })));
-                }
-            }
-        }
-    }
-
-    fn remember(&self, memory: &PlanMemory, tokens: TokenCounts) {
-        let Some(session) = &self.session else { return };
-        let mut recent = memory.sessions.get(session).unwrap_or_default();
-        if recent.len() >= RECENT {
-            recent.remove(0);
-        }
-        recent.push(tokens);
-        memory.sessions.insert(session.clone(), recent);
-    }
-
-    /// Advises to compact the session where that pays, once.
-    fn advise(&self, memory: &PlanMemory, learned: &LearnedCosts, model: &str, ops: &mut OpWriter) {
-        let Some(session) = self.session.as_ref().filter(|session| memory.advised.get(session).is_none()) else {
-            return;
-        };
-        let recent = memory.sessions.get(session).unwrap_or_default();
-        let advice = learned.known(&self.account).and_then(|costs| costs.advice(model, &recent));
-        if let Some(advice) = advice {
-            memory.advised.insert(session.clone(), ());
-            ops.send(notice(json!({ "kind": "advice", "message": advice.text })));
-        }
-    }
-
     /// Learns from an error that says that too much is under way.
     pub async fn learn(&mut self, error: &Error) {
         self.is_retry = error.crowded;
@@ -276,12 +145,9 @@ impl PlanGate {
 
     /// Asks the service for the plan's limit once an hour, where several requests run at once.
     async fn learn_limit(&self, kimi: &Kimi, credential: &Credential, slot: &Permit) {
-        if !self.governor.wants_limit(slot, LIMIT_MATTERS).await {
-            return;
+        if self.governor.wants_limit(slot).await {
+            self.governor.tell_limit(ask_service(kimi, credential).await).await;
         }
-        let asked = tokio::time::timeout(LIMIT_TIMEOUT, quota(kimi, credential, LIMIT_AGE)).await;
-        let usage = asked.ok().and_then(Result::ok).and_then(|snapshot| snapshot.usage);
-        self.governor.tell_limit(usage.map(|usage| usage.parallel_limit.map(u64::from))).await;
     }
 
     fn host<'h>(
@@ -297,20 +163,11 @@ impl PlanGate {
     }
 }
 
-fn io_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("ledger: {error}"))
-}
-
 async fn account(kimi: &Kimi, credential: &Credential) -> String {
     kimi.account_id(credential).await.map(|id| id.name().to_owned()).unwrap_or_default()
 }
 
-fn another_account() -> Error {
-    let message = "Another account is signed in now, so the request that waited for a quota window was not sent";
-    Error::new(ErrorKind::QuotaExhausted, message)
-}
-
-fn notice(notice: Value) -> Op {
+pub(super) fn notice(notice: Value) -> Op {
     Op::Notice(notice.to_string())
 }
 
@@ -332,29 +189,7 @@ impl ParkHost for TurnHost<'_> {
     }
 
     async fn signed_in(&mut self) -> Result<()> {
-        let mut kimi = self.kimi.clone();
-        // Pi passes its credential with the request, and it would go on counting here after a logout.
-        let found = if self.credential.is_login() {
-            kimi.stored_login().await
-        } else if self.is_stored_key {
-            match kimi.stored_key().await {
-                // A file that cannot be read says nothing about the key.
-                Ok(key) if key.as_deref() != self.passed => match kimi.stored_login().await {
-                    Err(error) if key.is_none() => Err(error),
-                    _ => return Err(another_account()),
-                },
-                _ => return Ok(()),
-            }
-        } else {
-            kimi.authorize(self.passed).await
-        };
-        let credential = found.map_err(|error| match error.kind {
-            ErrorKind::LoginRequired => {
-                Error { message: format!("Signed out while waiting for the quota window. {}", error.message), ..error }
-            }
-            _ => error,
-        })?;
-        if account(&kimi, &credential).await == self.account { Ok(()) } else { Err(another_account()) }
+        check_signed_in(self.kimi, self.credential, self.account, self.passed, self.is_stored_key).await
     }
 
     fn tell(&mut self, event: ParkEvent) {

@@ -11,18 +11,19 @@ use super::request::TurnRequest;
 use crate::auth::Credential;
 use crate::blocking::in_background;
 use crate::chat::prompt_cache::chain::fingerprint;
+use crate::chat::request::body::BodyOptions;
 use crate::chat::request::normalize::{AssistantBlock, Conversation, Item, Target, normalize};
-use crate::chat::request::options::{BodyOptions, ToolChoice};
 use crate::chat::request::output_limit::output_limit;
-use crate::chat::request::parameters::{Parameter, RefusedParameters};
+use crate::chat::request::rejected::parameters::{Parameter, RefusedParameters};
 use crate::chat::request::rejected::{ImageKey, RejectedItem, SessionRejections, is_video_refusal};
 use crate::chat::request::response_format::ResponseFormat;
-use crate::chat::request::thinking::thinking;
 use crate::chat::request::tool_call_ids::CallIds;
+use crate::chat::request::tool_choice::restrict_tool_choice;
 use crate::chat::request::tool_schema::SchemaCache;
 use crate::chat::request::transcript::{Block, ContextText, Media, Message, Transcript};
 use crate::chat::stream::message::RequestContext;
 use crate::chat::stream::op_queue::Op;
+use crate::chat::stream::timeouts::{capped, first_content_limit};
 use crate::client::Kimi;
 use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,10 +31,7 @@ use crate::files::{
     Attachments, BodyTemplate, MediaKind, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach,
 };
 use crate::json::surrogates::without_lone_surrogates;
-use crate::models::{self, ModelFacts, OfferedModels, Prices};
-
-/// Longest wait for the model list where none is stored for the account.
-const LIST_TIMEOUT: Duration = Duration::from_millis(1500);
+use crate::models::{self, OfferedModels, Prices};
 
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
@@ -155,10 +153,10 @@ pub(super) async fn prepare(
     let (body, mut attachments) = attach(uploader, built.template, &mut media).await?;
     attachments.add_stored(&stored);
     tracing::info!(bytes = body.len(), built.prompt_tokens, model = request.model.id, "request");
-    let limits = resolved.kimi.config.limits.capped(request.options.timeout_ms.map(Duration::from_millis));
+    let limits = capped(resolved.kimi.config.limits, request.options.timeout_ms.map(Duration::from_millis));
     let effort = resolved.options.thinking.as_ref().and_then(|thinking| thinking.effort.as_deref());
     Ok(PreparedRequest {
-        first_content: limits.first_for(effort, built.prompt_tokens),
+        first_content: first_content_limit(&limits, effort, built.prompt_tokens),
         prompt_tokens: built.prompt_tokens,
         is_rewritten: false,
         body,
@@ -189,7 +187,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
 
     let model = &request.model;
     // Programs outside of Pi ask for the list themselves (`kimi.models()`).
-    let max_wait = request.host.pi_version.as_ref().map(|_| LIST_TIMEOUT);
+    let max_wait = request.host.pi_version.as_ref().map(|_| models::TURN_WAIT);
     let listing = models::current(&kimi, &environment, &credential, max_wait).await?;
     let listed = listing.models.iter().find(|listed| listed.id == model.id);
     let facts = kimi.process.get::<OfferedModels>().current(&model.id, model.facts(), listed);
@@ -204,7 +202,7 @@ async fn resolve(request: &TurnRequest) -> Result<ResolvedRequest> {
     let session = request.options.session_id.as_deref();
     Ok(ResolvedRequest {
         session: session.map(|id| format!("{id} {} {}", kimi.config.endpoint.root(), model.id)),
-        options: body_options(request, &facts, &kimi.config),
+        options: request.options.body(model, &facts, &kimi.config),
         context_window: facts.context_window,
         prices: facts.prices,
         cache_lifetime: listed.and_then(|listed| listed.cache_duration),
@@ -295,7 +293,8 @@ fn restrict(
     let schemas = kimi.process.get::<SchemaCache>();
     let mut form = format.requested(dialect, &schemas, false);
     options.response_format = form.member.take();
-    conversation.notes.extend(options.restrict_tool_choice());
+    let thinks = options.thinks();
+    conversation.notes.extend(restrict_tool_choice(&mut options.tool_choice, thinks));
     for parameter in kimi.process.get::<RefusedParameters>().apply(kimi.config.endpoint.root(), options) {
         conversation.notes.push(parameter.note());
         if parameter == Parameter::ResponseFormat {
@@ -362,30 +361,4 @@ fn sent_calls<'c>(conversation: &'c Conversation<'_>) -> impl Iterator<Item = &'
         .filter_map(|turn| if let Item::Assistant(answer) = turn { Some(answer) } else { None })
         .flat_map(|answer| &answer.blocks)
         .filter_map(|block| if let AssistantBlock::Call { id, .. } = block { Some(id.as_str()) } else { None })
-}
-
-fn body_options(request: &TurnRequest, facts: &ModelFacts, config: &Config) -> BodyOptions {
-    let options = &request.options;
-    let model = &request.model;
-    let configured = config.settings.overrides(&model.id);
-    let overrides = config.settings.thinking(&model.id);
-    let level = options.reasoning.as_deref();
-    let most = [config.settings.max_completion_tokens(&model.id), options.max_tokens];
-    let cached = options.cache_retention.as_deref().map_or(!config.without_cache_key, |retention| retention != "none");
-    BodyOptions {
-        model: model.id.clone(),
-        tool_choice: options.tool_choice.as_ref().map(ToolChoice::read),
-        thinking: thinking(level, facts.thinking.0, facts.thinking.1.as_ref(), &overrides),
-        max_completion_tokens: most.into_iter().flatten().min().unwrap_or(u64::MAX),
-        prompt_cache_key: options.session_id.clone().filter(|_| cached),
-        temperature: options.temperature.or(configured.temperature),
-        top_p: options.top_p.or(configured.top_p),
-        stop: options.stop.clone(),
-        response_format: None,
-        extra: [&model.sampling_params, &options.sampling_params]
-            .into_iter()
-            .flatten()
-            .flat_map(|members| members.iter().map(|(name, value)| (name.clone(), value.clone())))
-            .collect(),
-    }
 }

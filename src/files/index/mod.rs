@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod tests;
+mod video_refusals;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::media_info::Digest;
 use super::media_type::{MediaKind, MediaType};
@@ -43,9 +43,6 @@ const MAX_ENTRY: u64 = 8192;
 
 /// Longest path that is remembered, in bytes.
 const MAX_PATH: usize = 4096;
-
-/// How long a refusal of videos counts: the service may learn to take them.
-const REFUSAL_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a file id stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,30 +176,6 @@ impl Index {
             // Without the deletion the next request finds the same stale id, and does the same.
             let _ = fs::remove_file(path);
         }
-    }
-
-    /// Whether the service has refused videos for this model during the last week.
-    pub fn refuses_videos(&self, model: &str) -> bool {
-        if self.known.without_videos.get(&(self.account.clone(), model.to_owned())).is_some() {
-            return true;
-        }
-        let recorded = self.refusal_path(model).and_then(|path| fs::metadata(path).ok()?.modified().ok());
-        recorded.is_some_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < REFUSAL_AGE))
-    }
-
-    /// Records that the service refuses videos for this model.
-    pub fn record_video_refusal(&self, model: &str) {
-        self.known.without_videos.insert((self.account.clone(), model.to_owned()), ());
-        if let Some(path) = self.refusal_path(model)
-            && let Err(error) = replace(&path, model.as_bytes())
-        {
-            tracing::info!(%error, "the refusal of videos cannot be written");
-        }
-    }
-
-    fn refusal_path(&self, model: &str) -> Option<PathBuf> {
-        let hash: [u8; 32] = Sha256::digest(model).into();
-        self.directory.as_ref().map(|directory| directory.join(format!("no-video-{}", hex::encode(&hash[..16]))))
     }
 
     /// Returns the lock file of the process that uploads this content.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tempfile::tempdir;
 
 use super::*;
-use crate::files::media::MediaItem;
+use crate::files::media_item::MediaItem;
 
 fn key() -> Key {
     let text = format!("{:032x}", rand::random::<u128>());
@@ -161,19 +161,4 @@ fn path_of_a_content_is_remembered_and_follows_a_renamed_file() {
     assert_eq!(open(Some(home.path()), "other").find_content(key.digest, kind), None);
     index.delete(key.digest, kind);
     assert_eq!(open(Some(home.path()), "k").find_content(key.digest, kind), None);
-}
-
-#[test]
-fn refusal_of_videos_counts_for_one_account_and_model_and_for_a_week() {
-    let home = tempdir().unwrap();
-    let index = open(Some(home.path()), "k");
-    index.record_video_refusal("k3-256k");
-    assert!(index.refuses_videos("k3-256k") && !index.refuses_videos("k3"));
-    assert!(open(Some(home.path()), "k").refuses_videos("k3-256k"));
-    assert!(!open(Some(home.path()), "other").refuses_videos("k3-256k"));
-    let old = SystemTime::now() - REFUSAL_AGE - Duration::from_secs(60);
-    let path = index.refusal_path("k3-256k").unwrap();
-    File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
-    assert!(!open(Some(home.path()), "k").refuses_videos("k3-256k"));
-    assert!(open(None, "k").refusal_path("k3").is_none());
 }

@@ -6,6 +6,7 @@
 //! dies leaves nothing behind.
 
 mod file;
+pub mod sign_in;
 #[cfg(test)]
 mod tests;
 

@@ -6,8 +6,9 @@ use std::fs;
 use kimi_code::auth::AccountId;
 use kimi_code::config::Settings;
 use kimi_code::models::cache::{StoredList, UnsavedLists, read, write};
-use kimi_code::models::list::{parse, with_overrides};
+use kimi_code::models::list::parse;
 use kimi_code::models::prompt_cache_hints;
+use kimi_code::models::user_overrides::with_overrides;
 use kimi_code::models::{Model, fallback};
 
 const ROOT: &str = "https://api.kimi.com/coding";

@@ -6,9 +6,10 @@
 
 mod conversation;
 mod media;
-mod names;
 #[cfg(test)]
 mod tests;
+mod tool_names;
+mod tool_results;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -23,10 +24,8 @@ use super::tool_schema::{Direction, SchemaCache, WireTool};
 use super::transcript::{Assistant, Block, Message, Part, Tool, Transcript};
 use crate::chat::stream::tool_args::{FinalArguments, finalize};
 pub use conversation::{AssistantBlock, AssistantItem, Conversation, Item};
-use names::ToolNames;
-
-/// Pi's text for a result that never came.
-const NO_RESULT: &str = "No result provided";
+use tool_names::ToolNames;
+use tool_results::OpenCalls;
 
 /// Placeholder where the service requires a message and there is none.
 const NO_CONTENT: &str = "(no content)";
@@ -53,19 +52,20 @@ pub fn normalize<'a>(transcript: Transcript<'a>, target: Target, schemas: &Schem
         out: Conversation::default(),
         ids: CallIds::default(),
         names: ToolNames::default(),
-        open: Vec::new(),
-        held_back: Vec::new(),
+        open: OpenCalls::default(),
         begun: false,
     };
     normalizer.out.body_bytes = transcript.bytes;
     let mut rest = transcript.messages.into_iter().enumerate().collect::<std::collections::VecDeque<_>>();
     while let Some((position, message)) = rest.pop_front() {
-        if matches!(message, Message::User(_)) && !normalizer.result_follows(rest.iter().map(|(_, message)| message)) {
-            normalizer.answer_open_calls();
+        if matches!(message, Message::User(_))
+            && !normalizer.open.result_follows(rest.iter().map(|(_, message)| message))
+        {
+            normalizer.open.answer_all(&mut normalizer.out.turns);
         }
         normalizer.message(message, position <= folded);
     }
-    normalizer.answer_open_calls();
+    normalizer.open.answer_all(&mut normalizer.out.turns);
     normalizer.finish()
 }
 
@@ -94,10 +94,8 @@ struct Normalizer<'a, 's> {
     out: Conversation<'a>,
     ids: CallIds,
     names: ToolNames,
-    /// Calls of the last answer that have no result yet: recorded id → id in this request.
-    open: Vec<(Cow<'a, str>, String)>,
-    /// Messages that arrived between a call and its results.
-    held_back: Vec<Item<'a>>,
+    /// Calls of the last answer.
+    open: OpenCalls<'a>,
     /// The conversation holds more than instructions.
     begun: bool,
 }
@@ -109,7 +107,7 @@ impl<'a> Normalizer<'a, '_> {
                 self.tools(tools_added, &tools_removed, folded);
                 if !text.trim().is_empty() {
                     self.count(text.len());
-                    self.place(Item::System(text));
+                    self.open.place(Item::System(text), &mut self.out.turns);
                 }
             }
             Message::User(parts) => {
@@ -120,24 +118,21 @@ impl<'a> Normalizer<'a, '_> {
                 if !parts.is_empty() {
                     self.count(parts.iter().map(weight).sum());
                     self.begun = true;
-                    self.place(Item::User(parts));
+                    self.open.place(Item::User(parts), &mut self.out.turns);
                 }
             }
             Message::Assistant(assistant) => {
-                self.answer_open_calls();
+                self.open.answer_all(&mut self.out.turns);
                 // An aborted or failed answer is incomplete. Pi skips it as well, and its results find no call.
                 if !matches!(assistant.stop_reason.as_ref(), "error" | "aborted") {
                     self.assistant(assistant);
                 }
             }
             Message::ToolResult { call_id, parts, is_error } => {
-                // A result without its call would be refused, and so would a second result.
-                let Some(at) = self.open.iter().position(|(recorded, _)| *recorded == call_id) else { return };
-                let (_, call_id) = self.open.remove(at);
+                let Some(call_id) = self.open.take(&call_id) else { return };
                 let parts = self.parts(parts, "(tool image omitted: model does not support images)", false);
                 self.count(parts.iter().map(weight).sum());
-                self.out.turns.push(Item::ToolResult { call_id, parts, is_error });
-                self.release();
+                self.open.add_result(Item::ToolResult { call_id, parts, is_error }, &mut self.out.turns);
             }
         }
     }
@@ -173,7 +168,7 @@ impl<'a> Normalizer<'a, '_> {
             }
         }
         if !anchored.is_empty() {
-            self.place(Item::Tools(anchored));
+            self.open.place(Item::Tools(anchored), &mut self.out.turns);
         }
     }
 
@@ -226,40 +221,8 @@ impl<'a> Normalizer<'a, '_> {
             return;
         }
         self.begun = true;
-        self.open = calls;
+        self.open.begin(calls);
         self.out.turns.push(Item::Assistant(answer));
-    }
-
-    /// Returns whether one of the open calls gets its result before the next answer.
-    fn result_follows<'m>(&self, rest: impl Iterator<Item = &'m Message<'a>>) -> bool
-    where
-        'a: 'm,
-    {
-        !self.open.is_empty()
-            && rest.take_while(|message| !matches!(message, Message::Assistant(_))).any(|message| {
-                matches!(message, Message::ToolResult { call_id, .. }
-                        if self.open.iter().any(|(recorded, _)| recorded == call_id))
-            })
-    }
-
-    /// Adds a result to every call without one, because the service requires it.
-    fn answer_open_calls(&mut self) {
-        for (_, call_id) in std::mem::take(&mut self.open) {
-            let parts = vec![Part::Text(NO_RESULT.into())];
-            self.out.turns.push(Item::ToolResult { call_id, parts, is_error: true });
-        }
-        self.release();
-    }
-
-    /// Adds a message, or holds it back while a call waits for its results: nothing may stand between them.
-    fn place(&mut self, turn: Item<'a>) {
-        if self.open.is_empty() { self.out.turns.push(turn) } else { self.held_back.push(turn) }
-    }
-
-    fn release(&mut self) {
-        if self.open.is_empty() {
-            self.out.turns.append(&mut self.held_back);
-        }
     }
 
     /// Replaces each run of images by one note for a model that takes none, and unusable images by a note each.

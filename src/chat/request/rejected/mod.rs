@@ -2,10 +2,12 @@
 //!
 //! Normalization keeps out what is known to be refused. If the service still refuses a request and names a message or an image,
 //! the request is sent once more without that item, because the item would fail every later request of the session
-//! (docs/protocol.md#messages). Images that were left out once stay out.
+//! (docs/protocol.md#messages). Images that were left out once stay out. A parameter that the service refuses is left out too
+//! ([`parameters`]).
 
 mod cache;
 mod images;
+pub mod parameters;
 mod videos;
 
 use super::normalize::{AssistantBlock, AssistantItem, Conversation, Item};

@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Blocks;
-use crate::chat::stream::event::{StopReason, TokenUsage};
+use crate::chat::stream::event::TokenUsage;
+use crate::chat::stream::stop_reason::StopReason;
 use crate::models::Prices;
 use crate::plan::ledger::TokenCounts;
 

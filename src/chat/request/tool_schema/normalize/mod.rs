@@ -5,13 +5,14 @@
 //! References stay references, gathered in `$defs` of the root, because expanding them multiplies a schema.
 
 mod alternatives;
+mod by_type;
 mod convert;
+mod definitions;
 mod enumeration;
-mod finish;
 mod hints;
-mod members;
 mod merge;
 mod normalizer;
+mod property_names;
 mod reference;
 
 use std::sync::Arc;

@@ -8,11 +8,12 @@ use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use crate::auth::Credential;
-use crate::client::{Kimi, failed};
+use crate::client::Kimi;
 use crate::config::ascii;
 use crate::endpoint::{Endpoint, http_url};
 use crate::error::{Error, ErrorKind, Result, clip, html_title};
 use crate::http::body::read_whole;
+use crate::http::error_answer::failed;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 20;

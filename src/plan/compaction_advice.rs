@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::forecast::Weight;
 use super::ledger::TokenCounts;
+use super::token_costs::Weight;
 
 /// Prompt tokens after a compaction: Pi keeps about 20,000 recent ones, and the system prompt, the tools and a summary come before.
 const COMPACTED_TOKENS: f64 = 32_000.0;

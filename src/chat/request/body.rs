@@ -1,7 +1,6 @@
-//! The parts of a request body that both encoders share: everything but the conversation.
+//! The members of a request body that both encoders share: everything but the conversation.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -10,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use super::thinking::Thinking;
+use super::tool_choice::ToolChoice;
 
 /// Everything in a body but the conversation.
 #[derive(Debug, Clone, Default)]
@@ -46,50 +46,6 @@ impl BodyOptions {
     pub fn keeps_reasoning(&self) -> bool {
         self.thinking.as_ref().is_some_and(|thinking| thinking.enabled() && thinking.keep.as_deref() == Some("all"))
     }
-
-    /// Replaces a tool choice that the service does not accept: while the model thinks, no call can be forced
-    /// (docs/protocol.md#chat-body). Returns the note for the user.
-    pub fn restrict_tool_choice(&mut self) -> Option<String> {
-        if !self.thinks() || !matches!(self.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-            return None;
-        }
-        self.tool_choice = Some(ToolChoice::Auto);
-        Some("Kimi cannot be forced to call a tool while the model thinks; the tool choice auto was sent.".to_owned())
-    }
-}
-
-/// Which tools the model may or must call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToolChoice {
-    /// The model decides.
-    Auto,
-    /// No tool.
-    None,
-    /// At least one tool.
-    Required,
-    /// The tool with this name, as Pi spells it.
-    Named(String),
-}
-
-impl ToolChoice {
-    /// Reads the spelling of either dialect. Anything else leaves the choice to the model.
-    pub fn read(value: &Value) -> Self {
-        let kind = value.as_str().or_else(|| value.get("type").and_then(Value::as_str));
-        match kind {
-            Some("none") => Self::None,
-            Some("required" | "any") => Self::Required,
-            Some("tool" | "function") => {
-                let name = value.get("name").or_else(|| value.pointer("/function/name")).and_then(Value::as_str);
-                name.map_or(Self::Auto, |name| Self::Named(name.to_owned()))
-            }
-            _ => Self::Auto,
-        }
-    }
-}
-
-/// Returns the wire name of the tool with this name in Pi.
-pub fn wire_name<'n>(renamed: &'n HashMap<String, String>, original: &'n str) -> &'n str {
-    renamed.iter().find(|(_, known)| *known == original).map_or(original, |(wire, _)| wire)
 }
 
 /// Writes the body into a buffer of about `size` bytes. Members of `extra` replace those of the same name.
@@ -174,6 +130,8 @@ pub fn flatten_extra_body(members: &Map<String, Value>, own_cap: &str, foreign: 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use serde_json::json;
 
     use super::*;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use reqwest::{RequestBuilder, Response};
 use tokio::sync::watch;
 
 use super::timeout::within;
@@ -55,39 +54,9 @@ impl SentSignal {
         self.0.send_modify(|state| state.sent = true);
     }
 
-    fn set_refused(&self) {
+    pub(super) fn set_refused(&self) {
         self.0.send_modify(|state| *state = SendState { sent: false, refusals: state.refusals + 1 });
     }
-}
-
-/// How often a request is sent again that the server has refused unread.
-const MAX_REFUSALS: u32 = 3;
-
-/// Sends a request, and again if the server says that it has not read it: too many streams, or a connection that was about to be
-/// closed. The HTTP library does so itself only for bodies that cannot signal.
-pub async fn send_until_read(signal: &SentSignal, build: impl Fn() -> RequestBuilder) -> reqwest::Result<Response> {
-    let mut refusals = 0;
-    loop {
-        match build().send().await {
-            Err(error) if refusals < MAX_REFUSALS && is_refused_unread(&error) => {
-                refusals += 1;
-                signal.set_refused();
-            }
-            result => return result,
-        }
-    }
-}
-
-fn is_refused_unread(error: &reqwest::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let closing = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-            return error.is_remote() && (closing || error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        }
-        cause = error.source();
-    }
-    false
 }
 
 struct SignalingBody {

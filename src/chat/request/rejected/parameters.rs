@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::options::BodyOptions;
+use crate::chat::request::body::BodyOptions;
 use crate::error::{Error, ErrorKind};
 
 /// A parameter that may be left out.

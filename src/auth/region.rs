@@ -1,85 +1,13 @@
-//! Where a login may be found, and which one is used.
+//! Which region a login belongs to: the one that is signed in to, and the refusal of a login of another one.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::credential::LoginTokens;
-use super::kimi_auth_file::{KimiCodeFile, Stored};
-use super::pi_auth_file::{PiAuth, PiEntry};
-use super::token::OAuthClient;
-use crate::config::Paths;
+use super::credential_sources::Account;
+use super::pi_auth_file::PiEntry;
 use crate::endpoint::{CredentialScope, DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
-use crate::process_state::ProcessState;
-
-/// The folders, hosts and settings that decide which login is used.
-#[derive(Debug, Clone)]
-pub struct Account {
-    /// Folders of the programs involved.
-    pub paths: Paths,
-    /// API that the tokens are for.
-    pub endpoint: Endpoint,
-    /// `KIMI_CODE_OAUTH_HOST`.
-    pub oauth_host: Option<String>,
-    /// The user has chosen neither base nor host, so the login decides the region.
-    pub region_is_open: bool,
-    /// Reaches OAuth hosts.
-    pub oauth: OAuthClient,
-    /// What outlives this account: refreshes under way, held locks, known tokens.
-    pub process: Arc<ProcessState>,
-}
 
 impl Account {
-    /// Returns the scope of a login. `entry` is Pi's entry, which may say where the login came from.
-    pub fn scope(&self, entry: Option<&PiEntry>) -> Result<CredentialScope> {
-        let recorded = entry.and_then(|entry| entry.oauth_host.as_deref());
-        let endpoint = match entry.and_then(|entry| entry.base_url.as_deref()) {
-            Some(base) if self.region_is_open => Endpoint::from_base(base)?,
-            _ => self.endpoint.clone(),
-        };
-        let scope = |host: &str| CredentialScope::new(host, &endpoint);
-        match (self.oauth_host.as_deref(), recorded) {
-            (Some(chosen), Some(recorded)) if scope(chosen)? != scope(recorded)? => Err(Error::new(
-                ErrorKind::LoginRequired,
-                "This Kimi Code login belongs to another OAuth host than KIMI_CODE_OAUTH_HOST names, and tokens are never \
-                 sent to a host they did not come from. Sign in again with /login kimi-coding, or unset the variable.",
-            )),
-            (Some(host), _) | (None, Some(host)) => scope(host),
-            (None, None) => scope(endpoint.region().unwrap_or(Region::MainlandCn).oauth_host()),
-        }
-    }
-
-    /// Refuses a login in Pi's file of another region than the user has chosen. Hosts are recorded unless they are the default ones.
-    pub fn check_region_of(&self, entry: &PiEntry) -> Result<()> {
-        if self.region_is_open {
-            return Ok(());
-        }
-        check_region(entry.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL), &self.endpoint)
-    }
-
-    /// Returns Pi's file.
-    pub fn pi(&self) -> PiAuth {
-        PiAuth::new(&self.paths.agent_dir)
-    }
-
-    /// Returns the official client's file of a scope.
-    pub fn kimi_code(&self, scope: &CredentialScope) -> KimiCodeFile {
-        KimiCodeFile::new(&self.paths.kimi_home, &scope.name())
-    }
-
-    /// Reads what the official client left for this scope. Only where it has no file at all its predecessor's is used, and only for
-    /// the one deployment the predecessor knew; a tombstone is final.
-    pub fn shared_login(&self, scope: &CredentialScope) -> Result<Stored> {
-        let stored = self.kimi_code(scope).read()?;
-        if matches!(stored, Stored::Absent | Stored::Unusable(_)) && scope.is_default() {
-            let legacy = KimiCodeFile::new(&self.paths.legacy_home, "kimi-code").read()?;
-            if matches!(legacy, Stored::Login(_)) {
-                return Ok(legacy);
-            }
-        }
-        Ok(stored)
-    }
-
     /// Returns the scopes in which the official client may have a login, best first (docs/protocol.md#hosts-and-regions).
     pub fn cli_login_scopes(&self) -> Result<Vec<CredentialScope>> {
         if !self.region_is_open {
@@ -92,17 +20,19 @@ impl Account {
         Ok(scopes)
     }
 
+    /// Refuses a login in Pi's file of another region than the user has chosen. Hosts are recorded unless they are the default ones.
+    pub fn check_region_of(&self, entry: &PiEntry) -> Result<()> {
+        if self.region_is_open {
+            return Ok(());
+        }
+        check_region(entry.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL), &self.endpoint)
+    }
+
     /// Returns the region that the official client would log in to: its last login's, else what its installer noted.
     pub fn preferred_region(&self, ignore_marker: bool) -> Option<Region> {
         let home = &self.paths.kimi_home;
         let marker = || std::fs::read_to_string(home.join("region")).ok().and_then(|text| Region::from_id(&text));
         chosen_region(home).or_else(|| if ignore_marker { None } else { marker() })
-    }
-
-    /// Returns the same account with the endpoint of a scope.
-    pub fn at(&self, scope: &CredentialScope) -> Result<Self> {
-        let endpoint = Endpoint::from_base(scope.base_url())?;
-        Ok(Self { endpoint, oauth_host: Some(scope.oauth_host().to_owned()), region_is_open: false, ..self.clone() })
     }
 
     /// Returns the account in a region that the user has just chosen. It outranks the setting, but not custom hosts.
@@ -121,10 +51,6 @@ impl Account {
             Some(region) if self.region_is_open => self.at(&CredentialScope::of_region(region)),
             _ => Ok(self),
         }
-    }
-
-    pub(super) fn login_tokens(&self) -> Arc<LoginTokens> {
-        self.process.get()
     }
 }
 

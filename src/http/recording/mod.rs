@@ -3,6 +3,8 @@
 //! Each exchange is a folder with the request, the bytes of the answer as they came, and their times. Credentials are masked before
 //! anything is written. Files are written by a thread of their own, so that a slow disk delays no stream.
 
+mod filler;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value, json};
 
-use super::filler::Filler;
+use self::filler::Filler;
 use super::redact::KnownSecrets;
 use crate::VERSION;
 use crate::config::RecordingSettings;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::disk_file::MediaFile;
 use super::image_size::fits_pi;
 use super::index::Key;
-use super::media_file::MediaFile;
 use super::media_info::{Digest, MediaInfo};
 use super::media_marker::{Caption, StoredMedia};
 use super::media_type::{MediaKind, MediaType, check_file_limit};
