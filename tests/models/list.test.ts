@@ -51,7 +51,8 @@ function storedLists(): StoredLists {
 
 /** Waits until the background has stored what it asks for beside the list. */
 async function settled(): Promise<void> {
-  const isStored = (): boolean => Object.values(storedLists().accounts).some((account) => "hintsCheckedAt" in account);
+  const isStored = (): boolean =>
+    Object.values(storedLists().accounts).some((account) => typeof account["hintsCheckedAt"] === "number");
   for (let left = 500; left > 0 && !isStored(); left -= 1) await sleep(20);
   assert.ok(isStored());
 }
