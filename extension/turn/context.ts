@@ -46,6 +46,7 @@ interface Message {
 }
 
 interface Part {
+  type?: unknown;
   text?: unknown;
   thinking?: unknown;
   arguments?: unknown;
@@ -92,7 +93,7 @@ class LongTexts {
 
   readonly #part = (part: Part): object => {
     if (!isPlain(part)) return part;
-    if (isLong(part.text)) return { ...part, text: this.#put(part.text) };
+    if (part.type === "text" && isLong(part.text)) return { type: "text", text: this.#put(part.text) };
     if (isLong(part.thinking)) return { ...part, thinking: this.#put(part.thinking) };
     const { arguments: args } = part;
     if (!isPlain(args) || Array.isArray(args)) return part;

@@ -25,26 +25,21 @@ impl EncodedContext<'_> {
     pub fn copy(self) -> napi::Result<CopiedContext> {
         let Self { mark, lengths, texts } = self;
         let lengths = lengths.to_vec();
-        // The engine writes a zero behind each text.
-        let mut narrow = Vec::with_capacity(units(&lengths, false) + 1);
-        let mut wide = Vec::with_capacity(units(&lengths, true) + 1);
+        // The engine writes a zero behind each text. Cleared at once, because `resize` for each text takes longer than the copy.
+        let mut narrow = vec![0; units(&lengths, false) + 1];
+        let mut wide = vec![0; units(&lengths, true) + 1];
+        let (mut narrow_at, mut wide_at) = (0, 0);
         for (position, length) in (0..).zip(&lengths) {
             let text: JsString<'_> =
                 texts.get(position)?.ok_or_else(|| napi::Error::from_reason("a text is missing"))?;
-            let room = length.unsigned_abs() as usize + 1;
-            // Cleared text by text: a megabyte that is cleared at once leaves the processor's cache before it is filled.
             if is_wide(*length) {
-                let start = wide.len();
-                wide.resize(start + room, 0);
-                let written = read_utf16(&text, &mut wide[start..])?;
-                wide.truncate(start + written);
+                wide_at += read_utf16(&text, &mut wide[wide_at..])?;
             } else {
-                let start = narrow.len();
-                narrow.resize(start + room, 0);
-                let written = read_latin1(&text, &mut narrow[start..])?;
-                narrow.truncate(start + written);
+                narrow_at += read_latin1(&text, &mut narrow[narrow_at..])?;
             }
         }
+        narrow.truncate(narrow_at);
+        wide.truncate(wide_at);
         Ok(CopiedContext { mark, lengths, narrow, wide })
     }
 }

@@ -183,7 +183,7 @@ for (const dialect of ["openai", "anthropic"] as const) {
       assert.equal(first?.["content"], system);
       assert.equal(sent?.["reasoning_content"], thinking);
       assert.equal(sent?.["content"], said);
-      const [call] = sent?.["tool_calls"] as { function: { arguments: string } }[];
+      const [call] = (sent?.["tool_calls"] ?? []) as { function: { arguments: string } }[];
       assert.equal(call?.function.arguments, JSON.stringify(args));
       assert.equal(output?.["content"], result);
     } else {
