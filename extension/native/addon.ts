@@ -51,11 +51,13 @@ export interface TurnHandle {
 }
 
 /** A conversation as JSON text. Long texts lie beside it. */
-export interface ContextText {
-  /** A string `<mark>:<number>` in it stands for a piece. */
-  text: string;
+export interface EncodedContext {
+  /** A string `<mark><number>` in the JSON stands for a text. */
   mark: string;
-  pieces: string[];
+  /** Length of each text in UTF-16 units; negative where V8 may keep a unit in two bytes. */
+  lengths: Int32Array;
+  /** The long texts by number, then the JSON. */
+  texts: string[];
 }
 
 /** Holds what the addon knows about an image or video, until this object is collected. */
@@ -154,7 +156,7 @@ export interface Addon {
   /** Waits for a token refresh in progress and releases all locks. Called when the process exits. */
   shutdown(): void;
   /** Starts a turn. Never throws for a failed request; the last op reports it. */
-  startTurn(request: string, context: ContextText, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
+  startTurn(request: string, context: EncodedContext, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle;
   /** Registers an image or video (base64 or data URL). Large ones are read later, when a Media op requests them. */
   media(data: string): MediaHandle;
   /** Prepares a call of search, fetch or a data source; `request` is JSON, see services.ts. */

@@ -3,14 +3,14 @@
  * may come.
  */
 import { FramePace } from "./frame-pace.ts";
-import { type Addon, type ContextText, type MediaHandle, type Op, OpCode, type TurnHandle } from "./addon.ts";
+import { type Addon, type EncodedContext, type MediaHandle, type Op, OpCode, type TurnHandle } from "./addon.ts";
 
 /** The hub as the addon exports it. Every call passes the same `onFrame`, which receives the ops of all turns. */
 interface NativeHub {
   startTurn(
     turn: number,
     request: string,
-    context: ContextText,
+    context: EncodedContext,
     media: MediaHandle[],
     onFrame: (frames: [turn: number, ops: Op[]][]) => void,
   ): TurnHandle;
@@ -34,7 +34,7 @@ class TurnHub {
     this.#pace = new FramePace((ms) => hub.setFrameInterval(ms));
   }
 
-  start(request: string, context: ContextText, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle {
+  start(request: string, context: EncodedContext, media: MediaHandle[], onOps: (ops: Op[]) => void): TurnHandle {
     // The addon keeps the number in 32 bits.
     this.#last = (this.#last + 1) >>> 0;
     const handle = this.#hub.startTurn(this.#last, request, context, media, this.#onFrame);

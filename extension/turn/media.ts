@@ -36,6 +36,11 @@ function payload(part: unknown): string | undefined {
   return typeof url === "string" && /^data:/i.test(url) ? url : undefined;
 }
 
+function holdsMedia(message: object): boolean {
+  const { content } = message as { content?: unknown };
+  return Array.isArray(content) && content.some((part) => payload(part) !== undefined);
+}
+
 /** Replaces the data of each part with `media: <index>` and returns the media items by index. */
 export function extractMedia(addon: Addon, context: TranscriptContext): { context: object; media: MediaItem[] } {
   const media: MediaItem[] = [];
@@ -49,9 +54,10 @@ export function extractMedia(addon: Addon, context: TranscriptContext): { contex
     const { type, mimeType } = part as { type: string; mimeType?: unknown };
     return { type, mimeType, media: media.push(item) - 1 };
   };
+  if (!context.messages.some(holdsMedia)) return { context, media };
   const messages = context.messages.map((message) => {
-    const { content } = message as { content?: unknown };
-    if (!Array.isArray(content) || !content.some((part) => payload(part) !== undefined)) return message;
+    if (!holdsMedia(message)) return message;
+    const { content } = message as { content: unknown[] };
     return {
       ...message,
       content: content.map((part: unknown) => {

@@ -14,7 +14,7 @@ import type { Host } from "../environment.ts";
 import { type Addon, type Op, OpCode, type TurnHandle } from "../native/addon.ts";
 import { withAbort } from "../native/call.ts";
 import { LiveMessage, type Summary } from "./assistant-message.ts";
-import { contextText } from "./context.ts";
+import { encodeContext } from "./context.ts";
 import { extractMedia, type MediaItem } from "./media.ts";
 import { type Notice, Notices, type TurnNotice } from "./notices.ts";
 import { type TurnOptions, turnRequest } from "./request.ts";
@@ -79,7 +79,7 @@ class Turn implements TurnControl {
     this.#media = media;
     this.#handle = addon.startTurn(
       turnRequest(host, this.#model, this.#options),
-      contextText(slim),
+      encodeContext(slim),
       media.map(({ handle }) => handle),
       (ops) => this.#receive(ops),
     );

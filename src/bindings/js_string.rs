@@ -3,15 +3,17 @@
 //! V8 reads and writes UTF-8 at 11 ns per non-ASCII character. The same text as UTF-16, converted on a worker, costs the JavaScript
 //! thread a fiftieth of that (docs/architecture.md#text-as-utf-16).
 
-use encoding_rs::mem::{convert_str_to_utf16, convert_utf16_to_str_partial};
+use encoding_rs::mem::{
+    convert_latin1_to_str_partial, convert_str_to_utf16, convert_utf16_to_str_partial, utf16_valid_up_to,
+};
 use napi::bindgen_prelude::{ToNapiValue, TypeName, Utf16String};
-use napi::{ValueType, sys};
+use napi::{JsString, JsValue, ValueType, check_status, sys};
 
 use crate::blocking::in_background;
 use crate::error::Result;
 
-/// Length in UTF-16 units below which converting costs less than a change of threads.
-const SHORT: usize = 16 << 10;
+/// Length in UTF-16 units or bytes below which converting costs less than a change of threads.
+pub(super) const SHORT: usize = 16 << 10;
 
 /// Bytes that are converted at a time, because memory for the worst case of a long text, three bytes per unit, would cost more than
 /// converting it.
@@ -36,17 +38,70 @@ pub(super) struct Utf8Converter {
 
 impl Utf8Converter {
     /// Appends a text. Lone surrogates become replacement characters.
-    pub fn append(&mut self, mut rest: &[u16], out: &mut String) {
-        let room = STEP.min(rest.len() * 3 + 4);
+    pub fn append(&mut self, rest: &[u16], out: &mut String) {
+        self.convert(rest, rest.len() * 3 + 4, convert_utf16_to_str_partial, out);
+    }
+
+    /// Appends a text without its lone surrogates.
+    pub fn append_valid(&mut self, mut units: &[u16], out: &mut String) {
+        loop {
+            let valid = utf16_valid_up_to(units);
+            self.append(&units[..valid], out);
+            let Some(rest) = units.get(valid + 1..) else { break };
+            units = rest;
+        }
+    }
+
+    /// Appends a text of one byte per character.
+    pub fn append_latin1(&mut self, text: &[u8], out: &mut String) {
+        self.convert(text, text.len() * 2 + 1, convert_latin1_to_str_partial, out);
+    }
+
+    fn convert<T>(
+        &mut self,
+        mut rest: &[T],
+        most: usize,
+        step: impl Fn(&[T], &mut str) -> (usize, usize),
+        out: &mut String,
+    ) {
+        let room = STEP.min(most);
         if self.step.len() < room {
             self.step = "\0".repeat(room);
         }
         while !rest.is_empty() {
-            let (read, written) = convert_utf16_to_str_partial(rest, &mut self.step);
+            let (read, written) = step(rest, &mut self.step);
             out.push_str(&self.step[..written]);
             rest = &rest[read..];
         }
     }
+}
+
+/// Reads a text of one byte per character into memory that has room for it and a final zero. Returns its length.
+pub fn read_latin1(text: &JsString<'_>, target: &mut [u8]) -> napi::Result<usize> {
+    let (value, mut written) = (text.value(), 0);
+    #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
+    // SAFETY: environment and value are those of this call; the engine writes at most `target.len()` bytes, including a zero.
+    check_status!(unsafe {
+        sys::napi_get_value_string_latin1(
+            value.env,
+            value.value,
+            target.as_mut_ptr().cast(),
+            target.len(),
+            &mut written,
+        )
+    })?;
+    Ok(written)
+}
+
+/// Reads a text of any characters into memory that has room for it and a final zero. Returns its length in UTF-16 units.
+pub fn read_utf16(text: &JsString<'_>, target: &mut [u16]) -> napi::Result<usize> {
+    let (value, mut written) = (text.value(), 0);
+    #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
+    // SAFETY: environment and value are those of this call; the engine writes at most `target.len()` units, including a zero.
+    check_status!(unsafe {
+        sys::napi_get_value_string_utf16(value.env, value.value, target.as_mut_ptr(), target.len(), &mut written)
+    })?;
+    Ok(written)
 }
 
 /// Text in the form that is cheapest for V8.

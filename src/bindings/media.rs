@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use napi::{JsString, JsValue, check_status, sys};
+use napi::JsString;
 use napi_derive::napi;
 
+use super::js_string::read_latin1;
 use crate::files::MediaItem;
 
 /// Length of texts that are copied at once, in characters; longer ones cross in chunks when a turn needs them.
@@ -36,19 +37,7 @@ pub fn media(text: JsString<'_>) -> napi::Result<MediaHandle> {
 pub fn copy(text: &JsString<'_>, mut buffer: Vec<u8>) -> napi::Result<Vec<u8>> {
     let room = text.latin1_len()? + 1;
     buffer.resize(room, 0);
-    let value = text.value();
-    let mut written = 0;
-    #[allow(unsafe_code, reason = "napi-rs reads strings only into memory of its own making")]
-    // SAFETY: environment and value are those of this call; the engine writes at most `buffer.len()` bytes, including a zero.
-    check_status!(unsafe {
-        sys::napi_get_value_string_latin1(
-            value.env,
-            value.value,
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            &mut written,
-        )
-    })?;
+    let written = read_latin1(text, &mut buffer)?;
     buffer.truncate(written);
     Ok(buffer)
 }

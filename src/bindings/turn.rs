@@ -10,7 +10,7 @@ use napi::bindgen_prelude::Utf16String;
 use napi_derive::napi;
 use tokio_util::sync::CancellationToken;
 
-use super::context::ContextText;
+use super::context::CopiedContext;
 use super::error::{defect, redact_json, safe_text, with_error};
 use super::js_string::utf8;
 use super::media;
@@ -94,7 +94,7 @@ impl TurnHandle {
 /// Starts a turn whose ops go to `queue`; `resume` tells JavaScript that ops are waiting.
 pub(super) fn start(
     request: String,
-    context: ContextText,
+    context: CopiedContext,
     media: Vec<Media>,
     ops: OpWriter,
     queue: Arc<OpQueue>,
@@ -119,14 +119,14 @@ pub(super) fn start(
 }
 
 /// Runs a turn and ends it with an error op if it panics.
-async fn guarded(request: String, context: ContextText, media: Vec<Media>, mut channels: TurnChannels) {
+async fn guarded(request: String, context: CopiedContext, media: Vec<Media>, mut channels: TurnChannels) {
     let read = read(&request);
     drop(request);
     let request: TurnRequest = match read {
         Ok(request) => request,
         Err(error) => return channels.ops.send(failure(error)),
     };
-    let context = match context.join().await {
+    let context = match context.convert().await {
         Ok(context) => context,
         Err(error) => return channels.ops.send(failure(error)),
     };

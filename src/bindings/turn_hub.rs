@@ -13,7 +13,7 @@ use napi::bindgen_prelude::{ClassInstance, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 
-use super::context::ContextText;
+use super::context::EncodedContext;
 use super::media::MediaHandle;
 use super::turn::{JsOp, TurnHandle, js_op, start};
 use crate::chat::stream::frame_clock::FrameClock;
@@ -136,7 +136,7 @@ impl TurnHub {
         &self,
         turn: u32,
         request: String,
-        context: ContextText,
+        context: EncodedContext<'_>,
         media: Vec<ClassInstance<'_, MediaHandle>>,
         on_frame: Function<'_, Vec<TurnOps>, ()>,
     ) -> napi::Result<TurnHandle> {
@@ -150,7 +150,7 @@ impl TurnHub {
         });
         let ops = OpWriter::new(Arc::clone(&queue), Arc::new(move || consumer.wake()), Arc::clone(&self.clock));
         let media = media.iter().map(|handle| handle.media_item()).collect();
-        start(request, context, media, ops, queue, resume)
+        start(request, context.copy()?, media, ops, queue, resume)
     }
 
     /// Sets the time between frames in milliseconds.

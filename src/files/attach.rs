@@ -28,6 +28,9 @@ pub async fn attach(
     template: BodyTemplate,
     source: &mut impl MediaSource,
 ) -> Result<(Bytes, Attachments)> {
+    if template.media.is_empty() {
+        return Ok((template.into_body().into(), Attachments { uploader, files: Vec::new() }));
+    }
     let choices = choose(&template.media, template.text_length(), &uploader.limits);
     let mut pending = pending_uploads(&template.media, &choices);
     uploader.look_up(&mut pending).await?;

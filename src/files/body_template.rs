@@ -92,6 +92,11 @@ impl BodyTemplate {
         self.body.len() as u64
     }
 
+    /// Returns a body without media, which is finished.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     /// Returns the finished body; payload `n` takes the place of item `n`.
     pub fn fill(&self, payloads: &[MediaPayload]) -> Vec<u8> {
         let length = |payload: &MediaPayload| match payload {

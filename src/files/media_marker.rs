@@ -119,10 +119,14 @@ impl StoredMedia {
     }
 }
 
-/// Whether a context may hold references. Looks only for words, so that a context without any costs nothing more.
-pub fn may_refer_to_media(context: &str) -> bool {
-    // Of the whole conversation: a search that looks at many bytes at once.
-    [SCHEME, MEMBER].iter().any(|word| memchr::memmem::find(context.as_bytes(), word.as_bytes()).is_some())
+/// Whether texts may hold references. Looks only for a word, so that texts without any cost nothing more.
+pub fn may_hold_markers(texts: &str) -> bool {
+    memchr::memmem::find(texts.as_bytes(), SCHEME.as_bytes()).is_some()
+}
+
+/// Whether JSON text may hold references, in texts or in details of results.
+pub fn may_hold_references(json: &str) -> bool {
+    may_hold_markers(json) || memchr::memmem::find(json.as_bytes(), MEMBER.as_bytes()).is_some()
 }
 
 /// Replaces each marker of a text that `is_known` accepts with its caption, and returns the contents in their order.

@@ -44,7 +44,7 @@ pub use base64_stream::Base64Stream;
 pub use body_template::{BodyTemplate, MediaPayload, MediaRef, Shape};
 pub use media_info::Digest;
 pub use media_item::{MediaItem, omitted};
-pub use media_marker::{READ_MEDIA, StoredMedia, markers, may_refer_to_media, split_markers};
+pub use media_marker::{READ_MEDIA, StoredMedia, markers, may_hold_markers, may_hold_references, split_markers};
 pub use media_source::MediaSource;
 pub use media_type::{MAX_FILE, MediaKind, MediaType};
 pub use reupload::{Attachments, Reuploaded};

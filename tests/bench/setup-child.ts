@@ -2,8 +2,9 @@
  * Measures one more turn of a long session beside `JSON.stringify` of the same context: `setup-child.ts <MB> <rounds>` prints one line of
  * JSON. CPU times are means over all rounds, because some systems count them in steps of milliseconds.
  */
+import { Agent, request } from "node:http";
 import { history } from "./history.ts";
-import { subject } from "./subjects.ts";
+import { subject, USER_AGENT } from "./subjects.ts";
 
 /** Milliseconds. */
 export interface SetupCost {
@@ -14,6 +15,12 @@ export interface SetupCost {
   stringifyCpu: number;
   mainCpu: number;
   cpu: number;
+  /** CPU time of a turn over one message as long as the context's JSON, and of one over a word. */
+  messageCpu: number;
+  wordCpu: number;
+  /** CPU time of `fetch`, and of `node:http`, for a finished body as long as that. */
+  fetchCpu: number;
+  httpCpu: number;
 }
 
 const [megabytes, rounds] = [Number(process.argv[2]), Number(process.argv[3])];
@@ -33,8 +40,8 @@ for (let round = 0; round < 5; round += 1) {
 let [stringify, handover] = [Infinity, Infinity];
 let [stringifyCpu, mainCpu, cpu] = [0, 0, 0];
 for (let round = 0; round < rounds; round += 1) {
-  // A new copy for each turn, as Pi makes one.
-  const copy = structuredClone(context);
+  // Pi makes a new copy for each turn, so both get one.
+  const copy = Object.assign(context, structuredClone(context));
   const [before, at] = [thread(), performance.now()];
   JSON.stringify(copy);
   stringify = Math.min(stringify, performance.now() - at);
@@ -46,5 +53,41 @@ for (let round = 0; round < rounds; round += 1) {
   mainCpu += (thread() - main) / rounds;
   cpu += (everything() - all) / rounds;
 }
-console.log(JSON.stringify({ stringify, handover, stringifyCpu, mainCpu, cpu } satisfies SetupCost));
+
+/** CPU time of one run. */
+async function cpuOf(work: () => Promise<unknown>): Promise<number> {
+  for (let round = 0; round < 5; round += 1) await work();
+  const start = everything();
+  for (let round = 0; round < rounds; round += 1) await work();
+  return (everything() - start) / rounds;
+}
+
+const message = { role: "user", content: "x".repeat(JSON.stringify(context).length) };
+const body = Buffer.from(JSON.stringify({ model: "kimi-for-coding", stream: true, messages: [message] }));
+const url = `${baseUrl}/v1/chat/completions`;
+const headers = { authorization: `Bearer ${apiKey}`, "content-type": "application/json", "user-agent": USER_AGENT };
+const agent = new Agent({ keepAlive: true });
+
+async function viaFetch(): Promise<void> {
+  const response = await fetch(url, { method: "POST", headers, body });
+  if (!response.ok) throw new Error(`fetch: ${response.status}`);
+  await response.arrayBuffer();
+}
+
+function viaHttp(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method: "POST", agent, headers: { ...headers, "content-length": body.length } });
+    sent.on("response", (response) => {
+      if (response.statusCode !== 200) reject(new Error(`http: ${response.statusCode}`));
+      response.on("end", resolve).resume();
+    });
+    sent.on("error", reject).end(body);
+  });
+}
+
+const messageCpu = await cpuOf(await subject("ours", { baseUrl, apiKey, context: { messages: [message] } }));
+const wordCpu = await cpuOf(await subject("ours", { baseUrl, apiKey }));
+const [fetchCpu, httpCpu] = [await cpuOf(viaFetch), await cpuOf(viaHttp)];
+const costs = { stringify, handover, stringifyCpu, mainCpu, cpu, messageCpu, wordCpu, fetchCpu, httpCpu };
+console.log(JSON.stringify(costs satisfies SetupCost));
 process.exit();

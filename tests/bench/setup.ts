@@ -20,11 +20,13 @@ export function setup(bench: Bench): Promise<void> {
 /** Compares a turn with `JSON.stringify` of the same context. */
 async function compare(bench: Bench): Promise<void> {
   const rows: string[][] = [];
+  const floors: string[][] = [];
   for (const megabytes of [1, 2, 4]) {
     await bench.service.reset();
     await bench.service.setDefault({ steps: [{ text: "ok" }] });
     const output = await bench.program("setup-child.ts", [String(megabytes), bench.quick ? "10" : "60"]);
-    const { stringify, handover, stringifyCpu, mainCpu, cpu } = JSON.parse(output) as SetupCost;
+    const cost = JSON.parse(output) as SetupCost;
+    const { stringify, handover, stringifyCpu, mainCpu, cpu } = cost;
     const what = `turn over ${megabytes} MB`;
     rows.push([
       String(megabytes),
@@ -34,11 +36,18 @@ async function compare(bench: Bench): Promise<void> {
       `${(mainCpu / stringifyCpu).toFixed(2)}×`,
       bench.report.bar(`${what}: CPU`, cpu / stringifyCpu, "×", CPU),
     ]);
+    const parts = [stringifyCpu, cpu, cost.messageCpu, cost.wordCpu, cost.fetchCpu, cost.httpCpu];
+    floors.push([String(megabytes), ...parts.map((ms) => ms.toFixed(2))]);
   }
   bench.report.say("**setup** beside `JSON.stringify` of the same context", "");
   bench.report.table(
     ["MB", "stringify ms", "handed over after ms", "÷ stringify", "main thread's CPU ÷", "all CPU ÷"],
     rows,
+  );
+  bench.report.say("CPU ms of that turn, and of what it cannot do without", "");
+  bench.report.table(
+    ["MB", "stringify", "turn", "turn over one message", "turn over a word", "`fetch` of a body", "`node:http`"],
+    floors,
   );
 }
 

@@ -28,7 +28,7 @@ export interface Question {
 }
 
 const HI = { messages: [{ role: "user", content: "hi", timestamp: 1 }] };
-const USER_AGENT = "pi/0.87.1 (linux; node)";
+export const USER_AGENT = "pi/0.87.1 (linux; node)";
 
 /** Copies the message on every event, as Pi's agent loop does. */
 async function consume(events: AssistantMessageEventStream): Promise<number> {

@@ -1,7 +1,7 @@
 /** Long texts of a conversation cross beside its JSON: nothing of the request may change. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { contextText } from "../../extension/turn/context.ts";
+import { encodeContext } from "../../extension/turn/context.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { addon, runOne } from "../support/turn.ts";
 
@@ -16,14 +16,25 @@ const TEXTS = [
   "😀".repeat(250),
 ];
 
+/** Returns the JSON, and the texts beside it. */
+function decoded(context: object): { mark: string; json: string; texts: string[] } {
+  const { mark, lengths, texts } = encodeContext(context);
+  assert.deepEqual(
+    [...lengths].map(Math.abs),
+    texts.map(({ length }) => length),
+  );
+  for (const [number, text] of texts.entries())
+    assert.ok((lengths[number] as number) < 0 || !/[^\0-\xff]/.test(text), "one byte per character is enough");
+  return { mark, json: texts.at(-1) ?? "", texts: texts.slice(0, -1) };
+}
+
 /** Puts the texts in their places, as the addon does. */
 function whole(context: object): string {
-  const { text, mark, pieces } = contextText(context);
+  const { mark, json, texts } = decoded(context);
   return JSON.stringify(
-    JSON.parse(text, (_name, value: unknown) => {
-      const number = typeof value === "string" && value.startsWith(`${mark}:`) ? value.slice(mark.length + 1) : "";
-      return number === "" ? value : pieces[Number(number)];
-    }),
+    JSON.parse(json, (_name, value: unknown) =>
+      typeof value === "string" && value.startsWith(mark) ? texts[Number(value.slice(mark.length))] : value,
+    ),
   );
 }
 
@@ -45,21 +56,54 @@ test("context: texts beside the JSON → the same JSON as without", () => {
         { type: "toolCall", id: "c", name: "write", arguments: JSON.parse(`{"__proto__":"${LONG}","a":"${LONG}"}`) },
       ],
     },
-    { role: "toolResult", content: [{ type: "text", text: LONG }], details: { toJSON: () => "short" } },
+    { role: "toolResult", content: [{ type: "text", text: LONG }] },
     { role: "user", toJSON: () => ({ role: "user", content: "another" }), content: LONG },
     { role: "user" },
     null,
   ];
   const context = { systemPrompt: LONG, tools: [{ name: "t", description: LONG }], messages };
-  assert.equal(whole(context), JSON.stringify(context));
-  assert.ok(contextText(context).pieces.length >= 8, "they lie beside it");
-  assert.deepEqual(contextText({ messages: [{ role: "user", content: "hi" }] }).pieces, []);
+  assert.deepEqual(JSON.parse(whole(context)), JSON.parse(JSON.stringify(context)));
+  assert.ok(decoded(context).texts.length >= 8, "they lie beside it");
+  assert.deepEqual(decoded({ messages: [{ role: "user", content: "hi" }] }).texts, []);
 });
 
-test("context: of the usage of earlier answers the addon gets what it reads", () => {
-  const usage = { input: 1, totalTokens: 7, cost: { total: 0.1 } };
-  const { text } = contextText({ messages: [{ role: "assistant", content: [], usage }] });
-  assert.deepEqual(JSON.parse(text), { messages: [{ role: "assistant", content: [], usage: { totalTokens: 7 } }] });
+test("context: texts of every width, in every order → the same JSON as without", () => {
+  const widths = [LONG, `${LONG}ü`, `${LONG}世界`, `${LONG}\ud83d`, `\ude00${LONG}`];
+  const orders = widths.flatMap((first) => widths.map((second) => [first, second, "short ü", "short 世"]));
+  for (const texts of orders) {
+    const context = { messages: texts.map((content) => ({ role: "user", content })) };
+    assert.equal(whole(context), JSON.stringify(context));
+  }
+});
+
+test("context: a message is written with what the addon reads of it", () => {
+  const media = { kimiMedia: { kind: "image" } };
+  const result = { role: "toolResult", content: [], toolCallId: "a", toolName: "t", isError: false };
+  const messages = [
+    { role: "user", content: "hi", timestamp: 1 },
+    {
+      role: "assistant",
+      content: [],
+      provider: "p",
+      stopReason: "stop",
+      usage: { input: 1, totalTokens: 7, cost: { total: 0.1 } },
+      model: "m",
+    },
+    { ...result, details: { diff: LONG } },
+    { ...result, details: media },
+    { role: "system", content: "s", sections: { a: "b" }, toolsAdded: [], another: 1 },
+  ];
+  const { json, texts } = decoded({ messages });
+  assert.deepEqual(texts, []);
+  assert.deepEqual(JSON.parse(json), {
+    messages: [
+      { role: "user", content: "hi" },
+      { role: "assistant", content: [], provider: "p", stopReason: "stop", usage: { totalTokens: 7 } },
+      result,
+      { ...result, details: media },
+      messages[4],
+    ],
+  });
 });
 
 test("context: what was passed is not changed", () => {
@@ -69,7 +113,7 @@ test("context: what was passed is not changed", () => {
     messages: [Object.freeze({ role: "user", content: Object.freeze(content), usage: Object.freeze({}) })],
   };
   const before = JSON.stringify(context);
-  contextText(context);
+  encodeContext(context);
   assert.equal(JSON.stringify(context), before);
 });
 
@@ -97,7 +141,60 @@ for (const dialect of ["openai", "anthropic"] as const) {
     assert.equal(message.errorMessage, undefined);
     const body = lastBody();
     for (const text of TEXTS)
-      assert.ok(body.includes(JSON.stringify(text).slice(1, -1)), JSON.stringify(text).slice(-40));
+      assert.equal(body.split(JSON.stringify(text).slice(1, -1)).length, 2, `once: ${JSON.stringify(text).slice(-40)}`);
+  });
+}
+
+for (const dialect of ["openai", "anthropic"] as const) {
+  test(`context: long texts of answers, calls and results arrive in their places, ${dialect}`, async () => {
+    simulator.setDefault({ steps: [{ text: "ok" }] });
+    const { baseUrl, apiKey } = simulator;
+    const [system, thinking, said, path, content, result] = ["s", "r", "t", "p", 'c"\\\n世', "o"].map(
+      (start) => `${start}${LONG}${start}`,
+    );
+    const args = { path, content, short: "a" };
+    const answer = { role: "assistant", provider: "kimi-coding", stopReason: "toolUse", timestamp: 1 };
+    const messages = [
+      { role: "user", content: "begin", timestamp: 1 },
+      {
+        ...answer,
+        content: [
+          { type: "thinking", thinking, thinkingSignature: dialect === "openai" ? "reasoning_content" : "sig" },
+          { type: "text", text: said },
+          { type: "toolCall", id: "a", name: "write", arguments: args },
+        ],
+      },
+      {
+        role: "toolResult",
+        toolCallId: "a",
+        toolName: "write",
+        content: [{ type: "text", text: result }],
+        isError: false,
+      },
+    ];
+    const parameters = { type: "object", properties: { path: { type: "string" } } };
+    const tools = [{ name: "write", description: "Writes", parameters }];
+    const context = { systemPrompt: system, tools, messages };
+    const { message } = await runOne(addon(), { baseUrl, apiKey, dialect, context });
+    assert.equal(message.errorMessage, undefined);
+    const body = JSON.parse(lastBody()) as { system: { text: string }[]; messages: Record<string, never>[] };
+    if (dialect === "openai") {
+      const [first, , sent, output] = body.messages as unknown as Record<string, unknown>[];
+      assert.equal(first?.["content"], system);
+      assert.equal(sent?.["reasoning_content"], thinking);
+      assert.equal(sent?.["content"], said);
+      const [call] = (sent?.["tool_calls"] ?? []) as { function: { arguments: string } }[];
+      assert.equal(call?.function.arguments, JSON.stringify(args));
+      assert.equal(output?.["content"], result);
+    } else {
+      assert.equal(body.system[0]?.text, system);
+      const [, sent, output] = body.messages as unknown as { content: Record<string, unknown>[] }[];
+      assert.deepEqual(
+        sent?.content.map((block) => block["thinking"] ?? block["text"] ?? block["input"]),
+        [thinking, said, args],
+      );
+      assert.ok(JSON.stringify(output?.content).includes(JSON.stringify(result)));
+    }
   });
 }
 

@@ -1,5 +1,5 @@
-//! Properties of every conversation: the service accepts it, a longer one starts with the bytes of the shorter one, and
-//! normalizing it twice changes nothing.
+//! Properties of every conversation: the service accepts it, a longer one starts with the bytes of the shorter one, normalizing it
+//! twice changes nothing, and neither do texts that lie beside its JSON.
 
 #[path = "../support/acceptable.rs"]
 mod acceptable;
@@ -10,7 +10,7 @@ use acceptable::refusal;
 use conversation::{body, capable, options, recorded, until_boundary};
 use kimi_code::chat::request::normalize::{Conversation, normalize};
 use kimi_code::chat::request::tool_schema::SchemaCache;
-use kimi_code::chat::request::transcript::Transcript;
+use kimi_code::chat::request::transcript::{LongTexts, Transcript};
 use kimi_code::config::Dialect;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,7 +19,15 @@ use serde_json::{Value, json};
 fn round() -> impl Strategy<Value = Vec<Value>> {
     let text = prop::sample::select(vec!["hi", "", "  ", "grüße", "(no content)", "a\nb"]);
     let id = prop::sample::select(vec!["Read:0", "Read:1", "Read_0", "", "call|x/y", "Read_0__2"]);
-    let arguments = prop::sample::select(vec!["{}", r#"{"a":1}"#, "null", "[1]", r#""{\"b\":2}""#, r#""half {""#]);
+    let arguments = prop::sample::select(vec![
+        "{}",
+        r#"{"a":1}"#,
+        r#"{"a":"\"\\\n世","b":" ","c":["x"]}"#,
+        "null",
+        "[1]",
+        r#""{\"b\":2}""#,
+        r#""half {""#,
+    ]);
     let image = prop::sample::select(vec!["iVBORw0KGgo=", "/9j/4AAQSkZJRg==", "", "!!", "JVBERi0="]);
     let call = (id, arguments, prop::bool::weighted(0.8));
     let answer = (
@@ -74,6 +82,37 @@ fn sent(json: &str, dialect: Dialect) -> String {
     body(&mut normalized(json, dialect), dialect, &options())
 }
 
+/// Takes every text that may lie beside the JSON out of it, however short.
+fn texts_beside(json: &str) -> (String, LongTexts) {
+    let mut context: Value = serde_json::from_str(json).expect("JSON");
+    let (mut all, mut ends) = (String::new(), Vec::new());
+    let mut take = |value: Option<&mut Value>| {
+        if let Some(value) = value
+            && let Value::String(text) = value
+        {
+            all.push_str(text);
+            *value = format!("mark-{}", ends.len()).into();
+            ends.push(all.len());
+        }
+    };
+    take(context.get_mut("systemPrompt"));
+    for message in context["messages"].as_array_mut().into_iter().flatten() {
+        match message.get_mut("content") {
+            Some(Value::Array(parts)) => {
+                for part in parts {
+                    take(part.get_mut("text"));
+                    take(part.get_mut("thinking"));
+                    if let Some(Value::Object(arguments)) = part.get_mut("arguments") {
+                        arguments.values_mut().for_each(|argument| take(Some(argument)));
+                    }
+                }
+            }
+            content => take(content),
+        }
+    }
+    (context.to_string(), LongTexts::new("mark-".to_owned(), all, ends))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -102,6 +141,16 @@ proptest! {
         let json = json_of(&rounds);
         for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
             prop_assert_eq!(refusal(&sent(&json, dialect), dialect), None);
+        }
+    }
+    #[test]
+    fn conversations_texts_beside_the_json_change_no_byte(rounds in prop::collection::vec(round(), 1..5)) {
+        let json = json_of(&rounds);
+        let (light, texts) = texts_beside(&json);
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            let transcript = Transcript::read(&light, &texts, &[]).expect("a readable context");
+            let mut conversation = normalize(transcript, capable(dialect), &SchemaCache::default());
+            prop_assert_eq!(body(&mut conversation, dialect, &options()), sent(&json, dialect));
         }
     }
 }

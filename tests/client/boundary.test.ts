@@ -9,7 +9,7 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { host } from "../../extension/environment.ts";
 import type { PromptCacheReport } from "../../extension/messages.ts";
 import { type Op, OpCode } from "../../extension/native/addon.ts";
-import { contextText } from "../../extension/turn/context.ts";
+import { encodeContext } from "../../extension/turn/context.ts";
 import { type Simulator, startSimulator, usageShapes } from "../simulator/index.ts";
 import { Home, ROOT } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
@@ -306,7 +306,7 @@ describe("a turn's ops have the declared texts", () => {
       rawEvents: true,
     });
     await new Promise<void>((resolve) => {
-      native.startTurn(turn, contextText(QUESTION), [], (some) => {
+      native.startTurn(turn, encodeContext(QUESTION), [], (some) => {
         seen.push(...some);
         if (some.some(([code]) => code >= OpCode.Done)) resolve();
       });

@@ -2,7 +2,7 @@
 import { environment, host } from "../../extension/environment.ts";
 import { OpCode } from "../../extension/native/addon.ts";
 import { loadAddon } from "../../extension/native/loader.ts";
-import { contextText } from "../../extension/turn/context.ts";
+import { encodeContext } from "../../extension/turn/context.ts";
 
 const { addon, ...rest } = loadAddon();
 if (addon === undefined) throw new Error(JSON.stringify(rest));
@@ -21,7 +21,7 @@ const request = {
 };
 const context = { messages: [{ role: "user", content: "Say ok.", timestamp: 0 }] };
 let text = "";
-addon.startTurn(JSON.stringify(request), contextText(context), [], (ops) => {
+addon.startTurn(JSON.stringify(request), encodeContext(context), [], (ops) => {
   for (const [code, , piece] of ops) {
     if (code === OpCode.TextDelta) text += piece;
     if (code === OpCode.Done) process.stdout.write(JSON.stringify({ text }));

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use self::answer_stream::Finished;
 use self::attempt::Turn;
 use self::prepare::ConversationSource;
-use super::request::transcript::Media;
+use super::request::transcript::{ContextText, Media};
 use super::stream::message::Blocks;
 use super::stream::op_queue::Op;
 use crate::error::{Error, RetryOutcome};
@@ -39,8 +39,8 @@ pub use self::model::TurnModel;
 pub use self::options::TurnOptions;
 pub use self::request::TurnRequest;
 
-/// Runs a turn to its terminal op. `context` is Pi's context as JSON text, `media` the media items taken out of it.
-pub async fn run(request: &TurnRequest, context: String, media: Vec<Media>, channels: &mut TurnChannels) {
+/// Runs a turn to its terminal op. `context` is Pi's context, `media` the media items taken out of it.
+pub async fn run(request: &TurnRequest, context: ContextText, media: Vec<Media>, channels: &mut TurnChannels) {
     let mut blocks = Blocks::new(request.model.cost);
     let cancel = channels.cancel.clone();
     let result = tokio::select! {
@@ -60,7 +60,7 @@ pub fn failure(error: Error) -> Op {
 /// Prepares the request and sends it until there is an answer, or nothing is left to try.
 async fn answer(
     request: &TurnRequest,
-    context: String,
+    context: ContextText,
     media: Vec<Media>,
     blocks: &mut Blocks,
     channels: &mut TurnChannels,

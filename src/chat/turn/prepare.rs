@@ -20,7 +20,7 @@ use crate::chat::request::response_format::ResponseFormat;
 use crate::chat::request::tool_call_ids::CallIds;
 use crate::chat::request::tool_choice::restrict_tool_choice;
 use crate::chat::request::tool_schema::SchemaCache;
-use crate::chat::request::transcript::{Block, Media, Message, Transcript};
+use crate::chat::request::transcript::{Block, ContextText, Media, Message, Transcript};
 use crate::chat::stream::message::RequestContext;
 use crate::chat::stream::op_queue::Op;
 use crate::chat::stream::timeouts::{capped, first_content_limit};
@@ -29,7 +29,6 @@ use crate::config::{Config, Dialect, Environment, TimeoutLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
     Attachments, BodyTemplate, MediaKind, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach,
-    may_refer_to_media,
 };
 use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, OfferedModels, Prices};
@@ -37,8 +36,8 @@ use crate::models::{self, OfferedModels, Prices};
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
 #[derive(Debug, Clone)]
 pub(super) struct ConversationSource {
-    /// Pi's context as JSON text.
-    pub context: Arc<String>,
+    /// Pi's context.
+    pub context: Arc<ContextText>,
     /// The media taken out of it.
     pub media: Arc<Vec<Media>>,
     /// What the service refused in the first request.
@@ -50,9 +49,10 @@ pub(super) struct ConversationSource {
 }
 
 impl ConversationSource {
-    /// Whether the conversation may hold media. Looks only for words, so that one without any costs nothing more.
+    /// Whether the conversation may hold media, references aside. Looks only for a word, so that one without any costs nothing more.
     fn may_hold_media(&self) -> bool {
-        !self.media.is_empty() || self.context.contains("video") || may_refer_to_media(&self.context)
+        // The type of a part is too short to lie beside the JSON.
+        !self.media.is_empty() || self.context.json.contains("video")
     }
 
     fn media_source<'c>(&'c self, channels: &'c mut TurnChannels) -> TurnMediaSource<'c> {
@@ -137,10 +137,15 @@ pub(super) async fn prepare(
         extra: request.extra_headers(),
     })
     .await?;
-    if resolved.target.videos && source.may_hold_media() {
+    let may_refer = source.context.may_refer_to_media();
+    if resolved.target.videos && (may_refer || source.may_hold_media()) {
         resolved.target.videos = !source.without_videos && !uploader.refuses_videos(&request.model.id).await;
     }
-    let stored = resolve_stored(&uploader, source, resolved.target, &mut media).await?;
+    let stored = if may_refer {
+        resolve_stored(&uploader, source, resolved.target, &mut media).await?
+    } else {
+        StoredFiles::default()
+    };
     let built = {
         let (resolved, source, stored) = (resolved.clone(), source.clone(), stored.clone());
         in_background(move || build(resolved, &source, &stored)).await?
@@ -216,13 +221,11 @@ async fn resolve_stored(
     target: Target,
     media: &mut TurnMediaSource<'_>,
 ) -> Result<StoredFiles> {
-    if !may_refer_to_media(&source.context) {
-        return Ok(StoredFiles::default());
-    }
     let conversation = source.clone();
     let mut wanted = in_background(move || {
-        let clean = without_lone_surrogates(&conversation.context);
-        let transcript = Transcript::parse(clean.as_ref().unwrap_or(&conversation.context), &conversation.media)?;
+        let ContextText { json, texts } = conversation.context.as_ref();
+        let clean = without_lone_surrogates(json);
+        let transcript = Transcript::read(clean.as_ref().unwrap_or(json), texts, &conversation.media)?;
         Ok(transcript.stored_media())
     })
     .await?;
@@ -237,8 +240,9 @@ async fn resolve_stored(
 /// Reads, repairs and encodes the conversation.
 fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &StoredFiles) -> Result<BuiltRequest> {
     let ResolvedRequest { dialect, mut options, .. } = resolved;
-    let clean = without_lone_surrogates(&source.context);
-    let mut transcript = Transcript::parse(clean.as_ref().unwrap_or(&source.context), &source.media)?;
+    let ContextText { json, texts } = source.context.as_ref();
+    let clean = without_lone_surrogates(json);
+    let mut transcript = Transcript::read(clean.as_ref().unwrap_or(json), texts, &source.media)?;
     transcript.resolve_stored(|media| stored.link(media));
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::tool_call_ids::CallIds;
 use super::tool_schema::{Direction, SchemaCache, WireTool};
@@ -303,13 +302,12 @@ fn without_index(mut details: Vec<Value>) -> Vec<Value> {
 }
 
 /// Returns the arguments as the text of a JSON object, also for incomplete or imported calls.
-fn object<'a>(recorded: Option<&'a RawValue>) -> Cow<'a, str> {
-    let Some(recorded) = recorded else { return Cow::Borrowed("{}") };
-    let text = recorded.get();
+fn object(recorded: Option<Cow<'_, str>>) -> Cow<'_, str> {
+    let Some(text) = recorded else { return Cow::Borrowed("{}") };
     if text.starts_with('{') {
-        return Cow::Borrowed(text);
+        return text;
     }
-    if let Ok(inner) = serde_json::from_str::<String>(text) {
+    if let Ok(inner) = serde_json::from_str::<String>(&text) {
         match finalize(&inner) {
             FinalArguments::AsIs => return Cow::Owned(inner),
             FinalArguments::Repaired(inner) => return Cow::Owned(inner),

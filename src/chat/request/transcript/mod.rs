@@ -2,9 +2,10 @@
 //!
 //! Pi hands a conversation over in two shapes: `{systemPrompt, messages, tools}` up to 0.85, and from 0.86 `{messages}` whose
 //! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both read alike. Values borrow from
-//! the JSON text where possible. Tool parameters and call arguments stay JSON text, so that the same history always gives the
+//! the JSON text and the long texts beside it where possible. Tool parameters and call arguments stay JSON text, so that the same history always gives the
 //! same bytes.
 
+mod long_texts;
 mod raw;
 mod stored;
 
@@ -19,6 +20,8 @@ use serde_json::value::RawValue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{MediaItem, MediaKind, MediaRef, StoredMedia, omitted};
 use crate::json::lenient::Text;
+use long_texts::NO_TEXTS;
+pub use long_texts::{ContextText, LongTexts};
 use raw::{RawContent, RawContext, RawMessage, RawPart, RawTool, RawUrl, UnreadContext};
 
 /// An image or video, which travels beside the JSON text because megabytes inside it would block JavaScript
@@ -99,7 +102,7 @@ pub enum Block<'a> {
         /// Tool name.
         name: Cow<'a, str>,
         /// JSON text of any value; absent if nothing was recorded.
-        arguments: Option<&'a RawValue>,
+        arguments: Option<Cow<'a, str>>,
     },
 }
 
@@ -135,14 +138,22 @@ pub struct Transcript<'a> {
     pub messages: Vec<Message<'a>>,
     /// Contents that results of our own tool refer to.
     recorded_media: Vec<StoredMedia>,
-    /// Length of the JSON text it was read from, in bytes.
+    /// About as many bytes as its texts take in JSON.
     pub bytes: usize,
 }
 
 impl<'a> Transcript<'a> {
-    /// Reads Pi's context from JSON text. `media` holds the images and videos taken out of it.
+    /// Reads Pi's context from JSON text that holds all its texts.
     pub fn parse(json: &'a str, media: &'a [Media]) -> Result<Self> {
-        let context: RawContext<'a> = serde_json::from_str(json).map_err(|error| unreadable(json, &error))?;
+        Self::read(json, &NO_TEXTS, media)
+    }
+
+    /// Reads Pi's context from JSON text and the texts beside it. `media` holds the images and videos taken out of it.
+    pub fn read(json: &'a str, texts: &'a LongTexts, media: &'a [Media]) -> Result<Self> {
+        let mut context: RawContext<'a> = serde_json::from_str(json).map_err(|error| unreadable(json, &error))?;
+        if let Some(prompt) = &mut context.system_prompt {
+            texts.restore_text(prompt)?;
+        }
         let mut messages = Vec::with_capacity(context.messages.len() + 1);
         if context.system_prompt.is_some() || context.tools.is_some() {
             messages.push(Message::System {
@@ -152,16 +163,20 @@ impl<'a> Transcript<'a> {
             });
         }
         let mut recorded_media = Vec::new();
-        for (position, raw) in context.messages.into_iter().enumerate() {
+        for (position, mut raw) in context.messages.into_iter().enumerate() {
+            texts.restore(&mut raw)?;
             let leading = messages.is_empty();
             let recorded = recorded_media_of(&raw);
-            read_message(raw, leading, media, &mut messages).map_err(|error| at_message(position, &error.message))?;
+            read_message(raw, leading, texts, media, &mut messages)
+                .map_err(|error| at_message(position, &error.message))?;
             if let (Some(Message::ToolResult { parts, .. }), Some(media)) = (messages.last_mut(), recorded) {
                 parts.push(Part::Link { kind: media.kind, url: media.address().into() });
                 recorded_media.push(media);
             }
         }
-        Ok(Self { messages, recorded_media, bytes: json.len() })
+        // An eighth for escapes.
+        let bytes = json.len() + texts.all().len() + texts.all().len() / 8;
+        Ok(Self { messages, recorded_media, bytes })
     }
 }
 
@@ -191,6 +206,7 @@ fn recorded_media_of(raw: &RawMessage<'_>) -> Option<StoredMedia> {
 fn read_message<'a>(
     raw: RawMessage<'a>,
     leading: bool,
+    texts: &'a LongTexts,
     media: &'a [Media],
     messages: &mut Vec<Message<'a>>,
 ) -> Result<()> {
@@ -211,7 +227,7 @@ fn read_message<'a>(
             provider: owned(raw.provider),
             stop_reason: owned(raw.stop_reason),
             total_tokens: raw.usage.and_then(|usage| usage.total_tokens.0).unwrap_or(0),
-            blocks: blocks(raw.content),
+            blocks: blocks(raw.content, texts)?,
         }),
         other => return Err(Error::new(ErrorKind::BadRequest, format!("unknown role {other:?}"))),
     };
@@ -354,36 +370,34 @@ fn link<'a>(kind: MediaKind, mut raw: RawPart<'a>, media: &[Media]) -> Result<Pa
     media_item(kind, raw, media)
 }
 
-fn blocks(content: RawContent<'_>) -> Vec<Block<'_>> {
-    let list = match content {
-        RawContent::Nothing => return Vec::new(),
-        RawContent::Text(text) => return vec![Block::Text(text)],
-        RawContent::Parts(list) => list,
+fn blocks<'a>(content: RawContent<'a>, texts: &LongTexts) -> Result<Vec<Block<'a>>> {
+    match content {
+        RawContent::Nothing => Ok(Vec::new()),
+        RawContent::Text(text) => Ok(vec![Block::Text(text)]),
+        RawContent::Parts(list) => list.into_iter().map(|raw| block(raw, texts)).collect(),
+    }
+}
+
+fn block<'a>(raw: RawPart<'a>, texts: &LongTexts) -> Result<Block<'a>> {
+    let call = |id, name, arguments: Option<&'a RawValue>| {
+        let arguments = arguments.map(|arguments| texts.restore_json(arguments.get())).transpose()?;
+        Ok(Block::Call { id: owned(id), name: owned(name), arguments })
     };
-    list.into_iter()
-        .map(|raw| match raw.kind.as_str() {
-            "text" => Block::Text(owned(raw.text)),
-            "thinking" => Block::Thinking {
-                text: owned(raw.thinking),
-                signature: owned(if raw.signature.as_str().is_empty() {
-                    raw.thinking_signature
-                } else {
-                    raw.signature
-                }),
-                redacted: raw.redacted.unwrap_or(false),
-                details: if let Some(Value::Array(details)) = raw.reasoning_details { details } else { Vec::new() },
-            },
-            "toolCall" => Block::Call { id: owned(raw.id), name: owned(raw.name), arguments: raw.arguments },
-            "tool_use" => Block::Call { id: owned(raw.id), name: owned(raw.name), arguments: raw.input },
-            "redacted_thinking" => Block::Thinking {
-                text: Cow::Borrowed(""),
-                signature: owned(raw.data),
-                redacted: true,
-                details: Vec::new(),
-            },
-            other => Block::Text(format!("(content of unknown type {other:?} omitted)").into()),
-        })
-        .collect()
+    Ok(match raw.kind.as_str() {
+        "text" => Block::Text(owned(raw.text)),
+        "thinking" => Block::Thinking {
+            text: owned(raw.thinking),
+            signature: owned(if raw.signature.as_str().is_empty() { raw.thinking_signature } else { raw.signature }),
+            redacted: raw.redacted.unwrap_or(false),
+            details: if let Some(Value::Array(details)) = raw.reasoning_details { details } else { Vec::new() },
+        },
+        "toolCall" => return call(raw.id, raw.name, raw.arguments),
+        "tool_use" => return call(raw.id, raw.name, raw.input),
+        "redacted_thinking" => {
+            Block::Thinking { text: Cow::Borrowed(""), signature: owned(raw.data), redacted: true, details: Vec::new() }
+        }
+        other => Block::Text(format!("(content of unknown type {other:?} omitted)").into()),
+    })
 }
 
 #[cfg(test)]
@@ -469,7 +483,7 @@ mod tests {
         assert!(matches!(&answer.blocks[0], Block::Thinking { signature, .. } if signature == "sig"));
         assert!(matches!(&answer.blocks[1], Block::Thinking { signature, redacted: true, .. } if signature == "x"));
         assert!(matches!(&answer.blocks[2], Block::Call { id, arguments: Some(input), .. }
-            if id == "a" && input.get() == r#"{"path":"p"}"#));
+            if id == "a" && input == r#"{"path":"p"}"#));
         let [
             ..,
             Message::ToolResult { call_id, parts: first, .. },
