@@ -20,6 +20,10 @@ pub fn transcript(data: &[u8]) {
         assert!(!error.message.is_empty());
         return;
     }
+    // JavaScript hands the context over, and cannot write a number that no `f64` holds.
+    if serde_json::from_str::<Value>(json).is_err_and(|error| error.to_string().contains("out of range")) {
+        return;
+    }
     for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
         let blind = Target { anthropic: dialect == Dialect::Anthropic, ..Target::default() };
         for target in [capable(dialect), blind] {

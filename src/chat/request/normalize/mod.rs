@@ -308,10 +308,14 @@ fn object(recorded: Option<Cow<'_, str>>) -> Cow<'_, str> {
         return text;
     }
     if let Ok(inner) = serde_json::from_str::<String>(&text) {
-        match finalize(&inner) {
-            FinalArguments::AsIs => return Cow::Owned(inner),
-            FinalArguments::Repaired(inner) => return Cow::Owned(inner),
-            FinalArguments::Unusable(_) => {}
+        let arguments = match finalize(&inner) {
+            FinalArguments::AsIs => Some(inner),
+            FinalArguments::Repaired(repaired) => Some(repaired),
+            FinalArguments::Unusable(_) => None,
+        };
+        // `finalize` reads the shape only. The service also reads the numbers, and refuses those that no `f64` holds.
+        if let Some(arguments) = arguments.filter(|text| serde_json::from_str::<Value>(text).is_ok()) {
+            return Cow::Owned(arguments);
         }
     }
     Cow::Owned(format!("{{\"input\":{text}}}"))

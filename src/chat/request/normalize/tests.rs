@@ -133,6 +133,7 @@ fn arguments_of_any_kind_become_an_object() {
     assert_eq!(arguments(r#""{\"a\":1}""#), r#"{"a":1}"#);
     assert_eq!(arguments(r#""{\"a\":""#), r#"{"input":"{\"a\":"}"#);
     assert_eq!(arguments("[1]"), r#"{"input":[1]}"#);
+    assert_eq!(arguments(r#""{\"a\":1e400}""#), r#"{"input":"{\"a\":1e400}"}"#);
 }
 
 #[test]
