@@ -21,6 +21,9 @@ const BURST: usize = 32 << 10;
 /// Ticks without data after which the thread waits for its sockets again, because the streams are slower than the tick.
 const EMPTY_TICKS: u32 = 2;
 
+/// Time after the first output of a stream in which it does not wait for ticks: an answer of a few words is over by then.
+const SHORT_ANSWER: Duration = Duration::from_millis(5);
+
 /// Longest time for which work is put off to the end of a cycle, because in a burst the thread may not rest for long.
 const LONGEST_CYCLE: Duration = Duration::from_millis(10);
 
@@ -143,6 +146,8 @@ pub struct StreamPace {
     tick: Arc<Tick>,
     /// Present while the turn is urgent.
     urgent: Option<Urgent>,
+    /// When its output began, since it was made urgent last.
+    output_start: Option<Instant>,
     /// Bytes that were read within a tick, and its number.
     bytes: usize,
     number: usize,
@@ -151,7 +156,7 @@ pub struct StreamPace {
 impl StreamPace {
     /// Starts urgent.
     pub fn new(tick: Arc<Tick>) -> Self {
-        Self { urgent: Some(tick.urgent()), tick, bytes: 0, number: 0 }
+        Self { urgent: Some(tick.urgent()), tick, output_start: None, bytes: 0, number: 0 }
     }
 
     /// Lets the turn wait for ticks.
@@ -162,8 +167,18 @@ impl StreamPace {
         }
     }
 
+    /// Notes that the turn has output. It may wait for ticks if more comes later.
+    pub fn has_output(&mut self) {
+        match self.output_start {
+            None => self.output_start = Some(Instant::now()),
+            Some(start) if start.elapsed() >= SHORT_ANSWER => self.relax(),
+            Some(_) => {}
+        }
+    }
+
     /// Makes the turn urgent again.
     pub fn hurry(&mut self) {
+        self.output_start = None;
         if self.urgent.is_none() {
             self.urgent = Some(self.tick.urgent());
             self.tick.paced.fetch_sub(1, Ordering::SeqCst);
@@ -238,6 +253,23 @@ mod tests {
         assert!(slept(&tick, &empty));
         pace.hurry();
         assert!(!slept(&tick, &empty), "the stream is retried");
+    }
+
+    #[test]
+    fn tick_end_of_a_short_answer_is_read_without_sleeping() {
+        let (tick, empty) = (Arc::<Tick>::default(), AtomicU32::new(0));
+        let mut pace = StreamPace::new(Arc::clone(&tick));
+        pace.read(100);
+        pace.has_output();
+        assert!(!slept(&tick, &empty), "the rest may follow at once");
+        std::thread::sleep(SHORT_ANSWER);
+        pace.read(100);
+        pace.has_output();
+        *lock(&tick.woken) = false;
+        assert!(slept(&tick, &empty), "its output flows");
+        pace.hurry();
+        pace.has_output();
+        assert!(!slept(&tick, &empty), "another attempt begins anew");
     }
 
     #[test]

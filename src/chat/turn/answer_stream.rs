@@ -154,7 +154,7 @@ impl AnswerStream {
                 pace.read(chunk.len());
                 self.read_chunk(&chunk, blocks, ops).await?;
                 if blocks.visible() {
-                    pace.relax();
+                    pace.has_output();
                 }
                 Ok(())
             }

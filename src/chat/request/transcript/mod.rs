@@ -2,8 +2,8 @@
 //!
 //! Pi hands a conversation over in two shapes: `{systemPrompt, messages, tools}` up to 0.85, and from 0.86 `{messages}` whose
 //! system messages carry sections and tool changes (docs/pi-contract.md#context-shapes). Both read alike. Values borrow from
-//! the JSON text and the long texts beside it where possible. Tool parameters and call arguments stay JSON text, so that the same history always gives the
-//! same bytes.
+//! the JSON text and the long texts beside it where possible. Tool parameters and call arguments stay JSON text, so that the
+//! same history always gives the same bytes.
 
 mod long_texts;
 mod raw;
