@@ -194,7 +194,7 @@ function chatRequest(model: string, options: LanguageModelV4CallOptions, warning
 
 // ---- prompt
 
-type Part = Extract<ChatMessage, { role: "user" }>["content"][number];
+type UserPart = Extract<ChatMessage, { role: "user" }>["content"][number];
 
 function messagesOf(message: LanguageModelV4Message): ChatMessage[] {
   switch (message.role) {
@@ -206,7 +206,7 @@ function messagesOf(message: LanguageModelV4Message): ChatMessage[] {
           role: "user",
           content: message.content.map((part) =>
             part.type === "text" ? { type: "text", text: part.text } : filePart(part.data, part.mediaType),
-          ) as Exclude<Part, string>[],
+          ) as Exclude<UserPart, string>[],
         },
       ];
     case "assistant":

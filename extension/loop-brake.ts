@@ -106,7 +106,7 @@ export class LoopBrake {
    * Notes the results of a message whose calls never came by: Pi refuses arguments that do not fit, and other extensions block calls,
    * before ours is asked.
    */
-  endMessage(calls: ToolCall[], results: ToolResult[], ctx: ExtensionContext): void {
+  endMessage(calls: MessageCall[], results: ToolResult[], ctx: ExtensionContext): void {
     for (const { id, name, arguments: args } of calls) {
       if (!this.#calls.has(id)) this.#judge(id, name, args, ctx, false);
       const result = results.find(({ toolCallId }) => toolCallId === id);
@@ -126,7 +126,7 @@ export class LoopBrake {
   }
 }
 
-interface ToolCall {
+interface MessageCall {
   id: string;
   name: string;
   arguments: unknown;

@@ -46,7 +46,7 @@ interface KnownResult {
 }
 
 /** A call of the past. */
-interface Entry {
+interface PastCall {
   call: string;
   /** When it began, by a clock that does not jump. */
   began: number;
@@ -59,7 +59,7 @@ const MAX_ENTRIES = 1000;
 
 export class LoopGuard {
   readonly #limits: Required<LoopLimits>;
-  readonly #entries: Entry[] = [];
+  readonly #entries: PastCall[] = [];
   /** Calls of the current message, with what was decided: identical siblings count once. */
   readonly #siblings = new Map<string, LoopDecision | undefined>();
   /** Messages of the model so far; 0 if the caller does not report them. */
@@ -153,7 +153,7 @@ export class LoopGuard {
   }
 }
 
-function same(one: Entry | undefined, other: Entry | undefined): boolean {
+function same(one: PastCall | undefined, other: PastCall | undefined): boolean {
   if (one === undefined || other === undefined || one.call !== other.call) return false;
   // A sibling that still runs has no result yet.
   return one.result === undefined || other.result === undefined || one.result.hash === other.result.hash;

@@ -48,7 +48,7 @@ impl Subscriber for Log {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(format!("{:.6} {:>5}", Timestamp::now(), event.metadata().level()));
+        let mut line = LogLine(format!("{:.6} {:>5}", Timestamp::now(), event.metadata().level()));
         event.record(&mut line);
         line.0.push('\n');
         let line = KnownSecrets::shared().redact(&line.0);
@@ -71,9 +71,9 @@ impl Subscriber for Log {
 }
 
 /// A line that is being written.
-struct Line(String);
+struct LogLine(String);
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a String cannot fail. The macros put the message first.
         let _ = match field.name() {

@@ -17,7 +17,7 @@ const OLD_MARKER = /^ \[(?:image|video) [^\]\n]*\]\(kimi-media:\w+:[\da-f]{64}\)
 const BAD_FILE = ["bad_media", "bad_request", "io"];
 
 /** A part of the prompt that is replaced. */
-interface Change {
+interface PromptChange {
   start: number;
   end: number;
   text: string;
@@ -50,7 +50,7 @@ export class Prompts {
     const dropped = new Set<number>();
     const changes = await Promise.all([
       ...(inlined?.files ?? []).map((file) => this.#inlined(file, context, dropped)),
-      ...mediaPaths(own).map(async ({ path, end, mentioned }): Promise<Change | undefined> => {
+      ...mediaPaths(own).map(async ({ path, end, mentioned }): Promise<PromptChange | undefined> => {
         const media = await this.#prepare(path, context, mentioned);
         if (typeof media !== "object" || media.fitsPi) return undefined;
         const old = OLD_MARKER.exec(own.slice(end))?.[0].length ?? 0;
@@ -64,11 +64,15 @@ export class Prompts {
   }
 
   /** Replaces a file that Pi put into the prompt as garbage, or whose image it shrinks. */
-  async #inlined(file: InlinedFile, context: ExtensionContext, dropped: Set<number>): Promise<Change | undefined> {
+  async #inlined(
+    file: InlinedFile,
+    context: ExtensionContext,
+    dropped: Set<number>,
+  ): Promise<PromptChange | undefined> {
     const { path, start, end, garbage, isImage, image } = file;
     if (!isImage && !garbage) return undefined;
     const media = await this.#prepare(path, context, hasMediaName(path));
-    const within = (text: string): Change => ({ start, end, text: `<file name="${path}">${text}</file>` });
+    const within = (text: string): PromptChange => ({ start, end, text: `<file name="${path}">${text}</file>` });
     if (typeof media !== "object") {
       return garbage && hasMediaName(path) ? within(`(omitted: ${media ?? "it cannot be shown"})`) : undefined;
     }

@@ -11,7 +11,7 @@ import type { UserPaths } from "./user-paths.ts";
 /** A prompt without any of these holds no path: most prompts are not looked at any further. */
 const MAY_HOLD_A_PATH = /[/\\@]|\.\w{3,4}\b/;
 
-interface Loaded {
+interface LoadedMedia {
   files: MediaFiles;
   userPaths: UserPaths;
   prompts: Prompts;
@@ -24,8 +24,8 @@ export function registerMedia(
   caller: Caller,
   credentials: PiCredentials,
 ): () => Promise<MediaFiles> {
-  let loading: Promise<Loaded> | undefined;
-  const load = (): Promise<Loaded> => (loading ??= loadMedia(addon, caller, credentials));
+  let loading: Promise<LoadedMedia> | undefined;
+  const load = (): Promise<LoadedMedia> => (loading ??= loadMedia(addon, caller, credentials));
   pi.on("session_start", async (_event, { hasUI }) => {
     if (loading !== undefined) (await loading).userPaths.clear();
     if (hasUI) defer(load);
@@ -37,7 +37,7 @@ export function registerMedia(
   return async () => (await load()).files;
 }
 
-async function loadMedia(addon: Addon, caller: Caller, credentials: PiCredentials): Promise<Loaded> {
+async function loadMedia(addon: Addon, caller: Caller, credentials: PiCredentials): Promise<LoadedMedia> {
   const { UserPaths } = await lazyImport(() => import("./user-paths.ts"));
   const { MediaFiles } = await lazyImport(() => import("./files.ts"));
   const { Prompts } = await lazyImport(() => import("./prompt.ts"));

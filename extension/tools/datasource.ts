@@ -13,7 +13,7 @@ const PREVIEW = 3;
 /** Longest parameter value on the call line, in characters. */
 const SHOWN_PARAMETER = 60;
 
-type Details = Omit<DatasourceAnswer, "text">;
+type DatasourceDetails = Omit<DatasourceAnswer, "text">;
 
 interface Arguments {
   data_source_name: string;
@@ -51,7 +51,7 @@ export function datasourceTool({ services, parts, collapsed, session }: ToolPart
       return lines(parts, context).set(rows);
     },
     renderResult(result, { expanded }, theme, context) {
-      const details = result.details as Partial<Details> | undefined;
+      const details = result.details as Partial<DatasourceDetails> | undefined;
       const whole = expanded || context.isError || !collapsed(NAME);
       const rows = plainText(
         result,

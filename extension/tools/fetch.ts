@@ -18,7 +18,7 @@ import {
 
 const NAME = "moonshot_fetch";
 
-type Details = Omit<FetchAnswer, "text">;
+type FetchDetails = Omit<FetchAnswer, "text">;
 
 /** Creates the tool. */
 export function fetchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
@@ -36,7 +36,7 @@ export function fetchTool({ services, parts, collapsed, session }: ToolParts): T
       return lines(parts, context).set([callLine(theme, NAME, url)]);
     },
     renderResult(result, { expanded }, theme, context) {
-      const details = result.details as Partial<Details> | undefined;
+      const details = result.details as Partial<FetchDetails> | undefined;
       if (context.isError || details?.bytes === undefined) {
         return lines(parts, context).set(plainText(result, theme, context, undefined));
       }

@@ -10,7 +10,7 @@ const NAME = "moonshot_search";
 /** Results shown while collapsed. */
 const PREVIEW = 3;
 
-type Details = Omit<SearchAnswer, "text">;
+type SearchDetails = Omit<SearchAnswer, "text">;
 
 /** Creates the tool. */
 export function searchTool({ services, parts, collapsed, session }: ToolParts): ToolDefinition {
@@ -28,7 +28,7 @@ export function searchTool({ services, parts, collapsed, session }: ToolParts): 
       return lines(parts, context).set([callLine(theme, NAME, query)]);
     },
     renderResult(result, { expanded }, theme, context) {
-      const details = result.details as Partial<Details> | undefined;
+      const details = result.details as Partial<SearchDetails> | undefined;
       const view = lines(parts, context);
       if (context.isError || !Array.isArray(details?.results)) {
         const short = expanded || context.isError ? undefined : { rows: PREVIEW, parts };

@@ -13,7 +13,7 @@ const LONG = 200;
 
 let isOneByte: ((text: string) => boolean) | undefined;
 
-interface Tool {
+interface ContextTool {
   name?: unknown;
   parameters?: unknown;
 }
@@ -45,7 +45,7 @@ interface Message {
   details?: { kimiMedia?: unknown } | null;
 }
 
-interface Part {
+interface ContextPart {
   type?: unknown;
   text?: unknown;
   thinking?: unknown;
@@ -91,7 +91,7 @@ class LongTexts {
     return Array.isArray(content) ? content.map(this.#part) : this.#text(content);
   }
 
-  readonly #part = (part: Part): object => {
+  readonly #part = (part: ContextPart): object => {
     if (!isPlain(part)) return part;
     if (part.type === "text" && isLong(part.text)) return { type: "text", text: this.#put(part.text) };
     if (isLong(part.thinking)) return { ...part, thinking: this.#put(part.thinking) };
@@ -138,7 +138,7 @@ function isPlain<T>(value: T): value is T & object {
 
 /** Writes a context of which a part does not fit into JSON. */
 function readableText(context: object): string {
-  const { tools, messages } = context as { tools?: Tool[]; messages: { toolsAdded?: Tool[] }[] };
+  const { tools, messages } = context as { tools?: ContextTool[]; messages: { toolsAdded?: ContextTool[] }[] };
   const readable = {
     ...context,
     ...(tools === undefined ? {} : { tools: tools.map(serializable) }),
@@ -156,7 +156,7 @@ function readableText(context: object): string {
   return JSON.stringify(readable);
 }
 
-function serializable(tool: Tool): Tool {
+function serializable(tool: ContextTool): ContextTool {
   const problem = problemOf(tool.parameters);
   return problem === undefined ? tool : { ...tool, parameters: `something that JSON cannot hold: ${problem}` };
 }

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 8;
 
 /// One error of a document. Gateways put the error that they received into their own.
 #[derive(Debug, Default)]
-struct Report {
+struct ErrorReport {
     message: Option<String>,
     /// Type and code, reduced to lower-case letters and digits.
     label: String,
@@ -27,7 +27,7 @@ struct Report {
     quoted: bool,
 }
 
-impl Report {
+impl ErrorReport {
     /// Reads the errors of a document, the outermost first.
     fn read_all(document: &Value) -> Vec<Self> {
         let mut reports = Vec::new();
@@ -48,7 +48,7 @@ impl Report {
     }
 }
 
-fn read_value(value: &Value, quoted: bool, depth: usize, reports: &mut Vec<Report>) {
+fn read_value(value: &Value, quoted: bool, depth: usize, reports: &mut Vec<ErrorReport>) {
     let Some(depth) = depth.checked_sub(1) else { return };
     match value {
         Value::Array(items) => {
@@ -65,7 +65,7 @@ fn read_value(value: &Value, quoted: bool, depth: usize, reports: &mut Vec<Repor
     }
 }
 
-fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<Report>) {
+fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<ErrorReport>) {
     let text = |name: &str| object.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty());
     let message = ["error_description", "message", "detail", "error"].into_iter().find_map(text).map(str::to_owned);
     let code = object.get("code").filter(|code| !code.is_null());
@@ -74,7 +74,7 @@ fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<Rep
     let label = label.filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     let status = ["code", "status", "status_code"].into_iter().find_map(|name| http_status(object.get(name)?));
     let inside = message.clone();
-    reports.push(Report { message, label, status, quoted });
+    reports.push(ErrorReport { message, label, status, quoted });
     for name in ["error", "errors", "detail"] {
         if let Some(inner @ (Value::Object(_) | Value::Array(_))) = object.get(name) {
             read_value(inner, quoted, depth, reports);
@@ -89,7 +89,7 @@ fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<Rep
                 let known = reports.len();
                 read_text(text, depth, reports);
                 if reports.len() == known && !text.trim().is_empty() {
-                    reports.push(Report { message: Some(text.clone()), quoted: true, ..Report::default() });
+                    reports.push(ErrorReport { message: Some(text.clone()), quoted: true, ..ErrorReport::default() });
                 }
             }
             other => read_value(other, true, depth, reports),
@@ -99,7 +99,7 @@ fn read_object(object: &Value, quoted: bool, depth: usize, reports: &mut Vec<Rep
 }
 
 /// Reads a JSON object inside a text.
-fn read_text(text: &str, depth: usize, reports: &mut Vec<Report>) {
+fn read_text(text: &str, depth: usize, reports: &mut Vec<ErrorReport>) {
     let json = text.find('{').map(|at| serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>());
     if let Some(Ok(object @ Value::Object(_))) = json.and_then(|mut values| values.next()) {
         read_value(&object, true, depth, reports);
@@ -123,15 +123,15 @@ pub fn service_text(body: &str) -> String {
     text_and_reports(body).0
 }
 
-fn text_and_reports(body: &str) -> (String, Vec<Report>) {
+fn text_and_reports(body: &str) -> (String, Vec<ErrorReport>) {
     if let Ok(value) = serde_json::from_str::<Value>(body.trim_start_matches('\u{feff}')) {
-        let reports = Report::read_all(&value);
+        let reports = ErrorReport::read_all(&value);
         let message = reports.iter().rev().find_map(|report| report.message.clone());
         let text = message.or_else(|| value.as_str().map(str::to_owned));
         return (text.unwrap_or_else(|| clip(body, MAX_SERVICE_TEXT)), reports);
     }
     let text = html_title(body).unwrap_or_else(|| clip(body.trim(), MAX_SERVICE_TEXT));
-    let mut reports = vec![Report { message: Some(text.clone()), ..Report::default() }];
+    let mut reports = vec![ErrorReport { message: Some(text.clone()), ..ErrorReport::default() }];
     read_text(&text, MAX_DEPTH, &mut reports);
     let message = reports.iter().rev().find_map(|report| report.message.clone());
     (message.unwrap_or(text), reports)
@@ -150,7 +150,7 @@ pub fn html_title(body: &str) -> Option<String> {
 /// Classifies an unsuccessful HTTP answer.
 pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, trace_id: Option<String>) -> Error {
     let (text, reports) = text_and_reports(body);
-    let Reading { kind, text, window, crowded } = classify(Some(status), text, &reports);
+    let ErrorReading { kind, text, window, crowded } = classify(Some(status), text, &reports);
     let text = clip(&text.replace('\r', ""), MAX_SERVICE_TEXT);
     // Gateways put the status into their titles.
     let text = text.strip_prefix(&format!("{status} ")).map_or_else(|| text.clone(), str::to_owned);
@@ -173,16 +173,19 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
 
 /// Classifies an error that the service reports inside a running stream; it has no status of its own.
 pub fn from_stream(body: &Value) -> Error {
-    let reports = Report::read_all(body);
+    let reports = ErrorReport::read_all(body);
     let message = reports.iter().rev().find_map(|report| report.message.clone());
     let text = message.unwrap_or_else(|| match body {
         Value::String(text) if !text.trim().is_empty() => text.clone(),
         Value::String(_) | Value::Null => "the service reported an error and gave no reason".to_owned(),
         other => clip(&other.to_string(), 200),
     });
-    let reports =
-        if reports.is_empty() { vec![Report { message: Some(text.clone()), ..Report::default() }] } else { reports };
-    let Reading { kind, text, window, crowded } = classify(None, text, &reports);
+    let reports = if reports.is_empty() {
+        vec![ErrorReport { message: Some(text.clone()), ..ErrorReport::default() }]
+    } else {
+        reports
+    };
+    let ErrorReading { kind, text, window, crowded } = classify(None, text, &reports);
     Error { window, crowded, ..Error::new(kind, clip(&text, MAX_SERVICE_TEXT)) }
 }
 
@@ -198,7 +201,7 @@ pub fn not_a_stream(content_type: &str, body: &str) -> Error {
 }
 
 /// What an error of the service means.
-struct Reading {
+struct ErrorReading {
     kind: ErrorKind,
     text: String,
     window: Option<QuotaWindow>,
@@ -206,11 +209,11 @@ struct Reading {
 }
 
 /// Finds out what the errors of a document mean. The innermost error that means something decides: the others quote it.
-fn classify(status: Option<u16>, text: String, reports: &[Report]) -> Reading {
+fn classify(status: Option<u16>, text: String, reports: &[ErrorReport]) -> ErrorReading {
     for report in reports.iter().rev() {
         if let Some(meaning) = report.meaning(status) {
             let window = QuotaWindow::named_in(&report.words()).filter(|_| meaning.kind == ErrorKind::QuotaExhausted);
-            return Reading {
+            return ErrorReading {
                 kind: meaning.kind.clone(),
                 text: report.message.clone().unwrap_or(text),
                 window,
@@ -230,7 +233,7 @@ fn classify(status: Option<u16>, text: String, reports: &[Report]) -> Reading {
         (None, Some(status)) => ErrorKind::Server(status),
         (None, None) => ErrorKind::Protocol,
     };
-    Reading { kind, text, window: None, crowded: meaning.is_some_and(|meaning| meaning.crowded) }
+    ErrorReading { kind, text, window: None, crowded: meaning.is_some_and(|meaning| meaning.crowded) }
 }
 
 #[cfg(test)]

@@ -30,14 +30,14 @@ const REDACTED: &str = "[redacted]";
 
 /// A secret of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Secret {
+struct KnownSecret {
     /// Reduced to its plain form, see [`PlainText`].
     plain: Vec<u8>,
     /// A key or token for the service, in contrast to headers of the user.
     is_credential: bool,
 }
 
-impl Secret {
+impl KnownSecret {
     fn new(text: &str, is_credential: bool) -> Option<Self> {
         let plain = PlainText::of(text.trim().as_bytes()).bytes;
         (plain.len() >= SHORTEST).then_some(Self { plain, is_credential })
@@ -46,7 +46,7 @@ impl Secret {
 
 /// The secrets that this process has sent.
 #[derive(Default)]
-pub struct KnownSecrets(Mutex<VecDeque<Secret>>);
+pub struct KnownSecrets(Mutex<VecDeque<KnownSecret>>);
 
 impl KnownSecrets {
     /// Returns the secrets that all clients of this process share.
@@ -56,13 +56,13 @@ impl KnownSecrets {
 
     /// Remembers a key or token for the service.
     pub fn add_credential(&self, credential: &str) {
-        self.add(Secret::new(credential, true));
+        self.add(KnownSecret::new(credential, true));
     }
 
     /// Remembers the secret part of a header, if it has one.
     pub fn add_header(&self, name: &str, value: &str) {
         if let Some(secret) = header_secret(name, value) {
-            self.add(Secret::new(secret, is_authorization(name)));
+            self.add(KnownSecret::new(secret, is_authorization(name)));
         }
     }
 
@@ -70,13 +70,13 @@ impl KnownSecrets {
     pub fn add_user_info(&self, address: &str) {
         let Ok(url) = url::Url::parse(address) else { return };
         let Some(password) = url.password() else { return };
-        self.add(Secret::new(password, false));
+        self.add(KnownSecret::new(password, false));
         let pair = format!("{}:{password}", url.username());
         let decoded = PlainText::of(pair.as_bytes()).bytes_in_case;
-        self.add(Secret::new(&BASE64_STANDARD.encode(decoded), false));
+        self.add(KnownSecret::new(&BASE64_STANDARD.encode(decoded), false));
     }
 
-    fn add(&self, secret: Option<Secret>) {
+    fn add(&self, secret: Option<KnownSecret>) {
         let Some(secret) = secret else { return };
         let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = secrets.iter().position(|known| *known == secret) {
@@ -90,7 +90,7 @@ impl KnownSecrets {
 
     /// Removes all secrets from a text: known ones, and what looks like one.
     pub fn redact(&self, text: &str) -> String {
-        let secrets: Vec<Secret> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let secrets: Vec<KnownSecret> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let known = replaced(text.as_bytes(), &ranges(text.as_bytes(), &secrets));
         redact_look_alikes(&String::from_utf8_lossy(&known))
     }
@@ -107,7 +107,7 @@ impl KnownSecrets {
 
     /// Overwrites the secrets of this process in place, byte by byte; whether there were any.
     pub fn mask(&self, content: &mut [u8]) -> bool {
-        let secrets: Vec<Secret> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let secrets: Vec<KnownSecret> = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let found = ranges(content, &secrets);
         for range in &found {
             content[range.clone()].fill(b'x');
@@ -117,7 +117,7 @@ impl KnownSecrets {
 
     /// Removes the credentials of this process from content of the service. What else looks like a secret is the content's own.
     pub fn scrub(&self, content: Vec<u8>) -> Vec<u8> {
-        let secrets: Vec<Secret> = {
+        let secrets: Vec<KnownSecret> = {
             let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             secrets.iter().filter(|secret| secret.is_credential).cloned().collect()
         };
@@ -212,7 +212,7 @@ fn unescape(text: &[u8]) -> (u8, usize) {
 }
 
 /// Finds the secrets in a text, in order and without overlaps.
-fn ranges(text: &[u8], secrets: &[Secret]) -> Vec<Range<usize>> {
+fn ranges(text: &[u8], secrets: &[KnownSecret]) -> Vec<Range<usize>> {
     let longest = secrets.iter().map(|secret| secret.plain.len()).max().unwrap_or(0);
     let mut found = Vec::new();
     let mut start = 0;
@@ -238,7 +238,7 @@ fn ranges(text: &[u8], secrets: &[Secret]) -> Vec<Range<usize>> {
     merged
 }
 
-impl Secret {
+impl KnownSecret {
     /// Finds the secret and parts of it that give it away.
     fn occurrences(&self, text: &[u8]) -> Vec<Range<usize>> {
         let secret = self.plain.as_slice();
@@ -361,7 +361,7 @@ mod tests {
 
     fn redact(text: &str, secret: &str) -> String {
         let secrets = KnownSecrets::default();
-        secrets.add(Secret::new(secret, true));
+        secrets.add(KnownSecret::new(secret, true));
         secrets.redact(text)
     }
 

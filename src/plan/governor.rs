@@ -105,12 +105,12 @@ pub struct Governor {
 enum Look {
     /// Without a slot, none is needed or can be had.
     Admitted(Permit),
-    Queued(Place),
+    Queued(QueuePlace),
 }
 
 /// A place among the waiting requests.
 #[derive(Default)]
-struct Place {
+struct QueuePlace {
     /// Retries take no part in the queue: they hold their slot already.
     ticket: Option<Ticket>,
     ahead: usize,
@@ -131,7 +131,7 @@ enum Head {
     Idle(String),
 }
 
-impl Place {
+impl QueuePlace {
     /// How long to wait for an event before looking without one.
     fn pause(&self) -> Duration {
         let pause = match &self.head {
@@ -187,7 +187,7 @@ impl Governor {
         priority: Priority,
         tell: &mut impl FnMut(usize),
     ) -> Result<Permit> {
-        let mut place = match self.look(slots, kind, priority, Place::default()).await? {
+        let mut place = match self.look(slots, kind, priority, QueuePlace::default()).await? {
             Look::Admitted(permit) => return Ok(permit),
             Look::Queued(place) => place,
         };
@@ -213,7 +213,7 @@ impl Governor {
         }
     }
 
-    async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, place: Place) -> Result<Look> {
+    async fn look(&self, slots: &Slots, kind: Kind, priority: Priority, place: QueuePlace) -> Result<Look> {
         let (slots, concurrency) = (slots.clone(), self.concurrency);
         let likely = self.process.get::<LastSlots>().get(&slots.folder().to_owned());
         in_background(move || {
@@ -311,7 +311,7 @@ fn look(
     kind: Kind,
     concurrency: &Concurrency,
     (priority, likely): (Priority, Option<usize>),
-    Place { ticket, checked, head, .. }: Place,
+    QueuePlace { ticket, checked, head, .. }: QueuePlace,
 ) -> io::Result<Look> {
     let limits = Limits::read(slots.folder());
     let known = limits.slots(concurrency, now());
@@ -328,7 +328,7 @@ fn look(
         return Ok(Look::Admitted(permit(Some(slot))));
     }
     if kind == Kind::Retry {
-        return Ok(Look::Queued(Place::default()));
+        return Ok(Look::Queued(QueuePlace::default()));
     }
     if known.is_none() {
         return Ok(Look::Admitted(permit(None)));
@@ -342,7 +342,7 @@ fn look(
         head => (Some(Instant::now()), look_at_head(slots, count, &ticket, &head)?),
     };
     let ahead = slots.ahead(Some(&ticket))?;
-    Ok(Look::Queued(Place { ticket: Some(ticket), ahead, checked, head }))
+    Ok(Look::Queued(QueuePlace { ticket: Some(ticket), ahead, checked, head }))
 }
 
 /// Sets the ticket at the head aside if it left a slot free `before` as well.

@@ -78,7 +78,7 @@ pub struct LedgerEntry {
 
 /// A line. Short names, because every request writes one.
 #[derive(Deserialize)]
-struct Line {
+struct LedgerLine {
     t: i64,
     a: String,
     #[serde(default)]
@@ -123,7 +123,8 @@ impl LedgerEntry {
     }
 
     fn parse(line: &str) -> Option<Self> {
-        let Line { t, a, s, p, m, n: [uncached, cached, output, reasoning], d, q } = serde_json::from_str(line).ok()?;
+        let LedgerLine { t, a, s, p, m, n: [uncached, cached, output, reasoning], d, q } =
+            serde_json::from_str(line).ok()?;
         let samples = q.into_iter().filter(|(_, percent, _)| (0.0..=1000.0).contains(percent));
         Some(Self {
             at: t,

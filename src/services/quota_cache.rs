@@ -71,7 +71,7 @@ type UnwrittenRecords = Remembered<AccountId, Record, 16>;
 
 /// Where the record of one deployment and account is stored. Its functions block.
 #[derive(Debug, Clone)]
-struct Store {
+struct QuotaStore {
     account: AccountId,
     /// Absent where there is no home directory.
     file: Option<PathBuf>,
@@ -90,7 +90,7 @@ enum FetchRole {
 
 /// Returns the quota, at most `max_age` old unless the service cannot be reached. Zero always sends a request.
 pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> Result<Snapshot> {
-    let (store, known) = Store::open(kimi, credential).await?;
+    let (store, known) = QuotaStore::open(kimi, credential).await?;
     if known.is_recent(max_age) {
         return Ok(known.snapshot());
     }
@@ -129,11 +129,11 @@ pub async fn quota(kimi: &Kimi, credential: &Credential, max_age: Duration) -> R
 
 /// Returns the last quota that any process fetched, without asking the service.
 pub async fn known(kimi: &Kimi, credential: &Credential) -> Snapshot {
-    Store::open(kimi, credential).await.map(|(_, record)| record).unwrap_or_default().snapshot()
+    QuotaStore::open(kimi, credential).await.map(|(_, record)| record).unwrap_or_default().snapshot()
 }
 
 /// Waits for the answer that another process has requested.
-async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
+async fn wait_for_another(store: QuotaStore, known: Record) -> Result<Record> {
     for _ in 0..(REQUEST_TIMEOUT.as_millis() / POLL_INTERVAL.as_millis()) {
         tokio::time::sleep(POLL_INTERVAL).await;
         let store = store.clone();
@@ -145,7 +145,7 @@ async fn wait_for_another(store: Store, known: Record) -> Result<Record> {
     Ok(known)
 }
 
-impl Store {
+impl QuotaStore {
     /// Finds the record of a credential's account, and reads it.
     async fn open(kimi: &Kimi, credential: &Credential) -> Result<(Self, Record)> {
         let (state, unwritten) = (kimi.config.state_directory.clone(), kimi.process.get());
@@ -203,8 +203,8 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn store(file: PathBuf) -> Store {
-        Store { account: AccountId::new("r", "k", None), file: Some(file), unwritten: Arc::default() }
+    fn store(file: PathBuf) -> QuotaStore {
+        QuotaStore { account: AccountId::new("r", "k", None), file: Some(file), unwritten: Arc::default() }
     }
 
     fn checked_now() -> Record {

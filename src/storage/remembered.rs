@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Values kept until the process ends, at most `MAX`; the oldest ones go first. Make it a part of
 /// [`crate::process_state::ProcessState`].
 #[derive(Debug)]
-pub struct Remembered<K, V, const MAX: usize>(Mutex<Values<K, V>>);
+pub struct Remembered<K, V, const MAX: usize>(Mutex<RememberedValues<K, V>>);
 
 #[derive(Debug)]
-struct Values<K, V> {
+struct RememberedValues<K, V> {
     /// Each value with the number of its insertion.
     by_key: HashMap<K, (u64, V)>,
     inserted: u64,
@@ -18,7 +18,7 @@ struct Values<K, V> {
 
 impl<K, V, const MAX: usize> Default for Remembered<K, V, MAX> {
     fn default() -> Self {
-        Self(Mutex::new(Values { by_key: HashMap::new(), inserted: 0 }))
+        Self(Mutex::new(RememberedValues { by_key: HashMap::new(), inserted: 0 }))
     }
 }
 
@@ -61,7 +61,7 @@ impl<K: Eq + Hash + Clone, V: Clone, const MAX: usize> Remembered<K, V, MAX> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Values<K, V>> {
+    fn lock(&self) -> MutexGuard<'_, RememberedValues<K, V>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -41,13 +41,13 @@ struct Refusal {
     token: String,
     /// When, in milliseconds since 1970.
     at: i64,
-    meaning: Meaning,
+    meaning: RefusalMeaning,
 }
 
 /// What a refusal says about the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Meaning {
+pub(super) enum RefusalMeaning {
     /// It has ended.
     Final,
     /// Another program, which is stopped or has not finished, may have its successor.
@@ -86,7 +86,7 @@ impl Account {
             }
         };
         let is_final = (is_guarded || is_vacant) && !lock.has_stalled_predecessor();
-        let meaning = if is_final { Meaning::Final } else { Meaning::Open };
+        let meaning = if is_final { RefusalMeaning::Final } else { RefusalMeaning::Open };
         for token in &refused.tokens {
             record(self.paths.state.as_deref(), token, meaning);
         }
@@ -131,14 +131,14 @@ impl Refusal {
 }
 
 /// What it meant that the service refused this token, if it did lately.
-pub(super) fn recent(state: Option<&Path>, refresh_token: &str) -> Option<Meaning> {
+pub(super) fn recent(state: Option<&Path>, refresh_token: &str) -> Option<RefusalMeaning> {
     let hash = hash(refresh_token);
     let refusals = read(state?);
     refusals.iter().find(|refusal| refusal.token == hash && refusal.is_recent()).map(|refusal| refusal.meaning)
 }
 
 /// Records that the service has refused this token. Where nothing can be written, everybody asks.
-pub(super) fn record(state: Option<&Path>, refresh_token: &str, meaning: Meaning) {
+pub(super) fn record(state: Option<&Path>, refresh_token: &str, meaning: RefusalMeaning) {
     let Some(state) = state else { return };
     let token = hash(refresh_token);
     let mut refusals = read(state);
@@ -165,16 +165,19 @@ mod tests {
     fn refusals_are_found_by_others_for_a_minute_and_hold_no_token() {
         let folder = tempfile::tempdir().unwrap();
         let state = Some(folder.path());
-        record(state, "token-dead", Meaning::Final);
-        record(state, "token-open", Meaning::Open);
-        assert_eq!(recent(state, "token-dead"), Some(Meaning::Final));
-        assert_eq!(recent(state, "token-open"), Some(Meaning::Open));
+        record(state, "token-dead", RefusalMeaning::Final);
+        record(state, "token-open", RefusalMeaning::Open);
+        assert_eq!(recent(state, "token-dead"), Some(RefusalMeaning::Final));
+        assert_eq!(recent(state, "token-open"), Some(RefusalMeaning::Open));
         assert_eq!(recent(state, "token-alive"), None);
         let path = folder.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         assert!(!text.contains("token-dead"), "{text}");
-        for (seconds, expected) in [(-61, None), (-50, Some(Meaning::Final)), (50, Some(Meaning::Final)), (61, None)] {
-            let refusal = Refusal { token: hash("token-dead"), at: now_ms() + seconds * 1000, meaning: Meaning::Final };
+        for (seconds, expected) in
+            [(-61, None), (-50, Some(RefusalMeaning::Final)), (50, Some(RefusalMeaning::Final)), (61, None)]
+        {
+            let refusal =
+                Refusal { token: hash("token-dead"), at: now_ms() + seconds * 1000, meaning: RefusalMeaning::Final };
             fs::write(&path, serde_json::to_vec(&[refusal]).unwrap()).unwrap();
             assert_eq!(recent(state, "token-dead"), expected, "{seconds} s");
         }
@@ -185,16 +188,16 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         fs::write(state.path().join(FILE), "{ broken").unwrap();
         assert_eq!(recent(Some(state.path()), "token"), None);
-        record(Some(state.path()), "token", Meaning::Final);
-        assert_eq!(recent(Some(state.path()), "token"), Some(Meaning::Final));
-        record(None, "token", Meaning::Final);
+        record(Some(state.path()), "token", RefusalMeaning::Final);
+        assert_eq!(recent(Some(state.path()), "token"), Some(RefusalMeaning::Final));
+        record(None, "token", RefusalMeaning::Final);
         assert_eq!(recent(None, "token"), None);
     }
 
     #[test]
     fn refusals_number_is_bounded() {
         let state = tempfile::tempdir().unwrap();
-        (0..3 * MAX_REFUSALS).for_each(|at| record(Some(state.path()), &at.to_string(), Meaning::Final));
+        (0..3 * MAX_REFUSALS).for_each(|at| record(Some(state.path()), &at.to_string(), RefusalMeaning::Final));
         assert_eq!(read(state.path()).len(), MAX_REFUSALS);
     }
 }

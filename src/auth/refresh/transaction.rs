@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::RefreshThread;
 use super::locks::{RefreshLock, SLOW_CALL, Waited};
-use super::refusals::{self, Meaning, PEER_GRACE, Refused};
+use super::refusals::{self, PEER_GRACE, RefusalMeaning, Refused};
 use super::{Refresh, login_again};
 use crate::auth::credential_sources::Account;
 use crate::auth::kimi_auth_file::{KimiCodeFile, ReservedAuthFile, Stored};
@@ -91,7 +91,7 @@ impl Account {
                 _ => "there is no refresh token",
             }));
         }
-        let mut exchange = Exchange {
+        let mut exchange = TokenExchange {
             endpoint: self.oauth.at(scope.oauth_host()),
             thread: Arc::clone(refresh.thread),
             lock: Arc::new(lock),
@@ -102,7 +102,7 @@ impl Account {
         for candidate in &candidates {
             if let Some(meaning) = refusals::recent(state, &candidate.refresh) {
                 refused.error = Some(login_again("the service has just refused this login"));
-                refused.is_open |= meaning == Meaning::Open;
+                refused.is_open |= meaning == RefusalMeaning::Open;
                 continue;
             }
             refused.grace = PEER_GRACE;
@@ -135,7 +135,7 @@ impl Account {
 }
 
 /// Token calls under one lock.
-struct Exchange {
+struct TokenExchange {
     endpoint: TokenEndpoint,
     thread: Arc<RefreshThread>,
     lock: Arc<RefreshLock>,
@@ -143,7 +143,7 @@ struct Exchange {
     reserved: Option<ReservedAuthFile>,
 }
 
-impl Exchange {
+impl TokenExchange {
     /// Spends a refresh token. The answer is handed to the system on the I/O thread, right after its last byte was read.
     fn run(&mut self, refresh_token: &str, on_slow: &mut dyn FnMut()) -> std::result::Result<Tokens, Failed> {
         // The answer must not wait in the socket for a tick of the streams.

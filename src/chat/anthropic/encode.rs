@@ -32,12 +32,12 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
     let thinking = options.thinking.as_ref();
     let keep = thinking.filter(|thinking| thinking.enabled()).and_then(|thinking| thinking.keep.as_deref());
     let choice = options.tool_choice.clone().filter(|_| !conversation.tools.is_empty());
-    let mut messages: Vec<WireMessage<'_>> =
+    let mut messages: Vec<MessagesMessage<'_>> =
         runs(turns).map(|run| message(&turns[run], options.thinks() && thinking.is_some())).collect();
     if let Some(last) = messages.last_mut().filter(|last| marks && last.role == "user") {
         last.mark();
     }
-    let wire = Body {
+    let wire = MessagesBody {
         model: &options.model,
         stream: true,
         metadata: options.prompt_cache_key.as_deref().map(|user_id| Metadata { user_id }),
@@ -88,9 +88,9 @@ fn runs<'t>(turns: &'t [Item<'_>]) -> impl Iterator<Item = Range<usize>> + 't {
     })
 }
 
-fn message<'a>(run: &'a [Item<'a>], thinks: bool) -> WireMessage<'a> {
+fn message<'a>(run: &'a [Item<'a>], thinks: bool) -> MessagesMessage<'a> {
     if let [Item::Assistant(answer)] = run {
-        return WireMessage { role: "assistant", content: assistant(answer, thinks) };
+        return MessagesMessage { role: "assistant", content: assistant(answer, thinks) };
     }
     let mut content = Vec::with_capacity(run.len());
     for turn in run {
@@ -106,7 +106,7 @@ fn message<'a>(run: &'a [Item<'a>], thinks: bool) -> WireMessage<'a> {
             Item::Tools(_) | Item::Assistant(_) => {}
         }
     }
-    WireMessage { role: "user", content }
+    MessagesMessage { role: "user", content }
 }
 
 fn assistant<'a>(answer: &'a AssistantItem<'a>, thinks: bool) -> Vec<WireBlock<'a>> {
@@ -190,7 +190,7 @@ fn tools<'a>(tools: &'a [WireTool<'a>], marks: bool) -> Vec<WireToolEntry<'a>> {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct MessagesBody<'a> {
     model: &'a str,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,7 +213,7 @@ struct Body<'a> {
     tools: Vec<WireToolEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<[WireBlock<'a>; 1]>,
-    messages: Vec<WireMessage<'a>>,
+    messages: Vec<MessagesMessage<'a>>,
     max_tokens: u64,
 }
 
@@ -259,12 +259,12 @@ struct WireToolEntry<'a> {
 }
 
 #[derive(Serialize)]
-struct WireMessage<'a> {
+struct MessagesMessage<'a> {
     role: &'static str,
     content: Vec<WireBlock<'a>>,
 }
 
-impl WireMessage<'_> {
+impl MessagesMessage<'_> {
     /// Marks the last block as the end of a prefix to cache.
     fn mark(&mut self) {
         if let Some(

@@ -19,7 +19,7 @@ use crate::chat::request::tool_choice::{ToolChoice, wire_name};
 pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_json::Result<Vec<u8>> {
     let replay = Replay { everywhere: options.keeps_reasoning(), beside_calls: options.thinks() };
     let choice = options.tool_choice.clone().filter(|_| !conversation.tools.is_empty());
-    let wire = Body {
+    let wire = ChatBody {
         model: &options.model,
         stream: true,
         stream_options: StreamOptions { include_usage: true },
@@ -49,7 +49,7 @@ pub fn encode(conversation: &Conversation<'_>, options: &BodyOptions) -> serde_j
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct ChatBody<'a> {
     model: &'a str,
     stream: bool,
     stream_options: StreamOptions,

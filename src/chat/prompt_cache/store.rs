@@ -38,7 +38,7 @@ pub struct Store {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+struct StoredRecords {
     /// Hash of the package's version.
     version: u64,
     requests: Vec<StoredRequest>,
@@ -98,7 +98,7 @@ impl Store {
         if fs::metadata(file).ok()?.len() > MAX_FILE {
             return None;
         }
-        let stored: Stored = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+        let stored: StoredRecords = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
         (stored.version == version()).then(|| stored.session())
     }
 
@@ -106,7 +106,7 @@ impl Store {
     pub fn write(&self, session: &Session) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let is_new = !file.exists();
-        replace(file, &serde_json::to_vec(&Stored::of(session))?)?;
+        replace(file, &serde_json::to_vec(&StoredRecords::of(session))?)?;
         if is_new {
             self.prune();
         }
@@ -139,7 +139,7 @@ fn kind(number: u64) -> ElementKind {
     KINDS.into_iter().find(|kind| *kind as u64 == number).unwrap_or(ElementKind::Message)
 }
 
-impl Stored {
+impl StoredRecords {
     fn of(session: &Session) -> Self {
         let mut before: Option<&Arc<Chain>> = None;
         let requests = session.requests.iter().map(|request| {

@@ -55,7 +55,7 @@ enum State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Escape {
+enum FillerEscape {
     No,
     Backslash,
     /// Hexadecimal digits of `\uXXXX` that were seen.
@@ -75,7 +75,7 @@ pub struct Filler {
     /// Open `{` and `[`.
     open: Vec<u8>,
     state: State,
-    escape: Escape,
+    escape: FillerEscape,
     key: Vec<u8>,
     expects_key: bool,
     at_line_start: bool,
@@ -92,7 +92,7 @@ impl Filler {
         Self {
             open: Vec::new(),
             state: State::Outside,
-            escape: Escape::No,
+            escape: FillerEscape::No,
             key: Vec::new(),
             expects_key: false,
             at_line_start: true,
@@ -165,31 +165,31 @@ impl Filler {
 
     fn inside(&mut self, state: State, byte: u8) -> u8 {
         match (self.escape, byte) {
-            (Escape::No, b'"') => {
+            (FillerEscape::No, b'"') => {
                 self.state = State::Outside;
                 return byte;
             }
             // A text has no line breaks: it was cut.
-            (Escape::No, b'\n') => {
+            (FillerEscape::No, b'\n') => {
                 (self.state, self.at_line_start) = (State::Outside, true);
                 return byte;
             }
-            (Escape::No, b'\\') => {
-                self.escape = Escape::Backslash;
+            (FillerEscape::No, b'\\') => {
+                self.escape = FillerEscape::Backslash;
                 return byte;
             }
-            (Escape::Backslash, _) => {
-                self.escape = if byte == b'u' { Escape::Unicode(0) } else { Escape::No };
+            (FillerEscape::Backslash, _) => {
+                self.escape = if byte == b'u' { FillerEscape::Unicode(0) } else { FillerEscape::No };
                 if state == State::Nested {
                     self.escaped_in_nested(byte);
                 }
                 return byte;
             }
-            (Escape::Unicode(seen), _) => {
-                self.escape = if seen == 3 { Escape::No } else { Escape::Unicode(seen + 1) };
+            (FillerEscape::Unicode(seen), _) => {
+                self.escape = if seen == 3 { FillerEscape::No } else { FillerEscape::Unicode(seen + 1) };
                 return if matches!(state, State::Key | State::Kept) { byte } else { b"0078"[seen] };
             }
-            (Escape::No, _) => {}
+            (FillerEscape::No, _) => {}
         }
         match state {
             State::Key => {
