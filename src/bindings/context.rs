@@ -11,6 +11,7 @@ use super::js_string::{SHORT, Utf8Converter, read_latin1, read_utf16};
 use crate::blocking::in_background;
 use crate::chat::request::transcript::{ContextText, LongTexts};
 use crate::error::{Error, ErrorKind, Result};
+use crate::json::surrogates::without_lone_surrogates;
 
 /// A conversation in JavaScript.
 #[napi(object, object_to_js = false)]
@@ -57,7 +58,7 @@ pub struct CopiedContext {
 }
 
 impl CopiedContext {
-    /// Converts the texts to UTF-8, in the background if they are long.
+    /// Converts the texts to UTF-8 without lone surrogates, in the background if they are long.
     pub async fn convert(self) -> Result<ContextText> {
         let short = self.narrow.len() + self.wide.len() < SHORT;
         if short { self.converted() } else { in_background(move || self.converted()).await }
@@ -71,6 +72,8 @@ impl CopiedContext {
         let (mut all, mut ends) = one_text(narrow, &wide, &lengths);
         ends.pop();
         let json = all.split_off(ends.last().copied().unwrap_or(0));
+        // JSON may also contain them as escapes.
+        let json = without_lone_surrogates(&json).unwrap_or(json);
         Ok(ContextText { json, texts: LongTexts::new(mark, all, ends) })
     }
 }
@@ -173,8 +176,10 @@ mod tests {
             [(&[0x61, 0xD800, 0x62][..], "ab"), (&[0xDE00, 0xD83D, 0xD83D, 0xDE00], "😀"), (&[0xD83D], "")]
         {
             // The second text begins with the half that the first one may lack.
-            let ContextText { texts, .. } = copied(&[units, &[0xDE00, 0x63], &utf16("{}")]).converted().unwrap();
+            let escaped = utf16(r#"["\ud83d","\ud83d\ude00"]"#);
+            let ContextText { json, texts } = copied(&[units, &[0xDE00, 0x63], &escaped]).converted().unwrap();
             assert_eq!(texts.all(), format!("{expected}c"));
+            assert_eq!(json, r#"["","\ud83d\ude00"]"#);
         }
     }
 

@@ -30,7 +30,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{
     Attachments, BodyTemplate, MediaKind, Reuploaded, StoredFiles, StoredMedia, UploadClient, Uploader, attach,
 };
-use crate::json::surrogates::without_lone_surrogates;
 use crate::models::{self, OfferedModels, Prices};
 
 /// The conversation that a request is made from. Kept beside it, because a refusal may lead to a second request.
@@ -224,8 +223,7 @@ async fn resolve_stored(
     let conversation = source.clone();
     let mut wanted = in_background(move || {
         let ContextText { json, texts } = conversation.context.as_ref();
-        let clean = without_lone_surrogates(json);
-        let transcript = Transcript::read(clean.as_ref().unwrap_or(json), texts, &conversation.media)?;
+        let transcript = Transcript::read(json, texts, &conversation.media)?;
         Ok(transcript.stored_media())
     })
     .await?;
@@ -241,8 +239,7 @@ async fn resolve_stored(
 fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &StoredFiles) -> Result<BuiltRequest> {
     let ResolvedRequest { dialect, mut options, .. } = resolved;
     let ContextText { json, texts } = source.context.as_ref();
-    let clean = without_lone_surrogates(json);
-    let mut transcript = Transcript::read(clean.as_ref().unwrap_or(json), texts, &source.media)?;
+    let mut transcript = Transcript::read(json, texts, &source.media)?;
     transcript.resolve_stored(|media| stored.link(media));
     let mut calls = CallIds::default();
     recorded_calls(&transcript).for_each(|id| calls.reserve(id));
