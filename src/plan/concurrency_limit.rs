@@ -35,7 +35,8 @@ const LIMIT_AGE: Duration = Duration::from_secs(3600);
 /// Longest wait for that record before a request is sent without it.
 const LIMIT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Requests under way from which on the plan's limit matters: a single session never asks for it.
+/// Requests under way from which on the plan's limit matters. A single session reaches it at most where a turn begins while the
+/// response of the last one is ending.
 pub(super) const LIMIT_MATTERS: usize = 2;
 
 /// How long a change waits for another process that changes the limits as well.

@@ -8,7 +8,7 @@ import type { AssistantMessage } from "@earendil-works/pi-ai";
 import { readFileSync } from "node:fs";
 import { sessions } from "../fixtures/requests/sessions.ts";
 import type { Simulator } from "../simulator/index.ts";
-import { withSimulator } from "../support/simulator.ts";
+import { answerRequests, withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Dialect, DIALECTS, runOne, type TurnSetup } from "../support/turn.ts";
 
@@ -48,11 +48,11 @@ async function accepted(context: unknown, protocol: Dialect): Promise<void> {
   for (const options of [{ reasoning: "high" }, {}] as const) {
     simulator.reset();
     const message = await ask(context, protocol, options);
-    const sent = JSON.stringify(bodyOf(simulator.requests.at(-1)), null, 1);
+    const sent = JSON.stringify(bodyOf(answerRequests(simulator).at(-1)), null, 1);
     assert.equal(message.errorMessage, undefined, sent.slice(0, 4000));
-    assert.equal(simulator.requests.length, 1);
+    assert.equal(answerRequests(simulator).length, 1);
     const { tools } = context as { tools?: unknown[] };
-    const sentTools = bodyOf<{ tools?: unknown[] }>(simulator.requests[0]).tools ?? [];
+    const sentTools = bodyOf<{ tools?: unknown[] }>(answerRequests(simulator)[0]).tools ?? [];
     assert.equal(sentTools.length, tools?.length ?? 0, "no tool is dropped");
   }
 }
@@ -94,7 +94,7 @@ for (const protocol of DIALECTS) {
       assert.deepEqual(call?.arguments, own, message.errorMessage);
       context.messages.push(message, { role: "toolResult", toolCallId: call?.id, content: [], isError: false });
       await accepted(context, protocol);
-      const replayed = JSON.stringify(bodyOf(simulator.requests.at(-1))).replaceAll("\\", "");
+      const replayed = JSON.stringify(bodyOf(answerRequests(simulator).at(-1))).replaceAll("\\", "");
       assert.ok(replayed.includes(JSON.stringify(wire)), replayed);
     });
 
@@ -138,8 +138,8 @@ describe("acceptance: a 400 that names the rejected item", () => {
         simulator.intercept(endpoint, refused(refusal));
         const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
         assert.equal(message.errorMessage, undefined);
-        const [first, second] = simulator.requests.map((record) => JSON.stringify(bodyOf(record)));
-        assert.equal(simulator.requests.length, 2);
+        const [first, second] = answerRequests(simulator).map((record) => JSON.stringify(bodyOf(record)));
+        assert.equal(answerRequests(simulator).length, 2);
         assert.ok(first?.includes(gone) && !second?.includes(gone) && second?.includes(kept), second);
       });
     }
@@ -150,7 +150,7 @@ describe("acceptance: a 400 that names the rejected item", () => {
       simulator.intercept(endpoint, refusal, refusal, refusal);
       const message = await ask({ messages: conversation() }, protocol, { reasoning: "high" });
       assert.match(message.errorMessage ?? "", /unsupported image format/);
-      assert.equal(simulator.requests.length, 2);
+      assert.equal(answerRequests(simulator).length, 2);
     });
   }
 
@@ -165,7 +165,7 @@ describe("acceptance: a 400 that names the rejected item", () => {
     const message = await ask({ messages: conversation() }, "openai", { onPayload });
     assert.equal(message.errorMessage, undefined);
     assert.equal(seen.length, 2);
-    assert.equal(bodyOf<{ temperature: number }>(simulator.requests.at(-1)).temperature, 1);
+    assert.equal(bodyOf<{ temperature: number }>(answerRequests(simulator).at(-1)).temperature, 1);
   });
 });
 
@@ -177,7 +177,7 @@ describe("acceptance: values that cannot be serialized", () => {
     const tools = [{ name: "loop", description: "d", parameters }];
     const message = await ask({ tools, messages: [{ role: "user", content: "hi" }] }, "openai", { reasoning: "high" });
     assert.equal(message.errorMessage, undefined);
-    const body = bodyOf<{ tools: { function: { name: string } }[] }>(simulator.requests[0]);
+    const body = bodyOf<{ tools: { function: { name: string } }[] }>(answerRequests(simulator)[0]);
     assert.equal(body.tools[0]?.function.name, "loop");
   });
 

@@ -11,7 +11,7 @@ import { faults, rateLimit } from "../simulator/faults.ts";
 import type { Simulator } from "../simulator/index.ts";
 import { comment, cut, errorFrame, pause, text, think } from "../simulator/scenario.ts";
 import type { Scenario } from "../simulator/types.ts";
-import { withSimulator } from "../support/simulator.ts";
+import { answerRequests, withSimulator } from "../support/simulator.ts";
 import { startService } from "../support/service.ts";
 import { addon, DIALECTS, type Outcome, runOne, type TurnSetup, visible } from "../support/turn.ts";
 
@@ -45,13 +45,12 @@ for (const dialect of DIALECTS) {
       runOne(native, { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, dialect, ...setup });
     const play = (...scenarios: Scenario[]): void => simulator.enqueue(...scenarios);
     // Number of chat requests: after a quota error the quota is requested as well.
-    const requests = (): number =>
-      simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").length;
+    const requests = (): number => answerRequests(simulator).length;
 
     test("a request → goes to the dialect's endpoint with the credential as bearer token", async () => {
       play({ steps: [text("ok")] });
       assert.equal(ends(await turn()), "stop");
-      const [request] = simulator.requests;
+      const [request] = answerRequests(simulator);
       assert.equal(request?.endpoint, dialect === "openai" ? "chat" : "messages");
       assert.equal(request?.auth, "bearer");
       assert.equal(request?.headers["anthropic-version"], dialect === "openai" ? undefined : "2023-06-01");
@@ -115,7 +114,7 @@ for (const dialect of DIALECTS) {
     test("idle before the first token → retried once on another connection", async () => {
       play({ steps: [pause(SILENCE)] }, { steps: [text("ok")] });
       assert.equal(visible((await turn({ env: FAST })).message), "ok");
-      const [first, second] = simulator.requests;
+      const [first, second] = answerRequests(simulator);
       assert.notEqual(first?.connection, second?.connection);
     });
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { AssistantMessageEvent } from "@earendil-works/pi-ai";
 import type { TurnOptions } from "../../extension/turn/request.ts";
 import type { RequestRecord, Simulator } from "../simulator/index.ts";
-import { withSimulator } from "../support/simulator.ts";
+import { answerRequests, withSimulator } from "../support/simulator.ts";
 import { bodyOf } from "../support/pi.ts";
 import { addon, type Outcome, QUESTION, runOne, type TurnSetup, visible } from "../support/turn.ts";
 
@@ -63,7 +63,7 @@ describe("turn: event contract", () => {
       simulator.enqueue({ steps: [{ text: "ok" }] });
       await turn({}, { context: shape });
     }
-    const [first, second] = simulator.requests;
+    const [first, second] = answerRequests(simulator);
     assert.equal(first?.rawBody.toString(), second?.rawBody.toString());
   });
 
@@ -103,7 +103,7 @@ describe("turn: hooks", () => {
     const { kinds } = await turn({
       onPayload: async (payload) => {
         await sleep(20);
-        order.push(`payload:${(payload as { model: string }).model}:${simulator.requests.length}`);
+        order.push(`payload:${(payload as { model: string }).model}:${answerRequests(simulator).length}`);
         return undefined;
       },
       onResponse: async ({ status }) => {
@@ -134,7 +134,7 @@ describe("turn: hooks", () => {
         return undefined;
       },
     });
-    assert.equal(bodyOf<{ mark: number }>(simulator.requests[0]).mark, 1);
+    assert.equal(bodyOf<{ mark: number }>(answerRequests(simulator)[0]).mark, 1);
   });
 
   for (const hook of ["onPayload", "onResponse", "onProviderStreamEvent"] as const) {

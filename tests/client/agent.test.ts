@@ -6,6 +6,7 @@ import type { Simulator } from "../simulator/index.ts";
 import { failure } from "../support/failure.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf } from "../support/pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
@@ -14,7 +15,7 @@ beforeEach(() => {
   kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
 });
 
-const body = (): Record<string, unknown> => bodyOf(simulator.requests.at(-1));
+const body = (): Record<string, unknown> => bodyOf(answerRequests(simulator).at(-1));
 const chats = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "chat").length;
 
 /** The answer to a question, and the notes beside it. */

@@ -8,6 +8,7 @@ import type { Simulator } from "../simulator/index.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: KimiProvider;
@@ -20,7 +21,7 @@ interface Body {
   messages: { role: string; content?: unknown; [member: string]: unknown }[];
   [member: string]: unknown;
 }
-const body = (): Body => bodyOf<Body>(simulator.requests.at(-1));
+const body = (): Body => bodyOf<Body>(answerRequests(simulator).at(-1));
 const chats = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "chat").length;
 const model = (): ReturnType<KimiProvider> => kimi("kimi-for-coding");
 

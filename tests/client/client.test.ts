@@ -18,6 +18,7 @@ import { repeat } from "../simulator/scenario.ts";
 import { failure } from "../support/failure.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf, ROOT } from "../support/pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
@@ -37,7 +38,7 @@ interface Body {
 }
 
 function lastBody(): Body {
-  return bodyOf<Body>(simulator.requests.at(-1));
+  return bodyOf<Body>(answerRequests(simulator).at(-1));
 }
 
 /** A PNG of one pixel. */
@@ -95,7 +96,7 @@ describe("a consumer that stops reading", () => {
 
   test("consumer waits → the service waits too, and nothing is lost when it reads on", async () => {
     const { chat, events } = await begun();
-    const sent = (): number => simulator.requests.at(-1)?.sentEvents ?? 0;
+    const sent = (): number => answerRequests(simulator).at(-1)?.sentEvents ?? 0;
     let before = -1;
     while (before !== sent()) {
       before = sent();
@@ -240,7 +241,7 @@ describe("requests", () => {
     simulator.enqueue({ steps: [{ text: "ok" }] }, { steps: [{ text: "ok" }] });
     await kimi.chat("hi").final();
     await kimi.chat("hi", { headers: { "User-Agent": "my-agent/1" } }).final();
-    const agents = simulator.requests.map(({ headers }) => headers["user-agent"]);
+    const agents = answerRequests(simulator).map(({ headers }) => headers["user-agent"]);
     assert.match(agents[0] ?? "", /^pi-provider-kimi-code\/\d/);
     assert.equal(agents[1], "my-agent/1");
   });
@@ -248,7 +249,7 @@ describe("requests", () => {
   test("request: payload hook → its body is sent", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi.chat("hi", { onPayload: (body) => ({ ...(body as object), mark: 7 }) }).final();
-    assert.equal(bodyOf<{ mark: number }>(simulator.requests.at(-1)).mark, 7);
+    assert.equal(bodyOf<{ mark: number }>(answerRequests(simulator).at(-1)).mark, 7);
   });
 });
 
@@ -317,7 +318,7 @@ describe("errors", () => {
       simulator.enqueue({ steps: [{ text: "a cat" }] });
       const asked = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey, settings: { protocol } });
       assert.equal(await asked.chat(messages).text(), "a cat");
-      const body = bodyOf<{ messages: { content: object[] }[] }>(simulator.requests.at(-1));
+      const body = bodyOf<{ messages: { content: object[] }[] }>(answerRequests(simulator).at(-1));
       assert.deepEqual(body.messages.at(-1)?.content[0], part);
     }
   });

@@ -10,6 +10,7 @@ import { ADDON, PLATFORM_PACKAGE, run, runAside } from "../support/packages.ts";
 import { Home, ROOT } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
 import { fetchedTool } from "../support/tools.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -127,7 +128,7 @@ test("example: run → the tool's result reaches the model", async () => {
     { steps: [{ text: "Sunny." }] },
   );
   assert.equal(await output("run.mjs"), "Sunny. (2 steps)");
-  assert.match(JSON.stringify(simulator.requests.at(-1)?.json), /Beijing: 21 °C, sunny/);
+  assert.match(JSON.stringify(answerRequests(simulator).at(-1)?.json), /Beijing: 21 °C, sunny/);
 });
 
 test("example: TypeScript → compiles in strict mode and runs", async () => {

@@ -10,6 +10,7 @@ import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { Machine } from "../support/account.ts";
 import { bodyOf, Home } from "../support/pi.ts";
 import { fakeMp4, fakePng } from "../support/sample-media.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -91,7 +92,7 @@ describe("upload", () => {
     const inline = { type: "image", mimeType: "image/png", data: once.toString("base64") } as const;
     await kimi.chat([{ role: "user", content: [inline] }]).final();
     assert.equal(uploads(), 1, "a chat with the same image refers to it");
-    assert.match(simulator.requests.at(-1)?.rawBody.toString() ?? "", new RegExp(first.url));
+    assert.match(answerRequests(simulator).at(-1)?.rawBody.toString() ?? "", new RegExp(first.url));
   });
 
   test("upload: again after the service lost the file → a new id, which is kept", async () => {
@@ -122,7 +123,7 @@ test("messages: uploaded image and video → are referenced by id", async () => 
   ] as const;
   assert.equal(await kimi.chat([{ role: "user", content }]).text(), "Both.");
   const { messages } = bodyOf<{ messages: { content: { image_url?: object; video_url?: object }[] }[] }>(
-    simulator.requests.at(-1),
+    answerRequests(simulator).at(-1),
   );
   const [first, second] = messages.at(-1)?.content ?? [];
   assert.match(JSON.stringify([first?.image_url, second?.video_url]), new RegExp(`${image.url}.*${video.url}`));

@@ -6,6 +6,7 @@ import { Kimi, KimiError } from "../../index.ts";
 import type { Simulator } from "../simulator/index.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf } from "../support/pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
@@ -159,7 +160,7 @@ describe("chat: wrong input → an error that names the member", () => {
   test("tool parameters that JSON cannot hold → the tool is described by a sentence", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi.chat("hi", { tools: [{ name: "f", parameters: circular }] }).final();
-    assert.equal(bodyOf<{ tools: unknown[] }>(simulator.requests.at(-1)).tools.length, 1);
+    assert.equal(bodyOf<{ tools: unknown[] }>(answerRequests(simulator).at(-1)).tools.length, 1);
   });
 });
 
@@ -259,7 +260,7 @@ test("input: extra members of other libraries in messages → accepted", async (
   await kimi
     .chat([{ role: "user", content: "a", name: "me" }, answer, { role: "user", content: "b" }] as never)
     .final();
-  assert.equal(bodyOf<{ messages: unknown[] }>(simulator.requests.at(-1)).messages.length, 3);
+  assert.equal(bodyOf<{ messages: unknown[] }>(answerRequests(simulator).at(-1)).messages.length, 3);
 });
 
 test("web address of an image: refused by the service → left out with a note that says what to do", async () => {

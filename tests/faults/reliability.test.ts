@@ -20,6 +20,7 @@ import { broken, slow, unexpected } from "./checks.ts";
 import { faults } from "../simulator/faults.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { DIALECTS } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 describe("fault matrix", () => {
   let foreign: ForeignHost;
@@ -83,13 +84,13 @@ describe("retry settings of the caller", () => {
       simulator.setDefault(faults.overloaded);
       const kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
       for (const maxRetries of [0, 1]) {
-        const before = simulator.requests.length;
+        const before = answerRequests(simulator).length;
         const error: unknown = await kimi
           .chat("hi", { maxRetries })
           .final()
           .catch((reason: unknown) => reason);
         assert.equal((error as { code?: string }).code, "overloaded");
-        assert.equal(simulator.requests.length - before, 1 + maxRetries);
+        assert.equal(answerRequests(simulator).length - before, 1 + maxRetries);
       }
     } finally {
       await simulator.close();

@@ -8,6 +8,7 @@ import { Kimi, KimiError } from "../../index.ts";
 import { startSimulator } from "../simulator/index.ts";
 import { call, text, think } from "../simulator/scenario.ts";
 import type { Dialect } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 import { Relay, type Breakage } from "./relay.ts";
 
 const THOUGHT = "Let me think. ";
@@ -66,5 +67,5 @@ export async function brokenAt(dialect: Dialect, home: string, breakage?: Breaka
     await relay.close();
     await simulator.close();
   }
-  return { outcome, got, requests: simulator.requests.length, bytes: relay.bytes };
+  return { outcome, got, requests: answerRequests(simulator).length, bytes: relay.bytes };
 }

@@ -12,6 +12,7 @@ import { withMachine } from "../support/account.ts";
 import { type Home } from "../support/pi.ts";
 import { fakeMp4, realPng } from "../support/sample-media.ts";
 import { addon, DIALECTS, type Dialect, runOne } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 const CHILD = join(import.meta.dirname, "..", "support", "prepare-media-child.ts");
 
@@ -109,9 +110,7 @@ const uploads = (): number => sent("files").length;
 
 /** The last chat body. */
 function body(at = -1): string {
-  return JSON.stringify(
-    simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").at(at)?.json,
-  );
+  return JSON.stringify(answerRequests(simulator).at(at)?.json);
 }
 
 const id = (): string => simulator.files.all.at(-1)?.id ?? "none";
@@ -354,9 +353,9 @@ for (const dialect of DIALECTS)
       simulator.intercept(dialect === "openai" ? "chat" : "messages", { status: 400, body: { error: { message } } });
       assert.equal((await turn(toolMessages(media), { dialect, id: model })).stopReason, "stop");
       assert.ok(!body().includes("ms://") && body().includes("[video demo.mp4, 300 KB]"), body());
-      const requests = simulator.requests.length;
+      const requests = answerRequests(simulator).length;
       await turn(toolMessages(media), { dialect, id: model });
-      assert.equal(simulator.requests.length, requests + 1, "the next turn asks without videos");
+      assert.equal(answerRequests(simulator).length, requests + 1, "the next turn asks without videos");
       assert.match((await refused("demo.mp4", { model })).message, /refuses videos for kimi-for-coding/);
       writeFileSync(join(project, "a.png"), realPng(20, 20));
       assert.equal((await prepared("a.png", { model })).kind, "image");

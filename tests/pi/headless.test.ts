@@ -8,6 +8,7 @@ import { type Scenario, type Simulator } from "../simulator/index.ts";
 import { bodyOf, Home, messages, type PiEvent, ROOT, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { piLevel } from "../support/pi-versions.ts";
 import { withPi } from "../support/with-pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -110,7 +111,7 @@ describe("JSON mode", () => {
     assert.equal(deltas.map((event) => event.delta).join(""), text);
     assert.equal(textOf(messages(events)[0]), text);
     // A frame per 33 ms, for as long as the answer took and a little longer.
-    const [{ time, endedAt = Infinity } = { time: 0 }] = simulator.requests;
+    const [{ time, endedAt = Infinity } = { time: 0 }] = answerRequests(simulator);
     const frames = (endedAt - time) / 33 + 100;
     assert.ok(deltas.length < frames, `merged at display rate, not one event per delta (${deltas.length})`);
   });
@@ -169,7 +170,7 @@ describe("RPC mode", () => {
     await pi.prompt("one");
     const events = await pi.prompt("two");
     assert.equal(textOf(messages(events)[0]), "second");
-    const sent = bodyOf<{ messages: { role: string; content: string }[] }>(simulator.requests.at(-1)).messages;
+    const sent = bodyOf<{ messages: { role: string; content: string }[] }>(answerRequests(simulator).at(-1)).messages;
     assert.deepEqual(
       sent.map(({ role, content }) => (role === "system" ? role : content)),
       ["system", "one", "first", "two"],
@@ -253,7 +254,7 @@ describe("hooks", () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     const result = await runPi(["-p", "--no-session", ...MODEL, "hi"], { home, env: env(), extensions: [ROOT, spy] });
     assert.equal(result.stdout.trim(), "ok");
-    assert.equal(bodyOf<{ user_mark?: number }>(simulator.requests.at(-1)).user_mark, 7);
+    assert.equal(bodyOf<{ user_mark?: number }>(answerRequests(simulator).at(-1)).user_mark, 7);
     const notes = readFileSync(seen, "utf8")
       .trim()
       .split("\n")
@@ -276,7 +277,7 @@ describe("what is missing", () => {
       env: env({ KIMI_API_KEY: "sk-wrong" }),
     });
     assert.match(result.stderr, /401 The API Key appears to be invalid.*KIMI_API_KEY.*\/login kimi-coding/s);
-    assert.equal(simulator.requests.length, 1, "a refused key is not tried again");
+    assert.equal(answerRequests(simulator).length, 1, "a refused key is not tried again");
   });
 
   /** Copies the package as it is installed, without its addon. */

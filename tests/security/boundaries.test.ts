@@ -14,6 +14,7 @@ import { Machine } from "../support/account.ts";
 import { ROOT } from "../support/pi.ts";
 import { fakePng } from "../support/sample-media.ts";
 import { addon } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let foreign: ForeignHost;
@@ -179,7 +180,7 @@ describe("boundaries: names chosen by others", () => {
     for (const id of NAMES) {
       simulator.intercept("files", { status: 200, body: { id } });
       await look(client(simulator.apiKey), `name ${id}`);
-      const body = simulator.requests.at(-1)?.rawBody.toString("utf8") ?? "";
+      const body = answerRequests(simulator).at(-1)?.rawBody.toString("utf8") ?? "";
       assert.equal(body.includes("ms://") && id !== "con", false, id);
     }
     assert.deepEqual(
