@@ -5,7 +5,7 @@
  */
 import { homedir, hostname, release, type } from "node:os";
 
-/** The only variables that are passed to the addon. */
+/** The only variables that are passed to the addon, besides the working directory as `PWD`. */
 const RELEVANT =
   /^(HOME|TZ|KIMI_.*|PI_CACHE_RETENTION|PI_CODING_AGENT_DIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|SSL_CERT_DIR|(https?|all|no)_proxy)$/i;
 
@@ -16,7 +16,7 @@ export type Variables = Record<string, string | undefined>;
 
 /** Takes a snapshot of the relevant variables; `overrides` outrank `process.env`. */
 export function environment(overrides: Variables = {}): Environment {
-  const snapshot: Environment = { HOME: tolerant(homedir) };
+  const snapshot: Environment = { HOME: tolerant(homedir), PWD: tolerant(() => process.cwd()) };
   for (const source of [process.env, overrides]) {
     // Not the entries: each value that is read makes a new string, and most are of no interest.
     for (const name of Object.keys(source)) {
@@ -63,6 +63,8 @@ export interface Host {
   machine: string;
   system: string;
   release: string;
+  /** Headers that the program adds to every request to the service; `null` suppresses one of ours. */
+  extraHeaders?: Record<string, string | null>;
 }
 
 /** Describes the program that this process runs. */
@@ -79,7 +81,7 @@ export function host(piVersion: string | undefined): Host {
   };
 }
 
-/** Returns an empty text where `read` throws, as it does on systems without a user database or host name. */
+/** Returns an empty text where `read` throws, as it does on systems without a user database or host name, and in a folder that is gone. */
 function tolerant(read: () => string): string {
   try {
     return read();

@@ -24,7 +24,10 @@ export function projectTrust(ctx: ExtensionContext, parts: TrustParts, argv = pr
   // Pi has asked, or its settings answer for the user.
   if (parts.hasTrustRequiringProjectResources?.(ctx.cwd) === true) return "trusted";
   if (argv.includes("--approve") || argv.includes("-a")) return "trusted";
-  if (storedByPi(ctx.cwd, parts) || defaultOfPi(parts) === "always") return "trusted";
+  const stored = storedByPi(ctx.cwd, parts);
+  // Old versions of Pi answer for a folder without resources of its own before they look into their file.
+  if (stored === false) return "untrusted";
+  if (stored === true || defaultOfPi(parts) === "always") return "trusted";
   const answer = readAnswers()[resolved(ctx.cwd)];
   return answer === undefined ? "undecided" : answer ? "trusted" : "untrusted";
 }
@@ -52,11 +55,12 @@ export function rememberTrust(cwd: string, trusted: boolean): void {
   }
 }
 
-function storedByPi(cwd: string, { ProjectTrustStore, getAgentDir }: TrustParts): boolean {
+/** Returns the decision in Pi's file, or null where there is none. */
+function storedByPi(cwd: string, { ProjectTrustStore, getAgentDir }: TrustParts): boolean | null {
   try {
-    return ProjectTrustStore !== undefined && new ProjectTrustStore(getAgentDir()).get(cwd) === true;
+    return ProjectTrustStore === undefined ? null : new ProjectTrustStore(getAgentDir()).get(cwd);
   } catch {
-    return false;
+    return null;
   }
 }
 

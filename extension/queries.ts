@@ -49,6 +49,7 @@ export interface SettingsReport {
 
 /** Describes a setting for the screen. */
 export interface SettingKey {
+  /** `*` in it stands for any name: of a model, of a quota window. */
   path: string;
   form: "switch" | "choice" | "size" | "number" | "text";
   choices: string[] | null;

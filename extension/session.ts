@@ -103,7 +103,7 @@ export function registerSettings(pi: ExtensionAPI, tools: Omit<SettingsTools, "p
   pi.registerCommand("kimi-settings", {
     description: "Kimi Code: account, quota and settings",
     getArgumentCompletions: (prefix) => {
-      const found = tools.queries.settingKeys().filter(({ path }) => path.startsWith(prefix));
+      const found = tools.queries.settingKeys().filter(({ path }) => path.startsWith(prefix) && !path.includes("*"));
       return found.map(({ path, help }) => ({ value: path, label: path, description: help }));
     },
     handler: async (args, ctx) => {

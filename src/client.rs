@@ -55,6 +55,8 @@ pub struct Kimi {
     pub config: Arc<Config>,
     /// Headers that identify the sender: built once, because a device id is a file.
     identity: Arc<HeaderMap>,
+    /// Headers of the calling program. The OAuth host does not get them.
+    program_headers: Arc<ExtraHeaders>,
     http: Client,
     /// What outlives this client: pools, refreshes under way, known uploads.
     pub process: Arc<ProcessState>,
@@ -76,7 +78,8 @@ impl Kimi {
         }) {
             insert(&mut identity, name, &value)?;
         }
-        Ok(Self { config: Arc::new(config), identity: Arc::new(identity), http, process })
+        let program_headers = Arc::new(host.extra_headers.into_iter().collect());
+        Ok(Self { config: Arc::new(config), identity: Arc::new(identity), program_headers, http, process })
     }
 
     /// Returns the same client on fresh connections.
@@ -193,7 +196,7 @@ impl Kimi {
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        if has(extra, AUTHORIZATION.as_str()) {
+        if self.own_authorization(extra).is_some() {
             send(String::new()).await
         } else {
             credential.send_with_reauth(send).await
@@ -270,7 +273,7 @@ impl Kimi {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(HeaderMap::clone(&self.identity));
-        for (name, value) in extra {
+        for (name, value) in self.program_headers.iter().chain(extra) {
             match value {
                 Some(value) => {
                     secrets.add_header(name, value);
@@ -281,7 +284,7 @@ impl Kimi {
                 }
             }
         }
-        if !has(extra, AUTHORIZATION.as_str()) {
+        if self.own_authorization(extra).is_none() {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
                 Error::new(ErrorKind::Config, "the Kimi API key contains characters that no HTTP header may hold")
             })?;
@@ -289,6 +292,14 @@ impl Kimi {
             headers.insert(AUTHORIZATION, bearer);
         }
         Ok(headers)
+    }
+
+    /// Returns the caller's header that authorizes a request in place of our credential; `Some(None)` where it has none at all.
+    pub fn own_authorization<'h>(&'h self, extra: &'h ExtraHeaders) -> Option<Option<&'h str>> {
+        // The last one counts, as in the request.
+        let header = extra.iter().rev().chain(self.program_headers.iter().rev());
+        let mut header = header.filter(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
+        header.next().map(|(_, value)| value.as_deref())
     }
 }
 
@@ -302,10 +313,6 @@ impl Recording {
             None => result,
         }
     }
-}
-
-fn has(headers: &ExtraHeaders, name: &str) -> bool {
-    headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<()> {

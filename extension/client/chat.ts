@@ -10,7 +10,7 @@ import type {
   Model,
   TranscriptContext,
 } from "@earendil-works/pi-ai";
-import { host } from "../environment.ts";
+import type { Host } from "../environment.ts";
 import { type Failure, KimiError, kimiError } from "../errors.ts";
 import { type Addon, type Op, OpCode } from "../native/addon.ts";
 import type { Notice } from "../turn/notices.ts";
@@ -85,6 +85,7 @@ export type ChatEvent =
 /** What a chat needs beside its request. */
 interface ChatSetup {
   addon: Addon;
+  host: Host;
   model: object;
   conversation: Transcript;
   options: Options;
@@ -129,7 +130,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
   readonly #log: ChatSetup["log"];
 
   /** @internal Created by `kimi.chat()`. */
-  constructor({ addon, model, conversation, options, schema, log }: ChatSetup) {
+  constructor({ addon, host, model, conversation, options, schema, log }: ChatSetup) {
     const { signal } = options;
     this.#schema = schema;
     this.#log = log;
@@ -166,7 +167,7 @@ export class Chat implements AsyncIterable<ChatEvent> {
       };
       this.#turn = runTurn(
         listening,
-        host(undefined),
+        host,
         { push, end } as AssistantMessageEventStream,
         model as Model<string>,
         conversation as unknown as TranscriptContext,

@@ -1,7 +1,7 @@
 /**
  * The client for Node programs.
  */
-import { environment, host } from "../environment.ts";
+import { environment, type Host, host } from "../environment.ts";
 import { unwatchedPriority } from "../priority.ts";
 import { KimiAddonError } from "../errors.ts";
 import { API_ID, PROVIDER_ID } from "../ids.ts";
@@ -55,6 +55,7 @@ let chats = 0;
 export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
+  readonly #host: Host;
   readonly #services: KimiServices;
   #modelList: { text: string; models: KimiModel[] } | undefined;
   /** Uploads images and videos, so that messages can refer to them. */
@@ -69,13 +70,10 @@ export class Kimi {
     checkSettings(options.settings, this.#addon);
     if ((options.env?.["KIMI_CODE_DEBUG"] ?? process.env["KIMI_CODE_DEBUG"]) === "1") logToFile(this.#addon);
     this.#options = options;
-    this.#services = new KimiServices(this.#addon, host(undefined));
-    const uploadContext = (): object => ({
-      ...this.#account(),
-      ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
-      ...(options.headers === undefined ? {} : { headers: options.headers }),
-    });
-    this.files = new KimiFiles(this.#addon, uploadContext);
+    const { headers } = options;
+    this.#host = { ...host(undefined), ...(headers === undefined ? {} : { extraHeaders: headers }) };
+    this.#services = new KimiServices(this.#addon, this.#host);
+    this.files = new KimiFiles(this.#addon, () => this.#caller());
   }
 
   /**
@@ -88,7 +86,7 @@ export class Kimi {
     checkChat(input, options);
     const request = { ...asRequest(input), ...options };
     const { messages, system, tools, thinking, signal, onPayload, onResponse, toolChoice, stop, ...rest } = request;
-    const { apiKey, headers } = this.#options;
+    const { apiKey } = this.#options;
     const format = request.responseFormat;
     const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
     const conversation = transcript(messages, model.id, system, tools);
@@ -104,7 +102,6 @@ export class Kimi {
         : { toolChoice: typeof toolChoice === "string" ? toolChoice : { type: "tool", name: toolChoice.name } }),
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking }),
-      headers: { ...headers, ...request.headers },
       env: this.#variables(),
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),
@@ -112,7 +109,7 @@ export class Kimi {
     };
     const log = this.#logger(model.id, conversation);
     const schema = format?.type === "json_schema" ? format.schema : undefined;
-    return new Chat({ addon: this.#addon, model, conversation, options: turnOptions, schema, log });
+    return new Chat({ addon: this.#addon, host: this.#host, model, conversation, options: turnOptions, schema, log });
   }
 
   /**
@@ -244,12 +241,16 @@ export class Kimi {
   }
 
   #queryRequest(): string {
+    return JSON.stringify(this.#caller());
+  }
+
+  #caller(): object {
     const { apiKey } = this.#options;
-    return JSON.stringify({ ...this.#account(), ...(apiKey === undefined ? {} : { apiKey }) });
+    return { ...this.#account(), ...(apiKey === undefined ? {} : { apiKey }) };
   }
 
   #account(): object {
-    return { environment: environment(this.#variables()), host: host(undefined) };
+    return { environment: environment(this.#variables()), host: this.#host };
   }
 
   /** Returns the entry of a model. An unknown id gets a default entry, because the service may know it. */

@@ -35,7 +35,7 @@ export type LogEvent =
   | { type: "chat_error"; id: number; durationMs: number; code: KimiErrorCode; message: string; status?: number };
 
 export interface KimiOptions {
-  /** Kimi Code API key. Default: `KIMI_API_KEY`, else the login of this machine. */
+  /** Kimi Code API key. Default: a login in Pi's `auth.json`, else `KIMI_API_KEY`, else a login of the official client. */
   apiKey?: string;
   /** Base URL of the service, with or without a final `/v1`. Default: `KIMI_CODE_BASE_URL`, else the real service. */
   baseUrl?: string;
@@ -49,7 +49,7 @@ export interface KimiOptions {
   onQuota?: OnQuota;
   /** Priority of chats that name none. Default: `agent` in a program that Pi started, else `batch`. */
   priority?: Priority;
-  /** Headers of every request; `null` removes a default header. */
+  /** Headers of every request to the service, not of those to the login's host; `null` removes a default header. */
   headers?: Record<string, string | null>;
   /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
   logger?: ((event: LogEvent) => void) | undefined;
@@ -86,7 +86,7 @@ export interface ChatOptions {
   priority?: Priority;
   /** Headers of this request; `null` removes a default header. */
   headers?: Record<string, string | null>;
-  /** Idle timeout in milliseconds; 0 for none. */
+  /** Upper bound in milliseconds of every timeout but the one for connecting; 0 switches them off, 300,000 changes nothing. */
   timeoutMs?: number;
   /** Retries before any output has arrived; 0 for none. Default: the setting `retry.attempts`. */
   maxRetries?: number;
@@ -107,7 +107,7 @@ export interface Cancellable {
 
 /** Asks what the plan was spent on. */
 export interface HistoryOptions extends Cancellable {
-  /** How far back: `24h`, `7d`, `2w`; at most the 90 days that are kept. */
+  /** How far back: `24h`, `7d`, `2w`. 90 days are kept. */
   history: string;
   /** What a row is about. Default: `session`. */
   by?: HistoryBy;

@@ -33,12 +33,9 @@ function readOrChange(editor: SettingsEditor, args: string): string {
   const scope = words.includes("--project") ? "project" : "home";
   const [path = "", ...rest] = words.filter((word) => word !== "--project" && word !== "--home");
   try {
-    const key = rest.length === 0 ? undefined : editor.change(scope, path, rest.join(" "));
-    const known = key ?? editor.keys.find((candidate) => candidate.path === path);
-    if (known === undefined)
-      return `${path} is not a setting. Known: ${editor.keys.map((each) => each.path).join(", ")}`;
+    const key = rest.length === 0 ? editor.find(path) : editor.change(scope, path, rest.join(" "));
     const origin = editor.report.origins[path];
-    return `${path} = ${editor.current(known)}${origin === undefined ? " (default)" : ` (${origin})`}`;
+    return `${path} = ${editor.current(key)}${origin === undefined ? " (default)" : ` (${origin})`}`;
   } catch (error) {
     return failure(error).error;
   }

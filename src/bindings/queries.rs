@@ -15,7 +15,7 @@ use crate::chat::prompt_cache::records::{Expired, PromptCaches, SessionKey};
 use crate::chat::prompt_cache::session::{CacheScope, MAX_REQUESTS};
 use crate::client::{CallerContext, Kimi};
 use crate::config::{
-    Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
+    Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text, setting_values,
 };
 use crate::display_text::visible;
 use crate::doctor::Examination;
@@ -71,13 +71,8 @@ pub fn settings(request: String) -> String {
         let layers = load(&environment);
         let files = Files::of(&environment);
         let settings = to_json(&layers.settings)?;
-        let shown = KEYS.iter().filter(|key| !key.path.contains('*'));
-        let texts: BTreeMap<&str, String> = shown
-            .map(|key| {
-                let value = key.path.split('.').try_fold(&settings, |value, name| value.get(name));
-                (key.path, key.kind.format(value.unwrap_or(&Value::Null)))
-            })
-            .collect();
+        let texts = setting_values(&settings).into_iter().map(|(path, key, value)| (path, key.kind.format(value)));
+        let texts: BTreeMap<String, String> = texts.collect();
         let problems: Vec<String> = layers.problems.iter().map(|problem| safe_text(&problem.to_string())).collect();
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
@@ -92,7 +87,6 @@ pub fn settings(request: String) -> String {
 pub fn setting_keys() -> String {
     let keys: Vec<Value> = KEYS
         .iter()
-        .filter(|key| !key.path.contains('*'))
         .map(|key| {
             let (form, choices) = match key.kind {
                 ValueKind::Switch => ("switch", None),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
-use super::keys::{SCHEMA_URL, SettingScope, find, put};
+use super::keys::{SCHEMA_URL, SettingScope, find_dotted, put};
 use super::layers::{Files, read};
 use super::legacy;
 use super::values::ValueKind;
@@ -28,8 +28,7 @@ pub enum Scope {
 /// again.
 pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -> Result<PathBuf> {
     let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
-    let parts: Vec<&str> = path.split('.').collect();
-    let Some(key) = find(&parts) else { return refuse(format!("{path} is not a setting")) };
+    let Some((key, parts)) = find_dotted(path) else { return refuse(format!("{path} is not a setting")) };
     if scope == Scope::Project && key.scope == SettingScope::Home {
         return refuse(format!("{path} counts only in the home file"));
     }
@@ -65,7 +64,7 @@ pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -
 /// Sets a value as users type it. Nothing, `default` and `not set` remove the key.
 pub fn set_text(environment: &Environment, scope: Scope, path: &str, text: &str) -> Result<PathBuf> {
     let text = text.trim();
-    let kind = find(&path.split('.').collect::<Vec<_>>()).map(|key| key.kind);
+    let kind = find_dotted(path).map(|(key, _)| key.kind);
     let value = match kind {
         _ if matches!(text, "" | "default" | "not set") => Value::Null,
         // A size stays in the unit that was typed.

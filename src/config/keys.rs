@@ -216,7 +216,7 @@ pub const KEYS: &[SettingKey] = &[
         ValueKind::Size,
         &[],
         "104857600",
-        "Largest video that is uploaded from disk; the service documents 100 MB.",
+        "Largest video that is uploaded from disk or by a program; the service documents 100 MB.",
     ),
     timeout(key(
         "uploads.timeoutMs",
@@ -400,7 +400,7 @@ pub const KEYS: &[SettingKey] = &[
         ValueKind::Count(0),
         &[],
         "3",
-        "A notice when the model has made the same call this often, always with the same result; 0 means never.",
+        "A notice when the model has made the same call this often, always with the same result; 0 means never, 1 and 2 mean 3.",
     )),
     home_only(key(
         "loop.block",
@@ -438,6 +438,40 @@ pub fn find(path: &[&str]) -> Option<&'static SettingKey> {
         let mut parts = key.path.split('.');
         path.iter().all(|name| parts.next().is_some_and(|part| part == "*" || part == *name)) && parts.next().is_none()
     })
+}
+
+/// Finds the key of a dotted path, and splits the path. The name in place of `*` may contain dots, as ids of models do.
+pub fn find_dotted(path: &str) -> Option<(&'static SettingKey, Vec<&str>)> {
+    KEYS.iter().find_map(|key| {
+        let Some((before, after)) = key.path.split_once('*') else {
+            return (key.path == path).then(|| (key, path.split('.').collect()));
+        };
+        let name = path.strip_prefix(before)?.strip_suffix(after).filter(|name| !matches!(*name, "" | "*"))?;
+        Some((key, names(before).chain([name]).chain(names(after)).collect()))
+    })
+}
+
+/// Lists every setting with its key and value: fixed ones always, those with a name in place of `*` where they have a value.
+pub fn values(settings: &Value) -> Vec<(String, &'static SettingKey, &Value)> {
+    let at = |value, path| names(path).try_fold(value, |value: &Value, name| value.get(name));
+    let mut found = Vec::new();
+    for key in KEYS {
+        match key.path.split_once('*') {
+            None => found.push((key.path.to_owned(), key, at(settings, key.path).unwrap_or(&Value::Null))),
+            Some((before, after)) => {
+                for (name, inner) in at(settings, before).and_then(Value::as_object).into_iter().flatten() {
+                    if let Some(value) = at(inner, after).filter(|value| !value.is_null()) {
+                        found.push((format!("{before}{name}{after}"), key, value));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    path.split('.').filter(|name| !name.is_empty())
 }
 
 /// Lists the names that may stand under a path, with `*` for any model id.
@@ -509,7 +543,11 @@ pub fn schema() -> Value {
         if !default.is_null() {
             entry["default"] = default;
         }
-        place["properties"][last] = entry;
+        if last == "*" {
+            place["additionalProperties"] = entry;
+        } else {
+            place["properties"][last] = entry;
+        }
     }
     root
 }
@@ -535,6 +573,17 @@ mod tests {
     fn keys_found_by_path_also_below_a_model_id() {
         assert_eq!(find(&["models", "k3", "thinking", "keep"]).unwrap().path, "models.*.thinking.keep");
         assert!(find(&["models", "k3"]).is_none());
+        let dotted = |path| find_dotted(path).map(|(key, names)| (key.path, names));
+        assert_eq!(dotted("models.k3.1-pro.topP"), Some(("models.*.topP", vec!["models", "k3.1-pro", "topP"])));
+        assert_eq!(dotted("quota.reserve.5h"), Some(("quota.reserve.*", vec!["quota", "reserve", "5h"])));
+        assert_eq!(dotted("retry.attempts"), Some(("retry.attempts", vec!["retry", "attempts"])));
+        for path in ["models..topP", "models.*.topP", "models.topP", "quota.reserve.", "retry", ""] {
+            assert_eq!(dotted(path), None, "{path}");
+        }
+        let settings =
+            json!({ "models": { "k3.1-pro": { "topP": 0.5, "maxTokens": null } }, "retry": { "attempts": 3 } });
+        let shown = values(&settings).into_iter().map(|(path, ..)| path).filter(|path| path.starts_with("models."));
+        assert_eq!(shown.collect::<Vec<_>>(), ["models.k3.1-pro.topP"]);
         assert!(find(&["retry", "attempts", "more"]).is_none());
         assert_eq!(
             children(&["uploads"]),

@@ -241,7 +241,7 @@ impl Merge {
         if matches!(layer, Layer::Project | Layer::UntrustedProject) {
             let clamped = key.clamp_for_project(accepted.clone());
             if clamped != accepted {
-                self.problem(source, path, format!("is {accepted}, and a project may not set it beyond {clamped}"));
+                self.problem(source, path, format!("is {accepted}, and counts as {clamped} in a project"));
                 accepted = clamped;
             }
         }

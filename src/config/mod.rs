@@ -32,7 +32,7 @@ pub use self::address::{NamedAddresses, RequestAddresses};
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
 pub use self::headers::{Identity, ascii, custom_headers};
-pub use self::keys::{KEYS, SettingKey, SettingScope, schema};
+pub use self::keys::{KEYS, SettingKey, SettingScope, schema, values as setting_values};
 pub use self::layers::{FILE_NAME, Files, Layer, Layers, SettingProblem, load};
 pub use self::network::NetworkSettings;
 pub use self::paths::Paths;

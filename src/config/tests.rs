@@ -436,7 +436,7 @@ fn project_values_are_clamped_and_reported() {
         assert_eq!((limits.connect_ms, limits.headers_ms, limits.first_ms), (1000, 1000, Some(1000)));
         assert_eq!((limits.gap_ms, limits.thinking_gap_ms, uploads.timeout_ms), (0, 5000, 1000));
         assert_eq!((retry.attempts, retry.max_delay_ms), expected);
-        assert!(problems(&layers).iter().any(|problem| problem.contains("a project may not set it beyond 1000")));
+        assert!(problems(&layers).iter().any(|problem| problem.contains("counts as 1000 in a project")));
     }
     place.write(HOME, r#"{"limits": {"headersMs": 10}, "retry": {"attempts": 50}}"#);
     place.write(PROJECT, "{}");

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use reqwest::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -235,9 +234,8 @@ impl Uploader {
 
 /// Returns the credential that is really sent: a header of the caller outranks ours.
 fn sent_credential(client: &UploadClient) -> String {
-    let header = client.extra.iter().find(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-    match header {
-        Some((_, Some(value))) => value.strip_prefix("Bearer ").unwrap_or(value).to_owned(),
+    match client.kimi.own_authorization(&client.extra) {
+        Some(Some(value)) => value.strip_prefix("Bearer ").unwrap_or(value).to_owned(),
         _ => client.credential.token(),
     }
 }

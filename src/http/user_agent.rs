@@ -3,11 +3,12 @@
 //! The User-Agent is honest and begins exactly as Pi's own, because the service is known to accept that one and clients that
 //! imitated the official CLI were banned (docs/protocol.md#identity-gate).
 
-use crate::config::{Identity, ascii};
+use std::collections::HashMap;
 
 use serde::Deserialize;
 
 use crate::VERSION;
+use crate::config::{Identity, ascii};
 
 /// Release of the official client whose headers are sent where the user has asked for its identity
 /// (docs/protocol.md#identity-headers).
@@ -31,6 +32,8 @@ pub struct Host {
     pub system: String,
     /// Kernel release.
     pub release: String,
+    /// Headers that the program adds to every request to the service; null suppresses one of ours.
+    pub extra_headers: HashMap<String, Option<String>>,
 }
 
 impl Host {

@@ -136,7 +136,7 @@ fn closed_as(reserved: bool) -> &'static str {
     if reserved { "down to its reserve" } else { "used up" }
 }
 
-/// Reads a span of time: `7d`, `24h`. `None` for anything else, and for more than the ledger keeps.
+/// Reads a span of time: `7d`, `24h`. `None` for anything else.
 pub fn span_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -246,6 +246,39 @@ describe("requests", () => {
     assert.equal(agents[1], "my-agent/1");
   });
 
+  test("request: headers of the client → on every request but those to the OAuth host", async () => {
+    const named = new Kimi({
+      baseUrl: simulator.baseUrl,
+      headers: { "user-agent": "my-agent/1", "X-Own": "yes", Accept: null },
+      env: { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_API_KEY: "" },
+    });
+    await named.login({ onCode: () => {}, region: "mainland-cn" });
+    simulator.enqueue({ steps: [{ text: "ok" }] }, { steps: [{ text: "ok" }] });
+    await named.chat("hi").final();
+    await named.chat("hi", { headers: { "User-Agent": "my-agent/2" } }).final();
+    await Promise.all([named.models(), named.usage(), named.account()]);
+    await named.files.upload(Buffer.from(PIXEL, "base64"));
+    await named.search("weather in Beijing");
+    await named.fetch("https://example.com/");
+    const asked = new Set<string>();
+    for (const { endpoint, headers } of simulator.requests) {
+      asked.add(endpoint);
+      const seen = [headers["user-agent"], headers["x-own"]];
+      if (endpoint === "device" || endpoint === "token") {
+        assert.match(seen[0] ?? "", /^pi-provider-kimi-code\//);
+        assert.equal(seen[1], undefined);
+      } else if (seen[0] === "my-agent/2") assert.deepEqual([endpoint, seen[1]], ["chat", "yes"]);
+      else assert.deepEqual(seen, ["my-agent/1", "yes"], endpoint);
+    }
+    const all = ["chat", "device", "files", "models", "search", "fetch", "token", "usages", "me"];
+    assert.deepEqual(
+      all.filter((endpoint) => !asked.has(endpoint)),
+      [],
+    );
+    assert.equal(answerRequests(simulator)[1]?.headers["user-agent"], "my-agent/2");
+    assert.equal(await named.logout(), true);
+  });
+
   test("request: payload hook → its body is sent", async () => {
     simulator.enqueue({ steps: [{ text: "ok" }] });
     await kimi.chat("hi", { onPayload: (body) => ({ ...(body as object), mark: 7 }) }).final();

@@ -53,13 +53,16 @@ describe("project trust, headless", () => {
     assert.deepEqual(await applies(), [true, ""]);
   });
 
-  for (const [decision, expected] of [
-    [true, true],
-    [false, false],
+  for (const [decision, settings] of [
+    [true, {}],
+    [false, {}],
+    [false, { defaultProjectTrust: "always" }],
   ] as const) {
-    test(`trust.json: ${decision} → the file ${expected ? "counts" : "is ignored"}`, async () => {
+    const beside = "defaultProjectTrust" in settings ? ", beside defaultProjectTrust: always" : "";
+    test(`trust.json: ${decision}${beside} → the file ${decision ? "counts" : "is ignored"}`, async () => {
+      home.settings(settings);
       writeFileSync(join(home.agent, "trust.json"), JSON.stringify({ [realpathSync(home.cwd)]: decision }));
-      assert.equal((await applies())[0], expected);
+      assert.equal((await applies())[0], decision);
     });
   }
 });

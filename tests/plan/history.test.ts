@@ -96,6 +96,7 @@ test("rows → by session, project, model and day; 19 readings claim nothing; th
       history.rows.some(({ label }) => label === "this session"),
       by === "session",
     );
+    if (by === "project") assert.equal(history.rows[0]?.label, "this project", "the folder in which the program runs");
   }
   const other = stage.kimi({ apiKey: "sk-kimi-other" });
   assert.deepEqual((await other.usage({ history: "7d" })).rows, [], "another account has its own rows");

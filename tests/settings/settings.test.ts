@@ -206,6 +206,11 @@ test("settings command: a change → applies from the next request and is writte
     /statusLine cannot be "perhaps", expected true or false/,
   );
   assert.match(await say("/kimi-settings uploads.thresholdBytes 2 MiB"), /uploads\.thresholdBytes = 2 MiB/);
+  assert.match(await say("/kimi-settings models.k3.1-pro.topP"), /models\.k3\.1-pro\.topP = not set \(default\)/);
+  assert.match(await say("/kimi-settings models.k3.1-pro.topP 0.5"), /models\.k3\.1-pro\.topP = 0\.5 \(/);
+  assert.match(await say("/kimi-settings quota.reserve.5h 5"), /quota\.reserve\.5h = 5(\.0)? \(/);
+  assert.match(await say("/kimi-settings models.*.topP 0.5"), /Put a name in place of \*/);
+  assert.match(await say("/kimi-settings models.k3.size 1"), /models\.k3\.size is not a setting\. Known: /);
   await pi.prompt("hello");
   const body = simulator.requests.find(({ endpoint }) => endpoint === "chat")?.json as { top_p?: number };
   assert.equal(body.top_p, 0.75);
@@ -215,6 +220,8 @@ test("settings command: a change → applies from the next request and is writte
     retry: { attempts: 7 },
     model: { topP: 0.75 },
     uploads: { thresholdBytes: "2 MiB" },
+    models: { "k3.1-pro": { topP: 0.5 } },
+    quota: { reserve: { "5h": 5 } },
   });
 });
 

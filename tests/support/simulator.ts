@@ -1,6 +1,9 @@
 /** Set-up shared by test files: one simulator per file, reset before each test, closed at the end. */
 import { after, before, beforeEach } from "node:test";
 import { type RequestRecord, type Simulator, type SimulatorOptions, startSimulator } from "../simulator/index.ts";
+import { useOwnHome } from "./own-home.ts";
+
+useOwnHome();
 
 /** Starts a simulator for the tests of this file and passes it on. */
 export function withSimulator(use: (simulator: Simulator) => void, options: SimulatorOptions = {}): void {

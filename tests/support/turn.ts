@@ -11,6 +11,9 @@ import { loadAddon } from "../../extension/native/loader.ts";
 import type { Notices } from "../../extension/turn/notices.ts";
 import type { TurnOptions } from "../../extension/turn/request.ts";
 import { runTurn } from "../../extension/turn/turn.ts";
+import { useOwnHome } from "./own-home.ts";
+
+useOwnHome();
 
 export const DIALECTS = ["openai", "anthropic"] as const;
 export type Dialect = (typeof DIALECTS)[number];

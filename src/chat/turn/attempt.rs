@@ -79,7 +79,7 @@ impl Operation for Turn<'_> {
                 // A refusal before the stream began was answered by a new token already.
                 if let Some(token) = token
                     && error.kind == ErrorKind::Unauthorized
-                    && !self.request.has_own_authorization()
+                    && !self.authorizes_itself()
                 {
                     return Box::pin(self.renew_token(&token, error)).await;
                 }
@@ -204,6 +204,11 @@ impl<'t> Turn<'t> {
             Ok(()) => Attempt::Changed { counts: false },
             Err(error) => Attempt::Fatal(error),
         }
+    }
+
+    /// Whether headers of the caller authorize the request in place of our credential.
+    fn authorizes_itself(&self) -> bool {
+        self.prepared.resolved.kimi.own_authorization(&self.request.extra_headers()).is_some()
     }
 
     /// Renews the token that the service refused inside a stream, once and while the user has seen nothing.

@@ -40,9 +40,4 @@ impl TurnRequest {
     pub fn extra_headers(&self) -> ExtraHeaders {
         self.options.headers.iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
-
-    /// Whether the caller's headers authorize the request in place of our credential.
-    pub fn has_own_authorization(&self) -> bool {
-        self.options.headers.iter().flatten().any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-    }
 }
