@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { schemaProblem } from "../../extension/client/json-schema.ts";
 
+// `then` is a keyword of JSON Schema.
+/* oxlint-disable unicorn/no-thenable */
 /** Rows: what the schema says, the schema, a value that follows it, one that does not, and what is said about that. */
 const CASES: [what: string, schema: object, right: unknown, wrong: unknown, problem: RegExp][] = [
   ["minProperties", { minProperties: 2 }, { a: 1, b: 2 }, { a: 1 }, /^the value must have at least 2 members$/],
