@@ -102,7 +102,7 @@ export class KimiRequestError extends KimiError {
   override name = "KimiRequestError";
 }
 
-/** The service failed: `server`, `protocol`, `truncated`, `empty_answer`, `answer_too_large`, `filtered`. */
+/** The service failed: `server`, `protocol`, `truncated`, `empty_answer`, `answer_too_large`, `filtered`, `invalid_object`. */
 export class KimiServerError extends KimiError {
   override name = "KimiServerError";
 }

@@ -3,7 +3,7 @@ import { type AssistantMessage, type ChatEvent, Kimi, KimiError } from "pi-provi
 
 function show(event: ChatEvent): void {
   if (event.type === "text_delta") process.stdout.write(event.delta);
-  if (event.type === "retry") console.error(`attempt ${event.attempt} of ${event.attempts} failed: ${event.message}`);
+  if (event.type === "retry") console.error(`${event.message}; attempt ${event.attempt} of ${event.attempts} follows`);
 }
 
 async function ask(question: string): Promise<AssistantMessage> {

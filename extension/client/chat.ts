@@ -22,7 +22,7 @@ import type { AssistantMessage, PromptCacheReport, ToolCall } from "../messages.
 
 /** Progress while no output arrives, and changes made to the request. */
 export type ChatNotice =
-  /** The attempt failed before any output and is repeated. */
+  /** A request failed before any output. Request number `attempt`, of at most `attempts`, follows after `delayMs`. */
   | { type: "retry"; attempt: number; attempts: number; delayMs: number; code: Failure["code"]; message: string }
   /** The plan allows no more requests at once; `ahead` requests go first. null: the request is sent now. */
   | { type: "slot"; ahead: number | null }

@@ -1,6 +1,7 @@
 /**
  * The checks for everything that a program passes to the client.
  */
+import { fileURLToPath } from "node:url";
 import { kimiError } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { parseAnswer } from "../native/call.ts";
@@ -392,6 +393,13 @@ export function checkUpload(file: unknown, options: unknown): void {
           : undefined;
     if (url !== undefined && url.toLowerCase() !== "file:") {
       throw new InvalidInput(`the file must be local: download ${url}// addresses first and pass the bytes`);
+    }
+    if (file instanceof URL) {
+      try {
+        fileURLToPath(file);
+      } catch (error) {
+        throw new InvalidInput(`the file: URL names no path: ${(error as Error).message}`);
+      }
     }
     if (file === "") invalid("the file", "a path, a file: URL, bytes or a Blob", file);
     const bytes = ArrayBuffer.isView(file) || file instanceof ArrayBuffer || file instanceof Blob;

@@ -53,7 +53,7 @@ export interface KimiOptions {
   headers?: Record<string, string | null>;
   /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
   logger?: ((event: LogEvent) => void) | undefined;
-  /** Path of the native addon. Default: `KIMI_CODE_NATIVE`, else the platform's package, else `kimi-code.node` beside the program. */
+  /** Path of the native addon. Default: `KIMI_CODE_NATIVE`, else the platform's package; in a bundle, first `kimi-code.node` beside the program. */
   native?: string | undefined;
 }
 
@@ -96,7 +96,7 @@ export interface ChatOptions {
   signal?: AbortSignal;
   /** Receives the request body before it is sent. A returned value replaces it. */
   onPayload?: (body: unknown) => unknown;
-  /** Receives status and headers of the response, before any event. */
+  /** Receives status and headers of each answer that begins, before its events. Requests that fail are not reported here. */
   onResponse?: (response: { status: number; headers: Record<string, string> }) => void | Promise<void>;
 }
 

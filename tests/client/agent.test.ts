@@ -65,6 +65,28 @@ describe("object", () => {
     });
   }
 
+  test("a schema with what JavaScript cannot read → that is ignored, in an answer and in arguments", async () => {
+    const schema = {
+      type: "object",
+      properties: { a: { $ref: "#/$defs/100%" } },
+      patternProperties: { "(?i)^x": { type: "number" } },
+      $defs: { "100%": { type: "string" } },
+    };
+    const format = { type: "json_schema", schema } as const;
+    const reply = (text: string): Promise<unknown> => {
+      simulator.enqueue({ steps: [{ text }] });
+      return kimi.chat("Who?", { responseFormat: format }).object();
+    };
+    assert.deepEqual(await reply('{"a":"1","x":"y"}'), { a: "1", x: "y" });
+    assert.match((await failure(reply('{"a":1}'))).message, /a must be string/);
+    const tool = { name: "t", parameters: schema, execute: () => "ran" };
+    simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: { a: "1", x: "y" } } }] } as never, {
+      steps: [{ text: "ok" }],
+    });
+    const { steps } = await kimi.run({ prompt: "go", tools: [tool] });
+    assert.equal(steps[0]?.calls[0]?.result, "ran");
+  });
+
   test("Anthropic dialect → the schema is an instruction", async () => {
     simulator.enqueue({ steps: [{ text: '{"name":"Ada"}' }] });
     const other = new Kimi({
