@@ -148,7 +148,7 @@ export class Kimi {
     return awaitAnswer(this.#addon.profile(this.#queryRequest()), options.signal);
   }
 
-  /** Searches the web. Needs a login; an API key is not enough. */
+  /** Searches the web. Needs a login: beside a key, the stored login is used. */
   async search(query: string, options: ServiceCallOptions = {}): Promise<SearchAnswer> {
     checkSearch(query, options);
     return this.#services.search(query, this.#serviceOptions(options));
@@ -187,9 +187,12 @@ export class Kimi {
     return (await awaitAnswer<{ signedOut: boolean }>(answer, options.signal)).signedOut;
   }
 
-  /** Returns whether there is a login that chats without a key can use. Reads files only, so the service may still refuse it. */
+  /**
+   * Returns whether there is a login, in Pi's `auth.json` or of the official client, that chats without a key can use. Reads files only,
+   * so the service may still refuse it. Keys do not count.
+   */
   hasLogin(): boolean {
-    return this.#addon.hasCliLogin(JSON.stringify(this.#account()));
+    return this.#addon.hasLogin(JSON.stringify(this.#account()));
   }
 
   #loopLimits(): Required<LoopLimits> {

@@ -116,7 +116,7 @@ export interface HistoryOptions extends Cancellable {
 }
 
 export interface ServiceCallOptions extends Cancellable {
-  /** Limit for the whole call in milliseconds. Default: 180,000. */
+  /** Limit for the whole call in milliseconds; 0 for none. Default: 180,000. */
   timeoutMs?: number;
 }
 

@@ -205,7 +205,7 @@ pub async fn usage_history(request: String, history: String) -> String {
     let result = async {
         let HistoryRequest { history, by, session } = read(&history)?;
         let span = span_ms(&history).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("history: {history:?} is no span of time; write 7d or 24h"))
+            Error::new(ErrorKind::BadRequest, format!("history: {history:?} is no span of time; write 7d or 24h"))
         })?;
         let (kimi, credential) = client(request).await?;
         to_json(&PlanState::of(&kimi, &credential).await.history(span, by, session).await?)
