@@ -1,6 +1,7 @@
 //! What the addon knows besides answers: settings, models, quota and account. One call per query; failures are data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use napi_derive::napi;
@@ -74,6 +75,7 @@ pub fn settings(request: String) -> String {
         let texts = setting_values(&settings).into_iter().map(|(path, key, value)| (path, key.kind.format(value)));
         let texts: BTreeMap<String, String> = texts.collect();
         let problems: Vec<String> = layers.problems.iter().map(|problem| safe_text(&problem.to_string())).collect();
+        LoggedProblems::log(&problems);
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
             "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,
@@ -81,6 +83,25 @@ pub fn settings(request: String) -> String {
             "apiRoot": query.config().ok().map(|config| config.endpoint.root().to_owned()),
         }))
     }))
+}
+
+/// Invalid settings that the debug log names already: settings are read often.
+#[derive(Default)]
+struct LoggedProblems(Mutex<BTreeSet<String>>);
+
+impl LoggedProblems {
+    /// Number of problems that are logged; further ones are not.
+    const MAX: usize = 1000;
+
+    fn log(problems: &[String]) {
+        let logged = ProcessState::shared().get::<Self>();
+        let mut logged = logged.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems {
+            if logged.len() < Self::MAX && logged.insert(problem.clone()) {
+                tracing::info!(problem, "invalid setting");
+            }
+        }
+    }
 }
 
 #[napi(catch_unwind)]
