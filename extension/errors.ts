@@ -4,7 +4,7 @@
  * `code` is the stable name. Classes group codes by what a program would do about them. Two copies of this package in one process
  * have two sets of classes but the same codes.
  */
-import type { AssistantMessage } from "./messages.ts";
+import type { AssistantMessage, ChatMessage } from "./messages.ts";
 
 /** Every error code. docs/troubleshooting.md lists cause and cure of each. */
 export type KimiErrorCode =
@@ -65,6 +65,8 @@ export class KimiError extends Error {
   readonly traceId: string | undefined;
   /** The part of the answer that arrived before the failure. */
   readonly partial: AssistantMessage | undefined;
+  /** Of `kimi.run`: the conversation up to the failure, with the results of the calls that were done. Go on with it in a new run. */
+  messages: ChatMessage[] | undefined;
 
   constructor(failure: Failure, options: { cause?: unknown; partial?: AssistantMessage | undefined } = {}) {
     super(failure.message, "cause" in options ? { cause: options.cause } : undefined);

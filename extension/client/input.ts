@@ -224,6 +224,23 @@ const CONTENT: Record<string, Check> = {
 };
 CONTENT["developer"] = CONTENT["system"] as Check;
 
+const resultParts: Record<string, Check> = {
+  text: textPart,
+  image: needs({ data: text, mimeType: text }),
+  image_url: needs({ image_url: plainObject }),
+  video_url: needs({ video_url: plainObject }),
+};
+
+/** Whether a value is a part of a tool's result, and not data that happens to have a `type`. Its address is checked with its message. */
+export function isResultPart(value: unknown): boolean {
+  try {
+    content(resultParts)([value], "");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Checks one message; the error begins with its position. */
 function checkMessage(message: unknown, position: number): void {
   try {

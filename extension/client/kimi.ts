@@ -9,7 +9,8 @@ import type { Addon } from "../native/addon.ts";
 import { awaitAnswer, logToFile, parseAnswer } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";
 import { settingsVariable } from "../overrides.ts";
-import type { Profile, Quota, UsageHistory } from "../queries.ts";
+import type { LoopLimits } from "../loop-guard.ts";
+import type { Profile, Quota, Settings, UsageHistory } from "../queries.ts";
 import {
   type DatasourceAnswer,
   type DatasourceRequest,
@@ -119,7 +120,7 @@ export class Kimi {
    * stopped by a `LoopGuard`. Rejects with a `KimiError`.
    */
   run(options: RunOptions): Promise<RunResult> {
-    return run((request) => this.chat(request), options);
+    return run({ ask: (request) => this.chat(request), loopLimits: () => this.#loopLimits() }, options);
   }
 
   /** Asks the service for the models of this account. Later chats use the answer. */
@@ -192,6 +193,10 @@ export class Kimi {
    */
   hasLogin(): boolean {
     return this.#addon.hasLogin(JSON.stringify(this.#account()));
+  }
+
+  #loopLimits(): Required<LoopLimits> {
+    return parseAnswer<{ settings: Pick<Settings, "loop"> }>(this.#addon.settings(this.#queryRequest())).settings.loop;
   }
 
   /** Returns the logger of one chat. */
