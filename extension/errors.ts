@@ -45,6 +45,8 @@ export interface Failure {
   status?: number;
   /** Wait that the service asked for, in milliseconds. */
   retryAfterMs?: number;
+  /** When a used-up quota window opens again, in milliseconds since 1970, where it is known. */
+  resetsAt?: number;
   /** Request id for Moonshot's support. */
   traceId?: string;
 }
@@ -57,6 +59,8 @@ export class KimiError extends Error {
   readonly status: number | undefined;
   /** Wait that the service asked for, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  /** When a used-up quota window opens again, in milliseconds since 1970, where it is known. */
+  readonly resetsAt: number | undefined;
   /** Request id for Moonshot's support. */
   readonly traceId: string | undefined;
   /** The part of the answer that arrived before the failure. */
@@ -69,6 +73,7 @@ export class KimiError extends Error {
     this.code = failure.code;
     this.status = failure.status;
     this.retryAfterMs = failure.retryAfterMs;
+    this.resetsAt = failure.resetsAt;
     this.traceId = failure.traceId;
     this.partial = options.partial;
   }
@@ -94,7 +99,7 @@ export class KimiAuthError extends KimiError {
   override name = "KimiAuthError";
 }
 
-/** A limit was reached: `quota_exhausted` (wait for the window to reset), `rate_limited` and `overloaded` (wait `retryAfterMs`). */
+/** A limit was reached: `quota_exhausted` (wait until `resetsAt`), `rate_limited` and `overloaded` (wait `retryAfterMs`). */
 export class KimiLimitError extends KimiError {
   override name = "KimiLimitError";
 }

@@ -256,8 +256,9 @@ export class Kimi {
         const { stopReason, usage } = step.message;
         return tell({ type: "chat_end", id, durationMs, stopReason, usage });
       }
-      const { code, message, status } = step.error;
-      return tell({ type: "chat_error", id, durationMs, code, message, ...(status === undefined ? {} : { status }) });
+      const { code, message, status, traceId } = step.error;
+      const known = { ...(status === undefined ? {} : { status }), ...(traceId === undefined ? {} : { traceId }) };
+      return tell({ type: "chat_error", id, durationMs, code, message, ...known });
     };
   }
 

@@ -32,7 +32,16 @@ export type LogEvent =
   | { type: "chat_response"; id: number; status: number; requestId?: string }
   | ({ type: "chat_notice"; id: number } & { notice: ChatNotice })
   | { type: "chat_end"; id: number; durationMs: number; stopReason: string; usage: Usage }
-  | { type: "chat_error"; id: number; durationMs: number; code: KimiErrorCode; message: string; status?: number };
+  | {
+      type: "chat_error";
+      id: number;
+      durationMs: number;
+      code: KimiErrorCode;
+      message: string;
+      status?: number;
+      /** Request id for Moonshot's support. */
+      traceId?: string;
+    };
 
 export interface KimiOptions {
   /** Kimi Code API key. Default: a login in Pi's `auth.json`, else `KIMI_API_KEY`, else a login of the official client. */

@@ -31,7 +31,7 @@ export const OpCode = {
   Amend: 40,
   /** `text`: `{reason, usage, responseId?, responseModel?, rawStopReason?}`. Terminal. */
   Done: 100,
-  /** `text`: `{code, message, usage?, status?, retryAfterMs?, traceId?}`. Terminal. */
+  /** `text`: `{code, message, usage?, status?, retryAfterMs?, resetsAt?, traceId?}`. Terminal. */
   Failed: 101,
 } as const;
 

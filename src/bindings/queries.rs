@@ -8,7 +8,7 @@ use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{answer, redact_json, safe_text};
+use super::error::{advised, answer, redact_json, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -195,7 +195,9 @@ pub async fn ensure_models(request: String, max_wait_ms: u32) -> String {
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        let mut snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        // Stored for all processes, and worded for the one that reads it.
+        snapshot.problem = snapshot.problem.map(|problem| advised(&problem).into_owned());
         let mut report = quota_display::report(&kimi.config, snapshot);
         let plan = PlanState::of(&kimi, &credential).await;
         if let Some((_, full_at)) = plan.costs().await.full_at() {

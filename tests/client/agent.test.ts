@@ -351,13 +351,17 @@ test("logger: a chat and a refused chat → events without key and content", asy
     new Kimi({ baseUrl: simulator.baseUrl, apiKey, logger: (event) => void events.push(event) });
   simulator.enqueue({ steps: [{ text: "secret answer" }] });
   await logged(simulator.apiKey).chat("secret question").final();
-  await failure(logged("sk-kimi-wrong-0123456789").chat("secret question").final());
+  const refused = await failure(logged("sk-kimi-wrong-0123456789").chat("secret question").final());
   await new Promise((resolve) => setTimeout(resolve, 10));
   assert.deepEqual(
     events.map(({ type }) => type).filter((type) => type !== "chat_response"),
     ["chat_start", "chat_end", "chat_start", "chat_error"],
   );
   assert.doesNotMatch(JSON.stringify(events), /secret|sk-kimi/);
+  const last = events.at(-1);
+  assert.ok(last?.type === "chat_error" && last.status === 401);
+  assert.match(last.traceId ?? "", /^\S+$/);
+  assert.equal(last.traceId, refused.traceId);
 });
 
 test("logger: throws → the chat goes on", async () => {

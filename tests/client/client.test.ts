@@ -510,6 +510,18 @@ describe("queries", () => {
     }
   });
 
+  test("queries: quota that can no longer be asked for → the last one, with a problem that speaks to programs", async () => {
+    const apiKey = "sk-kimi-renamed-0123456789";
+    simulator.credentials.add(apiKey);
+    const guest = new Kimi({ baseUrl: simulator.baseUrl, apiKey });
+    assert.equal((await guest.usage()).problem, null);
+    simulator.credentials.delete(apiKey);
+    const { usage, problem } = await guest.usage();
+    assert.ok((usage?.windows.length ?? 0) > 0);
+    assert.match(problem ?? "", /^401 .*KIMI_API_KEY, or the option apiKey\), or sign in with kimi\.login\(\)/);
+    assert.doesNotMatch(problem ?? "", /\/login/);
+  });
+
   test("queries: refused key → code; signal → cancelled", async () => {
     const refused = new Kimi({ baseUrl: simulator.baseUrl, apiKey: "sk-wrong" });
     assert.equal((await failure(refused.models())).code, "unauthorized");
