@@ -4,7 +4,7 @@
  * `code` is the stable name. Classes group codes by what a program would do about them. Two copies of this package in one process
  * have two sets of classes but the same codes.
  */
-import type { AssistantMessage } from "./messages.ts";
+import type { AssistantMessage, ChatMessage } from "./messages.ts";
 
 /** Every error code. docs/troubleshooting.md lists cause and cure of each. */
 export type KimiErrorCode =
@@ -45,6 +45,8 @@ export interface Failure {
   status?: number;
   /** Wait that the service asked for, in milliseconds. */
   retryAfterMs?: number;
+  /** When a used-up quota window opens again, in milliseconds since 1970, where it is known. */
+  resetsAt?: number;
   /** Request id for Moonshot's support. */
   traceId?: string;
 }
@@ -57,16 +59,21 @@ export class KimiError extends Error {
   readonly status: number | undefined;
   /** Wait that the service asked for, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  /** When a used-up quota window opens again, in milliseconds since 1970, where it is known. */
+  readonly resetsAt: number | undefined;
   /** Request id for Moonshot's support. */
   readonly traceId: string | undefined;
   /** The part of the answer that arrived before the failure. */
   readonly partial: AssistantMessage | undefined;
+  /** Of `kimi.run`: the conversation up to the failure, with the results of the calls that were done. Go on with it in a new run. */
+  messages: ChatMessage[] | undefined;
 
   constructor(failure: Failure, options: { cause?: unknown; partial?: AssistantMessage | undefined } = {}) {
     super(failure.message, "cause" in options ? { cause: options.cause } : undefined);
     this.code = failure.code;
     this.status = failure.status;
     this.retryAfterMs = failure.retryAfterMs;
+    this.resetsAt = failure.resetsAt;
     this.traceId = failure.traceId;
     this.partial = options.partial;
   }
@@ -92,7 +99,7 @@ export class KimiAuthError extends KimiError {
   override name = "KimiAuthError";
 }
 
-/** A limit was reached: `quota_exhausted` (wait for the window to reset), `rate_limited` and `overloaded` (wait `retryAfterMs`). */
+/** A limit was reached: `quota_exhausted` (wait until `resetsAt`), `rate_limited` and `overloaded` (wait `retryAfterMs`). */
 export class KimiLimitError extends KimiError {
   override name = "KimiLimitError";
 }

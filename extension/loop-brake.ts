@@ -6,7 +6,7 @@
  */
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { TranscriptContext } from "@earendil-works/pi-ai";
-import { LEAST_STREAK, type LoopDecision, LoopGuard, type LoopLimits } from "./loop-guard.ts";
+import { isFirstWarning, type LoopDecision, LoopGuard, type LoopLimits } from "./loop-guard.ts";
 import { warn } from "./warning.ts";
 
 /** Type of the session entries that keep what was done. */
@@ -85,9 +85,10 @@ export class LoopBrake {
     return decision.reason;
   }
 
-  #act(tool: string, { action, streak, reason }: LoopDecision, ctx: ExtensionContext): void {
+  #act(tool: string, decision: LoopDecision, ctx: ExtensionContext): void {
+    const { action, streak, reason } = decision;
     if (action === "warn") {
-      if (streak !== Math.max(this.#limits?.warn ?? 0, LEAST_STREAK)) return;
+      if (!isFirstWarning(decision, this.#limits?.warn ?? 0)) return;
       warn(ctx, `Kimi repeats itself: ${reason}`);
     }
     this.#pi.appendEntry(ENTRY_TYPE, { tool, streak, action });

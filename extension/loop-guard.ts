@@ -31,10 +31,21 @@ export const LOOP_LIMITS: Required<LoopLimits> = { warn: 3, block: 5, stop: 12 }
 const WAITS_MS = 10_000;
 
 /** Least number of calls that can be a repetition: only a result that came twice shows that the call is idle. */
-export const LEAST_STREAK = 3;
+const LEAST_STREAK = 3;
 
 /** Longest beginning of a known result that the model is reminded of, in characters. */
 const MAX_EXCERPT = 200;
+
+/** Adds the limits that are not given. */
+export function allLimits(given: LoopLimits, defaults: Required<LoopLimits>): Required<LoopLimits> {
+  const { warn = defaults.warn, block = defaults.block, stop = defaults.stop } = given;
+  return { warn, block, stop };
+}
+
+/** Whether a decision is the one to tell the user about: later ones say the same. `warn` is the limit. */
+export function isFirstWarning({ action, streak }: LoopDecision, warn: number): boolean {
+  return action === "warn" && streak === Math.max(warn, LEAST_STREAK);
+}
 
 /** A result: its hash, how it begins, and in which message of the model its call was made. */
 interface KnownResult {
@@ -66,7 +77,7 @@ export class LoopGuard {
   #messages = 0;
 
   constructor(limits: LoopLimits = {}) {
-    this.#limits = { ...LOOP_LIMITS, ...limits };
+    this.#limits = allLimits(limits, LOOP_LIMITS);
   }
 
   /** Begins a message of the model. Optional: it lets identical calls of one message count once, even if they run one after another. */

@@ -74,7 +74,7 @@ export interface OpenAiToolMessage {
 export interface ToolResultMessage {
   role: "toolResult";
   toolCallId: string;
-  content: readonly (TextPart | ImagePart)[];
+  content: readonly (TextPart | ImagePart | ImageUrlPart | VideoUrlPart)[];
   toolName?: string;
   isError?: boolean;
 }

@@ -82,9 +82,9 @@ export interface ServiceOptions {
   signal?: AbortSignal | undefined;
   /** Id of the model's tool call. Default: a new one. */
   callId?: string;
-  /** Limit for the whole call. Default: 180,000 ms. */
+  /** Limit for the whole call in milliseconds; 0 for none. Default: 180,000. */
   timeoutMs?: number;
-  /** Access token of a login. Default: the login of this machine. */
+  /** Access token of a login. Default, and beside a key: the login of this machine. */
   credential?: string | undefined;
   /** API base that the credential belongs to. */
   baseUrl?: string | undefined;

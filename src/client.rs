@@ -121,6 +121,24 @@ impl Kimi {
         Ok(Some(found.credential))
     }
 
+    /// Finds a login for requests that no key authorizes: what other requests are authorized with if that is a login, else a stored one.
+    /// A login is never sent to an address that the user named and that it does not belong to.
+    pub async fn find_login(&mut self, passed: Option<&str>) -> Result<Login> {
+        match self.find_credential(passed).await? {
+            Some(credential) if credential.is_login() => return Ok(Login::Found(credential)),
+            Some(_) => {}
+            None => return Ok(Login::Missing),
+        }
+        let config = &self.config;
+        let follows_login = config.region_is_open && config.endpoint == config.login_endpoint;
+        let target = (!follows_login).then(|| config.endpoint.clone());
+        let Some(found) = self.account()?.login_in_place_of_key(target).await? else { return Ok(Login::KeyOnly) };
+        if let Some(endpoint) = &found.endpoint {
+            self.config_mut().follow_login(endpoint);
+        }
+        Ok(Login::Found(found.credential))
+    }
+
     /// Returns the logins that this configuration leads to.
     pub fn account(&self) -> Result<Account> {
         let config = &self.config;
@@ -301,6 +319,17 @@ impl Kimi {
         let mut header = header.filter(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
         header.next().map(|(_, value)| value.as_deref())
     }
+}
+
+/// What a search for a login found.
+#[derive(Debug)]
+pub enum Login {
+    /// A login.
+    Found(Credential),
+    /// A key, but no login that may be used.
+    KeyOnly,
+    /// Neither.
+    Missing,
 }
 
 /// The recording of an exchange, if there is one.

@@ -14,7 +14,10 @@ try {
   await new Kimi({ apiKey: "sk-not-a-key" }).chat("Hello?").final();
 } catch (error) {
   if (error instanceof KimiAuthError) console.log(`${error.code}: sign in again`);
-  else if (error instanceof KimiLimitError) console.log(`${error.code}: wait ${error.retryAfterMs ?? 60_000} ms`);
-  else if (error instanceof KimiError) console.log(`${error.code}: ${error.message}`, error.partial?.content);
+  else if (error instanceof KimiLimitError) {
+    // A quota says when it opens again, a rate limit for how long to wait; either may be unknown.
+    const until = error.resetsAt ?? Date.now() + (error.retryAfterMs ?? 60_000);
+    console.log(`${error.code}: try again at ${new Date(until).toISOString()}`);
+  } else if (error instanceof KimiError) console.log(`${error.code}: ${error.message}`, error.partial?.content);
   else throw error;
 }

@@ -3,14 +3,14 @@
  */
 import { setImmediate as yieldToEventLoop } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { cancelledError } from "../errors.ts";
+import { cancelledError, kimiError } from "../errors.ts";
 import type { Addon, FileUpload } from "../native/addon.ts";
 import { parseAnswer, withAbort } from "../native/call.ts";
 import { checkUpload } from "./input.ts";
 import type { Cancellable } from "./options.ts";
 
 /** A path, a `file:` URL, or the bytes. */
-export type FileSource = string | URL | Uint8Array | ArrayBuffer | Blob;
+export type FileSource = string | URL | ArrayBufferView | ArrayBuffer | Blob;
 
 export interface UploadOptions extends Cancellable {
   /** Required kind of file. Default: whatever the bytes are. */
@@ -88,16 +88,25 @@ export class KimiFiles {
 }
 
 /** Copies the bytes in chunks and lets other work run in between. */
-async function append(call: FileUpload, file: Uint8Array | ArrayBuffer | Blob, signal?: AbortSignal): Promise<void> {
+async function append(
+  call: FileUpload,
+  file: ArrayBufferView | ArrayBuffer | Blob,
+  signal?: AbortSignal,
+): Promise<void> {
   await call.prepare(file instanceof Blob ? file.size : file.byteLength);
   if (file instanceof Blob) {
     const reader = file.stream().getReader();
     for (;;) {
-      const { done, value: bytes } = await reader.read();
+      const { done, value: bytes } = await reader.read().catch((cause: unknown) => {
+        call.cancel();
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        throw kimiError({ code: "io", message: `the file cannot be read: ${reason}` }, { cause });
+      });
       if (done || signal?.aborted || !call.append(bytes)) return void reader.cancel().catch(() => {});
     }
   }
-  const bytes = file instanceof ArrayBuffer ? new Uint8Array(file) : file;
+  const bytes =
+    file instanceof ArrayBuffer ? new Uint8Array(file) : new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
     if (signal?.aborted || !call.append(bytes.subarray(at, at + CHUNK_BYTES))) return;
     if (at + CHUNK_BYTES < bytes.length) await yieldToEventLoop();

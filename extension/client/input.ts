@@ -1,10 +1,11 @@
 /**
  * The checks for everything that a program passes to the client.
  */
+import { fileURLToPath } from "node:url";
 import { kimiError } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { parseAnswer } from "../native/call.ts";
-import { type SettingsOverrides, settingsVariable } from "../overrides.ts";
+import { OPTIONS_SOURCE, type SettingsOverrides, settingsVariable } from "../overrides.ts";
 import {
   anything,
   callback,
@@ -86,7 +87,7 @@ export function checkSettings(settings: SettingsOverrides | undefined, addon: Ad
   const environment = settingsVariable(settings ?? {});
   if (Object.keys(environment).length === 0) return;
   const { problems } = parseAnswer<{ problems: string[] }>(addon.settings(JSON.stringify({ environment })));
-  const message = problems[0]?.replace(/^KIMI_CODE_SETTINGS: /, "settings: ");
+  const message = problems[0]?.replace(OPTIONS_SOURCE, "settings");
   if (message !== undefined) throw kimiError({ code: "config", message });
 }
 
@@ -222,6 +223,23 @@ const CONTENT: Record<string, Check> = {
   toolResult: needs({ toolCallId: filledText, content: optional(content({ text: textPart, ...media })) }),
 };
 CONTENT["developer"] = CONTENT["system"] as Check;
+
+const resultParts: Record<string, Check> = {
+  text: textPart,
+  image: needs({ data: text, mimeType: text }),
+  image_url: needs({ image_url: plainObject }),
+  video_url: needs({ video_url: plainObject }),
+};
+
+/** Whether a value is a part of a tool's result, and not data that happens to have a `type`. Its address is checked with its message. */
+export function isResultPart(value: unknown): boolean {
+  try {
+    content(resultParts)([value], "");
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Checks one message; the error begins with its position. */
 function checkMessage(message: unknown, position: number): void {
@@ -392,6 +410,13 @@ export function checkUpload(file: unknown, options: unknown): void {
           : undefined;
     if (url !== undefined && url.toLowerCase() !== "file:") {
       throw new InvalidInput(`the file must be local: download ${url}// addresses first and pass the bytes`);
+    }
+    if (file instanceof URL) {
+      try {
+        fileURLToPath(file);
+      } catch (error) {
+        throw new InvalidInput(`the file: URL names no path: ${(error as Error).message}`);
+      }
     }
     if (file === "") invalid("the file", "a path, a file: URL, bytes or a Blob", file);
     const bytes = ArrayBuffer.isView(file) || file instanceof ArrayBuffer || file instanceof Blob;

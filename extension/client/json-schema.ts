@@ -1,7 +1,8 @@
 /**
  * Checks a value against a JSON Schema, for answers and arguments that a model wrote.
  *
- * Knows the keywords that constrain values. References inside of the schema are followed; others and `format` are not checked.
+ * Knows the keywords that constrain values. References inside of the schema are followed. What it cannot read is ignored, like other
+ * unknown keywords: docs/programmatic-usage.md#structured-output lists what is not checked.
  */
 
 type Schema = boolean | { [keyword: string]: unknown };
@@ -27,6 +28,8 @@ const TYPES: Record<string, (value: unknown) => boolean> = {
 function check(value: unknown, schema: Schema, at: string, root: object, depth: number): string | undefined {
   const where = at === "" ? "the value" : at;
   if (typeof schema === "boolean") return schema ? undefined : `${where} is not allowed`;
+  // A reference may lead to anything.
+  if (typeof schema !== "object" || schema === null) return undefined;
   if (depth > MAX_DEPTH) return undefined;
   const inner = (part: unknown, of: unknown = value, path = at): string | undefined =>
     check(of, part as Schema, path, root, depth + 1);
@@ -44,7 +47,9 @@ function check(value: unknown, schema: Schema, at: string, root: object, depth: 
   if (Array.isArray(schema["enum"]) && !schema["enum"].some((one) => equal(one, value))) {
     return `${where} must be one of ${JSON.stringify(schema["enum"]).slice(0, 200)}`;
   }
-  if ("const" in schema && !equal(schema["const"], value)) return `${where} must be ${JSON.stringify(schema["const"])}`;
+  if (schema["const"] !== undefined && !equal(schema["const"], value)) {
+    return `${where} must be ${JSON.stringify(schema["const"])}`;
+  }
   for (const part of list(schema["allOf"])) {
     const problem = inner(part);
     if (problem !== undefined) return problem;
@@ -57,6 +62,11 @@ function check(value: unknown, schema: Schema, at: string, root: object, depth: 
     }
   }
   if (schema["not"] !== undefined && inner(schema["not"]) === undefined) return `${where} is excluded`;
+  if (schema["if"] !== undefined) {
+    const branch = schema[inner(schema["if"]) === undefined ? "then" : "else"];
+    const problem = branch === undefined ? undefined : inner(branch);
+    if (problem !== undefined) return problem;
+  }
   if (typeof value === "number") return numberProblem(value, schema, where);
   if (typeof value === "string") return textProblem(value, schema, where);
   if (Array.isArray(value)) return listProblem(value, schema, at, where, inner);
@@ -83,11 +93,17 @@ function textProblem(value: string, schema: Record<string, unknown>, where: stri
   if (length < minLength || length > maxLength) {
     return `${where} must have ${minLength} to ${maxLength === Infinity ? "any number of" : maxLength} characters`;
   }
-  if (typeof schema["pattern"] !== "string") return undefined;
+  const pattern = schema["pattern"];
+  const fits = typeof pattern === "string" ? (regExp(pattern)?.test(value) ?? true) : true;
+  return fits ? undefined : `${where} must match ${String(pattern)}`;
+}
+
+/** Returns the expression of a pattern; `undefined` for one of another dialect, such as `(?i)x`. */
+function regExp(pattern: string): RegExp | undefined {
   try {
-    return new RegExp(schema["pattern"], "u").test(value) ? undefined : `${where} must match ${schema["pattern"]}`;
+    return new RegExp(pattern, "u");
   } catch {
-    return undefined; // a pattern of another dialect
+    return undefined;
   }
 }
 
@@ -107,6 +123,14 @@ function listProblem(
   ) {
     return `${where} must have different items`;
   }
+  const { contains, minContains = 1, maxContains = Infinity } = schema as Record<string, number>;
+  if (contains !== undefined) {
+    const found = value.filter((item) => inner(contains, item) === undefined).length;
+    if (found < minContains || found > maxContains) {
+      const wanted = found < minContains ? `at least ${minContains}` : `at most ${maxContains}`;
+      return `${where} must have ${wanted} items that follow "contains"`;
+    }
+  }
   const first = list(schema["prefixItems"]);
   for (const [index, item] of value.entries()) {
     const part = index < first.length ? first[index] : schema["items"];
@@ -123,18 +147,34 @@ function objectProblem(
   where: string,
   inner: Inner,
 ): string | undefined {
-  for (const name of list(schema["required"])) {
+  const names = Object.keys(value);
+  const { minProperties = 0, maxProperties = Infinity } = schema as Record<string, number>;
+  if (names.length < minProperties) return `${where} must have at least ${minProperties} members`;
+  if (names.length > maxProperties) return `${where} must have at most ${maxProperties} members`;
+  const needed = Object.entries(members(schema["dependentRequired"])).filter(([name]) => Object.hasOwn(value, name));
+  for (const name of [schema["required"], ...needed.map(([, others]) => others)].flatMap(list)) {
     if (!Object.hasOwn(value, name as string)) return `${where} has no ${String(name)}`;
   }
-  const known = (schema["properties"] ?? {}) as Record<string, unknown>;
-  const patterns = Object.entries((schema["patternProperties"] ?? {}) as Record<string, unknown>);
+  for (const [name, part] of Object.entries(members(schema["dependentSchemas"]))) {
+    const problem = Object.hasOwn(value, name) ? inner(part) : undefined;
+    if (problem !== undefined) return problem;
+  }
+  const known = members(schema["properties"]);
+  const patterns = Object.entries(members(schema["patternProperties"])).map(
+    ([pattern, part]) => [regExp(pattern), part] as const,
+  );
+  // A member may be meant by a pattern that cannot be read.
+  const others = patterns.every(([pattern]) => pattern !== undefined) ? schema["additionalProperties"] : undefined;
   for (const [name, member] of Object.entries(value)) {
+    const nameProblem =
+      schema["propertyNames"] === undefined ? undefined : inner(schema["propertyNames"], name, `the name ${name}`);
+    if (nameProblem !== undefined) return nameProblem;
     const path = at === "" ? name : `${at}.${name}`;
     const parts = [
       ...(Object.hasOwn(known, name) ? [known[name]] : []),
-      ...patterns.filter(([pattern]) => new RegExp(pattern, "u").test(name)).map(([, part]) => part),
+      ...patterns.filter(([pattern]) => pattern?.test(name)).map(([, part]) => part),
     ];
-    if (parts.length === 0 && schema["additionalProperties"] !== undefined) parts.push(schema["additionalProperties"]);
+    if (parts.length === 0 && others !== undefined) parts.push(others);
     for (const part of parts) {
       const problem = inner(part, member, path);
       if (problem !== undefined) return problem;
@@ -148,10 +188,25 @@ function resolve(reference: string, root: object): unknown {
   if (reference !== "#" && !reference.startsWith("#/")) return undefined;
   let target: unknown = root;
   for (const step of reference.split("/").slice(1)) {
-    const name = decodeURIComponent(step).replaceAll("~1", "/").replaceAll("~0", "~");
-    target = (target as Record<string, unknown> | undefined)?.[name];
+    const name = decoded(step).replaceAll("~1", "/").replaceAll("~0", "~");
+    target =
+      typeof target === "object" && target !== null && Object.hasOwn(target, name) ? target[name as never] : undefined;
   }
   return target;
+}
+
+/** Decodes `%20`; a percent sign that stands for itself stays. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Returns the members of an object; of anything else, none. */
+function members(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
 }
 
 function list(value: unknown): unknown[] {

@@ -32,14 +32,23 @@ export type LogEvent =
   | { type: "chat_response"; id: number; status: number; requestId?: string }
   | ({ type: "chat_notice"; id: number } & { notice: ChatNotice })
   | { type: "chat_end"; id: number; durationMs: number; stopReason: string; usage: Usage }
-  | { type: "chat_error"; id: number; durationMs: number; code: KimiErrorCode; message: string; status?: number };
+  | {
+      type: "chat_error";
+      id: number;
+      durationMs: number;
+      code: KimiErrorCode;
+      message: string;
+      status?: number;
+      /** Request id for Moonshot's support. */
+      traceId?: string;
+    };
 
 export interface KimiOptions {
   /** Kimi Code API key. Default: a login in Pi's `auth.json`, else `KIMI_API_KEY`, else a login of the official client. */
   apiKey?: string;
   /** Base URL of the service, with or without a final `/v1`. Default: `KIMI_CODE_BASE_URL`, else the real service. */
   baseUrl?: string;
-  /** Any part of a settings file (docs/settings.md). Takes precedence over files and environment. */
+  /** Any part of a settings file (docs/settings.md). Takes precedence over files and environment, `KIMI_CODE_SETTINGS` included. */
   settings?: SettingsOverrides;
   /** Variables of docs/ENV.md. They take precedence over the process environment. */
   env?: Record<string, string>;
@@ -72,7 +81,7 @@ export interface ChatOptions {
   responseFormat?: ResponseFormat;
   /** Texts at which the answer ends. */
   stop?: string | readonly string[];
-  /** Default: the model's own default. */
+  /** Default: the model's own default. Where a model always thinks, `off` is left out, and a `note` event says so. */
   thinking?: ThinkingLevel;
   /** Output limit in tokens, reasoning included. */
   maxTokens?: number;
@@ -116,7 +125,7 @@ export interface HistoryOptions extends Cancellable {
 }
 
 export interface ServiceCallOptions extends Cancellable {
-  /** Limit for the whole call in milliseconds. Default: 180,000. */
+  /** Limit for the whole call in milliseconds; 0 for none. Default: 180,000. */
   timeoutMs?: number;
 }
 

@@ -1,19 +1,19 @@
 /**
  * The tool loop: asks, runs the tools that the model calls, and asks again with their results.
  */
-import { kimiError } from "../errors.ts";
-import { LoopGuard, type LoopLimits } from "../loop-guard.ts";
-import type { AssistantMessage, ChatMessage, ImagePart, TextPart, Tool, ToolCall, Usage } from "../messages.ts";
+import { KimiError, kimiError } from "../errors.ts";
+import { allLimits, isFirstWarning, type LoopDecision, LoopGuard, type LoopLimits } from "../loop-guard.ts";
+import type { AssistantMessage, ChatMessage, Tool, ToolCall, ToolResultMessage, Usage } from "../messages.ts";
 import type { Chat, ChatEvent } from "./chat.ts";
-import { checkRun } from "./input.ts";
+import { checkRun, isResultPart } from "./input.ts";
 import { schemaProblem } from "./json-schema.ts";
 import type { ChatOptions, ChatRequest } from "./options.ts";
 
 /** A tool that `kimi.run` executes. */
 export interface RunTool extends Tool {
   /**
-   * Runs a call. Text is passed on as it is, parts are passed on as parts, anything else as JSON. What it throws is reported to the
-   * model.
+   * Runs a call. Text is passed on as it is, a list of parts (`text`, `image`, `image_url`, `video_url`) as parts, anything else as
+   * JSON. What it throws is reported to the model.
    */
   execute(args: never, context: { signal: AbortSignal; callId: string }): unknown;
 }
@@ -30,38 +30,46 @@ export interface RunOptions extends Omit<ChatOptions, "tools"> {
   /** A question, in place of `messages`. */
   prompt?: string;
   tools?: readonly RunTool[];
-  /** Longest number of requests. Default: 50. */
+  /** Largest number of requests; the calls of the last answer still run. Default: 50. */
   maxSteps?: number;
-  /** Limits for repeated calls; false switches the guard off. */
+  /** Limits for repeated calls; false switches the guard off. Default: the settings `loop.warn`, `loop.block`, `loop.stop`. */
   loop?: LoopLimits | false;
   /** Receives every step when its calls are done. */
   onStep?: (step: RunStep) => void | Promise<void>;
-  /** Receives the events of all chats. */
+  /** Receives the events of all chats, and a `note` event when a call reaches `loop.warn`. */
   onEvent?: (event: ChatEvent) => void;
 }
 
 export interface RunResult {
   /** Text of the last answer. */
   text: string;
-  /** The whole conversation, to go on with. */
+  /** The whole conversation, to go on with: with the results of all calls, also those of the last answer. */
   messages: ChatMessage[];
   steps: RunStep[];
   /** Sum over all steps. */
   usage: Usage;
-  /** `max_steps`: the model wanted to go on. */
+  /** `length`: the last answer reached its output limit. `max_steps`: the model wanted to go on. */
   stopReason: "stop" | "length" | "max_steps";
 }
 
 const MAX_STEPS = 50;
 
-/** Runs the loop; `ask` starts one chat. */
-export async function run(ask: (request: ChatRequest) => Chat, options: RunOptions): Promise<RunResult> {
+/** What a run uses of its client. */
+export interface RunParts {
+  /** Starts one chat. */
+  ask(request: ChatRequest): Chat;
+  /** Returns the limits of the settings. */
+  loopLimits(): Required<LoopLimits>;
+}
+
+/** Runs the loop. */
+export async function run({ ask, loopLimits }: RunParts, options: RunOptions): Promise<RunResult> {
   checkRun(options);
   const { prompt, messages: given, tools = [], maxSteps = MAX_STEPS, loop, onStep, onEvent, signal, ...rest } = options;
   const messages: ChatMessage[] = given === undefined ? [{ role: "user", content: prompt ?? "" }] : [...given];
-  const guard = loop === false ? undefined : new LoopGuard(loop);
   const own = new AbortController();
   const combined = signal === undefined ? own.signal : AbortSignal.any([signal, own.signal]);
+  const guard = loop === false ? undefined : new RunGuard(allLimits(loop ?? {}, loopLimits()), onEvent);
   const described = tools.map(({ execute: _execute, ...tool }) => tool);
   // All requests of a run share the prompt cache.
   const request = { sessionId: crypto.randomUUID(), ...rest, ...(tools.length > 0 ? { tools: described } : {}) };
@@ -76,11 +84,7 @@ export async function run(ask: (request: ChatRequest) => Chat, options: RunOptio
       const step: RunStep = { message, calls: [] };
       steps.push(step);
       guard?.startMessage();
-      const execution = calls.map((call) => execute(call, tools, guard, combined));
-      for (const { call, content, isError } of await Promise.all(execution)) {
-        messages.push({ role: "toolResult", toolCallId: call.id, toolName: call.name, content, isError });
-        step.calls.push({ call, result: textOf(content), isError });
-      }
+      await runCalls(calls, (call) => execute(call, tools, guard, combined), messages, step);
       await onStep?.(step);
       combined.throwIfAborted();
       if (calls.length === 0 || steps.length >= maxSteps) {
@@ -89,29 +93,78 @@ export async function run(ask: (request: ChatRequest) => Chat, options: RunOptio
       }
     }
   } catch (error) {
-    if (error === combined.reason && signal?.aborted) {
-      throw kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal.reason });
-    }
-    throw error;
+    const aborted = error === combined.reason && signal?.aborted;
+    const failure = aborted
+      ? kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal.reason })
+      : error;
+    // A run inside of this one may have ended with the same error.
+    if (failure instanceof KimiError) failure.messages ??= messages;
+    throw failure;
   } finally {
     // Ends calls that still run beside one that failed.
     own.abort();
   }
 }
 
-type ResultContent = (TextPart | ImagePart)[];
+/** The guard of a run. Tells the caller once when a call reaches the limit for that. */
+class RunGuard extends LoopGuard {
+  readonly #onEvent: RunOptions["onEvent"];
+  readonly #warn: number;
+  /** Identical calls of one answer share their decision. */
+  readonly #told = new WeakSet<LoopDecision>();
+
+  constructor(limits: Required<LoopLimits>, onEvent: RunOptions["onEvent"]) {
+    super(limits);
+    this.#warn = limits.warn;
+    this.#onEvent = onEvent;
+  }
+
+  override before(tool: string, args: unknown): LoopDecision | undefined {
+    const decision = super.before(tool, args);
+    if (decision !== undefined && isFirstWarning(decision, this.#warn) && !this.#told.has(decision)) {
+      this.#told.add(decision);
+      this.#onEvent?.({ type: "note", message: `Kimi repeats itself: ${decision.reason}` });
+    }
+    return decision;
+  }
+}
+
+type ResultContent = ToolResultMessage["content"];
+
+interface Outcome {
+  call: ToolCall;
+  content: ResultContent;
+  isError: boolean;
+}
+
+/** Runs the calls of an answer side by side. Where one ends the run, the results of those that are done are kept. */
+async function runCalls(
+  calls: ToolCall[],
+  runCall: (call: ToolCall) => Promise<Outcome>,
+  messages: ChatMessage[],
+  step: RunStep,
+): Promise<void> {
+  const outcomes: (Outcome | undefined)[] = calls.map(() => undefined);
+  const execution = calls.map(async (call, at) => {
+    outcomes[at] = await runCall(call);
+  });
+  try {
+    await Promise.all(execution);
+  } finally {
+    for (const { call, content, isError } of outcomes.filter((outcome) => outcome !== undefined)) {
+      messages.push({ role: "toolResult", toolCallId: call.id, toolName: call.name, content, isError });
+      step.calls.push({ call, result: textOf(content), isError });
+    }
+  }
+}
 
 async function execute(
   call: ToolCall,
   tools: readonly RunTool[],
   guard: LoopGuard | undefined,
   signal: AbortSignal,
-): Promise<{ call: ToolCall; content: ResultContent; isError: boolean }> {
-  const failed = (text: string): { call: ToolCall; content: ResultContent; isError: boolean } => ({
-    call,
-    content: [{ type: "text", text }],
-    isError: true,
-  });
+): Promise<Outcome> {
+  const failed = (text: string): Outcome => ({ call, content: [{ type: "text", text }], isError: true });
   const decision = guard?.before(call.name, call.arguments);
   if (decision?.action === "stop") throw kimiError({ code: "tool_loop", message: decision.reason });
   if (decision?.action === "block") return failed(decision.reason);
@@ -136,11 +189,7 @@ async function execute(
 
 function resultContent(result: unknown): ResultContent {
   if (typeof result === "string") return [{ type: "text", text: result }];
-  const isPart = (part: unknown): boolean => {
-    const { type } = (part ?? {}) as { type?: unknown };
-    return type === "text" || type === "image";
-  };
-  if (Array.isArray(result) && result.length > 0 && result.every(isPart)) return result as ResultContent;
+  if (Array.isArray(result) && result.length > 0 && result.every(isResultPart)) return result as ResultContent;
   return [{ type: "text", text: result === undefined ? "" : (JSON.stringify(result) ?? "") }];
 }
 

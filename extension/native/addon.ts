@@ -31,7 +31,7 @@ export const OpCode = {
   Amend: 40,
   /** `text`: `{reason, usage, responseId?, responseModel?, rawStopReason?}`. Terminal. */
   Done: 100,
-  /** `text`: `{code, message, usage?, status?, retryAfterMs?, traceId?}`. Terminal. */
+  /** `text`: `{code, message, usage?, status?, retryAfterMs?, resetsAt?, traceId?}`. Terminal. */
   Failed: 101,
 } as const;
 
@@ -151,8 +151,10 @@ export interface Addon {
   cliLogin(request: string): Promise<string>;
   /** Removes the CLI's login from this machine: `{signedOut}`, whether there was one, or `{error}`. */
   logout(request: string): Promise<string>;
-  /** Returns whether there is such a login. Only reads files. */
+  /** Returns whether the CLI has a login. Only reads files. */
   hasCliLogin(request: string): boolean;
+  /** Returns whether there is a login, Pi's or the CLI's, that requests without a key can use. Only reads files. */
+  hasLogin(request: string): boolean;
   /** Starts the device flow. Steps are JSON, `{type: "code" | "progress" | "done" | "failed", …}`; the last two end it. */
   startLogin(request: string, onStep: (step: string) => void): LoginHandle;
   /** Waits for a token refresh in progress and releases all locks. Called when the process exits. */

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::credential::{Credential, LoginTokens};
 use super::kimi_auth_file::{KimiCodeFile, Stored};
 use super::pi_auth_file::{PiAuth, PiEntry};
+use super::token::Tokens;
 use super::token_endpoint::OAuthClient;
 use crate::config::Paths;
-use crate::endpoint::{CredentialScope, Endpoint, Region};
+use crate::endpoint::{CredentialScope, DEFAULT_BASE_URL, Endpoint, Region};
 use crate::error::{Error, ErrorKind, Result};
 use crate::process_state::ProcessState;
 
@@ -76,12 +77,46 @@ impl Account {
                     (None, Some(api_key)) => return Ok(Some(key(api_key))),
                     (None, None) => self.cli_login().await?,
                 };
-                let Some((tokens, scope)) = found else { return Ok(None) };
-                let account = self.at(&scope)?;
-                let endpoint = Some(account.endpoint.clone());
-                Ok(Some(Found { credential: Credential::login(&tokens, account), endpoint }))
+                found.map(|(tokens, scope)| self.found(&tokens, &scope)).transpose()
             }
         }
+    }
+
+    fn found(&self, tokens: &Tokens, scope: &CredentialScope) -> Result<Found> {
+        let account = self.at(scope)?;
+        let endpoint = Some(account.endpoint.clone());
+        Ok(Found { credential: Credential::login(tokens, account), endpoint })
+    }
+
+    /// Finds a stored login for requests that no key authorizes. Where requests go to `target` whatever the login is, only a login
+    /// counts that was made for it: a user who names another address for a key has not chosen it for the login.
+    pub async fn login_in_place_of_key(self, target: Option<Endpoint>) -> Result<Option<Found>> {
+        let belongs = move |base: &str| match &target {
+            Some(target) => Ok(Endpoint::from_base(base)? == *target),
+            None => Ok(true),
+        };
+        let in_pi = {
+            let belongs = belongs.clone();
+            self.pi_login(move |_, entry| belongs(entry.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL)))
+        };
+        let found = match in_pi.await? {
+            Some(found) => Some(found),
+            None => self.cli_login().await?,
+        };
+        match found {
+            Some((tokens, scope)) if belongs(scope.base_url())? => self.found(&tokens, &scope).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether there is a login that requests without a key can use. Only looks at files.
+    pub fn has_login(&self) -> Result<bool> {
+        let entry = self.pi().read()?;
+        if !matches!(entry.stored, Stored::Login(_)) {
+            return self.has_cli_login();
+        }
+        self.check_region_of(&entry)?;
+        self.scope(Some(&entry)).map(|_| true)
     }
 
     /// Returns the scope of a login. `entry` is Pi's entry, which may say where the login came from.

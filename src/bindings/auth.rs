@@ -141,6 +141,12 @@ pub fn has_cli_login(request: String) -> bool {
     look().unwrap_or(false)
 }
 
+#[napi(catch_unwind)]
+pub fn has_login(request: String) -> bool {
+    let look = || read::<AccountRequest>(&request)?.account()?.has_login();
+    look().unwrap_or(false)
+}
+
 /// Signs the machine out: `{signedOut}`.
 #[napi(catch_unwind)]
 pub async fn logout(request: String) -> String {

@@ -17,17 +17,19 @@ pub fn advise_users_of_pi() {
     IN_PI.store(true, Ordering::Relaxed);
 }
 
-fn advised(message: &str) -> Cow<'_, str> {
+/// Returns a message with the advice for who reads it in this process.
+pub fn advised(message: &str) -> Cow<'_, str> {
     if IN_PI.load(Ordering::Relaxed) { message.into() } else { for_program(message) }
 }
 
-/// `{code, message, status?, retryAfterMs?, traceId?}`. Members without a value are left out.
+/// `{code, message, status?, retryAfterMs?, resetsAt?, traceId?}`. Members without a value are left out.
 pub fn error_json(error: &Error) -> Map<String, Value> {
     let members = [
         ("code", Some(error.kind.code().into())),
         ("message", Some(safe_text(&advised(&error.message)).into())),
         ("status", error.status.map(Value::from)),
         ("retryAfterMs", error.retry_after.map(|wait| Value::from(wait.as_millis() as u64))),
+        ("resetsAt", error.resets_at.map(Value::from)),
         ("traceId", error.trace_id.as_deref().map(|id| safe_text(id).into())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()

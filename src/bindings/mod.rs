@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use auth::{
-    LoginHandle, base_of, cli_login, has_cli_login, login_options, logout, register_login, renew_login, reuse_login,
-    shutdown, start_login,
+    LoginHandle, base_of, cli_login, has_cli_login, has_login, login_options, logout, register_login, renew_login,
+    reuse_login, shutdown, start_login,
 };
 pub use files::{FileUpload, file_upload, prepare_media};
 pub use js_string::JsText;

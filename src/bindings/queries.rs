@@ -1,13 +1,14 @@
 //! What the addon knows besides answers: settings, models, quota and account. One call per query; failures are data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::{answer, redact_json, safe_text};
+use super::error::{advised, answer, redact_json, safe_text};
 use super::read;
 use crate::auth::Credential;
 use crate::blocking::in_background;
@@ -75,6 +76,7 @@ pub fn settings(request: String) -> String {
         let texts = setting_values(&settings).into_iter().map(|(path, key, value)| (path, key.kind.format(value)));
         let texts: BTreeMap<String, String> = texts.collect();
         let problems: Vec<String> = layers.problems.iter().map(|problem| safe_text(&problem.to_string())).collect();
+        LoggedProblems::log(&problems);
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
             "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,
@@ -82,6 +84,25 @@ pub fn settings(request: String) -> String {
             "apiRoot": query.config().ok().map(|config| config.endpoint.root().to_owned()),
         }))
     }))
+}
+
+/// Invalid settings that the debug log names already: settings are read often.
+#[derive(Default)]
+struct LoggedProblems(Mutex<BTreeSet<String>>);
+
+impl LoggedProblems {
+    /// Number of problems that are logged; further ones are not.
+    const MAX: usize = 1000;
+
+    fn log(problems: &[String]) {
+        let logged = ProcessState::shared().get::<Self>();
+        let mut logged = logged.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems {
+            if logged.len() < Self::MAX && logged.insert(problem.clone()) {
+                tracing::info!(problem, "invalid setting");
+            }
+        }
+    }
 }
 
 #[napi(catch_unwind)]
@@ -186,7 +207,9 @@ pub async fn ensure_models(request: String, max_wait_ms: u32) -> String {
 pub async fn usage(request: String, max_age_ms: u32) -> String {
     let result = async {
         let (kimi, credential) = client(request).await?;
-        let snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        let mut snapshot = quota(&kimi, &credential, Duration::from_millis(u64::from(max_age_ms))).await?;
+        // Stored for all processes, and worded for the one that reads it.
+        snapshot.problem = snapshot.problem.map(|problem| advised(&problem).into_owned());
         let mut report = quota_display::report(&kimi.config, snapshot);
         let plan = PlanState::of(&kimi, &credential).await;
         if let Some((_, full_at)) = plan.costs().await.full_at() {
@@ -217,7 +240,7 @@ pub async fn usage_history(request: String, history: String) -> String {
     let result = async {
         let HistoryRequest { history, by, session } = read(&history)?;
         let span = span_ms(&history).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("history: {history:?} is no span of time; write 7d or 24h"))
+            Error::new(ErrorKind::BadRequest, format!("history: {history:?} is no span of time; write 7d or 24h"))
         })?;
         let (kimi, credential) = client(request).await?;
         to_json(&PlanState::of(&kimi, &credential).await.history(span, by, session).await?)

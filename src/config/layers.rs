@@ -1,4 +1,4 @@
-//! defaults ← home file ← project file ← environment variables ← settings of the program.
+//! defaults ← home file ← project file ← environment variables ← `KIMI_CODE_SETTINGS` ← options of the program.
 //!
 //! Invalid values are reported with their source, their path and what was expected, and everything else still applies. The
 //! exceptions are addresses (`address.rs`).
@@ -22,13 +22,16 @@ use crate::error::clip;
 /// File name in `~/.pi` and in `<project>/.pi`.
 pub const FILE_NAME: &str = "pi-provider-kimi-code.json";
 
+/// Source of settings that a program passes in.
+const PROGRAM: &str = "the options of the program";
+
 /// Largest settings file that is read, in bytes. One that users write is far smaller.
 const MAX_FILE: u64 = 1 << 20;
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SettingProblem {
-    /// File, variable or `KIMI_CODE_SETTINGS`.
+    /// File, variable, `KIMI_CODE_SETTINGS` or [`PROGRAM`].
     pub source: String,
     /// Dotted path within it; empty where the whole source is meant.
     pub path: String,
@@ -54,7 +57,7 @@ pub enum Layer {
     Project,
     /// An environment variable.
     Variable,
-    /// `KimiCode({…})` or `KIMI_CODE_SETTINGS`.
+    /// `KIMI_CODE_SETTINGS`, or the options of `KimiCode({…})` and `new Kimi({…})`.
     Program,
 }
 
@@ -65,7 +68,7 @@ pub struct Layers {
     pub settings: Settings,
     /// Invalid settings. They do not apply.
     pub problems: Vec<SettingProblem>,
-    /// Where a setting that is not at its default comes from: path → file, variable or `KIMI_CODE_SETTINGS`.
+    /// Where a setting that is not at its default comes from: path → its source, as in [`SettingProblem`].
     pub origins: BTreeMap<String, String>,
     /// The addresses that are named, by key.
     pub addresses: NamedAddresses,
@@ -110,6 +113,9 @@ pub fn load(environment: &Environment) -> Layers {
     merge.variables(environment);
     if let Some(text) = environment.get("KIMI_CODE_SETTINGS") {
         merge.text("KIMI_CODE_SETTINGS", Layer::Program, text);
+    }
+    if let Some(text) = environment.program_options() {
+        merge.text(PROGRAM, Layer::Program, text);
     }
     let Merge { root, problems, origins, addresses, .. } = merge;
     // Every value has passed its key, so this cannot fail.

@@ -75,6 +75,11 @@ fn layers_stronger_ones_outrank_weaker_ones_and_objects_merge() {
     assert!(layers.origins["model.topP"].ends_with(HOME));
     assert!(layers.origins["model.temperature"].ends_with(PROJECT));
     assert_eq!(layers.origins["retry.attempts"], "environment variable KIMI_LOOP_MAX_ATTEMPTS_PER_STEP");
+    let options = ("KIMI_CODE_OPTIONS", r#"{"model": {"topP": 0.9}}"#);
+    let variable = ("KIMI_CODE_SETTINGS", r#"{"model": {"temperature": 0.3, "topP": 0.4}}"#);
+    let layers = load(&place.environment(true, &[variable, options]));
+    assert_eq!((layers.settings.model.temperature, layers.settings.model.top_p), (Some(0.3), Some(0.9)));
+    assert_eq!(layers.origins["model.topP"], "the options of the program");
 }
 
 #[test]
@@ -405,6 +410,11 @@ fn address_in_a_file_that_is_not_json_is_a_config_error() {
     let error =
         from_layers(&place, &[("KIMI_CODE_SETTINGS", "{baseUrl: 5}")], &RequestAddresses::default()).unwrap_err();
     assert!(error.message.starts_with("KIMI_CODE_SETTINGS: is not JSON"), "{}", error.message);
+    // Options beside it that name no address do not answer the question.
+    let beside = [("KIMI_CODE_SETTINGS", "{baseUrl: 5}"), ("KIMI_CODE_OPTIONS", r#"{"statusLine": false}"#)];
+    assert!(from_layers(&place, &beside, &RequestAddresses::default()).is_err());
+    let named = [("KIMI_CODE_SETTINGS", "{baseUrl: 5}"), ("KIMI_CODE_OPTIONS", r#"{"baseUrl": "https://p.example"}"#)];
+    assert!(from_layers(&place, &named, &RequestAddresses::default()).is_ok());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// What is said in Pi, and what is said to a program instead; the longer phrases first.
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 5] = [
     (
         "If your plan is meant for the official CLI only, the setting \"identity\": \"kimi-code\" makes Pi identify itself like it.",
         "Tell it the name of your program: new Kimi({ headers: { \"User-Agent\": \"my-agent/1.0\" } }). If your plan is meant for \
@@ -13,8 +13,6 @@ const PHRASES: [(&str, &str); 6] = [
     ("Start /login kimi-coding again", "Call kimi.login() again"),
     ("/login kimi-coding", "kimi.login()"),
     ("(retry.provider.maxRetryDelayMs)", "(retry.maxDelayMs)"),
-    // The options of a client travel in this variable.
-    ("KIMI_CODE_SETTINGS: ", "the options of the client, or KIMI_CODE_SETTINGS: "),
 ];
 
 /// Returns a message with the advice for a program that runs without Pi.

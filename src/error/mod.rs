@@ -42,6 +42,8 @@ pub struct Error {
     pub trace_id: Option<String>,
     /// The used-up window of the quota, if the service's text names one.
     pub window: Option<QuotaWindow>,
+    /// When that window opens again, in milliseconds since 1970, where it is known.
+    pub resets_at: Option<i64>,
     /// The service refuses because too much is under way at the same time. A rate limit alone does not say so.
     pub crowded: bool,
     /// What caused it, for logs and for callers that look for a type.
@@ -91,6 +93,7 @@ impl Error {
             retry_after: None,
             trace_id: None,
             window: None,
+            resets_at: None,
             crowded: false,
             cause: None,
         }

@@ -20,7 +20,7 @@ const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How old the quota may be that explains an error: of several processes that are refused at once, one asks.
 const EXPLAINED_BY: Duration = Duration::from_secs(10);
 
-/// Adds window and reset to a quota error; any other error is returned unchanged. Where nothing can be found out, so is this one.
+/// Adds window and reset to the text of a quota error, and the reset as a number; any other error is returned unchanged. Where nothing can be found out, so is this one.
 pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> Error {
     if error.kind != ErrorKind::QuotaExhausted {
         return error;
@@ -30,21 +30,28 @@ pub async fn explain(kimi: &Kimi, credential: &Credential, mut error: Error) -> 
         Ok(Ok(snapshot)) => snapshot.usage.unwrap_or_default(),
         _ => Usage::default(),
     };
-    if let Some(sentence) = sentence(&error, &usage, &now(&kimi.config)) {
+    let now = now(&kimi.config);
+    if let Some(sentence) = sentence(&error, &usage, &now) {
         error.message = format!("{sentence} ({})", error.message);
     }
+    let is_to_come = |at: &i64| *at > now.timestamp().as_millisecond();
+    error.resets_at = opens_at(&error, &usage).or(error.resets_at).filter(is_to_come);
     error
+}
+
+/// Returns when the window that is used up opens, as far as `/usages` or the refusal says so.
+fn opens_at(error: &Error, usage: &Usage) -> Option<i64> {
+    match used_up_window(usage, error.window) {
+        Some(window) => window.resets_at,
+        None => error.retry_after.and_then(end_of_wait),
+    }
 }
 
 /// "5-hour window is used up, opens 14:32 (in 1 h 12 min)"
 fn sentence(error: &Error, usage: &Usage, now: &Zoned) -> Option<String> {
     let used_up = used_up_window(usage, error.window);
     let label = used_up.map_or_else(|| error.window.map(QuotaWindow::label), |window| Some(window.label.as_str()));
-    let opens = match used_up {
-        Some(window) => window.resets_at,
-        None => error.retry_after.and_then(end_of_wait),
-    };
-    match (label, opens.and_then(|at| opening(at, now))) {
+    match (label, opens_at(error, usage).and_then(|at| opening(at, now))) {
         (Some(label), Some(opens)) => Some(format!("{label} is used up, {opens}")),
         (Some(label), None) => Some(format!("{label} is used up")),
         (None, Some(opens)) => Some(format!("The quota is used up, {opens}")),

@@ -12,9 +12,10 @@ use super::truncate::{Limit, Outcome, without_credentials};
 use super::{datasource, fetch, search};
 use crate::auth::Credential;
 use crate::blocking::in_background;
-use crate::client::Kimi;
+use crate::client::{Kimi, Login};
 use crate::config::{Config, Environment, RequestAddresses, ascii};
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::http::timeout::within;
 use crate::http::user_agent::Host;
 
 /// Limit for a whole tool call: connection, answer, and the repetition after a 401 (docs/protocol.md#plan-tools).
@@ -39,7 +40,7 @@ pub struct ServiceRequest {
     /// Id of the model's tool call; a fresh one is made where there is none.
     #[serde(default)]
     pub call_id: Option<String>,
-    /// Limit for the whole call instead of 180 s.
+    /// Limit for the whole call instead of 180 s; 0 for none.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// Limits of the text; a longer one goes to a file.
@@ -75,15 +76,18 @@ impl Task {
 
 /// Runs one call. Dropping the future or cancelling closes the connection.
 pub async fn run(request: ServiceRequest, cancel: CancellationToken) -> Result<Outcome> {
-    let timeout = request.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
+    let timeout = match request.timeout_ms {
+        Some(0) => None,
+        given => Some(given.map_or(TIMEOUT, Duration::from_millis)),
+    };
     let title = request.task.title();
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(Error::cancelled()),
-        outcome = tokio::time::timeout(timeout, call(request)) => outcome,
+        outcome = within(timeout, call(request)) => outcome,
     };
-    let outcome = outcome.unwrap_or_else(|_| {
-        let message = format!("no complete answer within {} s", timeout.as_secs_f64());
+    let outcome = outcome.unwrap_or_else(|| {
+        let message = format!("no complete answer within {} s", timeout.unwrap_or_default().as_secs_f64());
         Err(Error::new(ErrorKind::Timeout(Phase::Body), message))
     });
     outcome.map_err(|error| Error { message: format!("{title}: {}", error.message), ..error })
@@ -128,17 +132,17 @@ fn remove_credentials(value: &mut Value) {
     }
 }
 
-/// Returns the credential of a login. The service takes no static key for tools (docs/protocol.md#plan-tools), so one is
-/// refused with an explanation.
+/// Returns the credential of a login. The service takes no static key for tools (docs/protocol.md#plan-tools), so beside a key the
+/// stored login is used; without one, the key is refused with an explanation.
 async fn login(kimi: &mut Kimi, passed: Option<&str>) -> Result<Credential> {
     let refused = |why: &str| {
         let message = format!("{why} Sign in with /login kimi-coding.");
         Err(Error::new(ErrorKind::LoginRequired, message))
     };
-    match kimi.find_credential(passed).await? {
-        Some(credential) if credential.is_login() => Ok(credential),
-        Some(_) => refused("this tool needs a Kimi Code login; an API key is not enough."),
-        None => refused("this tool needs a Kimi Code login."),
+    match kimi.find_login(passed).await? {
+        Login::Found(credential) => Ok(credential),
+        Login::KeyOnly => refused("this tool needs a Kimi Code login; an API key is not enough."),
+        Login::Missing => refused("this tool needs a Kimi Code login."),
     }
 }
 

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
+import { host } from "../../extension/environment.ts";
+import { KimiServices } from "../../extension/services.ts";
 import { OFFICIAL, type OfficialHosts, type RegionId } from "../simulator/official-hosts.ts";
 import { type Entry, type KimiFile, Machine } from "../support/account.ts";
 import { addon as loadedAddon } from "../support/turn.ts";
@@ -150,6 +152,26 @@ test("a login of the default region, which records no hosts → refused, not sen
     assert.match(stderr, /belongs to the region mainland-cn/);
     const turn = await machine.nodeTurn({ env });
     assert.match(turn.error ?? "", /belongs to the region mainland-cn/);
+  }
+  assert.deepEqual(hosts.asked, []);
+});
+
+test("tool of the service beside a key → the stored login, in its own region only", async () => {
+  const services = new KimiServices(addon, host("0.87.1"));
+  const places = { HOME: machine.home, PI_CODING_AGENT_DIR: machine.agent };
+  const search = (more: Record<string, string> = {}): Promise<unknown> =>
+    services.search("kimi", { env: { ...places, ...variables(more) }, credential: "sk-kimi-key" });
+  const { access } = give("global", 800);
+  await search();
+  assertOnly("global");
+  assert.equal(simulators.global.requests.at(-1)?.headers["authorization"], `Bearer ${access}`);
+  hosts.asked.length = 0;
+  machine.piLogin(simulators.global.oauth.login(), 800, {
+    oauthHost: "https://auth.kimi.ai",
+    baseUrl: "https://api.kimi.ai/coding",
+  });
+  for (const chosen of [{ KIMI_CODE_REGION: "mainland-cn" }, { KIMI_CODE_BASE_URL: "https://api.kimi.com/coding" }]) {
+    await assert.rejects(search(chosen as Record<string, string>), { code: "login_required" });
   }
   assert.deepEqual(hosts.asked, []);
 });

@@ -1,19 +1,31 @@
 /** Structured output, tool choice, sampling, the tool loop, sign-out and the logger of the client. */
 import assert from "node:assert/strict";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
-import { type ChatOptions, Kimi, type LogEvent, type RunOptions } from "../../index.ts";
+import { type ChatOptions, Kimi, type KimiOptions, type LogEvent, type RunOptions } from "../../index.ts";
 import type { Simulator } from "../simulator/index.ts";
 import { failure } from "../support/failure.ts";
 import { withClientHome } from "../support/client-home.ts";
 import { bodyOf } from "../support/pi.ts";
+import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
-withClientHome((started) => (simulator = started));
+const home = withClientHome((started) => (simulator = started));
+const connection = (): KimiOptions => ({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
 beforeEach(() => {
-  kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
+  kimi = new Kimi(connection());
 });
+
+/** Writes the home file and returns its path. */
+function writeSettings(settings: object): string {
+  const file = join(home.home, ".pi", "pi-provider-kimi-code.json");
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, JSON.stringify(settings));
+  return file;
+}
 
 const body = (): Record<string, unknown> => bodyOf(answerRequests(simulator).at(-1));
 const chats = (): number => simulator.requests.filter(({ endpoint }) => endpoint === "chat").length;
@@ -64,6 +76,28 @@ describe("object", () => {
       assert.deepEqual(error.partial?.content, [{ type: "text", text }]);
     });
   }
+
+  test("a schema with what JavaScript cannot read → that is ignored, in an answer and in arguments", async () => {
+    const schema = {
+      type: "object",
+      properties: { a: { $ref: "#/$defs/100%" } },
+      patternProperties: { "(?i)^x": { type: "number" } },
+      $defs: { "100%": { type: "string" } },
+    };
+    const format = { type: "json_schema", schema } as const;
+    const reply = (text: string): Promise<unknown> => {
+      simulator.enqueue({ steps: [{ text }] });
+      return kimi.chat("Who?", { responseFormat: format }).object();
+    };
+    assert.deepEqual(await reply('{"a":"1","x":"y"}'), { a: "1", x: "y" });
+    assert.match((await failure(reply('{"a":1}'))).message, /a must be string/);
+    const tool = { name: "t", parameters: schema, execute: () => "ran" };
+    simulator.enqueue({ steps: [{ toolCall: { name: "t", arguments: { a: "1", x: "y" } } }] } as never, {
+      steps: [{ text: "ok" }],
+    });
+    const { steps } = await kimi.run({ prompt: "go", tools: [tool] });
+    assert.equal(steps[0]?.calls[0]?.result, "ran");
+  });
 
   test("Anthropic dialect → the schema is an instruction", async () => {
     simulator.enqueue({ steps: [{ text: '{"name":"Ada"}' }] });
@@ -183,6 +217,96 @@ describe("run", () => {
     assert.deepEqual([executions, chats()], [4, 12]);
   });
 
+  test("limits of the settings → hold for a run; its own limits win", async () => {
+    simulator.setDefault({ steps: [call({ a: 1 })] } as never);
+    const settings = writeSettings({ loop: { stop: 5, block: 4 } });
+    const stopped = async (client: Kimi, loop?: RunOptions["loop"]): Promise<number> => {
+      const before = chats();
+      const given = loop === undefined ? {} : { loop };
+      const error = await failure(client.run({ prompt: "go", tools: [{ ...add, execute: () => "same" }], ...given }));
+      assert.equal(error.code, "tool_loop");
+      return chats() - before;
+    };
+    const own = new Kimi({ ...connection(), settings: { loop: { stop: 4 } } });
+    assert.equal(await stopped(kimi), 5);
+    rmSync(settings);
+    assert.equal(await stopped(own), 4);
+    assert.equal(await stopped(own, { stop: 6 }), 6);
+    assert.equal(await stopped(own, { warn: 0, stop: undefined } as never), 4);
+  });
+
+  test("a repeated call → one note, also where one answer has it twice", async () => {
+    const twice = { steps: [call({ a: 1 }), call({ a: 1 })] };
+    simulator.enqueue(...(Array.from({ length: 4 }, () => twice) as never[]), { steps: [{ text: "ok" }] });
+    const notes: string[] = [];
+    const onEvent: RunOptions["onEvent"] = (event) => void (event.type === "note" && notes.push(event.message));
+    await start({ tools: [{ ...add, execute: () => "same" }], loop: { warn: 3, block: 0, stop: 0 }, onEvent });
+    assert.deepEqual(notes, [
+      "Kimi repeats itself: add was called 2 times with the same arguments and returned the same result each time.",
+    ]);
+  });
+
+  test("parts that a tool returns → parts of the request; data with a type → JSON", async () => {
+    const image = await kimi.files.upload(fakePng(1000, "result"));
+    const video = await kimi.files.upload(fakeMp4(1000, "result"));
+    const parts = [
+      { type: "text", text: "Both:" },
+      { type: "image_url", image_url: { url: image.url } },
+      { type: "video_url", video_url: { url: video.url } },
+    ];
+    const data = [{ type: "image_url", alt: "none" }];
+    const tools = [
+      { name: "look", execute: () => parts },
+      { name: "list", execute: () => data },
+    ];
+    simulator.enqueue({ steps: [call({}, "look"), call({}, "list")] } as never, { steps: [{ text: "ok" }] });
+    const { messages } = await kimi.run({ prompt: "go", tools });
+    const sent = (body()["messages"] as { role: string; content: unknown }[]).filter(({ role }) => role === "tool");
+    assert.deepEqual(sent[0]?.content, parts);
+    assert.equal(sent[1]?.content, JSON.stringify(data));
+    for (const protocol of ["openai", "anthropic"]) {
+      simulator.enqueue({ steps: [{ text: "ok" }] });
+      const client = new Kimi({ ...connection(), settings: { protocol } });
+      assert.equal(await client.chat([...messages, { role: "user", content: "And?" }]).text(), "ok");
+    }
+  });
+
+  test("a later request fails → the error has the conversation so far, which goes on", async () => {
+    simulator.enqueue({ steps: [call({ a: 1 })] } as never);
+    const execute = (): string => {
+      simulator.intercept("chat", { status: 400, body: { error: { message: "no", type: "x" } } });
+      return "21";
+    };
+    const error = await failure(start({ tools: [{ ...add, execute }] }));
+    assert.equal(error.code, "bad_request");
+    const { messages = [] } = error;
+    assert.deepEqual(
+      messages.map(({ role }) => role),
+      ["user", "assistant", "toolResult"],
+    );
+    simulator.enqueue({ steps: [{ text: "Done." }] });
+    assert.equal((await kimi.run({ messages, tools: [add] })).text, "Done.");
+  });
+
+  test("one of two calls ends the run → the result of the other is kept", async () => {
+    simulator.enqueue({ steps: [call({ a: 1 }), call({}, "slow")] } as never);
+    const controller = new AbortController();
+    const slow = {
+      name: "slow",
+      execute: (_args: unknown, { signal }: { signal: AbortSignal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener("abort", () => reject(signal.reason));
+          setImmediate(() => controller.abort());
+        }),
+    };
+    const { code, messages } = await failure(start({ tools: [add, slow], signal: controller.signal }));
+    assert.equal(code, "cancelled");
+    assert.deepEqual(
+      messages?.map((message) => ("toolName" in message ? message.toolName : message.role)),
+      ["user", "assistant", "add"],
+    );
+  });
+
   test("abort while a tool runs → cancelled, and the tool's signal fires", async () => {
     simulator.enqueue({ steps: [call({ a: 1 })] } as never);
     const controller = new AbortController();
@@ -227,13 +351,17 @@ test("logger: a chat and a refused chat → events without key and content", asy
     new Kimi({ baseUrl: simulator.baseUrl, apiKey, logger: (event) => void events.push(event) });
   simulator.enqueue({ steps: [{ text: "secret answer" }] });
   await logged(simulator.apiKey).chat("secret question").final();
-  await failure(logged("sk-kimi-wrong-0123456789").chat("secret question").final());
+  const refused = await failure(logged("sk-kimi-wrong-0123456789").chat("secret question").final());
   await new Promise((resolve) => setTimeout(resolve, 10));
   assert.deepEqual(
     events.map(({ type }) => type).filter((type) => type !== "chat_response"),
     ["chat_start", "chat_end", "chat_start", "chat_error"],
   );
   assert.doesNotMatch(JSON.stringify(events), /secret|sk-kimi/);
+  const last = events.at(-1);
+  assert.ok(last?.type === "chat_error" && last.status === 401);
+  assert.match(last.traceId ?? "", /^\S+$/);
+  assert.equal(last.traceId, refused.traceId);
 });
 
 test("logger: throws → the chat goes on", async () => {

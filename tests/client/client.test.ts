@@ -1,6 +1,6 @@
 /** The client for Node programs: requests, answers, errors, abort, login, queries. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -432,6 +432,46 @@ describe("login", () => {
     assert.deepEqual([error.code, error.cause], ["cancelled", "enough"]);
   });
 
+  test("login: search, fetch and data sources beside a key → use the login", async () => {
+    await there().login({ onCode: () => {}, region: "mainland-cn" });
+    const env = { KIMI_CODE_OAUTH_HOST: simulator.oauthHost };
+    const named = new Kimi({ baseUrl: simulator.baseUrl, env, apiKey: simulator.apiKey });
+    const variable = new Kimi({ baseUrl: simulator.baseUrl, env: { ...env, KIMI_API_KEY: simulator.apiKey } });
+    for (const kimi of [named, variable]) {
+      assert.ok((await kimi.search("weather in Beijing")).results.length > 0);
+      assert.notEqual((await kimi.fetch("https://example.com/")).text, "");
+      assert.notEqual((await kimi.datasource({ source: "arxiv" })).text, "");
+      assert.equal(await kimi.chat("hi").text(), "You said: hi");
+      assert.equal(answerRequests(simulator).at(-1)?.headers["authorization"], `Bearer ${simulator.apiKey}`);
+    }
+  });
+
+  test("login: in Pi's file → hasLogin(); a key, a tombstone, another region → none", async () => {
+    const file = join(process.env["PI_CODING_AGENT_DIR"] ?? "", "auth.json");
+    const store = (entry: object): void => writeFileSync(file, JSON.stringify({ "kimi-coding": entry }));
+    const env = { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_CODE_HOME: join(file, "..", "no-official-client") };
+    const here = new Kimi({ baseUrl: simulator.baseUrl, env });
+    const { access, refresh } = simulator.oauth.login();
+    const login = { type: "oauth", access, refresh, expires: Date.now() + 900_000 };
+    try {
+      assert.equal(here.hasLogin(), false);
+      store(login);
+      assert.equal(here.hasLogin(), true);
+      assert.equal(await here.chat("hi").text(), "You said: hi");
+      for (const none of [
+        { type: "api_key", key: simulator.apiKey },
+        { ...login, access: "", refresh: "" },
+      ]) {
+        store(none);
+        assert.equal(here.hasLogin(), false, JSON.stringify(none));
+      }
+      store({ ...login, baseUrl: "https://api.kimi.com/coding" });
+      assert.equal(new Kimi({ env: { ...env, KIMI_CODE_REGION: "global" } }).hasLogin(), false);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  });
+
   test("login: signal or throwing onCode → ends", async () => {
     simulator.oauth.scripts.push(["authorization_pending"]);
     const controller = new AbortController();
@@ -468,6 +508,18 @@ describe("queries", () => {
       assert.match(error.message, /Sign in to the hotel/);
       assert.doesNotMatch(error.message, /0123456789/);
     }
+  });
+
+  test("queries: quota that can no longer be asked for → the last one, with a problem that speaks to programs", async () => {
+    const apiKey = "sk-kimi-renamed-0123456789";
+    simulator.credentials.add(apiKey);
+    const guest = new Kimi({ baseUrl: simulator.baseUrl, apiKey });
+    assert.equal((await guest.usage()).problem, null);
+    simulator.credentials.delete(apiKey);
+    const { usage, problem } = await guest.usage();
+    assert.ok((usage?.windows.length ?? 0) > 0);
+    assert.match(problem ?? "", /^401 .*KIMI_API_KEY, or the option apiKey\), or sign in with kimi\.login\(\)/);
+    assert.doesNotMatch(problem ?? "", /\/login/);
   });
 
   test("queries: refused key → code; signal → cancelled", async () => {

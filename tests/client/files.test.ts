@@ -1,7 +1,7 @@
 /** `kimi.files.upload`: sources, results, errors, progress and abort. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { openAsBlob, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -43,12 +43,25 @@ async function failure(file: FileSource, options?: UploadOptions): Promise<KimiE
   return error;
 }
 
+/** The bytes behind seven others. */
+function withMargin(bytes: Buffer): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.concat([Buffer.alloc(7), bytes]));
+}
+
+function sharedBytes(bytes: Buffer): Uint8Array {
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  shared.set(bytes);
+  return shared;
+}
+
 describe("upload", () => {
   const sources: [string, (path: string, bytes: Buffer) => FileSource][] = [
     ["a path", (path) => path],
     ["a file: URL", (path) => pathToFileURL(path)],
     ["a Buffer", (_, bytes) => bytes],
-    ["a view into a larger buffer", (_, bytes) => new Uint8Array(Buffer.concat([Buffer.alloc(7), bytes])).subarray(7)],
+    ["a view into a larger buffer", (_, bytes) => withMargin(bytes).subarray(7)],
+    ["a DataView of a larger buffer", (_, bytes) => new DataView(withMargin(bytes).buffer, 7, bytes.length)],
+    ["shared memory", (_, bytes) => sharedBytes(bytes)],
     ["an ArrayBuffer", (_, bytes) => new Uint8Array(bytes).buffer],
     ["a Blob", (_, bytes) => new Blob([new Uint8Array(bytes)], { type: "image/jpeg" })],
   ];
@@ -73,6 +86,13 @@ describe("upload", () => {
       assert.deepEqual([stored?.filename, stored?.mime, stored?.purpose], [filename, "image/png", "image"]);
     });
   }
+
+  test("upload: a view of wider numbers → its bytes arrive", async () => {
+    const bytes = withMargin(fakePng(2_000_001, "wide")).slice(7);
+    const even = bytes.slice(0, 2_000_000);
+    await kimi.files.upload(new Uint16Array(even.buffer));
+    assert.equal(simulator.files.all[0]?.sha256, createHash("sha256").update(even).digest("hex"));
+  });
 
   test("media type: a video with an image MIME type → is uploaded as video", async () => {
     const { purpose, mimeType } = await kimi.files.upload(fakeMp4(1000, "video"), { mimeType: "image/png" });
@@ -142,6 +162,13 @@ describe("upload errors", () => {
       /image\/png, which is not a video/,
     ],
     ["too much", () => fakeMp4(101 * 1024 * 1024), {}, "bad_media", /Kimi takes at most 104\.8 MB/],
+    [
+      "a URL of another machine",
+      () => new URL("file://host/x.png"),
+      {},
+      "bad_request",
+      /the file: URL names no path: /,
+    ],
     ["a path to nothing", () => join(home.cwd, "absent.png"), {}, "io", /absent\.png cannot be read/],
     ["a folder", () => home.cwd, {}, "io", /it is no file but a folder, pipe, device or kernel interface/],
   ];
@@ -152,6 +179,16 @@ describe("upload errors", () => {
       assert.match(error.message, text);
     });
   }
+
+  test("upload errors: a Blob whose file is gone → io", async () => {
+    const path = join(home.cwd, "gone.png");
+    writeFileSync(path, fakePng(1000, "gone"));
+    const blob = await openAsBlob(path);
+    rmSync(path);
+    const error = await failure(blob);
+    assert.deepEqual([error.code, uploads()], ["io", 0]);
+    assert.match(error.message, /^the file cannot be read: /);
+  });
 
   test("upload errors: the service answers 413 → code and status", async () => {
     simulator.intercept("files", { status: 413, body: { error: { message: "Request exceeds the maximum size" } } });

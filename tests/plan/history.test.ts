@@ -98,6 +98,9 @@ test("rows → by session, project, model and day; 19 readings claim nothing; th
     );
     if (by === "project") assert.equal(history.rows[0]?.label, "this project", "the folder in which the program runs");
   }
+  for (const history of ["1m", "week", "0d"]) {
+    await assert.rejects(kimi.usage({ history }), { code: "bad_request", message: /no span of time; write 7d or 24h/ });
+  }
   const other = stage.kimi({ apiKey: "sk-kimi-other" });
   assert.deepEqual((await other.usage({ history: "7d" })).rows, [], "another account has its own rows");
 });

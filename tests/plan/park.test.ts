@@ -170,6 +170,9 @@ describe("a window that is not waited for", { concurrency: true }, () => {
       const error = await failure(stage.kimi(options).chat("hi").final());
       assert.equal(error.code, "quota_exhausted");
       assert.match(error.message, /5-hour window is used up, opens [\w ]*\d\d:\d\d \(in \d[^)]+\)/);
+      const { usage } = await stage.kimi(options).usage();
+      assert.equal(error.resetsAt, usage?.windows[0]?.resetsAt);
+      assert.ok(typeof error.resetsAt === "number" && error.resetsAt > Date.now());
     }
     assert.equal(stage.requests("chat").length, 2);
   });
@@ -197,6 +200,7 @@ describe("a window that is not waited for", { concurrency: true }, () => {
     const error = await failure(stage.kimi({ onQuota: "wait" }).chat("hi").final());
     assert.equal(error.code, "quota_exhausted");
     assert.match(error.message, /5-hour window is used up/);
+    assert.equal(error.resetsAt, undefined);
     assert.equal(stage.requests("chat").length, 1);
   });
 
@@ -251,6 +255,7 @@ describe("a reserve", { concurrency: true }, () => {
       const error = await failure(kimi.chat("hi").final());
       assert.equal(error.code, "quota_exhausted");
       assert.match(error.message, /5-hour window: 5 % of it are kept in reserve/);
+      assert.ok((error.resetsAt ?? 0) > Date.now(), `${error.resetsAt}`);
     }
     assert.deepEqual([stage.requests("chat").length, stage.requests("usages").length], [0, 1]);
   });

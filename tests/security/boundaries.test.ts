@@ -161,6 +161,24 @@ describe("boundaries: project settings", () => {
   });
 });
 
+describe("boundaries: a login beside a key", () => {
+  test("base URL of another host → the login is not sent there", async () => {
+    const hosts = { baseUrl: simulator.baseUrl, oauthHost: simulator.oauthHost };
+    for (const recorded of [hosts, {}]) {
+      const login = simulator.oauth.login();
+      machine.piLogin(login, 900, recorded);
+      machine.kimiLogin(login, 900);
+      const kimi = client("sk-gateway", { KIMI_CODE_BASE_URL: `${foreign.origin}/coding` });
+      const calls = [kimi.search("x"), kimi.fetch("https://example.com"), kimi.datasource({ source: "arxiv" })];
+      for (const outcome of await Promise.allSettled(calls)) {
+        assert.equal(outcome.status === "rejected" && (outcome.reason as KimiError).code, "login_required");
+      }
+    }
+    assert.deepEqual(foreign.received, []);
+    assert.deepEqual(simulator.requests, []);
+  });
+});
+
 describe("boundaries: names chosen by others", () => {
   const NAMES = [
     "../../../../escaped",

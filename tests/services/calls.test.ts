@@ -25,9 +25,9 @@ beforeEach(() => {
 afterEach(() => rmSync(machine, { recursive: true, force: true }));
 
 /** A machine on which Pi is logged in; `remaining` seconds of the token. */
-function loggedIn(remaining = 900): ServiceOptions {
+function loggedIn(remaining = 900, more: object = {}): ServiceOptions {
   const { access, refresh } = simulator.oauth.login();
-  const entry = { type: "oauth", access, refresh, expires: Date.now() + remaining * 1000 };
+  const entry = { type: "oauth", access, refresh, expires: Date.now() + remaining * 1000, ...more };
   writeFileSync(join(machine, "auth.json"), JSON.stringify({ "kimi-coding": entry }));
   return { env: env() };
 }
@@ -200,6 +200,49 @@ describe("tools: login", () => {
     assert.equal(simulator.requests.length, 0);
   });
 
+  test("static key beside a stored login → the login is used, and refreshed after a 401", async () => {
+    const hosts = { baseUrl: simulator.baseUrl, oauthHost: simulator.oauthHost };
+    const passed = { ...loggedIn(900, hosts), credential: simulator.apiKey };
+    assert.equal((await services.search("kimi", passed)).total, 5);
+    simulator.oauth.revokeAccess();
+    assert.match((await services.fetch("https://example.com/", passed)).text, /Simulated page/);
+    const variable = { env: env({ KIMI_API_KEY: simulator.apiKey }) };
+    assert.match((await services.datasource({ source: "arxiv" }, variable)).text, /^## arxiv/);
+    assert.deepEqual(
+      simulator.requests.map(({ endpoint, status, auth }) => `${endpoint} ${status} ${auth}`),
+      ["search 200 bearer", "fetch 401 bearer", "token 200 none", "fetch 200 bearer", "tools 200 bearer"],
+    );
+    for (const { headers } of simulator.requests) {
+      assert.notEqual(headers["authorization"], `Bearer ${simulator.apiKey}`);
+    }
+  });
+
+  test("static key for another address than the stored login's → an error, nothing is sent", async () => {
+    const hosts = { baseUrl: simulator.baseUrl, oauthHost: simulator.oauthHost };
+    const elsewhere = `${simulator.origin}/elsewhere`;
+    loggedIn(900, hosts);
+    const options: ServiceOptions[] = [
+      { env: env({ KIMI_CODE_BASE_URL: elsewhere }), credential: simulator.apiKey },
+      {
+        env: env({ KIMI_CODE_BASE_URL: undefined }),
+        credential: simulator.apiKey,
+        ...{ baseUrl: simulator.baseUrl, modelsJsonBaseUrl: elsewhere },
+      },
+    ];
+    for (const option of options) {
+      const error = await failure(services.search("kimi", option));
+      assert.equal(error.code, "login_required");
+      assert.match(error.message, /needs a Kimi Code login; an API key is not enough/);
+    }
+    // A login that records no address belongs to kimi.com.
+    loggedIn();
+    assert.equal(
+      (await failure(services.search("kimi", { env: env(), credential: simulator.apiKey }))).code,
+      "login_required",
+    );
+    assert.equal(simulator.requests.length, 0);
+  });
+
   test("refresh refused → the error asks to sign in again", async () => {
     const options = loggedIn();
     simulator.oauth.revokeAll();
@@ -323,6 +366,8 @@ describe("tools: time", () => {
       ["timeout", "Moonshot search failed: no complete answer within 1.5 s"],
     );
     await simulator.waitForRequest(({ aborted }) => aborted);
+    const unlimited = await services.search("kimi [[slow:300]]", { ...loggedIn(), timeoutMs: 0 });
+    assert.equal(unlimited.total, 5);
   });
 
   test("abort → ends the call at once and closes its connection", async () => {

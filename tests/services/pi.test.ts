@@ -1,5 +1,6 @@
 /** Kimi's tools in real Pi: switched on and off, called by the model, contents of the next request, failures. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -212,6 +213,30 @@ describe("Kimi's tools in Pi: a call", () => {
     await pi.command({ type: "abort" });
     await pi.waitFor((event) => event.type === "agent_settled", from);
     await simulator.waitForRequest(({ id, aborted }) => id === request.id && aborted);
+  });
+});
+
+describe("Kimi's tools in Pi: API key", () => {
+  test("key stored in Pi, login of the official client → search works with the login", async () => {
+    enable("moonshot_search");
+    writeFileSync(
+      join(home.agent, "auth.json"),
+      JSON.stringify({ "kimi-coding": { type: "api_key", key: simulator.apiKey } }),
+    );
+    const { access, refresh } = simulator.oauth.login();
+    const hosts = { oauthHost: simulator.oauthHost, baseUrl: `${simulator.baseUrl}/v1` };
+    const scope = createHash("sha256").update(JSON.stringify(hosts)).digest("hex").slice(0, 16);
+    const credentials = join(home.home, ".kimi-code", "credentials");
+    mkdirSync(credentials, { recursive: true });
+    const expires_at = Math.floor(Date.now() / 1000) + 900;
+    const login = { access_token: access, refresh_token: refresh, expires_at, expires_in: 900 };
+    writeFileSync(join(credentials, `kimi-code-env-${scope}.json`), JSON.stringify(login));
+    const { isError, text: said } = answerOf(await toolTurn("moonshot_search", { query: "kimi" }));
+    assert.equal(isError, false, said);
+    const sent = (endpoint: string): unknown =>
+      simulator.requests.find((request) => request.endpoint === endpoint)?.headers["authorization"];
+    assert.equal(sent("search"), `Bearer ${access}`);
+    assert.equal(sent("chat"), `Bearer ${simulator.apiKey}`);
   });
 });
 

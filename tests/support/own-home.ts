@@ -3,15 +3,18 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 
+/** A folder that a test has made, which its children get as their home. */
+const MADE_BY_TEST = /[\\/]kimi-[a-z-]+\w{6}(?:[\\/]|$)/;
+
 let home: string | undefined;
 
 /**
- * Gives this process a home of its own, which goes with it. What runs the addon inside a test's process calls it when it is loaded.
- * What npm and Rust keep in the user's home stays in use.
+ * Gives this process a home of its own, which goes with it, unless a test has given it one. What runs the addon inside a test's
+ * process calls it when it is loaded. What npm and Rust keep in the user's home stays in use.
  */
 export function useOwnHome(): void {
-  if (home !== undefined) return;
   const before = homedir();
+  if (home !== undefined || MADE_BY_TEST.test(before)) return;
   process.env["npm_config_userconfig"] ??= join(before, ".npmrc");
   process.env["npm_config_cache"] ??= join(before, ".npm");
   process.env["CARGO_HOME"] ??= join(before, ".cargo");

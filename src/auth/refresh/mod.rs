@@ -29,7 +29,7 @@ use transaction::same_account_as;
 use super::account_id::record_successor;
 use super::credential_sources::Account;
 use super::kimi_auth_file::Stored;
-use super::pi_auth_file::pi_entry;
+use super::pi_auth_file::{PiEntry, pi_entry};
 use super::token::Tokens;
 use crate::blocking::in_background;
 use crate::endpoint::CredentialScope;
@@ -170,12 +170,23 @@ impl Account {
 
     /// Returns the login in Pi's file, for programs without Pi, refreshed if it is due.
     pub async fn stored_in_pi(&self) -> Result<Option<(Tokens, CredentialScope)>> {
+        self.pi_login(|account, entry| account.check_region_of(entry).map(|()| true)).await
+    }
+
+    /// Returns the login in Pi's file as [`Self::stored_in_pi`] does, if `counts` says that it counts.
+    pub(super) async fn pi_login(
+        &self,
+        counts: impl FnOnce(&Self, &PiEntry) -> Result<bool> + Send + 'static,
+    ) -> Result<Option<(Tokens, CredentialScope)>> {
         let account = self.clone();
         let found = in_background(move || {
             let entry = account.pi().read()?;
-            let Stored::Login(known) = &entry.stored else { return Ok(None) };
-            account.check_region_of(&entry)?;
-            Ok(Some((known.clone(), account.scope(Some(&entry))?)))
+            match &entry.stored {
+                Stored::Login(known) if counts(&account, &entry)? => {
+                    Ok(Some((known.clone(), account.scope(Some(&entry))?)))
+                }
+                _ => Ok(None),
+            }
         });
         let Some((known, scope)) = found.await? else { return Ok(None) };
         if !known.is_due() {

@@ -242,7 +242,7 @@ pub async fn keep_reserve(host: &mut impl ParkHost, file: &ParkFile, policy: &Pa
         return Ok(());
     }
     let message = format!("{}: {kept} % of it are kept in reserve (setting quota.reserve)", window.label);
-    let refusal = Error::new(ErrorKind::QuotaExhausted, message);
+    let refusal = Error { resets_at: window.resets_at, ..Error::new(ErrorKind::QuotaExhausted, message) };
     wait_for(host, file, policy, (window.clone(), false), refusal).await.map(drop)
 }
 
