@@ -7,6 +7,8 @@ import { PiCredentials } from "./credential.ts";
 import { agentDirectory, storedKey } from "./agent-directory.ts";
 import { examine } from "./doctor/examine.ts";
 import { exitCode, publicReport, reportText, writeReport } from "./doctor/format.ts";
+import { ExtensionEnvironment } from "./environment.ts";
+import { projectTrust, TrustFile } from "./project-trust.ts";
 import { startReplay } from "./replay.ts";
 
 const USAGE = `Usage: pi-provider-kimi-code <command>
@@ -19,6 +21,15 @@ const USAGE = `Usage: pi-provider-kimi-code <command>
       Serves what KIMI_CODE_RECORD=<folder> has recorded, at the original speed or without pauses. The first line that it prints is
       the variable for programs; any key is accepted. Runs until Ctrl-C.
 `;
+
+/** Enters the project of the working directory, trusted as the files of Pi and our own say. */
+function projectHere(agent: string): ExtensionEnvironment {
+  const cwd = process.cwd();
+  const parts = { getAgentDir: () => agent, ProjectTrustStore: TrustFile };
+  const environment = new ExtensionEnvironment();
+  environment.enterProject(cwd, projectTrust({ cwd, isProjectTrusted: () => true }, parts, []) === true);
+  return environment;
+}
 
 async function doctor(args: string[]): Promise<number> {
   const { values } = parseArgs({
@@ -33,6 +44,7 @@ async function doctor(args: string[]): Promise<number> {
   const agent = agentDirectory();
   const report = await examine({
     credential: new PiCredentials(agent).ofKey(storedKey(agent)),
+    extensionEnvironment: projectHere(agent),
     live: values.live,
   });
   if (values.report === undefined) {

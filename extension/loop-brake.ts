@@ -53,6 +53,14 @@ export class LoopBrake {
     this.#calls.clear();
   }
 
+  /** Takes new limits, and begins to count anew where they differ. */
+  follow(limits: Required<LoopLimits>): void {
+    const before = this.#limits;
+    if (before === undefined) return;
+    if (limits.warn === before.warn && limits.block === before.block && limits.stop === before.stop) return;
+    this.forgetResults();
+  }
+
   /** Begins a message of the model. */
   startMessage(): void {
     this.#calls.clear();

@@ -47,6 +47,13 @@ export interface SettingsReport {
   apiRoot: string | null;
 }
 
+/** What a change of a setting has led to. */
+export interface SettingsChange {
+  report: SettingsReport;
+  /** What is to be said about the new value, for example that it counts for less in a project. */
+  remark: string | null;
+}
+
 /** Describes a setting for the screen. */
 export interface SettingKey {
   /** `*` in it stands for any name: of a model, of a quota window. */
@@ -269,10 +276,12 @@ export class AddonQueries {
     return parseAnswer<{ path: string }>(this.#addon.settingPath(path)).path;
   }
 
-  /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
-  change(scope: "home" | "project", path: string, text: string): SettingsReport {
-    parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));
-    return this.announceSettings();
+  /** Sets a value in a settings file as the user typed it, and calls the listeners. */
+  change(scope: "home" | "project", path: string, text: string): SettingsChange {
+    const { remark } = parseAnswer<{ remark: string | null }>(
+      this.#addon.changeSetting(this.#request(), scope, path, text),
+    );
+    return { report: this.announceSettings(), remark };
   }
 
   /** Reads the settings again, calls the listeners, and returns the report. */

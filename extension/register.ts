@@ -96,7 +96,8 @@ async function register(pi: ExtensionAPI, overrides: Overrides, importPi: Import
   });
   registerSession(pi, { queries, credentials, models, provider, extensionEnvironment, trustParts: agent });
   registerPreconnect(pi, queries, credentials);
-  registerSettings(pi, { queries, credentials, models }, { tui, listTheme: () => agent.getSettingsListTheme() });
+  const settingsTools = { queries, credentials, models, trustParts: agent, extensionEnvironment };
+  registerSettings(pi, settingsTools, { tui, listTheme: () => agent.getSettingsListTheme() });
   registerUsage(pi, queries, credentials, footer);
   // Before the handler that replaces paths in a message, so that the user's own text can be given back.
   registerCache(pi, queries, credentials);

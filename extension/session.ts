@@ -1,9 +1,7 @@
 /**
- * Follows Pi's sessions: sets the project, reports invalid settings once, updates models and footer in the background.
+ * Follows Pi's sessions: sets the project, reports invalid settings, updates models and footer in the background.
  * Registers the commands, whose code is loaded on first use.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Provider } from "@earendil-works/pi-ai";
 import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { PiCredentials } from "./credential.ts";
@@ -17,8 +15,8 @@ import type { AddonQueries } from "./queries.ts";
 import type { TrustParts } from "./project-trust.ts";
 import type { SettingsTools } from "./settings/command.ts";
 import type { ScreenParts } from "./settings/screen.ts";
+import { SessionSettings } from "./settings/session-settings.ts";
 import type { TurnRunner } from "./turn/runner.ts";
-import { warn } from "./warning.ts";
 
 /** What a session works with. */
 export interface SessionParts {
@@ -35,38 +33,12 @@ export function registerSession(
   pi: ExtensionAPI,
   { queries, credentials, models, provider, extensionEnvironment, trustParts }: SessionParts,
 ): void {
-  let reported = "";
   let started = false;
-  const report = (ctx: ExtensionContext): void => {
-    try {
-      const text = queries.settings().problems.join("\n");
-      if (text !== "" && text !== reported) warn(ctx, `Kimi settings:\n${text}`);
-      reported = text;
-    } catch {
-      // The first request reports an unusable base URL.
-    }
-  };
-  const enterProject = async (ctx: ExtensionContext): Promise<void> => {
-    if (!existsSync(join(ctx.cwd, ".pi", "pi-provider-kimi-code.json"))) {
-      extensionEnvironment.enterProject(ctx.cwd, ctx.isProjectTrusted());
-      return report(ctx);
-    }
-    const { askForTrust, projectTrust } = await lazyImport(() => import("./project-trust.ts"));
-    const trust = projectTrust(ctx, trustParts);
-    extensionEnvironment.enterProject(ctx.cwd, trust === "trusted");
-    if (trust !== "undecided" || !ctx.hasUI) return report(ctx);
-    defer(async () => {
-      if (await askForTrust(ctx)) {
-        extensionEnvironment.enterProject(ctx.cwd, true);
-        queries.announceSettings();
-      }
-      report(ctx);
-    });
-  };
+  const settings = new SessionSettings({ queries, extensionEnvironment, trustParts });
   pi.on("session_start", async (_event, ctx) => {
     extensionEnvironment.setScreen(ctx.hasUI);
     credentials.enterSession(ctx);
-    await enterProject(ctx);
+    await settings.start(ctx);
     models.announce = undefined;
     if (!ctx.hasUI) return;
     models.announce = async () => {
@@ -83,9 +55,11 @@ export function registerSession(
     // An update may replace the files of a running Pi, and files of two versions do not fit together.
     defer(() => lazyImport(() => import("./login.ts")));
   });
-  pi.on("session_shutdown", () => {
+  pi.on("before_agent_start", async (_event, ctx) => settings.refresh(ctx));
+  pi.on("session_shutdown", async (_event, ctx) => {
     started = false;
     models.announce = undefined;
+    await settings.end(ctx);
   });
   queries.onChange(() => {
     try {
@@ -137,6 +111,7 @@ export function registerLoopBrake(pi: ExtensionAPI, queries: AddonQueries, turnR
   pi.on("message_end", ({ message }) => {
     if (message.role === "user") brake?.reset();
   });
+  queries.onChange((settings) => brake?.follow(settings.loop));
   pi.on("session_compact", () => brake?.forgetResults());
   pi.on("turn_start", async (_event, ctx) => {
     if (ctx.model?.api !== API_ID) return;
@@ -180,15 +155,26 @@ export function registerUsage(
   credentials: PiCredentials,
   footer: { quotaShown: boolean },
 ): void {
-  for (const event of ["session_start", "model_select", "agent_end"] as const) {
-    pi.on(event as "agent_end", (_event, ctx) => {
-      if (!ctx.hasUI) return;
-      defer(async () => {
-        const { showQuota } = await lazyImport(() => import("./quota.ts"));
-        footer.quotaShown = await showQuota(queries, credentials, ctx);
-      });
+  const show = (ctx: ExtensionContext): void => {
+    if (!ctx.hasUI) return;
+    defer(async () => {
+      const { showQuota } = await lazyImport(() => import("./quota.ts"));
+      footer.quotaShown = await showQuota(queries, credentials, ctx);
     });
+  };
+  for (const event of ["session_start", "model_select", "agent_end"] as const) {
+    pi.on(event as "agent_end", (_event, ctx) => show(ctx));
   }
+  let ignoreChanges = (): void => undefined;
+  pi.on("session_start", (_event, ctx) => {
+    ignoreChanges();
+    let shown: boolean | undefined;
+    ignoreChanges = queries.onChange(({ statusLine }) => {
+      if (statusLine !== shown) show(ctx);
+      shown = statusLine;
+    });
+  });
+  pi.on("session_shutdown", () => ignoreChanges());
   pi.registerCommand("kimi-usage", {
     description: "Show the quota of the Kimi plan, or what used it: --history 7d --by session (--json for scripts)",
     handler: async (args, ctx) => {

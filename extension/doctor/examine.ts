@@ -95,10 +95,10 @@ function packages(): DoctorCheck {
   if (first === undefined) return { id: "packages", status: "ok", message: "Pi's settings name no Kimi provider" };
   // The oldest is the one to remove.
   const old = found.toSorted((a, b) => major(a) - major(b))[0] ?? first;
-  const cure = old.removal ?? `pi remove ${old.source}`;
+  const cure = old.removal ?? `Run \`pi remove ${old.source}\``;
   if (others.length > 0) {
     const message = `Pi loads several providers for Kimi Code, and only one can be kimi-coding: ${found.map(shown).join(", ")}`;
-    return { id: "packages", status: "fault", message, cure: `Run \`${cure}\`` };
+    return { id: "packages", status: "fault", message, cure };
   }
   if (major(first) < 1) {
     const message = `Pi loads the TypeScript extension: ${shown(first)}`;
@@ -106,7 +106,7 @@ function packages(): DoctorCheck {
       id: "packages",
       status: "warning",
       message,
-      cure: `Run \`${cure}\`, then \`pi install npm:pi-provider-kimi-code\``,
+      cure: `${cure}, then run \`pi install npm:pi-provider-kimi-code\``,
     };
   }
   return { id: "packages", status: "ok", message: `Pi loads ${shown(first)}` };

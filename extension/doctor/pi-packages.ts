@@ -12,7 +12,7 @@ export interface ProviderPackage {
   /** As Pi's settings name it. */
   source: string;
   version: string | undefined;
-  /** Command that removes it, where `pi remove` does not. */
+  /** How it is removed, where `pi remove` does not do it. */
   removal?: string;
 }
 
@@ -33,26 +33,54 @@ export function providerPackages(agentDir: string, project = join(process.cwd(),
 }
 
 function packagesOf(agentDir: string): ProviderPackage[] {
+  const file = join(agentDir, "settings.json");
   const settings = tolerant(
-    () => JSON.parse(readFileSync(join(agentDir, "settings.json"), "utf8")) as { packages?: unknown },
+    () => JSON.parse(readFileSync(file, "utf8")) as { packages?: unknown; extensions?: unknown },
   );
-  const listed = Array.isArray(settings?.packages) ? (settings.packages as unknown[]) : [];
   const found: ProviderPackage[] = [];
-  for (const entry of listed) {
+  for (const entry of entries(settings?.packages)) {
     const source = typeof entry === "string" ? entry : (entry as { source?: unknown } | null)?.source;
     if (typeof source !== "string") continue;
     const manifest = tolerant(() => readManifest(folderOf(source, agentDir)));
     // A package that is not installed yet counts by its name.
     if (/kimi-cod(e|ing)/i.test(manifest?.name ?? source)) found.push({ source, version: manifest?.version });
   }
-  const extensions = join(agentDir, "extensions");
-  for (const name of tolerant(() => readdirSync(extensions)) ?? []) {
-    const path = join(extensions, name);
+  for (const path of inside(join(agentDir, "extensions")).filter(providesKimi)) {
+    found.push({ ...extension(path), removal: `Run \`rm -r ${path}\`` });
+  }
+  for (const [path, entry] of listedExtensions(entries(settings?.extensions), agentDir)) {
     if (!providesKimi(path)) continue;
-    const manifest = tolerant(() => readManifest(path));
-    found.push({ source: path, version: manifest?.version, removal: `rm -r ${path}` });
+    found.push({ ...extension(path), removal: `Remove ${JSON.stringify(entry)} from \`extensions\` in ${file}` });
   }
   return found;
+}
+
+function entries(list: unknown): unknown[] {
+  return Array.isArray(list) ? (list as unknown[]) : [];
+}
+
+function extension(path: string): ProviderPackage {
+  return { source: path, version: tolerant(() => readManifest(path))?.version };
+}
+
+/** Returns the paths in a folder. */
+function inside(folder: string): string[] {
+  return (tolerant(() => readdirSync(folder)) ?? []).map((name) => join(folder, name));
+}
+
+/** Returns the extensions that Pi's setting names, each with its entry: files, folders, and what folders of extensions hold. */
+function listedExtensions(list: unknown[], agentDir: string): [path: string, entry: string][] {
+  const texts = list.filter((entry) => typeof entry === "string");
+  // Entries with `!` and `-` exclude. Globs among them are left to Pi.
+  const excluded = new Set(
+    texts.filter((text) => /^[!-]/.test(text)).map((text) => resolvedFrom(text.slice(1), agentDir)),
+  );
+  const named = texts.filter((text) => !/^[!+-]/.test(text));
+  const paths = named.flatMap((text): [string, string][] => {
+    const path = resolvedFrom(text, agentDir);
+    return [path, ...(providesKimi(path) ? [] : inside(path))].map((one) => [one, text]);
+  });
+  return paths.filter(([path]) => !excluded.has(path));
 }
 
 /** Returns the folder in which Pi keeps a package. */
@@ -63,8 +91,13 @@ function folderOf(source: string, agentDir: string): string {
     source,
   );
   if (/^(git:|https?:|ssh:)/.test(source) && git !== null) return join(agentDir, "git", git[1] ?? "", git[2] ?? "");
-  const path = source.replace(/^~(?=$|[\\/])/, homedir());
-  return isAbsolute(path) ? path : join(agentDir, path);
+  return resolvedFrom(source, agentDir);
+}
+
+/** Returns the path that Pi's settings mean. */
+function resolvedFrom(text: string, agentDir: string): string {
+  const path = text.replace(/^~(?=$|[\\/])/, homedir());
+  return isAbsolute(path) ? join(path) : join(agentDir, path);
 }
 
 /** Whether an extension, a file or a folder, registers our provider. */

@@ -111,7 +111,7 @@ export interface Addon {
   settingKeys(): string;
   /** Returns the path under which a setting counts, `{path}`. */
   settingPath(path: string): string;
-  /** Sets `path` in the `home` or `project` file to a value as users type it; `default` removes it. */
+  /** Sets `path` in the `home` or `project` file to a value as users type it; `default` removes it. Returns `{file, remark}`. */
   changeSetting(request: string, scope: string, path: string, text: string): string;
   /** Returns the stored list of models, or the built-in one. Only reads files. */
   models(request: string): string;

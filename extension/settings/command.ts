@@ -4,11 +4,14 @@
 import type { ExtensionCommandContext } from "@earendil-works/pi-coding-agent";
 import { failure, say } from "../command-output.ts";
 import type { PiCredentials } from "../credential.ts";
+import type { ExtensionEnvironment } from "../environment.ts";
 import type { ModelList } from "../models.ts";
+import type { TrustParts } from "../project-trust.ts";
 import type { AddonQueries } from "../queries.ts";
 import { accountText, quotaRows, walletRows } from "../quota.ts";
 import { SettingsEditor } from "./editor.ts";
 import { modelText } from "./format.ts";
+import { ProjectChanges } from "./project-changes.ts";
 import { type ScreenParts, settingsScreen } from "./screen.ts";
 
 /** What the command works with. */
@@ -16,12 +19,17 @@ export interface SettingsTools {
   queries: AddonQueries;
   credentials: PiCredentials;
   models: ModelList;
+  trustParts: TrustParts;
+  extensionEnvironment: ExtensionEnvironment;
   parts: ScreenParts;
 }
 
 /** Runs the command. */
 export async function kimiSettings(args: string, ctx: ExtensionCommandContext, tools: SettingsTools): Promise<void> {
-  const editor = new SettingsEditor(tools.queries);
+  const editor = new SettingsEditor(
+    tools.queries,
+    new ProjectChanges(ctx, tools.trustParts, tools.extensionEnvironment),
+  );
   if (args.trim() !== "") return say(ctx, readOrChange(editor, args));
   if (ctx.mode !== "tui") return say(ctx, await overview(tools, editor, ctx));
   await settingsScreen(tools.parts, tools, editor, ctx);
@@ -33,9 +41,11 @@ function readOrChange(editor: SettingsEditor, args: string): string {
   const scope = words.includes("--project") ? "project" : "home";
   const [path = "", ...rest] = words.filter((word) => word !== "--project" && word !== "--home");
   try {
-    const key = rest.length === 0 ? editor.find(path) : editor.change(scope, path, rest.join(" "));
+    const key = editor.find(path);
+    const remark = rest.length === 0 ? null : editor.change(scope, key, rest.join(" "));
     const origin = editor.report.origins[key.path];
-    return `${key.path} = ${editor.current(key)}${origin === undefined ? " (default)" : ` (${origin})`}`;
+    const value = `${key.path} = ${editor.current(key)}${origin === undefined ? " (default)" : ` (${origin})`}`;
+    return remark === null ? value : `${value}\n${remark}`;
   } catch (error) {
     return failure(error).error;
   }

@@ -1,9 +1,10 @@
 /**
  * Reads and changes settings for the command and its screen.
  */
-import { dirname } from "node:path";
-import { rememberTrust } from "../project-trust.ts";
 import type { AddonQueries, SettingKey, SettingsReport } from "../queries.ts";
+import type { ProjectChanges } from "./project-changes.ts";
+
+const HOME_HERE = "The settings file of this folder is the home file";
 
 /** The current settings. */
 export class SettingsEditor {
@@ -11,9 +12,11 @@ export class SettingsEditor {
   /** Keys with `*` in their path describe settings of that form. */
   readonly #known: SettingKey[];
   report: SettingsReport;
+  readonly #project: ProjectChanges;
 
-  constructor(queries: AddonQueries) {
+  constructor(queries: AddonQueries, project: ProjectChanges) {
     this.#queries = queries;
+    this.#project = project;
     this.#known = queries.settingKeys();
     this.report = queries.settings();
   }
@@ -32,14 +35,24 @@ export class SettingsEditor {
     throw new Error(`${path} is not a setting. Known: ${this.#known.map((known) => known.path).join(", ")}`);
   }
 
-  /** Writes a setting, which takes effect at once. Throws an error with a message for the user. */
-  change(scope: "home" | "project", path: string, text: string): SettingKey {
-    const key = this.find(path);
-    const target = key.homeOnly ? "home" : scope;
-    this.report = this.#queries.change(target, path, text);
-    // A user who changes the file trusts it.
-    if (target === "project" && this.report.project) rememberTrust(dirname(dirname(this.report.project.file)), true);
-    return key;
+  /** Returns why the project's file cannot be changed, if it cannot. */
+  get projectRefusal(): string | undefined {
+    return this.report.project === null ? HOME_HERE : this.#project.refusal();
+  }
+
+  /** Writes a setting, which takes effect at once. Returns a remark about its value. Throws an error with a message for the user. */
+  change(scope: "home" | "project", { path, homeOnly }: SettingKey, text: string): string | null {
+    let remark: string | null = null;
+    const write = (): void => {
+      ({ report: this.report, remark } = this.#queries.change(scope, path, text));
+    };
+    if (scope === "home") write();
+    else {
+      if (homeOnly) throw new Error(`${path} counts only in the home file: leave out --project`);
+      if (this.report.project === null) throw new Error(`${HOME_HERE}: leave out --project`);
+      this.#project.run(write);
+    }
+    return remark;
   }
 
   /** Returns the current value as text. */

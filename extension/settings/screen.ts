@@ -144,16 +144,17 @@ class Screen {
 
   #scopeItem(): SettingItem {
     const { project, homeFile } = this.#editor.report;
-    const editable = project?.trusted === true;
-    const note = editable
-      ? `Which file is changed: home (${homeFile ?? "none"}) or project (${project.file}).`
-      : "Changes go to the home file; a project's file can be changed once Pi trusts the project.";
+    const refusal = this.#editor.projectRefusal;
+    const note =
+      refusal === undefined
+        ? `Which file is changed: home (${homeFile ?? "none"}) or project (${project?.file}). A change also says that you trust the project.`
+        : `Changes go to the home file. ${refusal}.`;
     return {
       id: SCOPE,
       label: "Changes go to",
       currentValue: this.#scope,
       description: note,
-      values: editable ? ["home", "project"] : ["home"],
+      values: refusal === undefined ? ["home", "project"] : ["home"],
     };
   }
 
@@ -179,7 +180,12 @@ class Screen {
       return;
     }
     try {
-      this.#editor.change(this.#scope, id, value);
+      const key = this.#editor.find(id);
+      // What is to be said about the value is among the problems above the list.
+      this.#editor.change(key.homeOnly ? "home" : this.#scope, key, value);
+      if (key.homeOnly && this.#scope === "project") {
+        this.#problem = `${id} counts only in the home file, which was changed.`;
+      }
     } catch (error) {
       this.#problem = failure(error).error;
     }

@@ -141,6 +141,8 @@ export function registerTools(pi: ExtensionAPI, queries: AddonQueries, sources: 
   let leave = (): void => undefined;
   /** Counts the starts and ends of sessions. */
   let sessions = 0;
+  /** The last change of settings. */
+  let switched = Promise.resolve();
   const follow = async (
     context: ExtensionContext,
     model: ExtensionContext["model"],
@@ -159,9 +161,13 @@ export function registerTools(pi: ExtensionAPI, queries: AddonQueries, sources: 
   pi.on("session_start", async (_event, context) => {
     leave();
     sessions += 1;
-    leave = queries.onChange((settings) => void follow(context, context.model, settings.tools));
+    leave = queries.onChange((settings) => {
+      switched = follow(context, context.model, settings.tools);
+    });
     await follow(context, context.model);
   });
+  // A change that the start of a turn has brought (session-settings.ts) counts in its first request.
+  pi.on("before_agent_start", () => switched);
   pi.on("model_select", ({ model }, context) => follow(context, model));
   pi.on("session_shutdown", () => {
     leave();

@@ -91,10 +91,15 @@ impl Files {
         let project = environment
             .project()
             .map(|(directory, trusted)| (inside(&directory), trusted))
-            // A session in the home directory has one file, not two.
-            .filter(|(file, _)| Some(file) != home.as_ref());
+            // A session in the home directory has one file, not two, whatever links lead there.
+            .filter(|(file, _)| home.as_ref().is_none_or(|home| !is_same_file(file, home)));
         Self { home, project }
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |file: &Path| fs::canonicalize(file).ok();
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 /// Reads and merges everything. Blocks on two small files.

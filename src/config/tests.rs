@@ -229,6 +229,17 @@ fn change_follows_a_link_and_an_unwritable_folder_is_an_error() {
     fs::set_permissions(place.path("work/.pi"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn session_in_the_home_directory_has_one_file_also_behind_a_link() {
+    let place = TestHome::new();
+    place.write(HOME, r#"{"model": {"topP": 0.5}, "region": "global"}"#);
+    std::os::unix::fs::symlink(place.path("home"), place.path("work")).unwrap();
+    let environment = place.environment(false, &[]);
+    assert_eq!(Files::of(&environment).project, None);
+    assert_eq!(problems(&load(&environment)), Vec::<String>::new());
+}
+
 #[test]
 fn variable_outranks_a_file_about_one_model() {
     let place = TestHome::new();

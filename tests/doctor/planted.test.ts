@@ -1,11 +1,21 @@
 /** The doctor on machines with one planted fault each: it finds that one, names its cure, and says nothing on a healthy machine. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, cpSync, mkdirSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer as createHttpServer, type RequestListener } from "node:http";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { afterEach, describe, test } from "node:test";
 import { issueCertificates } from "../simulator/certificates.ts";
 import type { Simulator } from "../simulator/index.ts";
@@ -271,9 +281,34 @@ describe("files", () => {
     finds(await run({ KIMI_CODE_GAP_TIMEOUT_MS: "soon" }), "settings", /unset KIMI_CODE_GAP_TIMEOUT_MS/, "warning");
   });
 
-  function settings(text: string): void {
-    mkdirSync(join(machine.home, ".pi"), { recursive: true });
-    writeFileSync(join(machine.home, ".pi", "pi-provider-kimi-code.json"), text);
+  test("broken settings file of the project → the file, trusted or not", async () => {
+    const file = join(machine.cwd, ".pi", "pi-provider-kimi-code.json");
+    settings("{ broken", machine.cwd);
+    for (const trusted of [false, true]) {
+      machine.settings(trusted ? { defaultProjectTrust: "always" } : {});
+      const diagnosis = await run();
+      finds(diagnosis, "settings", /^Correct /);
+      assert.ok(diagnosis.stdout.includes(JSON.stringify(realpathSync(file)).slice(1, -1)), diagnosis.stdout);
+    }
+  });
+
+  test("settings of the project → counted as Pi's files say about the folder", async () => {
+    settings('{"model": {"topP": 0.5}}', machine.cwd);
+    const ignored = /model\.topP is ignored, because Pi does not trust this project/;
+    assert.match((await run()).stdout, ignored);
+    const decide = (folder: string, trusted: boolean): void =>
+      writeFileSync(join(machine.agent, "trust.json"), JSON.stringify({ [realpathSync(folder)]: trusted }));
+    decide(machine.path, true);
+    const counted = await run();
+    assert.deepEqual(findings(counted), []);
+    assert.match(counted.stdout, /model\.topP from /);
+    decide(machine.cwd, false);
+    assert.match((await run()).stdout, ignored);
+  });
+
+  function settings(text: string, folder = machine.home): void {
+    mkdirSync(join(folder, ".pi"), { recursive: true });
+    writeFileSync(join(folder, ".pi", "pi-provider-kimi-code.json"), text);
   }
 });
 
@@ -339,5 +374,24 @@ describe("installation", () => {
     const file = join(machine.agent, "extensions", "kimi.ts");
     writeFileSync(file, 'export default (pi) => pi.registerProvider("kimi-coding", {});');
     finds(await run(), "packages", /^Run `rm -r .*kimi\.ts`$/);
+  });
+
+  test("the same named by Pi's setting `extensions` → the entry", async () => {
+    piPackage(join("npm", "node_modules"), "1.0.0");
+    const folder = join(machine.path, "elsewhere");
+    mkdirSync(join(folder, "more", "kimi"), { recursive: true });
+    const code = 'export default (pi) => pi.registerProvider("kimi-coding", {});';
+    writeFileSync(join(folder, "kimi.ts"), code);
+    writeFileSync(join(folder, "more", "kimi", "index.ts"), code);
+    const packages = ["npm:pi-provider-kimi-code"];
+    const both = join(folder, "more");
+    for (const entry of [join(folder, "kimi.ts"), relative(machine.agent, both)]) {
+      machine.settings({ packages, extensions: [entry] });
+      const diagnosis = await run();
+      finds(diagnosis, "packages", /^Remove ".*" from `extensions` in .*settings\.json$/);
+      assert.ok(findings(diagnosis).join().includes(JSON.stringify(entry)));
+    }
+    machine.settings({ packages, extensions: [both, `-${join(both, "kimi")}`, 5] });
+    assert.deepEqual(findings(await run()), [], "excluded");
   });
 });

@@ -153,6 +153,22 @@ describe("loop brake", () => {
     assert.deepEqual([executed(events), entries(events)], [14, []]);
   });
 
+  test("limits changed with /kimi-settings during a run → count from then on", async () => {
+    const file = join(home.home, ".pi", "pi-provider-kimi-code.json");
+    mkdirSync(join(file, ".."));
+    writeFileSync(file, JSON.stringify({ loop: { warn: 0, block: 0, stop: 0 } }));
+    const slow = repeated(100, () => ({ steps: [{ pauseMs: 200 }, ...(calls(read("a.txt")).steps ?? [])] }));
+    simulator.enqueue(...slow, END);
+    const pi = open(MODEL, { home, env: env() });
+    const run = pi.prompt("go");
+    const executions = (): number => executed(pi.events);
+    while (executions() < 6) await pi.waitFor((event) => event.type === "tool_execution_end", pi.events.length);
+    await pi.command({ type: "prompt", message: "/kimi-settings loop.stop 4" });
+    const events = await run;
+    assert.equal(entries(events).at(-1)?.action, "stop");
+    assert.ok(requests() < 100, `${requests()}`);
+  });
+
   test("the user asks again → counting begins again, also after an end", async () => {
     const pi = open(MODEL, { home, env: env() });
     simulator.enqueue(...repeated(12, () => calls(read("a.txt"))));

@@ -1,16 +1,16 @@
 /** Project settings: a cloned folder with nothing but our file, which Pi trusts without a question. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { Simulator } from "../simulator/index.ts";
-import { bodyOf, type Home, runPi } from "../support/pi.ts";
+import { bodyOf, type Home, type PiEvent, type RpcPi, runPi } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
 
 let simulator: Simulator;
 let home: Home;
-withPi((...given) => {
+const open = withPi((...given) => {
   [simulator, home] = given;
   simulator.setDefault({ steps: [{ text: "Hello." }] });
   mkdirSync(join(home.cwd, ".pi"), { recursive: true });
@@ -35,6 +35,14 @@ async function applies(...args: string[]): Promise<[boolean, string]> {
 function sent(): boolean {
   const chat = simulator.requests.findLast(({ endpoint }) => endpoint === "chat");
   return bodyOf<{ max_completion_tokens?: number }>(chat).max_completion_tokens === 1234;
+}
+
+async function until(check: () => boolean, what: string): Promise<void> {
+  const end = Date.now() + 30_000;
+  while (!check()) {
+    if (Date.now() > end) throw new Error(`never happened: ${what}`);
+    await new Promise((resume) => setTimeout(resume, 50));
+  }
 }
 
 describe("project trust, headless", () => {
@@ -67,7 +75,130 @@ describe("project trust, headless", () => {
   }
 });
 
+describe("project trust, mistakes of a file that does not count", () => {
+  for (const [content, said] of [
+    ["{ broken", /is not JSON/],
+    ['{"colour": 1, "shape": 2}', /: colour is not a setting, nor is 1 more name in this file/],
+  ] as const) {
+    test(`${content} → one line on stderr`, async () => {
+      writeFileSync(join(home.cwd, ".pi", "pi-provider-kimi-code.json"), content);
+      const [, stderr] = await applies();
+      assert.match(stderr, said);
+      assert.equal(stderr.trim().split("\n").length, 2, stderr);
+    });
+  }
+});
+
+describe("project trust, in RPC mode", () => {
+  const ui = (method: string) => (event: PiEvent) =>
+    event.type === "extension_ui_request" && event["method"] === method;
+  const say = async (pi: RpcPi, command: string): Promise<string> => {
+    const from = pi.events.length;
+    await pi.command({ type: "prompt", message: command });
+    return String((await pi.waitFor(ui("notify"), from))["message"]);
+  };
+  const answersFile = (): string => join(home.home, ".pi", "pi-provider-kimi-code", "trusted-projects.json");
+  const answers = (): unknown => (existsSync(answersFile()) ? JSON.parse(readFileSync(answersFile(), "utf8")) : {});
+  const change = "/kimi-settings model.topP 0.5 --project";
+
+  test("the question is left → nothing is kept, and the next session asks again", async () => {
+    const pi = open(MODEL, { home, env: env() });
+    pi.choose(await pi.waitFor(ui("select")));
+    await pi.waitFor(ui("notify"));
+    await pi.prompt("hi");
+    assert.deepEqual([sent(), answers()], [false, {}]);
+    const from = pi.events.length;
+    await pi.command({ type: "new_session" });
+    pi.choose(await pi.waitFor(ui("select"), from), "Yes");
+    await until(() => Object.keys(answers() as object).length === 1, "the answer is kept");
+    await pi.prompt("hi");
+    assert.equal(sent(), true);
+  });
+
+  test("a new session while the question is open → one question, whose answer counts there", async () => {
+    const pi = open(MODEL, { home, env: env() });
+    const question = await pi.waitFor(ui("select"));
+    await pi.command({ type: "new_session" });
+    await pi.prompt("hi");
+    // A second one would have come with the session.
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    assert.equal(pi.events.filter(ui("select")).length, 1);
+    pi.choose(question, "Yes");
+    await until(() => Object.keys(answers() as object).length === 1, "the answer is kept");
+    await pi.prompt("hi");
+    assert.equal(sent(), true);
+  });
+
+  test("--project while the question is open → answers it, whatever is chosen later", async () => {
+    const pi = open(MODEL, { home, env: env() });
+    const question = await pi.waitFor(ui("select"));
+    assert.match(await say(pi, change), /^model\.topP = 0\.5 \(/);
+    pi.choose(question, "No");
+    await pi.prompt("hi");
+    assert.equal(sent(), true);
+    assert.deepEqual(answers(), { [realpathSync(home.cwd)]: true });
+  });
+
+  test("--project after No → counts as Yes; a value that is refused changes nothing", async () => {
+    const pi = open(MODEL, { home, env: env() });
+    pi.choose(await pi.waitFor(ui("select")), "No");
+    await until(() => Object.keys(answers() as object).length === 1, "the answer is kept");
+    assert.match(await say(pi, "/kimi-settings model.topP lots --project"), /model\.topP cannot be "lots"/);
+    assert.deepEqual(answers(), { [realpathSync(home.cwd)]: false });
+    await pi.prompt("hi");
+    assert.equal(sent(), false);
+    assert.match(await say(pi, change), /^model\.topP = 0\.5 \(/);
+    await pi.prompt("hi");
+    assert.equal(sent(), true);
+    assert.deepEqual(answers(), { [realpathSync(home.cwd)]: true });
+  });
+
+  test("--project where Pi's trust.json says no → refused, and nothing is written", async () => {
+    writeFileSync(join(home.agent, "trust.json"), JSON.stringify({ [realpathSync(home.cwd)]: false }));
+    const pi = open(MODEL, { home, env: env() });
+    await pi.waitFor(ui("notify"));
+    assert.equal(await say(pi, change), "Pi does not trust this project");
+    assert.deepEqual(answers(), {});
+    assert.doesNotMatch(readFileSync(join(home.cwd, ".pi", "pi-provider-kimi-code.json"), "utf8"), /topP/);
+  });
+
+  test("Pi in the home directory → no question, and the file counts as the user's own", async () => {
+    writeFileSync(join(home.cwd, ".pi", "pi-provider-kimi-code.json"), JSON.stringify({ retry: { attempts: 50 } }));
+    const link = join(home.path, "link");
+    symlinkSync(home.cwd, link, "junction");
+    const pi = open(MODEL, { home, env: { ...env(), HOME: link, USERPROFILE: link } });
+    await pi.prompt("hi");
+    assert.match(await say(pi, "/kimi-settings retry.attempts"), /^retry\.attempts = 50 \(/);
+    assert.match(await say(pi, change), /is the home file: leave out --project$/);
+    assert.equal(pi.events.filter(ui("select")).length, 0);
+  });
+});
+
+describe("project trust, print mode", () => {
+  test("--project without a decision → refused: a script does not answer for the user", async () => {
+    const { stdout } = await runPi(["-p", ...MODEL, "/kimi-settings model.topP 0.5 --project"], { home, env: env() });
+    assert.match(stdout, /^This project is not trusted: run the command on a screen, or start Pi with --approve/);
+    const approved = ["-p", "--approve", ...MODEL, "/kimi-settings model.topP 0.5 --project"];
+    assert.match((await runPi(approved, { home, env: env() })).stdout, /^model\.topP = 0\.5 \(/);
+  });
+});
+
 describe("project trust, on a screen", () => {
+  test("the question is left with Escape → nothing is kept", async () => {
+    const pi = new Terminal(MODEL, { home, env: env() });
+    try {
+      await pi.waitFor(/Use the Kimi settings of this project\?[^]*Yes[^]*No/);
+      pi.press("Escape");
+      await pi.waitFor(/^(?![^]*Use the Kimi settings)/);
+      await pi.submit("hi");
+      await pi.waitFor(/Hello\./);
+      assert.equal(sent(), false);
+    } finally {
+      await pi.close();
+    }
+    assert.equal(existsSync(join(home.home, ".pi", "pi-provider-kimi-code", "trusted-projects.json")), false);
+  });
+
   for (const answer of ["Yes", "No"] as const) {
     test(`no decision, answer ${answer} → asked once, kept, and in effect`, async () => {
       for (const start of ["first", "second"]) {

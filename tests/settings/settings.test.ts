@@ -231,6 +231,84 @@ test("settings command: a change → applies from the next request and is writte
   });
 });
 
+const saying = async (pi: RpcPi, command: string): Promise<string> => {
+  const from = pi.events.length;
+  await pi.command({ type: "prompt", message: command });
+  return String((await pi.waitFor(ui("notify"), from))["message"]);
+};
+
+test("settings command, --project: a key of the home file only → refused, nothing is written", async () => {
+  const pi = rpc();
+  await pi.command({ type: "get_state" });
+  assert.match(
+    await saying(pi, "/kimi-settings quota.onExhausted wait --project"),
+    /quota\.onExhausted counts only in the home file: leave out --project/,
+  );
+  assert.deepEqual([existsSync(homeFile()), existsSync(projectFile())], [false, false]);
+});
+
+test("settings command, --project: a value that counts for less → the answer says so", async () => {
+  const pi = rpc();
+  await pi.command({ type: "get_state" });
+  const answer = await saying(pi, "/kimi-settings retry.attempts 30 --project");
+  assert.match(answer, /^retry\.attempts = 20 \(.*\)\nretry\.attempts is 30, and counts as 20 in a project$/);
+  assert.equal((await saying(pi, "/kimi-settings retry.attempts 7 --project")).split("\n").length, 1);
+});
+
+test("settings file changed during a session → the next turn follows it, and new mistakes are reported once", async () => {
+  simulator.setDefault({ steps: [{ text: "Hello." }] });
+  write(homeFile(), { colour: 1 });
+  const pi = rpc();
+  await pi.waitFor(ui("notify"));
+  await pi.prompt("first");
+  const from = pi.events.length;
+  write(homeFile(), {
+    colour: 1,
+    tools: { moonshot_search: { enabled: true } },
+    model: { maxCompletionTokens: 1234 },
+    limits: { gapMs: "soon" },
+  });
+  await pi.prompt("second");
+  await pi.prompt("third");
+  interface Body extends Capped {
+    tools?: { function: { name: string } }[];
+  }
+  const bodies = simulator.requests.filter(({ endpoint }) => endpoint === "chat").map((one) => bodyOf<Body>(one));
+  const searches = bodies.map(({ tools = [] }) => tools.some((tool) => tool.function.name === "moonshot_search"));
+  assert.deepEqual(searches, [false, true, true]);
+  assert.deepEqual(
+    bodies.map((body) => body.max_completion_tokens === 1234),
+    [false, true, true],
+  );
+  const said = pi.events
+    .slice(from)
+    .filter(ui("notify"))
+    .map((event) => String(event["message"]));
+  assert.equal(said.length, 1, said.join("\n"));
+  assert.match(said[0] ?? "", /limits\.gapMs is "soon"/);
+  assert.doesNotMatch(said[0] ?? "", /colour/);
+});
+
+test("project settings: a file that appears during a session → does not count before the user decides", async () => {
+  simulator.setDefault({ steps: [{ text: "Hello." }] });
+  const pi = rpc();
+  await pi.prompt("first");
+  write(projectFile(), { model: { maxCompletionTokens: 1234 } });
+  await pi.prompt("second");
+  const question = await pi.waitFor(ui("select"));
+  pi.choose(question, "Yes");
+  await until(
+    async () => /1234/.test(await saying(pi, "/kimi-settings model.maxCompletionTokens")),
+    "the setting counts",
+  );
+  await pi.prompt("third");
+  const bodies = simulator.requests.filter(({ endpoint }) => endpoint === "chat");
+  assert.deepEqual(
+    bodies.map((one) => bodyOf<Capped>(one).max_completion_tokens === 1234),
+    [false, false, true],
+  );
+});
+
 test("quota: footer → shown, and hidden by its setting", async () => {
   simulator.plan.usage = () => ratioView({ fiveHours: 0.62, week: 0.18 });
   const pi = rpc();
@@ -238,9 +316,9 @@ test("quota: footer → shown, and hidden by its setting", async () => {
   assert.match(String(status["statusText"]), /^Kimi 5h 62% · wk 18% · resets (\w{3} )?\d\d:\d\d$/);
   const from = pi.events.length;
   await pi.command({ type: "prompt", message: "/kimi-settings statusLine off" });
-  await pi.prompt("hello");
   const line = (event: PiEvent): boolean => ui("setStatus")(event) && event["statusKey"] === status["statusKey"];
   await pi.waitFor((event) => line(event) && event["statusText"] === undefined, from);
+  await pi.prompt("hello");
   assert.equal(pi.events.findLast(line)?.["statusText"], undefined, "and it stays away");
 });
 

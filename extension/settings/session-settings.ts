@@ -1,0 +1,137 @@
+/**
+ * Keeps the settings of a session: enters its project, reports what is wrong in the files, and reads files again that have changed.
+ */
+import { existsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import type { ExtensionEnvironment } from "../environment.ts";
+import { defer, lazyImport } from "../lazy.ts";
+import type { TrustParts } from "../project-trust.ts";
+import type { AddonQueries } from "../queries.ts";
+import { warn } from "../warning.ts";
+
+/** What the settings of a session work with. */
+export interface SessionSettingsParts {
+  queries: AddonQueries;
+  extensionEnvironment: ExtensionEnvironment;
+  trustParts: TrustParts;
+}
+
+/** The settings of one Pi. */
+export class SessionSettings {
+  readonly #queries: AddonQueries;
+  readonly #environment: ExtensionEnvironment;
+  readonly #trustParts: TrustParts;
+  /** Problems that the user knows of. */
+  #reported = new Set<string>();
+  /** The state of the files when they were read last. */
+  #seen = "";
+  #homeFile: string | null = null;
+  /** Counts the starts and ends of sessions. */
+  #sessions = 0;
+  /** The user has left the question of this session. */
+  #left = false;
+
+  constructor({ queries, extensionEnvironment, trustParts }: SessionSettingsParts) {
+    this.#queries = queries;
+    this.#environment = extensionEnvironment;
+    this.#trustParts = trustParts;
+  }
+
+  /** Enters the project of a session. */
+  async start(ctx: ExtensionContext): Promise<void> {
+    this.#sessions += 1;
+    this.#left = false;
+    // Without a file there is nothing to trust; one that appears during the session is decided about first.
+    this.#environment.enterProject(ctx.cwd, false);
+    await this.#read(ctx);
+  }
+
+  /** Ends a session. */
+  async end(ctx: ExtensionContext): Promise<void> {
+    this.#sessions += 1;
+    // A screen takes its dialogs away with the session; in RPC mode they stay open.
+    if (ctx.mode !== "tui" || !existsSync(projectFile(ctx))) return;
+    try {
+      const { forgetQuestion } = await lazyImport(() => import("../project-trust.ts"));
+      forgetQuestion(ctx.cwd);
+    } catch {
+      // An update has removed the file, and with it there was no question.
+    }
+  }
+
+  /** Reads the files again if they have changed, so that the next turn follows them. */
+  async refresh(ctx: ExtensionContext): Promise<void> {
+    if (this.#state(ctx) === this.#seen) return;
+    try {
+      await this.#read(ctx);
+      this.#queries.announceSettings();
+    } catch {
+      // The turn itself reports settings that it cannot use.
+    }
+  }
+
+  async #read(ctx: ExtensionContext): Promise<void> {
+    const isProject = existsSync(projectFile(ctx)) && this.#hasProject();
+    this.#seen = this.#state(ctx);
+    if (!isProject) return this.#report(ctx);
+    const { askForTrust, projectTrust } = await lazyImport(() => import("../project-trust.ts"));
+    const trusted = projectTrust(ctx, this.#trustParts);
+    this.#environment.enterProject(ctx.cwd, trusted === true);
+    if (trusted !== undefined || !ctx.hasUI || this.#left) return this.#report(ctx);
+    const begun = this.#sessions;
+    defer(async () => {
+      const answer = await askForTrust(ctx);
+      if (begun !== this.#sessions) return;
+      if (answer === undefined) this.#left = true;
+      if (answer === true) {
+        this.#environment.enterProject(ctx.cwd, true);
+        this.#queries.announceSettings();
+      }
+      this.#report(ctx);
+    });
+  }
+
+  /** Whether the file of the project is not the home file. */
+  #hasProject(): boolean {
+    try {
+      return this.#queries.settings().project !== null;
+    } catch {
+      return true;
+    }
+  }
+
+  /** Tells the user of problems that are new. */
+  #report(ctx: ExtensionContext): void {
+    try {
+      const { problems, homeFile } = this.#queries.settings();
+      const news = problems.filter((problem) => !this.#reported.has(problem));
+      this.#reported = new Set(problems);
+      if (this.#homeFile !== homeFile) {
+        this.#homeFile = homeFile;
+        this.#seen = this.#state(ctx);
+      }
+      if (news.length > 0) warn(ctx, `Kimi settings:\n${news.join("\n")}`);
+    } catch {
+      // The first request reports an unusable base URL.
+    }
+  }
+
+  /** Describes the files without reading them. */
+  #state(ctx: ExtensionContext): string {
+    return [this.#homeFile, projectFile(ctx)].map(stamp).join("\n");
+  }
+}
+
+function projectFile({ cwd }: ExtensionContext): string {
+  return join(cwd, ".pi", "pi-provider-kimi-code.json");
+}
+
+function stamp(file: string | null): string {
+  try {
+    const stats = file === null ? undefined : statSync(file, { throwIfNoEntry: false });
+    return stats === undefined ? "" : `${stats.ino} ${stats.size} ${stats.mtimeMs}`;
+  } catch (error) {
+    return String((error as NodeJS.ErrnoException).code);
+  }
+}
