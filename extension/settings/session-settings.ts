@@ -27,8 +27,8 @@ export class SessionSettings {
   /** The state of the files when they were read last. */
   #seen = "";
   #homeFile: string | null = null;
-  /** Counts the starts and ends of sessions. */
-  #sessions = 0;
+  /** Id of the session; empty between two. */
+  #session = "";
   /** The user has left the question of this session. */
   #left = false;
 
@@ -40,8 +40,10 @@ export class SessionSettings {
 
   /** Enters the project of a session. */
   async start(ctx: ExtensionContext): Promise<void> {
-    this.#sessions += 1;
-    this.#left = false;
+    // Pi's RPC mode announces a new session twice.
+    const session = ctx.sessionManager.getSessionId();
+    if (session !== this.#session) this.#left = false;
+    this.#session = session;
     // Without a file there is nothing to trust; one that appears during the session is decided about first.
     this.#environment.enterProject(ctx.cwd, false);
     await this.#read(ctx);
@@ -49,7 +51,7 @@ export class SessionSettings {
 
   /** Ends a session. */
   async end(ctx: ExtensionContext): Promise<void> {
-    this.#sessions += 1;
+    this.#session = "";
     // A screen takes its dialogs away with the session; in RPC mode they stay open.
     if (ctx.mode !== "tui" || !existsSync(projectFile(ctx))) return;
     try {
@@ -79,10 +81,12 @@ export class SessionSettings {
     const trusted = projectTrust(ctx, this.#trustParts);
     this.#environment.enterProject(ctx.cwd, trusted === true);
     if (trusted !== undefined || !ctx.hasUI || this.#left) return this.#report(ctx);
-    const begun = this.#sessions;
+    const session = this.#session;
     defer(async () => {
-      const answer = await askForTrust(ctx);
-      if (begun !== this.#sessions) return;
+      if (session !== this.#session) return;
+      // It may have been answered meanwhile.
+      const answer = projectTrust(ctx, this.#trustParts) ?? (this.#left ? undefined : await askForTrust(ctx));
+      if (session !== this.#session) return;
       if (answer === undefined) this.#left = true;
       if (answer === true) {
         this.#environment.enterProject(ctx.cwd, true);
