@@ -2,7 +2,7 @@
  * Declares the settings that a program passes to the client or the extension.
  */
 
-/** Any part of a settings file (docs/settings.md); outranks files and environment. */
+/** Any part of a settings file (docs/settings.md); outranks files and environment, `KIMI_CODE_SETTINGS` included. */
 export interface SettingsOverrides {
   /** Root of the service, with or without a final `/v1`. */
   baseUrl?: string;
@@ -17,8 +17,11 @@ export interface Overrides extends SettingsOverrides {
   env?: Record<string, string>;
 }
 
-/** Writes settings into the variable that carries them; no settings, no variable. */
+/** What the addon calls the source of these settings. */
+export const OPTIONS_SOURCE = "the options of the program";
+
+/** Writes settings into the variable that carries them to the addon; no settings, no variable. */
 export function settingsVariable(settings: SettingsOverrides): Record<string, string> {
   const text = JSON.stringify(settings);
-  return text === "{}" ? {} : { KIMI_CODE_SETTINGS: text };
+  return text === "{}" ? {} : { KIMI_CODE_OPTIONS: text };
 }

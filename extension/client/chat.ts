@@ -31,7 +31,7 @@ export type ChatNotice =
   /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
   /**
-   * The request was changed to make it acceptable; or, with `cache`, much of the prompt was read again although it need not have been
+   * The request was changed to make it acceptable, or a setting is invalid; or, with `cache`, much of the prompt was read again although it need not have been
    * (docs/caching.md).
    */
   | { type: "note"; message: string; cache?: PromptCacheReport }
@@ -89,6 +89,8 @@ interface ChatSetup {
   model: object;
   conversation: Transcript;
   options: Options;
+  /** What the caller should know about the request beforehand. */
+  notes: readonly string[];
   /** Schema of the answer. */
   schema?: object | undefined;
   log?: ((event: ChatLog) => void) | undefined;
@@ -130,10 +132,11 @@ export class Chat implements AsyncIterable<ChatEvent> {
   readonly #log: ChatSetup["log"];
 
   /** @internal Created by `kimi.chat()`. */
-  constructor({ addon, host, model, conversation, options, schema, log }: ChatSetup) {
+  constructor({ addon, host, model, conversation, options, notes, schema, log }: ChatSetup) {
     const { signal } = options;
     this.#schema = schema;
     this.#log = log;
+    for (const message of notes) this.#tell({ type: "note", message });
     let failure: Failure | undefined;
     let thrown: { cause?: unknown } = {};
     const startTurn: Addon["startTurn"] = (request, context, media, onOps) =>
@@ -250,9 +253,12 @@ export class Chat implements AsyncIterable<ChatEvent> {
 
   #notice(text: string): void {
     const event = chatNotice(text);
-    if (event === undefined) return;
-    this.#log?.({ type: "notice", notice: event });
-    this.#push(event);
+    if (event !== undefined) this.#tell(event);
+  }
+
+  #tell(notice: ChatNotice): void {
+    this.#log?.({ type: "notice", notice });
+    this.#push(notice);
   }
 
   #push(event: ChatEvent): void {

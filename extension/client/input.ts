@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { kimiError } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { parseAnswer } from "../native/call.ts";
-import { type SettingsOverrides, settingsVariable } from "../overrides.ts";
+import { OPTIONS_SOURCE, type SettingsOverrides, settingsVariable } from "../overrides.ts";
 import {
   anything,
   callback,
@@ -87,7 +87,7 @@ export function checkSettings(settings: SettingsOverrides | undefined, addon: Ad
   const environment = settingsVariable(settings ?? {});
   if (Object.keys(environment).length === 0) return;
   const { problems } = parseAnswer<{ problems: string[] }>(addon.settings(JSON.stringify({ environment })));
-  const message = problems[0]?.replace(/^KIMI_CODE_SETTINGS: /, "settings: ");
+  const message = problems[0]?.replace(OPTIONS_SOURCE, "settings");
   if (message !== undefined) throw kimiError({ code: "config", message });
 }
 

@@ -10,7 +10,7 @@ import { awaitAnswer, logToFile, parseAnswer } from "../native/call.ts";
 import { loadAddon } from "../native/loader.ts";
 import { settingsVariable } from "../overrides.ts";
 import type { LoopLimits } from "../loop-guard.ts";
-import type { Profile, Quota, Settings, UsageHistory } from "../queries.ts";
+import type { Profile, Quota, SettingsReport, UsageHistory } from "../queries.ts";
 import {
   type DatasourceAnswer,
   type DatasourceRequest,
@@ -45,6 +45,7 @@ import type {
   KimiOptions,
   LogEvent,
   ServiceCallOptions,
+  ThinkingLevel,
 } from "./options.ts";
 
 const DEFAULT_MODEL = "kimi-for-coding";
@@ -58,6 +59,10 @@ export class Kimi {
   readonly #options: KimiOptions;
   readonly #host: Host;
   readonly #services: KimiServices;
+  /** The request whose settings were examined last. */
+  #examined = "";
+  /** Invalid settings that were reported. */
+  readonly #problems = new Set<string>();
   #modelList: { text: string; models: KimiModel[] } | undefined;
   /** Uploads images and videos, so that messages can refer to them. */
   readonly files: KimiFiles;
@@ -89,7 +94,10 @@ export class Kimi {
     const { messages, system, tools, thinking, signal, onPayload, onResponse, toolChoice, stop, ...rest } = request;
     const { apiKey } = this.#options;
     const format = request.responseFormat;
-    const model = this.#model(request.model ?? this.#options.model ?? DEFAULT_MODEL);
+    const query = this.#queryRequest();
+    const id = request.model ?? this.#options.model ?? DEFAULT_MODEL;
+    const known = this.#knownModels(query).find((entry) => entry.id === id);
+    const model = { id, ...(known ?? unknownModel()), api: API_ID, provider: PROVIDER_ID };
     const conversation = transcript(messages, model.id, system, tools);
     const onQuota = request.onQuota ?? this.#options.onQuota;
     const turnOptions = {
@@ -109,8 +117,18 @@ export class Kimi {
       ...(onResponse === undefined ? {} : { onResponse }),
     };
     const log = this.#logger(model.id, conversation);
+    const notes = [...this.#newSettingProblems(query), ...thinkingNote(known, thinking)];
     const schema = format?.type === "json_schema" ? format.schema : undefined;
-    return new Chat({ addon: this.#addon, host: this.#host, model, conversation, options: turnOptions, schema, log });
+    return new Chat({
+      addon: this.#addon,
+      host: this.#host,
+      model,
+      conversation,
+      options: turnOptions,
+      notes,
+      schema,
+      log,
+    });
   }
 
   /**
@@ -127,7 +145,7 @@ export class Kimi {
   async models(options: Cancellable = {}): Promise<KimiModel[]> {
     checkCancellable(options);
     await awaitAnswer(this.#addon.refreshModels(this.#queryRequest()), options.signal);
-    return structuredClone(this.#knownModels());
+    return structuredClone(this.#knownModels(this.#queryRequest()));
   }
 
   /** Returns what the plan was spent on, from the requests of this machine. */
@@ -196,7 +214,21 @@ export class Kimi {
   }
 
   #loopLimits(): Required<LoopLimits> {
-    return parseAnswer<{ settings: Pick<Settings, "loop"> }>(this.#addon.settings(this.#queryRequest())).settings.loop;
+    return this.#settings(this.#queryRequest()).settings.loop;
+  }
+
+  #settings(request: string): SettingsReport {
+    return parseAnswer<SettingsReport>(this.#addon.settings(request));
+  }
+
+  /** Returns the invalid variables and settings that this client has not reported yet. Reads files for another environment only. */
+  #newSettingProblems(request: string): string[] {
+    if (request === this.#examined) return [];
+    this.#examined = request;
+    const { problems } = this.#settings(request);
+    const news = problems.filter((problem) => !this.#problems.has(problem));
+    for (const problem of news) this.#problems.add(problem);
+    return news.map((problem) => `Kimi settings: ${problem}`);
   }
 
   /** Returns the logger of one chat. */
@@ -240,8 +272,8 @@ export class Kimi {
   }
 
   /** Returns the models that the service last listed, else the built-in ones. Reads files only. */
-  #knownModels(): KimiModel[] {
-    const text = this.#addon.models(this.#queryRequest());
+  #knownModels(request: string): KimiModel[] {
+    const text = this.#addon.models(request);
     // Every chat asks, and the answer is rarely another one.
     if (text !== this.#modelList?.text) {
       this.#modelList = { text, models: parseAnswer<{ models: KimiModel[] }>(text).models };
@@ -261,14 +293,19 @@ export class Kimi {
   #account(): object {
     return { environment: environment(this.#variables()), host: this.#host };
   }
+}
 
-  /** Returns the entry of a model. An unknown id gets a default entry, because the service may know it. */
-  #model(id: string): { id: string; api: string; provider: string } {
-    const known = this.#knownModels().find((entry) => entry.id === id);
-    // Thinking stays on, because the service may refuse "off".
-    const entry = known ?? { id, reasoning: true, thinkingLevelMap: { off: null }, input: ["text", "image"] };
-    return { ...entry, api: API_ID, provider: PROVIDER_ID };
-  }
+/** Returns the entry of a model that is not in the list; the service may know it. */
+function unknownModel(): object {
+  // Thinking stays on, because the service may refuse "off".
+  return { reasoning: true, thinkingLevelMap: { off: null }, input: ["text", "image"] };
+}
+
+/** Says that thinking cannot be switched off. */
+function thinkingNote(model: KimiModel | undefined, level: ThinkingLevel | undefined): string[] {
+  if (level !== "off" || (model !== undefined && model.thinkingLevelMap["off"] !== null)) return [];
+  const reason = model === undefined ? "Kimi does not list this model" : "Kimi always thinks with this model";
+  return [`${reason}; the thinking level off was left out.`];
 }
 
 function asRequest(input: string | readonly ChatMessage[] | ChatRequest): ChatRequest {

@@ -48,7 +48,7 @@ export interface KimiOptions {
   apiKey?: string;
   /** Base URL of the service, with or without a final `/v1`. Default: `KIMI_CODE_BASE_URL`, else the real service. */
   baseUrl?: string;
-  /** Any part of a settings file (docs/settings.md). Takes precedence over files and environment. */
+  /** Any part of a settings file (docs/settings.md). Takes precedence over files and environment, `KIMI_CODE_SETTINGS` included. */
   settings?: SettingsOverrides;
   /** Variables of docs/ENV.md. They take precedence over the process environment. */
   env?: Record<string, string>;
@@ -81,7 +81,7 @@ export interface ChatOptions {
   responseFormat?: ResponseFormat;
   /** Texts at which the answer ends. */
   stop?: string | readonly string[];
-  /** Default: the model's own default. */
+  /** Default: the model's own default. Where a model always thinks, `off` is left out, and a `note` event says so. */
   thinking?: ThinkingLevel;
   /** Output limit in tokens, reasoning included. */
   maxTokens?: number;

@@ -186,7 +186,7 @@ class Screen {
     // A stronger source may outrank the change, so the effective value is shown.
     for (const key of this.#editor.keys) this.list.updateValue(key.path, this.#editor.current(key));
     const origin = this.#editor.report.origins[id] ?? "";
-    if (this.#problem === "" && /^(environment variable|KIMI_CODE_SETTINGS)/.test(origin)) {
+    if (this.#problem === "" && /^(environment variable|KIMI_CODE_SETTINGS|the options)/.test(origin)) {
       this.#problem = `${id} is also set by ${origin}, which outranks the file.`;
     }
   }

@@ -1,6 +1,7 @@
 //! What the addon knows besides answers: settings, models, quota and account. One call per query; failures are data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use napi_derive::napi;
@@ -15,7 +16,8 @@ use crate::chat::prompt_cache::records::{Expired, PromptCaches, SessionKey};
 use crate::chat::prompt_cache::session::{CacheScope, MAX_REQUESTS};
 use crate::client::{CallerContext, Kimi};
 use crate::config::{
-    Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text, setting_values,
+    self, Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
+    setting_values,
 };
 use crate::display_text::visible;
 use crate::doctor::Examination;
@@ -74,6 +76,7 @@ pub fn settings(request: String) -> String {
         let texts = setting_values(&settings).into_iter().map(|(path, key, value)| (path, key.kind.format(value)));
         let texts: BTreeMap<String, String> = texts.collect();
         let problems: Vec<String> = layers.problems.iter().map(|problem| safe_text(&problem.to_string())).collect();
+        LoggedProblems::log(&problems);
         let project = files.project.map(|(file, trusted)| json!({ "file": file, "trusted": trusted }));
         Ok(json!({
             "settings": settings, "texts": texts, "problems": problems, "origins": layers.origins,
@@ -81,6 +84,25 @@ pub fn settings(request: String) -> String {
             "apiRoot": query.config().ok().map(|config| config.endpoint.root().to_owned()),
         }))
     }))
+}
+
+/// Invalid settings that the debug log names already: settings are read often.
+#[derive(Default)]
+struct LoggedProblems(Mutex<BTreeSet<String>>);
+
+impl LoggedProblems {
+    /// Number of problems that are logged; further ones are not.
+    const MAX: usize = 1000;
+
+    fn log(problems: &[String]) {
+        let logged = ProcessState::shared().get::<Self>();
+        let mut logged = logged.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in problems {
+            if logged.len() < Self::MAX && logged.insert(problem.clone()) {
+                tracing::info!(problem, "invalid setting");
+            }
+        }
+    }
 }
 
 #[napi(catch_unwind)]
@@ -102,11 +124,22 @@ pub fn setting_keys() -> String {
     Value::from(keys).to_string()
 }
 
+/// Returns the path under which a setting counts: `quota.reserve.wk` is `quota.reserve.7d`.
+#[napi(catch_unwind)]
+pub fn setting_path(path: String) -> String {
+    answer(config::setting_path(&path).map(|path| json!({ "path": path })))
+}
+
 #[napi(catch_unwind)]
 pub fn change_setting(request: String, scope: String, path: String, text: String) -> String {
     answer(read(&request).and_then(|query: QueryRequest| {
         let scope = if scope == "project" { Scope::Project } else { Scope::Home };
-        Ok(json!({ "file": set_text(&query.environment(), scope, &path, &text)? }))
+        let environment = query.environment();
+        let file = set_text(&environment, scope, &path, &text)?;
+        // A project's value may count for less than what was typed.
+        let (path, source) = (config::setting_path(&path)?, file.display().to_string());
+        let about = load(&environment).problems.into_iter().find(|one| one.source == source && one.path == path);
+        Ok(json!({ "file": file, "remark": about.map(|problem| safe_text(&format!("{path} {}", problem.message))) }))
     }))
 }
 

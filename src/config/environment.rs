@@ -45,6 +45,12 @@ impl Environment {
         self.get("KIMI_CODE_SCREEN") == Some("1")
     }
 
+    /// Returns the settings that the program passes to the client or the extension, as JSON. Set by both for each request; not a
+    /// variable that users export.
+    pub(super) fn program_options(&self) -> Option<&str> {
+        self.get("KIMI_CODE_OPTIONS")
+    }
+
     /// Returns the project that the session works in, and whether the user trusts it. Set by the extension for each request;
     /// not a variable that users export.
     pub(super) fn project(&self) -> Option<(PathBuf, bool)> {

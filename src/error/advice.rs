@@ -12,7 +12,7 @@ const KNOWN_AGENTS: &str =
 const MAX_AGENT: usize = 100;
 
 /// What is said in Pi, and what is said to a program instead; the longer phrases first.
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 5] = [
     (
         KNOWN_AGENTS,
         "It is known to accept User-Agents that begin like Pi's; which others it accepts is not known. Your program can send a name \
@@ -22,8 +22,6 @@ const PHRASES: [(&str, &str); 6] = [
     ("Start /login kimi-coding again", "Call kimi.login() again"),
     ("/login kimi-coding", "kimi.login()"),
     ("(retry.provider.maxRetryDelayMs)", "(retry.maxDelayMs)"),
-    // The options of a client travel in this variable.
-    ("KIMI_CODE_SETTINGS: ", "the options of the client, or KIMI_CODE_SETTINGS: "),
 ];
 
 /// Returns a message with the advice for a program that runs without Pi.
