@@ -264,6 +264,11 @@ export class AddonQueries {
     return JSON.parse(this.#addon.settingKeys()) as SettingKey[];
   }
 
+  /** Returns the path under which a setting counts: a quota window may be written in several ways. Throws if there is none. */
+  settingPath(path: string): string {
+    return parseAnswer<{ path: string }>(this.#addon.settingPath(path)).path;
+  }
+
   /** Sets a value in a settings file as the user typed it, calls the listeners, and returns the new report. */
   change(scope: "home" | "project", path: string, text: string): SettingsReport {
     parseAnswer(this.#addon.changeSetting(this.#request(), scope, path, text));

@@ -109,6 +109,8 @@ export interface Addon {
   settings(request: string): string;
   /** Returns the list of settings as JSON. */
   settingKeys(): string;
+  /** Returns the path under which a setting counts, `{path}`. */
+  settingPath(path: string): string;
   /** Sets `path` in the `home` or `project` file to a value as users type it; `default` removes it. */
   changeSetting(request: string, scope: string, path: string, text: string): string;
   /** Returns the stored list of models, or the built-in one. Only reads files. */

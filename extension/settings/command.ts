@@ -34,8 +34,8 @@ function readOrChange(editor: SettingsEditor, args: string): string {
   const [path = "", ...rest] = words.filter((word) => word !== "--project" && word !== "--home");
   try {
     const key = rest.length === 0 ? editor.find(path) : editor.change(scope, path, rest.join(" "));
-    const origin = editor.report.origins[path];
-    return `${path} = ${editor.current(key)}${origin === undefined ? " (default)" : ` (${origin})`}`;
+    const origin = editor.report.origins[key.path];
+    return `${key.path} = ${editor.current(key)}${origin === undefined ? " (default)" : ` (${origin})`}`;
   } catch (error) {
     return failure(error).error;
   }

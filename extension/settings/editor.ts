@@ -28,7 +28,7 @@ export class SettingsEditor {
   find(path: string): SettingKey {
     const key = this.#known.find((known) => matches(known, path));
     if (path.includes("*")) throw new Error(`Put a name in place of * in ${path}`);
-    if (key !== undefined) return { ...key, path };
+    if (key !== undefined) return { ...key, path: this.#queries.settingPath(path) };
     throw new Error(`${path} is not a setting. Known: ${this.#known.map((known) => known.path).join(", ")}`);
   }
 

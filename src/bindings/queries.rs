@@ -16,7 +16,8 @@ use crate::chat::prompt_cache::records::{Expired, PromptCaches, SessionKey};
 use crate::chat::prompt_cache::session::{CacheScope, MAX_REQUESTS};
 use crate::client::{CallerContext, Kimi};
 use crate::config::{
-    Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text, setting_values,
+    self, Config, Environment, Files, KEYS, RequestAddresses, Scope, SettingScope, ValueKind, load, set_text,
+    setting_values,
 };
 use crate::display_text::visible;
 use crate::doctor::Examination;
@@ -123,11 +124,22 @@ pub fn setting_keys() -> String {
     Value::from(keys).to_string()
 }
 
+/// Returns the path under which a setting counts: `quota.reserve.wk` is `quota.reserve.7d`.
+#[napi(catch_unwind)]
+pub fn setting_path(path: String) -> String {
+    answer(config::setting_path(&path).map(|path| json!({ "path": path })))
+}
+
 #[napi(catch_unwind)]
 pub fn change_setting(request: String, scope: String, path: String, text: String) -> String {
     answer(read(&request).and_then(|query: QueryRequest| {
         let scope = if scope == "project" { Scope::Project } else { Scope::Home };
-        Ok(json!({ "file": set_text(&query.environment(), scope, &path, &text)? }))
+        let environment = query.environment();
+        let file = set_text(&environment, scope, &path, &text)?;
+        // A project's value may count for less than what was typed.
+        let (path, source) = (config::setting_path(&path)?, file.display().to_string());
+        let about = load(&environment).problems.into_iter().find(|one| one.source == source && one.path == path);
+        Ok(json!({ "file": file, "remark": about.map(|problem| safe_text(&format!("{path} {}", problem.message))) }))
     }))
 }
 

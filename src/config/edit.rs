@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
-use super::keys::{SCHEMA_URL, SettingScope, find_dotted, put};
+use super::keys::{SCHEMA_URL, SettingKey, SettingScope, find_dotted, put};
 use super::layers::{Files, read};
 use super::legacy;
 use super::values::ValueKind;
@@ -29,6 +29,10 @@ pub enum Scope {
 pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -> Result<PathBuf> {
     let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
     let Some((key, parts)) = find_dotted(path) else { return refuse(format!("{path} is not a setting")) };
+    let counted = match key.counted(&parts) {
+        Ok(counted) => counted,
+        Err(why) => return refuse(format!("{path} {why}")),
+    };
     if scope == Scope::Project && key.scope == SettingScope::Home {
         return refuse(format!("{path} counts only in the home file"));
     }
@@ -51,10 +55,11 @@ pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -
         Ok(None) => new_file(environment, scope),
         Err(why) => return refuse(format!("{} {why}; repair it first", file.display())),
     };
+    remove_spellings(&mut root, key, &counted);
     if value.is_null() {
-        remove(&mut root, &parts)
+        remove(&mut root, &counted)
     } else {
-        put(&mut root, &parts, value.clone())
+        put(&mut root, &counted, value.clone())
     }
     write(&file, &root)
         .map_err(|error| Error::new(ErrorKind::Io, format!("{} cannot be written: {error}", file.display())))?;
@@ -91,15 +96,27 @@ fn new_file(environment: &Environment, scope: Scope) -> Value {
     root
 }
 
+/// Removes what the file says about a setting under other spellings of its path.
+fn remove_spellings(root: &mut Value, key: &SettingKey, counted: &[String]) {
+    let Some((name, groups)) = counted.split_last() else { return };
+    let place = groups.iter().try_fold(root, |place, group| place.get_mut(group));
+    if let Some(object) = place.and_then(Value::as_object_mut) {
+        object.retain(|other, _| {
+            let path: Vec<&str> = groups.iter().map(String::as_str).chain([other.as_str()]).collect();
+            other == name || key.counted(&path).ok().as_deref() != Some(counted)
+        });
+    }
+}
+
 /// Removes a member, and the objects that are empty without it.
-fn remove(place: &mut Value, path: &[&str]) {
+fn remove(place: &mut Value, path: &[String]) {
     let ([name, rest @ ..], Some(object)) = (path, place.as_object_mut()) else { return };
     if rest.is_empty() {
-        object.shift_remove(*name);
-    } else if let Some(inner) = object.get_mut(*name) {
+        object.shift_remove(name);
+    } else if let Some(inner) = object.get_mut(name) {
         remove(inner, rest);
         if inner.as_object().is_some_and(Map::is_empty) {
-            object.shift_remove(*name);
+            object.shift_remove(name);
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::quota::{KNOWN_WINDOWS, window_id};
 use super::values::ValueKind;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Which files may hold a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,22 @@ const fn timeout(key: SettingKey) -> SettingKey {
     bounded(1000, u64::MAX, key)
 }
 
+/// Path of the reserves, where `*` stands for a quota window.
+const RESERVE: &str = "quota.reserve.*";
+
 impl SettingKey {
+    /// Returns the path under which a value counts: a window may be written in several ways. Fails with a text that follows the path
+    /// if the name in place of `*` can be none.
+    pub fn counted(&self, path: &[&str]) -> Result<Vec<String>, String> {
+        let mut counted: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        if self.path == RESERVE
+            && let Some(name) = counted.last_mut()
+        {
+            *name = window_id(name).ok_or_else(|| format!("names no quota window (known: {KNOWN_WINDOWS})"))?;
+        }
+        Ok(counted)
+    }
+
     /// Returns the value as a project may set it. Zero means "no limit", which is more than any upper bound.
     pub fn clamp_for_project(&self, value: Value) -> Value {
         match (self.project_bounds, value.as_u64()) {
@@ -351,7 +368,7 @@ pub const KEYS: &[SettingKey] = &[
         ValueKind::Millis,
         &["KIMI_CODE_MAX_WAIT_MS"],
         "null",
-        "Longest time for all attempts of a turn together; unset, 120000 without a screen and no limit on one.",
+        "Longest time for all attempts of a turn together; unset, 120000, and no limit on a screen and in RPC mode.",
     )),
     home_only(key(
         "quota.onExhausted",
@@ -365,14 +382,14 @@ pub const KEYS: &[SettingKey] = &[
         ValueKind::Millis,
         &[],
         "21600000",
-        "Longest time that a request waits for a quota window.",
+        "Longest time that a request waits for a quota window; 0 means no limit.",
     )),
     home_only(key(
-        "quota.reserve.*",
+        RESERVE,
         ValueKind::Number(0.0, 100.0),
         &[],
         "null",
-        "Percent of a window (5h, 7d) that stay unused: requests pause before it is used up.",
+        "Percent of a window (5h, 7d or wk, month or mo) that stay unused: requests pause before it is used up.",
     )),
     home_only(key(
         "concurrency.max",
@@ -451,6 +468,13 @@ pub fn find_dotted(path: &str) -> Option<(&'static SettingKey, Vec<&str>)> {
     })
 }
 
+/// Returns the dotted path under which a setting counts. Fails with a text for the user if there is none.
+pub fn setting_path(path: &str) -> Result<String> {
+    let refuse = |why: String| Error::new(ErrorKind::Config, why);
+    let (key, parts) = find_dotted(path).ok_or_else(|| refuse(format!("{path} is not a setting")))?;
+    key.counted(&parts).map(|counted| counted.join(".")).map_err(|why| refuse(format!("{path} {why}")))
+}
+
 /// Lists every setting with its key and value: fixed ones always, those with a name in place of `*` where they have a value.
 pub fn values(settings: &Value) -> Vec<(String, &'static SettingKey, &Value)> {
     let at = |value, path| names(path).try_fold(value, |value: &Value, name| value.get(name));
@@ -502,13 +526,13 @@ pub fn defaults() -> Value {
 }
 
 /// Sets a member and creates the objects on the way to it. Other values in the way are replaced.
-pub fn put(root: &mut Value, path: &[&str], value: Value) {
+pub fn put<S: AsRef<str>>(root: &mut Value, path: &[S], value: Value) {
     let mut place = root;
     for name in path {
         if !place.is_object() {
             *place = Value::Object(Map::new());
         }
-        place = &mut place[*name];
+        place = &mut place[name.as_ref()];
     }
     *place = value;
 }

@@ -17,6 +17,7 @@ use super::keys::{self, KEYS, SettingKey, SettingScope, children, find, put};
 use super::legacy;
 use super::settings::Settings;
 use super::values::ValueKind;
+use crate::error::clip;
 
 /// File name in `~/.pi` and in `<project>/.pi`.
 pub const FILE_NAME: &str = "pi-provider-kimi-code.json";
@@ -116,7 +117,7 @@ pub fn load(environment: &Environment) -> Layers {
     if let Some(text) = environment.program_options() {
         merge.text(PROGRAM, Layer::Program, text);
     }
-    let Merge { root, problems, origins, addresses } = merge;
+    let Merge { root, problems, origins, addresses, .. } = merge;
     // Every value has passed its key, so this cannot fail.
     let settings = serde_json::from_value(root).unwrap_or_default();
     Layers { settings, problems, origins, addresses }
@@ -160,6 +161,8 @@ struct Merge {
     problems: Vec<SettingProblem>,
     origins: BTreeMap<String, String>,
     addresses: NamedAddresses,
+    /// The first name in the file of an untrusted project that is not a setting, and how many there are.
+    unknown: Option<(String, usize)>,
 }
 
 impl Merge {
@@ -173,7 +176,6 @@ impl Merge {
         match read_text(file) {
             Ok(Some(text)) => self.text(&source, layer, &text),
             Ok(None) => return false,
-            Err(_) if layer == Layer::UntrustedProject => {}
             Err(message) => self.problem(&source, &[], message),
         }
         true
@@ -181,12 +183,16 @@ impl Merge {
 
     fn text(&mut self, source: &str, layer: Layer, text: &str) {
         match parse(text) {
-            Ok(Value::Object(object)) => self.group(source, layer, &mut Vec::new(), &object),
-            _ if layer == Layer::UntrustedProject => {}
+            Ok(Value::Object(object)) => {
+                self.group(source, layer, &mut Vec::new(), &object);
+                self.report_unknown(source);
+            }
             Ok(_) => self.problem(source, &[], "is not a JSON object".to_owned()),
             Err(message) => {
-                // It may well name an address, and then nothing weaker may be used in its place.
-                for key in KEYS.iter().filter(|key| key.kind == ValueKind::Url && text.contains(key.path)) {
+                // It may well name an address, and then nothing weaker may be used in its place. That of a project never counts.
+                let may_name = !matches!(layer, Layer::Project | Layer::UntrustedProject);
+                let is_named = |key: &&SettingKey| key.kind == ValueKind::Url && text.contains(key.path);
+                for key in KEYS.iter().filter(|_| may_name).filter(is_named) {
                     let problem =
                         SettingProblem { source: source.to_owned(), path: String::new(), message: message.clone() };
                     self.address(key, layer, Err(problem));
@@ -214,7 +220,9 @@ impl Merge {
         let known = children(path);
         match value.as_object() {
             Some(object) if !known.is_empty() => self.group(source, layer, path, object),
-            _ if layer == Layer::UntrustedProject => {}
+            _ if layer == Layer::UntrustedProject => {
+                self.unknown.get_or_insert_with(|| (path.join("."), 0)).1 += 1;
+            }
             None if !known.is_empty() => {
                 self.problem(source, path, format!("is not an object (it may hold {})", known.join(", ")));
             }
@@ -223,6 +231,17 @@ impl Merge {
                 self.problem(source, path, format!("is not a setting (known here: {siblings})"));
             }
         }
+    }
+
+    /// Reports the unknown names of an untrusted project in one line, because a stranger wrote the file.
+    fn report_unknown(&mut self, source: &str) {
+        let Some((first, count)) = self.unknown.take() else { return };
+        let message = match count {
+            1 => "is not a setting".to_owned(),
+            2 => "is not a setting, nor is 1 more name in this file".to_owned(),
+            _ => format!("is not a setting, nor are {} more names in this file", count - 1),
+        };
+        self.problem(source, &[&clip(&first, 60)], message);
     }
 
     fn value(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[&str], value: &Value) {
@@ -241,6 +260,10 @@ impl Merge {
         if value.is_null() {
             return;
         }
+        let counted = match key.counted(path) {
+            Ok(counted) => counted,
+            Err(message) => return self.problem(source, path, message),
+        };
         let Some(mut accepted) = key.kind.read(value) else {
             return self.reject(source, layer, key, path, key.kind.complaint(value));
         };
@@ -251,10 +274,10 @@ impl Merge {
                 accepted = clamped;
             }
         }
-        self.set(source, layer, key, path, accepted);
+        self.set(source, layer, key, &counted, accepted);
     }
 
-    fn set(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[&str], value: Value) {
+    fn set(&mut self, source: &str, layer: Layer, key: &'static SettingKey, path: &[String], value: Value) {
         if let Some(address) = value.as_str() {
             self.address(key, layer, Ok(address.to_owned()));
         }
@@ -298,7 +321,7 @@ impl Merge {
             let source = format!("environment variable {name}");
             match read_variable(key, text) {
                 Some(value) => {
-                    let path: Vec<&str> = key.path.split('.').collect();
+                    let path: Vec<String> = key.path.split('.').map(str::to_owned).collect();
                     self.set(&source, Layer::Variable, key, &path, value);
                     self.override_models(&path);
                 }
@@ -308,8 +331,8 @@ impl Merge {
     }
 
     /// A variable speaks for all models, so it also outranks what a file says about one of them.
-    fn override_models(&mut self, path: &[&str]) {
-        let ["model", rest @ ..] = path else { return };
+    fn override_models(&mut self, path: &[String]) {
+        let Some((_, rest)) = path.split_first().filter(|(group, _)| *group == "model") else { return };
         let Some(models) = self.root.get_mut("models").and_then(Value::as_object_mut) else { return };
         for (_, model) in models.iter_mut() {
             put(model, rest, Value::Null);

@@ -95,10 +95,17 @@ pub enum CacheKeeper {
 pub struct Quota {
     /// What a request does; unset, it asks where a user can answer and fails elsewhere.
     pub on_exhausted: Option<OnExhausted>,
-    /// Longest wait in milliseconds.
+    /// Longest wait in milliseconds; 0 means no limit.
     pub max_wait_ms: u64,
     /// Window id → percent of it that stay unused.
     pub reserve: BTreeMap<String, f64>,
+}
+
+impl Quota {
+    /// Returns the longest wait; absent means any.
+    pub fn max_wait(&self) -> Option<Duration> {
+        limit(self.max_wait_ms)
+    }
 }
 
 /// How many requests of an account run at once.

@@ -467,10 +467,71 @@ fn untrusted_project_sets_only_what_the_screen_shows() {
     let tool = layers.settings.tool("moonshot_search");
     assert!(!status_line && !tool.default_collapsed && !tool.enabled);
     assert_eq!((model.max_tokens, retry.attempts), (None, 10));
-    assert_eq!(problems(&layers).len(), 3);
+    let found = problems(&layers);
+    assert_eq!(found.len(), 4);
+    assert!(found[3].ends_with("unknown is not a setting"), "{found:?}");
     for key in KEYS.iter().filter(|key| key.scope == SettingScope::AnyProject) {
         assert!(key.path == "statusLine" || key.path.ends_with(".default_collapsed"), "{} costs something", key.path);
     }
+}
+
+#[test]
+fn untrusted_project_with_mistakes_is_reported_in_one_line_each() {
+    let place = TestHome::new();
+    let found = |text: &str| {
+        place.write(PROJECT, text);
+        let file = place.path(PROJECT).display().to_string();
+        let found = problems(&load(&place.environment(false, &[])));
+        found.into_iter().map(|problem| problem.replace(&file, "file")).collect::<Vec<_>>()
+    };
+    assert_eq!(found(r#"{"colour": 1}"#), ["file: colour is not a setting"]);
+    assert_eq!(
+        found(r#"{"a": {"b": 1}, "tools": {"x": {"enabled": true}}, "retry": 5, "statusLine": true}"#),
+        ["file: a is not a setting, nor are 2 more names in this file"]
+    );
+    for broken in ["{ \"baseUrl\": broken", "[]"] {
+        let found = found(broken);
+        assert!(found.len() == 1 && found[0].starts_with("file: is not "), "{found:?}");
+    }
+    let long = "x".repeat(5000);
+    assert!(found(&json!({ (long): 1 }).to_string())[0].len() < 200);
+}
+
+#[test]
+fn broken_file_of_a_project_leaves_the_address_of_the_home_file_alone() {
+    let place = TestHome::new();
+    place.write(HOME, r#"{"baseUrl": "https://home.example"}"#);
+    place.write(PROJECT, "{ \"baseUrl\": broken");
+    for trusted in [true, false] {
+        let environment = place.environment(trusted, &[]);
+        let config = Config::from_environment(&environment, &RequestAddresses::default()).unwrap();
+        assert_eq!(config.endpoint.root(), "https://home.example");
+        assert_eq!(load(&environment).settings.base_url.as_deref(), Some("https://home.example"));
+    }
+}
+
+#[test]
+fn reserve_counts_under_every_name_of_its_window() {
+    let place = TestHome::new();
+    place.write(HOME, r#"{"quota": {"reserve": {"wk": 10, "5H": 5, "Mo": 3, "weekend": 7, "sunday": null}}}"#);
+    let environment = place.environment(true, &[]);
+    let layers = load(&environment);
+    let reserve = layers.settings.quota.reserve.into_iter().collect::<Vec<_>>();
+    assert_eq!(reserve, [("5h".to_owned(), 5.0), ("7d".to_owned(), 10.0), ("month".to_owned(), 3.0)]);
+    assert!(layers.origins.contains_key("quota.reserve.7d"), "{:?}", layers.origins);
+    let found: Vec<String> = layers.problems.iter().map(|one| format!("{} {}", one.path, one.message)).collect();
+    assert_eq!(found, ["quota.reserve.weekend names no quota window (known: 5h, 7d or wk, month or mo)"]);
+
+    // A change replaces every spelling.
+    set(&environment, Scope::Home, "quota.reserve.WK", &json!(20)).unwrap();
+    set(&environment, Scope::Home, "quota.reserve.5h", &Value::Null).unwrap();
+    let file: Value = serde_json::from_str(&place.read(HOME)).unwrap();
+    assert_eq!(file["quota"]["reserve"], json!({"Mo": 3, "weekend": 7, "sunday": null, "7d": 20}));
+    let error = set(&environment, Scope::Home, "quota.reserve.weekend", &json!(1)).unwrap_err();
+    assert_eq!(error.message, "quota.reserve.weekend names no quota window (known: 5h, 7d or wk, month or mo)");
+    assert_eq!(setting_path("quota.reserve.wk").unwrap(), "quota.reserve.7d");
+    assert_eq!(setting_path("models.k3.1-pro.topP").unwrap(), "models.k3.1-pro.topP");
+    assert!(setting_path("nonsense").is_err());
 }
 
 #[test]

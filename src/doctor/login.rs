@@ -149,8 +149,9 @@ fn source(kimi: &Kimi, supplied: SuppliedKey<'_>, credential: &Credential, login
         _ if of(logins.pi_tokens()) => ("the login in Pi's auth.json", logins.pi_tokens()),
         _ if of(logins.official_tokens()) => ("the login of the official client", logins.official_tokens()),
         _ if credential.is_login() => ("a login that was just refreshed", None),
+        // Pi passes the variable's value on, so a key that was passed may still be the variable.
+        _ if kimi.config.api_key.as_deref() == Some(token.as_str()) => ("KIMI_API_KEY", None),
         SuppliedKey::Token(_) => ("an API key that Pi or the program passed", None),
-        _ if kimi.config.api_key.is_some() => ("KIMI_API_KEY", None),
         _ => ("an API key", None),
     };
     let left = tokens.and_then(|tokens| u64::try_from(tokens.expires_at_ms?.saturating_sub(now_ms())).ok());

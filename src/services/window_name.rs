@@ -1,6 +1,7 @@
 //! Names quota windows: by length, by the member that holds them, or by the service's own words.
 
 use super::members::snake_case;
+use crate::config::window_span;
 use crate::display_text::one_line;
 
 const MINUTE: u64 = 60;
@@ -45,12 +46,15 @@ impl WindowName {
 
     /// Names a window of this length.
     fn of_seconds(seconds: u64) -> Self {
-        let (count, unit, word) = match seconds {
-            WEEK => return Self::week(),
-            _ if seconds.is_multiple_of(DAY) => (seconds / DAY, "d", "day"),
-            _ if seconds.is_multiple_of(HOUR) => (seconds / HOUR, "h", "hour"),
-            _ if seconds.is_multiple_of(MINUTE) => (seconds / MINUTE, "m", "minute"),
-            _ => (seconds, "s", "second"),
+        if seconds == WEEK {
+            return Self::week();
+        }
+        let (count, unit) = window_span(seconds);
+        let word = match unit {
+            "d" => "day",
+            "h" => "hour",
+            "m" => "minute",
+            _ => "second",
         };
         let id = format!("{count}{unit}");
         Self { short: id.clone(), label: format!("{count}-{word} window"), id }
@@ -135,6 +139,7 @@ impl WindowName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::window_id;
 
     fn labels(names: impl IntoIterator<Item = Option<WindowName>>) -> Vec<String> {
         names.into_iter().map(|name| name.map_or_else(|| "unknown".to_owned(), |name| name.label)).collect()
@@ -165,6 +170,25 @@ mod tests {
                 "90-minute window"
             ]
         );
+    }
+
+    #[test]
+    fn window_id_and_short_name_are_accepted_in_settings() {
+        let periods = [
+            (300, "MINUTE"),
+            (1, "WEEK"),
+            (1, "MONTH"),
+            (3, "MONTH"),
+            (1, "YEAR"),
+            (2, "YEAR"),
+            (1, "DAY"),
+            (45, "SECOND"),
+        ];
+        for name in periods.into_iter().filter_map(|(count, unit)| WindowName::of_period(count, unit)) {
+            assert_eq!(window_id(&name.id).as_ref(), Some(&name.id));
+            assert_eq!(window_id(&name.short).as_ref(), Some(&name.id), "{}", name.short);
+        }
+        assert_eq!(window_id(WindowName::MONTH_CODE).as_deref(), Some(WindowName::MONTH_CODE));
     }
 
     #[test]

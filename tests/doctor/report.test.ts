@@ -80,6 +80,18 @@ test("cache → the verdicts of the last session", async () => {
   assert.match(stdout, /^ok +cache +the last session, .* ago: [\d \w,]+; \d+ % of the prompts came from the cache$/m);
 });
 
+test("login → says where the key comes from, on the command line and in Pi", async () => {
+  const line = async (args: string[], env: Record<string, string>): Promise<string> => {
+    const { stdout } = await runPi(["-p", ...args, "/kimi-doctor"], { home: machine, env: machine.variables(env) });
+    return /^ok +login +(.*)$/m.exec(stdout)?.[1] ?? stdout;
+  };
+  const { stdout } = await command(machine, ["doctor"], key());
+  assert.match(stdout, /^ok +login +KIMI_API_KEY$/m);
+  assert.equal(await line([], key()), "KIMI_API_KEY");
+  const passed = ["--model", "kimi-coding/kimi-for-coding", "--api-key", simulator.apiKey];
+  assert.equal(await line(passed, {}), "an API key that Pi or the program passed");
+});
+
 test("report → home, user and machine are left out", () => {
   const report: DoctorReport = { ok: true, checks: [{ id: "home", status: "ok", message: process.env["HOME"] ?? "" }] };
   assert.match(publicReport(report), /^ok +home +~$/m);

@@ -209,6 +209,12 @@ test("settings command: a change → applies from the next request and is writte
   assert.match(await say("/kimi-settings models.k3.1-pro.topP"), /models\.k3\.1-pro\.topP = not set \(default\)/);
   assert.match(await say("/kimi-settings models.k3.1-pro.topP 0.5"), /models\.k3\.1-pro\.topP = 0\.5 \(/);
   assert.match(await say("/kimi-settings quota.reserve.5h 5"), /quota\.reserve\.5h = 5(\.0)? \(/);
+  assert.match(await say("/kimi-settings quota.reserve.WK 10"), /quota\.reserve\.7d = 10(\.0)? \(/);
+  assert.match(await say("/kimi-settings quota.reserve.week"), /quota\.reserve\.7d = 10(\.0)? \(/);
+  assert.match(
+    await say("/kimi-settings quota.reserve.weekend 5"),
+    /quota\.reserve\.weekend names no quota window \(known: 5h, 7d or wk, month or mo\)/,
+  );
   assert.match(await say("/kimi-settings models.*.topP 0.5"), /Put a name in place of \*/);
   assert.match(await say("/kimi-settings models.k3.size 1"), /models\.k3\.size is not a setting\. Known: /);
   await pi.prompt("hello");
@@ -221,7 +227,7 @@ test("settings command: a change → applies from the next request and is writte
     model: { topP: 0.75 },
     uploads: { thresholdBytes: "2 MiB" },
     models: { "k3.1-pro": { topP: 0.5 } },
-    quota: { reserve: { "5h": 5 } },
+    quota: { reserve: { "5h": 5, "7d": 10 } },
   });
 });
 

@@ -72,8 +72,8 @@ const MAX_LATE_REFUSALS: u32 = 6;
 pub struct ParkPolicy {
     /// What to do.
     pub on_exhausted: OnExhausted,
-    /// Longest time that one request is parked.
-    pub max_wait: Duration,
+    /// Longest time that one request is parked; absent means any.
+    pub max_wait: Option<Duration>,
     /// Window id → percent of it that stay unused.
     pub reserve: Vec<(String, f64)>,
 }
@@ -85,7 +85,7 @@ impl ParkPolicy {
         let chosen = own.or(settings.quota.on_exhausted).unwrap_or(default);
         Self {
             on_exhausted: if chosen == OnExhausted::Ask && !can_ask { OnExhausted::Stop } else { chosen },
-            max_wait: Duration::from_millis(settings.quota.max_wait_ms),
+            max_wait: settings.quota.max_wait(),
             reserve: settings.quota.reserve.iter().map(|(id, percent)| (id.clone(), *percent)).collect(),
         }
     }
@@ -266,7 +266,7 @@ async fn wait_for(
     refusal: Error,
 ) -> Result<Window> {
     let started = millis(host.now());
-    let longest = i64::try_from(policy.max_wait.as_millis()).unwrap_or(i64::MAX);
+    let longest = policy.max_wait.and_then(|limit| i64::try_from(limit.as_millis()).ok()).unwrap_or(i64::MAX);
     let is_reserved =
         |window: &Window, now: SystemTime| !window.is_used_up() && reached(slice(window), policy, now).is_some();
     let Some(mut resets_at) = window.resets_at else { return Err(refusal) };

@@ -111,7 +111,7 @@ impl ParkHost for Scripted {
 }
 
 fn policy(on_exhausted: OnExhausted) -> ParkPolicy {
-    ParkPolicy { on_exhausted, max_wait: Duration::from_secs(6 * 3600), reserve: Vec::new() }
+    ParkPolicy { on_exhausted, max_wait: Some(Duration::from_secs(6 * 3600)), reserve: Vec::new() }
 }
 
 fn refusal() -> Error {
@@ -138,6 +138,18 @@ async fn park_waits_until_shortly_after_the_reset() {
     assert!(*last >= HOUR + 5_000, "asked once more before anything is sent");
     assert!(before.windows(2).all(|pair| pair[1] - pair[0] >= 300_000), "{before:?}");
     assert!(matches!(&host.events[..], [ParkEvent::Parked { .. }, ParkEvent::Resumed]), "{:?}", host.events);
+}
+
+#[tokio::test]
+async fn park_longest_wait_from_the_setting_zero_means_no_limit() {
+    for (max_wait_ms, waits) in [(0, true), (1_000, false), (7_200_000, true)] {
+        let mut settings = Settings::default();
+        settings.quota.max_wait_ms = max_wait_ms;
+        let policy = ParkPolicy::new(&settings, Some(OnExhausted::Wait), false);
+        let mut host = Scripted::new(full_until(HOUR));
+        assert_eq!(parked(&mut host, &policy).await.is_ok(), waits, "{max_wait_ms}");
+        assert_eq!(host.elapsed() >= HOUR, waits, "{max_wait_ms}");
+    }
 }
 
 #[tokio::test]
