@@ -160,7 +160,6 @@ function chatRequest(model: string, options: LanguageModelV4CallOptions, warning
     tools.push({ name, parameters: inputSchema, ...(description === undefined ? {} : { description }) });
   }
   const { toolChoice, responseFormat } = options;
-  const own = (options.providerOptions?.[PROVIDER] ?? {}) as { sessionId?: string };
   const headers = Object.fromEntries(
     Object.entries(options.headers ?? {}).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
@@ -180,7 +179,7 @@ function chatRequest(model: string, options: LanguageModelV4CallOptions, warning
     ...(reasoning === undefined || reasoning === "provider-default"
       ? {}
       : { thinking: reasoning === "none" ? "off" : reasoning }),
-    ...(own.sessionId === undefined ? {} : { sessionId: own.sessionId }),
+    ...providerOptions(options.providerOptions?.[PROVIDER] ?? {}, warnings),
     ...(responseFormat?.type === "json"
       ? {
           responseFormat:
@@ -190,6 +189,22 @@ function chatRequest(model: string, options: LanguageModelV4CallOptions, warning
         }
       : {}),
   };
+}
+
+/** Options of a chat that the SDK has no name for, or not all values of. */
+const OWN_OPTIONS = ["sessionId", "thinking", "priority", "onQuota", "timeoutMs", "maxRetries"] as const;
+
+/** Options of `providerOptions.kimi`. */
+export type KimiProviderOptions = Pick<ChatRequest, (typeof OWN_OPTIONS)[number]>;
+
+/** Selects the options that exist; the client checks their values. */
+function providerOptions(given: JSONObject, warnings: SharedV4Warning[]): KimiProviderOptions {
+  const isKnown = (name: string): boolean => (OWN_OPTIONS as readonly string[]).includes(name);
+  for (const name of Object.keys(given).filter((name) => !isKnown(name))) {
+    const details = `Kimi has ${OWN_OPTIONS.join(", ")}.`;
+    warnings.push({ type: "unsupported", feature: `providerOptions.${PROVIDER}.${name}`, details });
+  }
+  return Object.fromEntries(Object.entries(given).filter(([name]) => isKnown(name))) as KimiProviderOptions;
 }
 
 // ---- prompt

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 use reqwest::multipart::Form;
 use reqwest::{Client, Response};
 use serde::Deserialize;
@@ -14,7 +16,7 @@ use crate::auth::token_endpoint::OAuthClient;
 use crate::auth::{Account, AccountId, Credential};
 use crate::blocking::in_background;
 use crate::config::{Config, NetworkSettings, ascii};
-use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result, explain_refused_client};
 use crate::http::Pools;
 use crate::http::body::read_whole;
 use crate::http::device_id::{UnsavedDeviceIds, device_id};
@@ -214,11 +216,17 @@ impl Kimi {
         extra: &ExtraHeaders,
         send: impl Fn(String) -> F,
     ) -> Result<Response> {
-        if self.own_authorization(extra).is_some() {
+        let result = if self.own_authorization(extra).is_some() {
             send(String::new()).await
         } else {
             credential.send_with_reauth(send).await
-        }
+        };
+        result.map_err(|error| self.explain_refusal(extra, error))
+    }
+
+    /// Adds advice to the refusal of this client.
+    pub fn explain_refusal(&self, extra: &ExtraHeaders, error: Error) -> Error {
+        explain_refused_client(error, self.own_header(extra, USER_AGENT.as_str()).flatten())
     }
 
     /// Posts JSON and returns the response whatever its status is. `token` is sent as it is.
@@ -232,10 +240,11 @@ impl Kimi {
     /// Gets a small document of at most `max` bytes within `limit`. A 401 is answered as in [`Self::post_json`].
     pub async fn get(&self, url: &str, credential: &Credential, limit: Duration, max: usize) -> Result<Vec<u8>> {
         let work = credential.send_with_reauth(|token| async move { self.get_once(url, &token, max).await });
-        within(Some(limit), work).await.unwrap_or_else(|| {
+        let result = within(Some(limit), work).await.unwrap_or_else(|| {
             let seconds = limit.as_secs();
             Err(Error::new(ErrorKind::Timeout(Phase::Body), format!("timeout: Kimi did not answer within {seconds} s")))
-        })
+        });
+        result.map_err(|error| self.explain_refusal(&Vec::new(), error))
     }
 
     /// Gets `url` once and returns the response whatever its status is. Without a token, no credential is sent.
@@ -314,10 +323,14 @@ impl Kimi {
 
     /// Returns the caller's header that authorizes a request in place of our credential; `Some(None)` where it has none at all.
     pub fn own_authorization<'h>(&'h self, extra: &'h ExtraHeaders) -> Option<Option<&'h str>> {
+        self.own_header(extra, AUTHORIZATION.as_str())
+    }
+
+    /// Returns a header of the caller; `Some(None)` where it removes ours.
+    fn own_header<'h>(&'h self, extra: &'h ExtraHeaders, name: &str) -> Option<Option<&'h str>> {
         // The last one counts, as in the request.
-        let header = extra.iter().rev().chain(self.program_headers.iter().rev());
-        let mut header = header.filter(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
-        header.next().map(|(_, value)| value.as_deref())
+        let mut headers = extra.iter().rev().chain(self.program_headers.iter().rev());
+        headers.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_deref())
     }
 }
 

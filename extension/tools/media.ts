@@ -9,7 +9,7 @@ import { callLine, type Line, lines, oneLine, plainText, type ToolParts } from "
 const NAME = "kimi_read_media";
 
 /** Creates the tool. */
-export function mediaTool({ services, parts }: ToolParts, files: MediaFiles): ToolDefinition {
+export function mediaTool({ services, parts, collapsed }: ToolParts, files: MediaFiles): ToolDefinition {
   return {
     ...services.tool(NAME),
     async execute(_callId, args, signal, onUpdate, context) {
@@ -38,10 +38,11 @@ export function mediaTool({ services, parts }: ToolParts, files: MediaFiles): To
       if (asked !== "") rows.push({ text: theme.fg("dim", asked), indent: 2 });
       return lines(parts, context).set(rows);
     },
-    renderResult(result, _options, theme, context) {
+    renderResult(result, { expanded }, theme, context) {
       const rows = plainText(result, theme, context, undefined);
-      // The question stands in the call already.
-      return lines(parts, context).set(context.isError ? rows : rows.slice(0, 1));
+      // Behind the file stands the question, which the call shows already.
+      const whole = context.isError || expanded || !collapsed(NAME);
+      return lines(parts, context).set(whole ? rows : rows.slice(0, 1));
     },
   };
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -136,7 +136,9 @@ pub(super) fn read(file: &Path) -> Result<Option<Value>, String> {
 fn read_text(file: &Path) -> Result<Option<String>, String> {
     let metadata = match fs::metadata(file) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
     if !metadata.is_file() {

@@ -154,7 +154,7 @@ fn cure_of(error: &Error) -> String {
         ErrorKind::Tls => "Correct the variable that the message names".to_owned(),
         ErrorKind::Io => "Correct the owner of the file: `sudo chown -R \"$USER\" ~/.pi ~/.kimi-code`".to_owned(),
         ErrorKind::Entitlement => "Look at your plan: https://www.kimi.com/code".to_owned(),
-        ErrorKind::ClientRefused => "Set `headers` in your program: {\"User-Agent\": \"your-program/1.0\"}".to_owned(),
+        ErrorKind::ClientRefused => "Try it in Pi, which the service is known to accept".to_owned(),
         ErrorKind::QuotaExhausted => "Wait until the window opens again: `/kimi-usage`".to_owned(),
         _ => "Try again in a minute".to_owned(),
     }

@@ -130,7 +130,7 @@ pub async fn live(kimi: &Kimi, credential: &Credential, model: Option<String>) -
         Ok(Err(error)) if error.kind == ErrorKind::ClientRefused => Check::warning(
             "live",
             error.message.clone(),
-            "Run `/kimi-doctor --live` in Pi, whose requests name Pi; a program of yours names itself with the option `headers`",
+            "Run `/kimi-doctor --live` in Pi, which the service is known to accept; whether it accepts your program is not known",
         ),
         Ok(Err(error)) => Check::fault("live", error.message.clone(), cure_of(&error)),
         Err(_) => Check::fault(

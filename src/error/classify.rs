@@ -162,10 +162,7 @@ pub fn from_response(status: u16, body: &str, retry_after: Option<Duration>, tra
         _ => text,
     };
     let message = match kind {
-        ErrorKind::ClientRefused => format!(
-            "{status} {text} The service refused this client. If your plan is meant for the official CLI only, the setting \
-             \"identity\": \"kimi-code\" makes Pi identify itself like it."
-        ),
+        ErrorKind::ClientRefused => format!("{status} {text} The service refused this client."),
         _ => format!("{status} {text}"),
     };
     Error { status: Some(status), retry_after, trace_id, window, crowded, ..Error::new(kind, message) }

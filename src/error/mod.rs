@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::display_text::clip;
-pub use advice::for_program;
+pub use advice::{explain_refused_client, for_program};
 pub use classify::{from_response, from_stream, html_title, not_a_stream, reported, service_text};
 pub use kind::{ErrorKind, Phase};
 pub use pi_message::RetryOutcome;

@@ -70,7 +70,8 @@ impl Service {
         let request_id = request_id(&response);
         // Only 200 carries an answer (docs/protocol.md#plan-tools).
         if response.status() != StatusCode::OK {
-            return Err(Error { trace_id: request_id, ..failed(response).await });
+            let error = self.kimi.explain_refusal(&extra, failed(response).await);
+            return Err(Error { trace_id: request_id, ..error });
         }
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_ascii_lowercase();

@@ -1,7 +1,7 @@
 /** The provider for the AI SDK, driven by the SDK itself: streams, tools, objects, files, errors, aborts. */
 import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
-import { APICallError } from "@ai-sdk/provider";
+import { APICallError, type JSONObject } from "@ai-sdk/provider";
 import { generateText, isStepCount, jsonSchema, Output, streamText, tool } from "ai";
 import { createKimi, type KimiProvider } from "../../extension/ai-sdk.ts";
 import type { Simulator } from "../simulator/index.ts";
@@ -129,6 +129,40 @@ describe("AI SDK", () => {
     });
     const told = JSON.stringify(warnings);
     for (const word of ["seed", "topK", "cannot be forced"]) assert.match(told, new RegExp(word));
+  });
+
+  test("provider options → options of the chat; unknown ones → warnings", async () => {
+    const own = (options: JSONObject, reasoning?: "high"): ReturnType<typeof generateText> =>
+      generateText({
+        ...{ model: model(), prompt: "hi", providerOptions: { kimi: options } },
+        ...(reasoning === undefined ? {} : { reasoning }),
+      });
+    const { warnings } = await own(
+      { sessionId: "s1", thinking: "low", priority: "interactive", onQuota: "stop", sparkle: 1 },
+      "high",
+    );
+    assert.deepEqual([body()["prompt_cache_key"], (body()["thinking"] as { effort: string }).effort], ["s1", "low"]);
+    assert.deepEqual(
+      warnings?.map((warning) => "feature" in warning && warning.feature),
+      ["providerOptions.kimi.sparkle"],
+    );
+    const code = async (options: JSONObject): Promise<string> => {
+      const error: unknown = await own(options).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      );
+      assert.ok(APICallError.isInstance(error), String(error));
+      return `${(error.data as { code: string }).code} ${error.message}`;
+    };
+    const before = chats();
+    simulator.intercept("chat", { status: 503, body: "busy" });
+    assert.match(await code({ maxRetries: 0 }), /^server /);
+    simulator.intercept("chat", { hang: "headers" });
+    assert.match(await code({ maxRetries: 0, timeoutMs: 200 }), /^timeout /);
+    assert.equal(chats() - before, 2);
+    for (const name of ["thinking", "priority", "onQuota", "timeoutMs"]) {
+      assert.match(await code({ [name]: "sparkle" }), new RegExp(`^bad_request ${name} must be `));
+    }
   });
 
   test("refused key → APICallError that is not retryable, one request", async () => {

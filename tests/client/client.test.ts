@@ -12,6 +12,7 @@ import {
   type ChatMessage,
   Kimi,
   KIMI_ERROR_CODES,
+  type KimiOptions,
 } from "../../index.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { repeat } from "../simulator/scenario.ts";
@@ -22,10 +23,12 @@ import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let kimi: Kimi;
+let options: KimiOptions;
 
 withClientHome((started) => (simulator = started));
 beforeEach(() => {
-  kimi = new Kimi({ baseUrl: simulator.baseUrl, apiKey: simulator.apiKey });
+  options = { baseUrl: simulator.baseUrl, apiKey: simulator.apiKey };
+  kimi = new Kimi(options);
 });
 
 const LONG = { steps: [{ repeat: { kind: "text", count: 100_000, text: "word ", perSecond: 500 } }] } as never;
@@ -304,6 +307,14 @@ describe("errors", () => {
     simulator.settings.identityGate = "agent";
     const error = await failure(kimi.chat("hi").final());
     assert.deepEqual([error.code, error.status], ["client_refused", 403]);
+    assert.match(error.message, /which others it accepts is not known\. Your program can send a name of its own/);
+    const headers = { "User-Agent": "my-agent/1.2" };
+    for (const named of [kimi.chat("hi", { headers }), new Kimi({ ...options, headers }).chat("hi")]) {
+      const { code, message } = await failure(named.final());
+      assert.equal(code, "client_refused");
+      assert.match(message, /does not accept the User-Agent "my-agent\/1\.2"/);
+      assert.doesNotMatch(message, /headers|can send|identity/);
+    }
   });
 
   test("error: a hook throws → its error is the cause", async () => {

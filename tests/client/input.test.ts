@@ -279,3 +279,31 @@ test("web address of an image: refused by the service → left out with a note t
     if (event.type === "note") notes.push(event.message);
   assert.match(notes.join(), /an image was left out.*upload the file/);
 });
+
+test("web addresses of images: refused one by one → left out with two notes, and answered", async () => {
+  const refused = (message: number): object => ({
+    status: 400,
+    body: { error: { message: `Invalid request: unsupported image url in messages[${message}]`, type: "x" } },
+  });
+  simulator.intercept("chat", refused(0) as never, refused(1) as never);
+  simulator.enqueue({ steps: [{ text: "No images." }] });
+  const messages = ["a", "b", "c"].map((name) => ({
+    role: "user",
+    content: [
+      { type: "text", text: name },
+      { type: "image_url", image_url: { url: `https://example.com/${name}.png` } },
+    ],
+  }));
+  const notes: string[] = [];
+  const chat = kimi.chat(messages as never);
+  for await (const event of chat) if (event.type === "note") notes.push(event.message);
+  assert.equal(notes.length, 2);
+  assert.match(notes[0] ?? "", /messages\[0\]\); an image was left out.*upload the file/);
+  assert.match(notes[1] ?? "", /messages\[1\]\); images were left out.*upload the file/);
+  assert.equal(await chat.text(), "No images.");
+  const bodies = answerRequests(simulator).map((request) => JSON.stringify(bodyOf(request)));
+  assert.deepEqual(
+    bodies.slice(-3).map((body) => body.match(/example\.com/g)?.length ?? 0),
+    [3, 2, 0],
+  );
+});

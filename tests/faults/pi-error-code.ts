@@ -13,7 +13,7 @@ const REASONS: [code: KimiErrorCode, words: RegExp][] = [
   ["timeout", /^timeout: /],
   ["unauthorized", /^401 .*(key was refused|Sign in again)/],
   ["entitlement", /^40[23] .*(membership|subscription)/],
-  ["client_refused", /^403 .*"identity": "kimi-code"/],
+  ["client_refused", /^403 .*The service refused this client\./],
   ["quota_exhausted", /^4(03|29) .*(usage limit|token quota)|^[A-Z][\w -]+ is used up/],
   ["payload_too_large", /^413 /],
   ["rate_limited", /^429 /],

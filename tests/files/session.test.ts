@@ -95,19 +95,53 @@ for (const dialect of DIALECTS) {
   });
 
   describe(`${dialect}: several 400s`, () => {
-    test("two images rejected → costs one turn, not the session", async () => {
+    test("two images rejected one after the other → left out of the same turn, and of later ones", async () => {
       const session = `two ${dialect}`;
       const answer = await ask([user({ type: "text", text: "one" })], dialect, session);
       const first = user({ type: "text", text: "one" }, image(`first ${dialect}`));
       const history = [first, answer, user({ type: "text", text: "two" }, image(`second ${dialect}`))];
       simulator.intercept(endpoint, refusal(" in messages[0]"), refusal(" in messages[2]"));
-      const failed = await turn(history, dialect, session);
-      assert.match(failed.errorMessage ?? "", /Unsupported image in messages\[2\]/);
-      simulator.intercept(endpoint, refusal(" in messages[2]"));
       await ask(history, dialect, session);
+      assert.equal(bodies().length, 4);
       await ask(history, dialect, session);
-      assert.equal(bodies().length, 6, "the last turn needs one request");
+      assert.equal(bodies().length, 5, "the last turn needs one request");
       assert.equal(JSON.stringify(bodies().at(-1)).match(/image left out/g)?.length, 2);
+    });
+
+    test("many images rejected one after the other → three requests, then none is left", async () => {
+      const session = `many ${dialect}`;
+      const history: unknown[] = [];
+      for (const number of [1, 2, 3, 4, 5]) {
+        if (number > 1) history.push(await ask([user({ type: "text", text: "go" })], dialect, undefined));
+        history.push(user({ type: "text", text: `${number}` }, image(`many ${number} ${dialect}`)));
+      }
+      const before = bodies().length;
+      simulator.intercept(endpoint, refusal(" in messages[0]"), refusal(" in messages[2]"));
+      await ask(history as never, dialect, session);
+      assert.equal(bodies().length - before, 3);
+      assert.equal(JSON.stringify(bodies().at(-1)).match(/image left out/g)?.length, 5);
+      // Only those that the service named stay out.
+      await ask(history as never, dialect, session);
+      assert.equal(JSON.stringify(bodies().at(-1)).match(/image left out/g)?.length, 2);
+    });
+
+    test("accepted images rejected one after the other → a third refusal ends the turn", async () => {
+      const session = `often ${dialect}`;
+      const history: unknown[] = [];
+      for (const number of [1, 2, 3]) {
+        history.push(user({ type: "text", text: `${number}` }, image(`often ${number} ${dialect}`)));
+        history.push(await ask(history as never, dialect, session));
+      }
+      history.push(user({ type: "text", text: "go on" }));
+      const before = bodies().length;
+      const places = [" in messages[0]", " in messages[2]", " in messages[4]"];
+      simulator.intercept(endpoint, ...places.map(refusal));
+      const failed = await turn(history as never, dialect, session);
+      assert.match(failed.errorMessage ?? "", /Unsupported image in messages\[4\]/);
+      assert.equal(bodies().length - before, 3);
+      simulator.intercept(endpoint, refusal(" in messages[4]"));
+      await ask(history as never, dialect, session);
+      assert.equal(bodies().length - before, 5, "what was refused before is left out from the beginning");
     });
 
     test("images that were accepted before → not removed for good", async () => {

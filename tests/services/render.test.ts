@@ -10,6 +10,7 @@ import { datasourceTool } from "../../extension/tools/datasource.ts";
 import { fetchTool } from "../../extension/tools/fetch.ts";
 import { piParts } from "../../extension/tools/pi-helpers.ts";
 import type { Component, ToolParts } from "../../extension/tools/render.ts";
+import { mediaTool } from "../../extension/tools/media.ts";
 import { searchTool } from "../../extension/tools/search.ts";
 import { addon } from "../support/turn.ts";
 
@@ -152,6 +153,20 @@ describe("rendering: search", () => {
   test("result of another version → shown as text", () => {
     const result = { text: "a\n\nb\nc\nd\ne", details: { something: "else" } };
     assert.deepEqual(rows(look(searchTool(shared), result)), ["a", "b", "c", "2 more lines (ctrl+o to expand)"]);
+  });
+});
+
+describe("rendering: media", () => {
+  test("collapsed → the file; expanded, default_collapsed off and errors → everything", () => {
+    const tool = mediaTool(shared, {} as never);
+    const result = { text: "[video demo.mp4, 300 KB]\nwhat flickers?" };
+    const [file, question] = result.text.split("\n");
+    assert.deepEqual(rows(look(tool, result)), [file]);
+    assert.deepEqual(rows(look(tool, result, { expanded: true })), [file, question]);
+    assert.deepEqual(rows(look(tool, result, { isError: true })), [file, question]);
+    collapsed = false;
+    assert.deepEqual(rows(look(tool, result)), [file, question]);
+    collapsed = true;
   });
 });
 

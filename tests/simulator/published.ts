@@ -35,7 +35,7 @@ export interface SimulatedService {
   readonly settings: Settings;
   /**
    * Queues answers, one for each accepted chat request of either dialect. Without any, a small agent answers: it quotes the question,
-   * and calls the tool `bash` once if there is one.
+   * calls the tool `bash` once if there is one, and writes JSON of the wanted form. Patterns in a schema are not followed.
    */
   script(...scenarios: Scenario[]): void;
   /** Overrides the next answers of one endpoint (`chat`, `messages`, `models`, `usages`, …), before any check. */

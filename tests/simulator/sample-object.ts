@@ -3,7 +3,7 @@
 import { resolveReference } from "./schema-references.ts";
 import { asArray, asObject, asString, isObject, type Json, type JsonObject } from "./json.ts";
 
-/** Returns a value with the required members of `root`, whose texts are `text`. */
+/** Returns a value with the required members of `root`, whose texts are `text`, as long as they may be. Patterns are not followed. */
 export function sampleObject(root: JsonObject, text: string): Json {
   return sample(root, root, text, new Set()) ?? null;
 }
@@ -33,8 +33,15 @@ function sample(value: Json | undefined, root: JsonObject, text: string, open: S
     case "null":
       return null;
     default:
-      return text;
+      return ofLength(text, Number(value["minLength"] ?? 0), Number(value["maxLength"] ?? Number.POSITIVE_INFINITY));
   }
+}
+
+/** Cuts or repeats a text until it has between `least` and `most` characters. */
+function ofLength(text: string, least: number, most: number): string {
+  const characters = [...text];
+  const length = Math.max(least, Math.min(characters.length, most));
+  return Array.from({ length }, (_, at) => characters[at % characters.length] ?? ".").join("");
 }
 
 function sampleMembers(schema: JsonObject, part: (schema: Json | undefined) => Json | undefined): Json | undefined {

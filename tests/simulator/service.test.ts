@@ -147,15 +147,19 @@ describe("simulator: built-in agent", () => {
         works: { type: "array", items: { $ref: "#/$defs/work" }, minItems: 1 },
         teacher: { anyOf: [{ $ref: "#" }, { type: "null" }] },
         note: { type: "string" },
+        code: { type: "string", minLength: 2, maxLength: 3 },
+        essay: { type: "string", minLength: 500 },
       },
-      required: ["name", "born", "kind", "works", "teacher"],
+      required: ["name", "born", "kind", "works", "teacher", "code", "essay"],
       $defs: { work: { type: "object", properties: { isLong: { type: "boolean" } }, required: ["isLong"] } },
     };
-    const { name, ...rest } = (await answered({
+    const { name, code, essay, ...rest } = (await answered({
       type: "json_schema",
       json_schema: { name: "x", schema },
     })) as JsonObject;
     assert.match(String(name), /^You said: /);
+    assert.equal(code, "You");
+    assert.equal(String(essay).length, 500);
     assert.deepEqual(rest, { born: 1700, kind: "poet", works: [{ isLong: true }], teacher: null });
     assert.deepEqual(await answered({ type: "json_object" }), {});
   });

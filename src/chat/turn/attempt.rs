@@ -244,21 +244,20 @@ impl<'t> Turn<'t> {
             self.source.without_videos = true;
             return self.prepare_again(error).await;
         }
-        match (RejectedItem::of(&error), &self.source.rejected_item) {
-            (Some(item), None) => {
-                self.source.rejected_item = Some(item);
-                self.prepare_again(error).await
-            }
-            (second, first) => {
-                if let (Some(second), Some(first)) = (second, first)
-                    && first.is_resolved_by(&second)
-                {
-                    // This turn fails. The next one leaves the first item out from the beginning and can replace the second.
+        let Some(item) = RejectedItem::of(&error) else { return Attempt::Failed { error, fallback: None } };
+        let has_images = !self.prepared.images.is_empty();
+        match self.source.rejected_items.as_slice() {
+            [] => self.source.rejected_items.push(item),
+            [_] if item.is_image() && has_images => self.source.rejected_items.push(item.with_suspects()),
+            [.., last] => {
+                if last.is_resolved_by(&item) {
+                    // This turn fails. The next one leaves these items out from the beginning and can replace this one.
                     self.learn_rejections(false);
                 }
-                Attempt::Failed { error, fallback: None }
+                return Attempt::Failed { error, fallback: None };
             }
         }
+        self.prepare_again(error).await
     }
 }
 
@@ -271,7 +270,7 @@ async fn ready(
 ) -> Result<PreparedRequest> {
     let mut prepared = prepare(request, source, channels).await?;
     for note in &prepared.notes {
-        let wanted = request.repeat_notes || source.rejected_item.is_some();
+        let wanted = request.repeat_notes || !source.rejected_items.is_empty();
         if ToldNotes::is_news(&prepared.resolved.kimi.process, note) || wanted {
             channels.ops.send(Op::Notice(json!({ "kind": "note", "message": note }).to_string()));
         }

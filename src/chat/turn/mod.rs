@@ -68,7 +68,7 @@ async fn answer(
     let source = ConversationSource {
         context: Arc::new(context),
         media: Arc::new(media),
-        rejected_item: None,
+        rejected_items: Vec::new(),
         lost_media: Vec::new(),
         without_videos: false,
     };

@@ -39,8 +39,8 @@ pub(super) struct ConversationSource {
     pub context: Arc<ContextText>,
     /// The media taken out of it.
     pub media: Arc<Vec<Media>>,
-    /// What the service refused in the first request.
-    pub rejected_item: Option<RejectedItem>,
+    /// What the service refused in the requests so far.
+    pub rejected_items: Vec<RejectedItem>,
     /// Contents that the service no longer has and that cannot be uploaded again: their text stays.
     pub lost_media: Vec<StoredMedia>,
     /// The service refused videos for this model.
@@ -247,10 +247,13 @@ fn build(resolved: ResolvedRequest, source: &ConversationSource, stored: &Stored
     let rejections = resolved.kimi.process.get::<SessionRejections>().of(resolved.session.as_deref());
     rejections.apply(&mut conversation.turns);
     let mut rejected_images = Vec::new();
-    if let Some(item) = &source.rejected_item {
+    for (index, item) in source.rejected_items.iter().enumerate() {
         let removal = item.replace(&mut conversation, dialect, &rejections).ok_or_else(|| item.nowhere())?;
         conversation.notes = vec![removal.note];
-        rejected_images = removal.refused;
+        // A removal that changed nothing was a wrong guess.
+        if source.rejected_items.get(index + 1).is_none_or(|later| item.is_resolved_by(later)) {
+            rejected_images.extend(removal.refused);
+        }
     }
     let images = ImageKey::all(&conversation.turns);
     sent_calls(&conversation).for_each(|id| calls.reserve(id));

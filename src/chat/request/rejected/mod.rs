@@ -2,7 +2,8 @@
 //!
 //! Normalization keeps out what is known to be refused. If the service still refuses a request and names a message or an image,
 //! the request is sent once more without that item, because the item would fail every later request of the session
-//! (docs/protocol.md#messages). Images that were left out once stay out. A parameter that the service refuses is left out too
+//! (docs/protocol.md#messages). The service names one item at a time, so if it then refuses another image, all images that it never
+//! accepted go at once, and the request is sent a last time. Images that were left out once stay out. A parameter that the service refuses is left out too
 //! ([`parameters`]).
 
 mod cache;
@@ -36,6 +37,8 @@ pub struct RejectedItem {
     /// Position in the body's list of messages.
     message: Option<usize>,
     image: bool,
+    /// The images that the service never accepted go as well.
+    with_suspects: bool,
     /// The service's message.
     reason: String,
 }
@@ -50,12 +53,23 @@ impl RejectedItem {
         }
         let image = error.kind == ErrorKind::BadMedia;
         let message = position(&error.message);
-        (image || message.is_some()).then(|| Self { message, image, reason: clip(&error.message, 200) })
+        let reason = clip(&error.message, 200);
+        (image || message.is_some()).then_some(Self { message, image, with_suspects: false, reason })
     }
 
     /// Returns the error for an item that is not in the conversation.
     pub fn nowhere(&self) -> Error {
         Error::new(ErrorKind::BadRequest, self.reason.clone())
+    }
+
+    /// Whether this is an image.
+    pub fn is_image(&self) -> bool {
+        self.image
+    }
+
+    /// Returns the same item together with all images that the service never accepted.
+    pub fn with_suspects(self) -> Self {
+        Self { with_suspects: true, ..self }
     }
 
     /// Returns whether `later`, the refusal of a request without this item, is about another one.
@@ -80,18 +94,21 @@ impl RejectedItem {
         });
         if self.image {
             let mut left_out = named.map_or_else(Vec::new, |range| leave_out(&mut turns[range], |_| true));
-            if left_out.is_empty() {
-                left_out = leave_out(turns, |image| !cache.has_accepted(image));
+            let mut refused = left_out.clone();
+            if left_out.is_empty() || self.with_suspects {
+                left_out.extend(leave_out(turns, |image| !cache.has_accepted(image)));
             }
-            let suspected = !left_out.is_empty();
-            if !suspected {
+            if refused.is_empty() {
+                refused.clone_from(&left_out);
+            }
+            if left_out.is_empty() {
                 left_out = leave_out(turns, |_| true);
             }
             return (!left_out.is_empty()).then(|| {
                 let what = if left_out.len() == 1 { "an image was" } else { "images were" };
                 let cure = if left_out.iter().any(ImageKey::is_web_address) { WEB_ADDRESS_CURE } else { "" };
                 let note = format!("Kimi refused the request ({}); {what} left out of it.{cure}", self.reason);
-                Removal { note, refused: if suspected { left_out } else { Vec::new() } }
+                Removal { note, refused }
             });
         }
         let named = named?;
