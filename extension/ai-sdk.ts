@@ -199,12 +199,17 @@ export type KimiProviderOptions = Pick<ChatRequest, (typeof OWN_OPTIONS)[number]
 
 /** Selects the options that exist; the client checks their values. */
 function providerOptions(given: JSONObject, warnings: SharedV4Warning[]): KimiProviderOptions {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    warnings.push({ type: "unsupported", feature: `providerOptions.${PROVIDER}`, details: "It must be an object." });
+    return {};
+  }
   const isKnown = (name: string): boolean => (OWN_OPTIONS as readonly string[]).includes(name);
   for (const name of Object.keys(given).filter((name) => !isKnown(name))) {
     const details = `Kimi has ${OWN_OPTIONS.join(", ")}.`;
     warnings.push({ type: "unsupported", feature: `providerOptions.${PROVIDER}.${name}`, details });
   }
-  return Object.fromEntries(Object.entries(given).filter(([name]) => isKnown(name))) as KimiProviderOptions;
+  const known = Object.entries(given).filter(([name, value]) => isKnown(name) && value !== undefined);
+  return Object.fromEntries(known) as KimiProviderOptions;
 }
 
 // ---- prompt

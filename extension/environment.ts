@@ -63,7 +63,7 @@ export interface Host {
   machine: string;
   system: string;
   release: string;
-  /** Headers that the program adds to every request to the service; `null` suppresses one of ours. */
+  /** Headers that the program adds to every request to the service, but those that authorize it; `null` suppresses one of ours. */
   extraHeaders?: Record<string, string | null>;
 }
 

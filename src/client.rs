@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::auth::token_endpoint::OAuthClient;
 use crate::auth::{Account, AccountId, Credential};
 use crate::blocking::in_background;
-use crate::config::{Config, NetworkSettings, ascii};
+use crate::config::{Config, NetworkSettings, ascii, is_of_connection, is_of_every_request};
 use crate::error::{Error, ErrorKind, Phase, Result, explain_refused_client};
 use crate::http::Pools;
 use crate::http::body::read_whole;
@@ -80,7 +80,8 @@ impl Kimi {
         }) {
             insert(&mut identity, name, &value)?;
         }
-        let program_headers = Arc::new(host.extra_headers.into_iter().collect());
+        let program_headers = host.extra_headers.into_iter().filter(|(name, _)| is_of_every_request(name));
+        let program_headers = Arc::new(program_headers.collect());
         Ok(Self { config: Arc::new(config), identity: Arc::new(identity), program_headers, http, process })
     }
 
@@ -124,7 +125,7 @@ impl Kimi {
     }
 
     /// Finds a login for requests that no key authorizes: what other requests are authorized with if that is a login, else a stored one.
-    /// A login is never sent to an address that the user named and that it does not belong to.
+    /// A login is never sent in place of a key to an address that the user named and that it does not belong to.
     pub async fn find_login(&mut self, passed: Option<&str>) -> Result<Login> {
         match self.find_credential(passed).await? {
             Some(credential) if credential.is_login() => return Ok(Login::Found(credential)),
@@ -300,7 +301,8 @@ impl Kimi {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(HeaderMap::clone(&self.identity));
-        for (name, value) in self.program_headers.iter().chain(extra) {
+        let own = self.program_headers.iter().chain(extra);
+        for (name, value) in own.filter(|(name, _)| !is_of_connection(name)) {
             match value {
                 Some(value) => {
                     secrets.add_header(name, value);

@@ -227,11 +227,11 @@ CONTENT["developer"] = CONTENT["system"] as Check;
 const resultParts: Record<string, Check> = {
   text: textPart,
   image: needs({ data: text, mimeType: text }),
-  image_url: needs({ image_url: plainObject }),
-  video_url: needs({ video_url: plainObject }),
+  image_url: media.image_url,
+  video_url: media.video_url,
 };
 
-/** Whether a value is a part of a tool's result, and not data that happens to have a `type`. Its address is checked with its message. */
+/** Whether a value is a part of a tool's result, and not data that happens to have a `type`. */
 export function isResultPart(value: unknown): boolean {
   try {
     content(resultParts)([value], "");

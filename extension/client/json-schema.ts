@@ -12,10 +12,18 @@ const MAX_DEPTH = 200;
 
 /** Returns the first difference between `value` and `schema`, or undefined. */
 export function schemaProblem(value: unknown, schema: object): string | undefined {
-  return check(value, schema as Schema, "", schema, 0);
+  return check(value, schema as Schema, "", { root: schema, seen: new WeakMap() }, 0);
+}
+
+/** What the checks of one value share. */
+interface Checked {
+  root: object;
+  /** Results for objects and lists, by schema: alternatives ask for the same parts again and again. */
+  seen: WeakMap<object, Map<object, string | undefined>>;
 }
 
 const TYPES: Record<string, (value: unknown) => boolean> = {
+  __proto__: null as never,
   null: (value) => value === null,
   boolean: (value) => typeof value === "boolean",
   string: (value) => typeof value === "string",
@@ -25,17 +33,29 @@ const TYPES: Record<string, (value: unknown) => boolean> = {
   object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
 };
 
-function check(value: unknown, schema: Schema, at: string, root: object, depth: number): string | undefined {
+function check(value: unknown, schema: Schema, at: string, checked: Checked, depth: number): string | undefined {
+  if (typeof value !== "object" || value === null || typeof schema !== "object" || schema === null) {
+    return problemOf(value, schema, at, checked, depth);
+  }
+  const known = checked.seen.get(value) ?? new Map<object, string | undefined>();
+  checked.seen.set(value, known);
+  if (known.has(schema)) return known.get(schema);
+  const problem = problemOf(value, schema, at, checked, depth);
+  known.set(schema, problem);
+  return problem;
+}
+
+function problemOf(value: unknown, schema: Schema, at: string, checked: Checked, depth: number): string | undefined {
   const where = at === "" ? "the value" : at;
   if (typeof schema === "boolean") return schema ? undefined : `${where} is not allowed`;
   // A reference may lead to anything.
   if (typeof schema !== "object" || schema === null) return undefined;
   if (depth > MAX_DEPTH) return undefined;
   const inner = (part: unknown, of: unknown = value, path = at): string | undefined =>
-    check(of, part as Schema, path, root, depth + 1);
+    check(of, part as Schema, path, checked, depth + 1);
 
   if (typeof schema["$ref"] === "string") {
-    const target = resolve(schema["$ref"], root);
+    const target = resolve(schema["$ref"], checked.root);
     const problem = target === undefined ? undefined : inner(target);
     if (problem !== undefined) return problem;
   }
@@ -45,10 +65,10 @@ function check(value: unknown, schema: Schema, at: string, root: object, depth: 
   }
   if (schema["nullable"] === true && value === null) return undefined;
   if (Array.isArray(schema["enum"]) && !schema["enum"].some((one) => equal(one, value))) {
-    return `${where} must be one of ${JSON.stringify(schema["enum"]).slice(0, 200)}`;
+    return `${where} must be one of ${shown(schema["enum"]).slice(0, 200)}`;
   }
   if (schema["const"] !== undefined && !equal(schema["const"], value)) {
-    return `${where} must be ${JSON.stringify(schema["const"])}`;
+    return `${where} must be ${shown(schema["const"])}`;
   }
   for (const part of list(schema["allOf"])) {
     const problem = inner(part);
@@ -56,7 +76,9 @@ function check(value: unknown, schema: Schema, at: string, root: object, depth: 
   }
   for (const keyword of ["anyOf", "oneOf"]) {
     const parts = list(schema[keyword]);
-    const fitting = parts.filter((part) => inner(part) === undefined).length;
+    const enough = keyword === "anyOf" ? 1 : 2;
+    let fitting = 0;
+    for (const part of parts) if (fitting < enough && inner(part) === undefined) fitting += 1;
     if (parts.length > 0 && (fitting === 0 || (keyword === "oneOf" && fitting > 1))) {
       return parts.length === 1 ? inner(parts[0]) : `${where} matches ${fitting} of the alternatives`;
     }
@@ -82,9 +104,11 @@ function numberProblem(value: number, schema: Record<string, unknown>, where: st
   if (maximum !== undefined && value > maximum) return `${where} must be at most ${maximum}`;
   if (exclusiveMinimum !== undefined && value <= exclusiveMinimum) return `${where} must be above ${exclusiveMinimum}`;
   if (exclusiveMaximum !== undefined && value >= exclusiveMaximum) return `${where} must be below ${exclusiveMaximum}`;
-  // Fractions such as 0.1 are not exact.
+  // Fractions such as 0.1 are not exact, the less so the larger the number.
   const ratio = multipleOf === undefined ? 0 : value / multipleOf;
-  return Math.abs(ratio - Math.round(ratio)) > 1e-9 ? `${where} must be a multiple of ${multipleOf}` : undefined;
+  return Math.abs(ratio - Math.round(ratio)) > Math.max(1e-9, Math.abs(ratio) * 4e-15)
+    ? `${where} must be a multiple of ${multipleOf}`
+    : undefined;
 }
 
 function textProblem(value: string, schema: Record<string, unknown>, where: string): string | undefined {
@@ -117,10 +141,7 @@ function listProblem(
   const { minItems = 0, maxItems = Infinity } = schema as Record<string, number>;
   if (value.length < minItems) return `${where} must have at least ${minItems} items`;
   if (value.length > maxItems) return `${where} must have at most ${maxItems} items`;
-  if (
-    schema["uniqueItems"] === true &&
-    value.some((one, index) => value.slice(0, index).some((two) => equal(one, two)))
-  ) {
+  if (schema["uniqueItems"] === true && hasDuplicates(value)) {
     return `${where} must have different items`;
   }
   const { contains, minContains = 1, maxContains = Infinity } = schema as Record<string, number>;
@@ -181,6 +202,23 @@ function objectProblem(
     }
   }
   return undefined;
+}
+
+function hasDuplicates(items: unknown[]): boolean {
+  const isCompound = (item: unknown): boolean => typeof item === "object" && item !== null;
+  const simple = items.filter((item) => !isCompound(item));
+  if (new Set(simple).size < simple.length) return true;
+  const compound = items.filter(isCompound);
+  return compound.some((one, index) => compound.slice(0, index).some((two) => equal(one, two)));
+}
+
+/** Writes a value for a message; a schema may hold what JSON does not have. */
+function shown(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return String(value);
+  }
 }
 
 /** Follows `#/$defs/name`. */

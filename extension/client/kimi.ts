@@ -57,6 +57,7 @@ let chats = 0;
 export class Kimi {
   readonly #addon: Addon;
   readonly #options: KimiOptions;
+  readonly #headers: Record<string, string | null>;
   readonly #host: Host;
   readonly #services: KimiServices;
   /** The request whose settings were examined last. */
@@ -76,10 +77,11 @@ export class Kimi {
     checkSettings(options.settings, this.#addon);
     if ((options.env?.["KIMI_CODE_DEBUG"] ?? process.env["KIMI_CODE_DEBUG"]) === "1") logToFile(this.#addon);
     this.#options = options;
-    const { headers } = options;
-    this.#host = { ...host(undefined), ...(headers === undefined ? {} : { extraHeaders: headers }) };
+    const headers = { ...options.headers };
+    this.#headers = headers;
+    this.#host = { ...host(undefined), extraHeaders: headers };
     this.#services = new KimiServices(this.#addon, this.#host);
-    this.files = new KimiFiles(this.#addon, () => this.#caller());
+    this.files = new KimiFiles(this.#addon, () => ({ ...this.#caller(), headers }));
   }
 
   /**
@@ -111,6 +113,7 @@ export class Kimi {
         : { toolChoice: typeof toolChoice === "string" ? toolChoice : { type: "tool", name: toolChoice.name } }),
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking }),
+      headers: { ...this.#headers, ...request.headers },
       env: this.#variables(),
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),

@@ -58,7 +58,10 @@ export interface KimiOptions {
   onQuota?: OnQuota;
   /** Priority of chats that name none. Default: `agent` in a program that Pi started, else `batch`. */
   priority?: Priority;
-  /** Headers of every request to the service, not of those to the login's host; `null` removes a default header. */
+  /**
+   * Headers of every request to the service, not of those to the login's host; `null` removes a default header. Those that authorize a
+   * request or describe its content go with chats and uploads only; those of the connection are ignored.
+   */
   headers?: Record<string, string | null>;
   /** Receives what chats do. What it throws is ignored. `KIMI_CODE_DEBUG=1` writes a file instead, see docs/troubleshooting.md. */
   logger?: ((event: LogEvent) => void) | undefined;

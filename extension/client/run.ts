@@ -84,7 +84,7 @@ export async function run({ ask, loopLimits }: RunParts, options: RunOptions): P
       const step: RunStep = { message, calls: [] };
       steps.push(step);
       guard?.startMessage();
-      await runCalls(calls, (call) => execute(call, tools, guard, combined), messages, step);
+      await runCalls(calls, (call) => execute(call, tools, guard, combined), combined, messages, step);
       await onStep?.(step);
       combined.throwIfAborted();
       if (calls.length === 0 || steps.length >= maxSteps) {
@@ -97,8 +97,8 @@ export async function run({ ask, loopLimits }: RunParts, options: RunOptions): P
     const failure = aborted
       ? kimiError({ code: "cancelled", message: "Request was aborted" }, { cause: signal.reason })
       : error;
-    // A run inside of this one may have ended with the same error.
-    if (failure instanceof KimiError) failure.messages ??= messages;
+    // A caller's own error may be frozen, and one that was thrown before belongs to this run now.
+    if (failure instanceof KimiError && Object.isExtensible(failure)) failure.messages = messages;
     throw failure;
   } finally {
     // Ends calls that still run beside one that failed.
@@ -137,20 +137,26 @@ interface Outcome {
   isError: boolean;
 }
 
-/** Runs the calls of an answer side by side. Where one ends the run, the results of those that are done are kept. */
+/** Runs the calls of an answer side by side. Where one or `signal` ends the run, the results of those that are done are kept. */
 async function runCalls(
   calls: ToolCall[],
   runCall: (call: ToolCall) => Promise<Outcome>,
+  signal: AbortSignal,
   messages: ChatMessage[],
   step: RunStep,
 ): Promise<void> {
   const outcomes: (Outcome | undefined)[] = calls.map(() => undefined);
+  let abort = (): void => {};
+  const aborted = new Promise<never>((_, reject) => (abort = () => reject(signal.reason as Error)));
+  signal.addEventListener("abort", abort);
   const execution = calls.map(async (call, at) => {
     outcomes[at] = await runCall(call);
   });
   try {
-    await Promise.all(execution);
+    // A tool may ignore the signal.
+    await Promise.race([Promise.all(execution), aborted]);
   } finally {
+    signal.removeEventListener("abort", abort);
     for (const { call, content, isError } of outcomes.filter((outcome) => outcome !== undefined)) {
       messages.push({ role: "toolResult", toolCallId: call.id, toolName: call.name, content, isError });
       step.calls.push({ call, result: textOf(content), isError });

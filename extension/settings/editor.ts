@@ -29,6 +29,8 @@ export class SettingsEditor {
 
   /** Returns the setting of a path; an error with a message for the user if there is none. */
   find(path: string): SettingKey {
+    // What a terminal would carry out must not come back in a message.
+    if (/\p{Cc}/u.test(path)) throw new Error("A setting's name holds no control characters");
     const key = this.#known.find((known) => matches(known, path));
     if (path.includes("*")) throw new Error(`Put a name in place of * in ${path}`);
     if (key !== undefined) return { ...key, path: this.#queries.settingPath(path) };

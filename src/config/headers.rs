@@ -33,6 +33,27 @@ const RESERVED: [&str; 15] = [
     "x-api-key",
 ];
 
+/// Whether a header describes the connection or the length of the content, so that a value of the caller would break the request.
+pub fn is_of_connection(name: &str) -> bool {
+    const OF_CONNECTION: [&str; 8] = [
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    OF_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+/// Whether a program's header goes with every request: it may name the sender, but what authorizes a request belongs to single requests,
+/// because what is stored about an account is named by our credential.
+pub fn is_of_every_request(name: &str) -> bool {
+    name.eq_ignore_ascii_case("user-agent") || !RESERVED.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
 /// Parses `KIMI_CODE_CUSTOM_HEADERS`: lines of `Name: value`. Later lines win; reserved, malformed and empty ones are skipped.
 pub fn custom_headers(text: &str) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = Vec::new();

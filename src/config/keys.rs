@@ -453,7 +453,9 @@ pub const KEYS: &[SettingKey] = &[
 pub fn find(path: &[&str]) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| {
         let mut parts = key.path.split('.');
-        path.iter().all(|name| parts.next().is_some_and(|part| part == "*" || part == *name)) && parts.next().is_none()
+        // Control characters in a name of the caller's would come back in messages.
+        let fits = |part: &str, name: &str| part == name || (part == "*" && !name.contains(char::is_control));
+        path.iter().all(|name| parts.next().is_some_and(|part| fits(part, name))) && parts.next().is_none()
     })
 }
 
@@ -463,7 +465,10 @@ pub fn find_dotted(path: &str) -> Option<(&'static SettingKey, Vec<&str>)> {
         let Some((before, after)) = key.path.split_once('*') else {
             return (key.path == path).then(|| (key, path.split('.').collect()));
         };
-        let name = path.strip_prefix(before)?.strip_suffix(after).filter(|name| !matches!(*name, "" | "*"))?;
+        let name = path.strip_prefix(before)?.strip_suffix(after)?;
+        if matches!(name, "" | "*") || name.contains(char::is_control) {
+            return None;
+        }
         Some((key, names(before).chain([name]).chain(names(after)).collect()))
     })
 }

@@ -31,7 +31,7 @@ use self::address::AppliedAddresses;
 pub use self::address::{NamedAddresses, RequestAddresses};
 pub use self::edit::{Scope, set, set_text};
 pub use self::environment::Environment;
-pub use self::headers::{Identity, ascii, custom_headers};
+pub use self::headers::{Identity, ascii, custom_headers, is_of_connection, is_of_every_request};
 pub use self::keys::{KEYS, SettingKey, SettingScope, schema, setting_path, values as setting_values};
 pub use self::layers::{FILE_NAME, Files, Layer, Layers, SettingProblem, load};
 pub use self::network::NetworkSettings;

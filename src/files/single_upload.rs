@@ -1,6 +1,7 @@
 //! Uploads one file for a Node program, or for the tool that shows media to a model. Uses the same types, index and request as the
 //! media of a turn.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ use super::uploader::Uploader;
 use super::video_length::video_length;
 use crate::auth::Credential;
 use crate::blocking::in_background;
-use crate::client::{CallerContext, ExtraHeaders, Kimi};
+use crate::client::{CallerContext, Kimi};
 use crate::config::{Config, Environment, RequestAddresses, UploadLimits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::models;
@@ -39,6 +40,9 @@ pub struct FileRequest {
     /// Where the service is, unless the user names another address.
     #[serde(flatten)]
     addresses: RequestAddresses,
+    /// Additional headers; null suppresses one of ours.
+    #[serde(default)]
+    headers: HashMap<String, Option<String>>,
     /// The file, unless its bytes are passed.
     #[serde(default)]
     path: Option<String>,
@@ -217,7 +221,7 @@ async fn cancellable<T>(cancel: CancellationToken, work: impl Future<Output = Re
 
 /// Reads the file and checks whether it may be uploaded.
 async fn check(request: FileRequest, content: Vec<u8>) -> Result<Checked> {
-    let FileRequest { caller: CallerContext { environment, host, api_key }, addresses, model, .. } = request;
+    let FileRequest { caller: CallerContext { environment, host, api_key }, addresses, headers, model, .. } = request;
     let FileRequest { path, project, allowed, purpose, mime_type, .. } = request;
     let (mut kimi, environment, source) = in_background(move || {
         let environment = Environment::new(environment);
@@ -238,7 +242,7 @@ async fn check(request: FileRequest, content: Vec<u8>) -> Result<Checked> {
         Some(model) => model_takes(&kimi, &environment, &credential, model, kind).await?,
         None => true,
     };
-    let uploader = Uploader::new(UploadClient { kimi, credential, extra: ExtraHeaders::new() }).await?;
+    let uploader = Uploader::new(UploadClient { kimi, credential, extra: headers.into_iter().collect() }).await?;
     if let Some(model) = model {
         check_model(&uploader, &model, kind, takes).await?;
     }

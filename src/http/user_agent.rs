@@ -32,7 +32,8 @@ pub struct Host {
     pub system: String,
     /// Kernel release.
     pub release: String,
-    /// Headers that the program adds to every request to the service; null suppresses one of ours.
+    /// Headers that the program adds to every request to the service; null suppresses one of ours. Those that authorize a request or
+    /// describe its content are ignored here.
     pub extra_headers: HashMap<String, Option<String>>,
 }
 

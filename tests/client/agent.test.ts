@@ -254,7 +254,7 @@ describe("run", () => {
       { type: "image_url", image_url: { url: image.url } },
       { type: "video_url", video_url: { url: video.url } },
     ];
-    const data = [{ type: "image_url", alt: "none" }];
+    const data = [{ type: "image_url", image_url: { url: "file:///a.png" } }];
     const tools = [
       { name: "look", execute: () => parts },
       { name: "list", execute: () => data },
@@ -269,6 +269,17 @@ describe("run", () => {
       const client = new Kimi({ ...connection(), settings: { protocol } });
       assert.equal(await client.chat([...messages, { role: "user", content: "And?" }]).text(), "ok");
     }
+  });
+
+  test("abort while a tool ignores its signal → the run ends, with what was done before", async () => {
+    const controller = new AbortController();
+    const deaf = (): Promise<never> => {
+      controller.abort("enough");
+      return new Promise(() => {});
+    };
+    simulator.enqueue({ steps: [call({ a: 1 })] } as never);
+    const error = await failure(start({ tools: [{ ...add, execute: deaf }], signal: controller.signal }));
+    assert.deepEqual([error.code, error.cause, error.messages?.length], ["cancelled", "enough", 2]);
   });
 
   test("a later request fails → the error has the conversation so far, which goes on", async () => {

@@ -252,7 +252,7 @@ describe("requests", () => {
   test("request: headers of the client → on every request but those to the OAuth host", async () => {
     const named = new Kimi({
       baseUrl: simulator.baseUrl,
-      headers: { "user-agent": "my-agent/1", "X-Own": "yes", Accept: null },
+      headers: { "user-agent": "my-agent/1", "X-Own": "yes", Accept: null, "Content-Length": "5" },
       env: { KIMI_CODE_OAUTH_HOST: simulator.oauthHost, KIMI_API_KEY: "" },
     });
     await named.login({ onCode: () => {}, region: "mainland-cn" });
@@ -280,6 +280,20 @@ describe("requests", () => {
     );
     assert.equal(answerRequests(simulator)[1]?.headers["user-agent"], "my-agent/2");
     assert.equal(await named.logout(), true);
+  });
+
+  test("request: an Authorization of the caller → on chats, and what is stored about the account stays that of its key", async () => {
+    const other = "sk-kimi-other-account-0123456789";
+    simulator.credentials.add(other);
+    const { baseUrl, apiKey } = simulator;
+    const kimi = new Kimi({ baseUrl, apiKey, headers: { Authorization: `Bearer ${other}` } });
+    simulator.enqueue({ steps: [{ text: "ok" }] });
+    await kimi.chat("hi").final();
+    await Promise.all([kimi.models(), kimi.usage()]);
+    for (const { endpoint, headers } of simulator.requests) {
+      const sent = endpoint === "chat" ? other : apiKey;
+      assert.equal(headers["authorization"], `Bearer ${sent}`, endpoint);
+    }
   });
 
   test("request: payload hook → its body is sent", async () => {

@@ -72,6 +72,39 @@ describe("schema", () => {
     assert.equal(schemaProblem({ a: "b" }, { properties: { a: { pattern: "(?i)^x" } } }), undefined);
   });
 
+  test("amounts beside multipleOf → as exact as a number can be", () => {
+    for (const value of [0.29, 1.1, 1234567.89, 99_999_999.99]) {
+      assert.equal(schemaProblem(value, { multipleOf: 0.01 }), undefined, `${value}`);
+    }
+    for (const value of [0.291, 1234567.891]) assert.ok(schemaProblem(value, { multipleOf: 0.01 }), `${value}`);
+  });
+
+  test("alternatives that refer to each other → each part is looked at once", () => {
+    const operator = (name: string): object => ({
+      type: "object",
+      properties: { left: { $ref: "#" }, op: { const: name }, right: { $ref: "#" } },
+      required: ["left", "op", "right"],
+    });
+    const schema = { anyOf: [{ type: "number" }, ...["+", "-", "*", "/"].map(operator)] };
+    let value: unknown = 1;
+    // Without a memory every level costs four times as much as the one below it.
+    for (let depth = 0; depth < 60; depth += 1) value = { left: value, op: "/", right: 1 };
+    assert.equal(schemaProblem(value, schema), undefined);
+    assert.ok(schemaProblem({ left: value, op: "?", right: 1 }, schema));
+  });
+
+  test("uniqueItems → equal members in any order count as equal", () => {
+    const many = Array.from({ length: 100_000 }, (_, index) => index);
+    assert.equal(schemaProblem(many, { uniqueItems: true }), undefined);
+    assert.ok(schemaProblem([...many, 7], { uniqueItems: true }));
+    assert.ok(schemaProblem([{ a: 1, b: 2 }, 3, { b: 2, a: 1 }], { uniqueItems: true }));
+  });
+
+  test("members that JSON does not have → no raw error", () => {
+    assert.ok(schemaProblem(1, { const: 2n }));
+    assert.equal(schemaProblem(1, { type: "__defineGetter__" }), undefined);
+  });
+
   test("parts that are no schemas → ignored", () => {
     for (const part of ["#/title", "#/const", "#/required", "#/nowhere/at/all", "#/constructor", "elsewhere.json"]) {
       assert.equal(schemaProblem(1, { $ref: part, title: "t", required: ["a"] }), undefined, part);
