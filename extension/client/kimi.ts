@@ -77,7 +77,7 @@ export class Kimi {
     checkSettings(options.settings, this.#addon);
     if ((options.env?.["KIMI_CODE_DEBUG"] ?? process.env["KIMI_CODE_DEBUG"]) === "1") logToFile(this.#addon);
     this.#options = options;
-    const headers = { ...options.headers };
+    const headers = lowerCase(options.headers);
     this.#headers = headers;
     this.#host = { ...host(undefined), extraHeaders: headers };
     this.#services = new KimiServices(this.#addon, this.#host);
@@ -113,7 +113,7 @@ export class Kimi {
         : { toolChoice: typeof toolChoice === "string" ? toolChoice : { type: "tool", name: toolChoice.name } }),
       ...(apiKey === undefined ? {} : { apiKey }),
       ...(thinking === undefined ? {} : { reasoning: thinking }),
-      headers: { ...this.#headers, ...request.headers },
+      headers: { ...this.#headers, ...lowerCase(request.headers) },
       env: this.#variables(),
       ...(signal === undefined ? {} : { signal }),
       ...(onPayload === undefined ? {} : { onPayload }),
@@ -309,6 +309,11 @@ function thinkingNote(model: KimiModel | undefined, level: ThinkingLevel | undef
   if (level !== "off" || (model !== undefined && model.thinkingLevelMap["off"] !== null)) return [];
   const reason = model === undefined ? "Kimi does not list this model" : "Kimi always thinks with this model";
   return [`${reason}; the thinking level off was left out.`];
+}
+
+/** Returns headers by names in lower case, so that one of a request replaces that of the client however they are spelled. */
+function lowerCase(headers: KimiOptions["headers"] = {}): Record<string, string | null> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
 function asRequest(input: string | readonly ChatMessage[] | ChatRequest): ChatRequest {
