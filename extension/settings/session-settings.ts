@@ -41,7 +41,7 @@ export class SessionSettings {
   /** Enters the project of a session. */
   async start(ctx: ExtensionContext): Promise<void> {
     // Pi's RPC mode announces a new session twice.
-    const session = ctx.sessionManager.getSessionId();
+    const session = sessionId(ctx);
     if (session !== this.#session) this.#left = false;
     this.#session = session;
     // Without a file there is nothing to trust; one that appears during the session is decided about first.
@@ -125,6 +125,11 @@ export class SessionSettings {
   #state(ctx: ExtensionContext): string {
     return [this.#homeFile, projectFile(ctx)].map(stamp).join("\n");
   }
+}
+
+/** Returns the id of a session; its folder where a program that embeds Pi has none. */
+function sessionId({ sessionManager, cwd }: Partial<ExtensionContext>): string {
+  return sessionManager?.getSessionId() ?? `in ${cwd}`;
 }
 
 function projectFile({ cwd }: ExtensionContext): string {
