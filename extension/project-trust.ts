@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, realpathSync, renameSync, writeFileSync } from
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+import { projectFile } from "./project-file.ts";
 
 /** What we use of pi-coding-agent. */
 export interface TrustParts {
@@ -51,7 +52,7 @@ export function askForTrust({ ui, cwd }: Pick<ExtensionContext, "ui" | "cwd">): 
   const open = openQuestions.get(place);
   if (open !== undefined) return open.answer;
   const leave = new AbortController();
-  const file = join(cwd, ".pi", "pi-provider-kimi-code.json");
+  const file = projectFile(cwd);
   const explanation = `${file}\n\nIt can choose models and tools, which may use more of your plan. Use it only if you trust this folder.`;
   const title = `Use the Kimi settings of this project?\n${explanation}`;
   // Not `confirm`, which answers "no" for a user who leaves it.

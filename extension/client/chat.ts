@@ -31,8 +31,8 @@ export type ChatNotice =
   /** Images or videos are being uploaded; reported once a second. `left` counts unfinished files. */
   | { type: "upload"; files: number; left: number; bytes: number; sent: number; message: string }
   /**
-   * The request was changed to make it acceptable, or a setting is invalid; or, with `cache`, much of the prompt was read again although it need not have been
-   * (docs/caching.md).
+   * The request was changed to make it acceptable, or a setting is invalid; or, with `cache`, much of the prompt was read again
+   * although it need not have been (docs/caching.md).
    */
   | { type: "note"; message: string; cache?: PromptCacheReport }
   /** The quota window `5h`, `7d` … is used up, and the chat waits until it opens at `resetsAt` (milliseconds since 1970). */

@@ -22,16 +22,15 @@ interface Checked {
   seen: WeakMap<object, Map<object, string | undefined>>;
 }
 
-const TYPES: Record<string, (value: unknown) => boolean> = {
-  __proto__: null as never,
-  null: (value) => value === null,
-  boolean: (value) => typeof value === "boolean",
-  string: (value) => typeof value === "string",
-  number: (value) => typeof value === "number",
-  integer: (value) => Number.isInteger(value),
-  array: (value) => Array.isArray(value),
-  object: (value) => typeof value === "object" && value !== null && !Array.isArray(value),
-};
+const TYPES = new Map<unknown, (value: unknown) => boolean>([
+  ["null", (value) => value === null],
+  ["boolean", (value) => typeof value === "boolean"],
+  ["string", (value) => typeof value === "string"],
+  ["number", (value) => typeof value === "number"],
+  ["integer", (value) => Number.isInteger(value)],
+  ["array", (value) => Array.isArray(value)],
+  ["object", (value) => typeof value === "object" && value !== null && !Array.isArray(value)],
+]);
 
 function check(value: unknown, schema: Schema, at: string, checked: Checked, depth: number): string | undefined {
   if (typeof value !== "object" || value === null || typeof schema !== "object" || schema === null) {
@@ -60,7 +59,7 @@ function problemOf(value: unknown, schema: Schema, at: string, checked: Checked,
     if (problem !== undefined) return problem;
   }
   const types = schema["type"] === undefined ? [] : [schema["type"]].flat();
-  if (types.length > 0 && !types.some((type) => TYPES[type as string]?.(value) ?? true)) {
+  if (types.length > 0 && !types.some((type) => TYPES.get(type)?.(value) ?? true)) {
     return `${where} must be ${types.join(" or ")}`;
   }
   if (schema["nullable"] === true && value === null) return undefined;

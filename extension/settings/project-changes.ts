@@ -2,10 +2,10 @@
  * Changes the settings file of a project on the user's own command, which also answers whether the file counts.
  */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { ExtensionEnvironment } from "../environment.ts";
 import { decisionOfPi, forgetQuestion, projectTrust, rememberTrust, type TrustParts } from "../project-trust.ts";
+import { projectFile } from "../project-file.ts";
 
 /** Changes of one project. */
 export class ProjectChanges {
@@ -24,7 +24,7 @@ export class ProjectChanges {
     const { cwd, hasUI } = this.#ctx;
     if (decisionOfPi(this.#ctx, this.#trustParts) === false) return "Pi does not trust this project";
     // A prompt may come from a script, so it does not answer for the user. A new file has nothing that the user did not write.
-    const isNew = !existsSync(join(cwd, ".pi", "pi-provider-kimi-code.json"));
+    const isNew = !existsSync(projectFile(cwd));
     if (hasUI || isNew || projectTrust(this.#ctx, this.#trustParts) === true) return undefined;
     return "This project is not trusted: run the command on a screen, or start Pi with --approve";
   }

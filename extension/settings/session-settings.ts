@@ -2,13 +2,13 @@
  * Keeps the settings of a session: enters its project, reports what is wrong in the files, and reads files again that have changed.
  */
 import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 import type { ExtensionEnvironment } from "../environment.ts";
 import { defer, lazyImport } from "../lazy.ts";
 import type { TrustParts } from "../project-trust.ts";
 import type { AddonQueries } from "../queries.ts";
 import { warn } from "../warning.ts";
+import { projectFile } from "../project-file.ts";
 
 /** What the settings of a session work with. */
 export interface SessionSettingsParts {
@@ -53,7 +53,7 @@ export class SessionSettings {
   async end(ctx: ExtensionContext): Promise<void> {
     this.#session = "";
     // A screen takes its dialogs away with the session; in RPC mode they stay open.
-    if (ctx.mode !== "tui" || !existsSync(projectFile(ctx))) return;
+    if (ctx.mode !== "tui" || !existsSync(projectFile(ctx.cwd))) return;
     try {
       const { forgetQuestion } = await lazyImport(() => import("../project-trust.ts"));
       forgetQuestion(ctx.cwd);
@@ -74,7 +74,7 @@ export class SessionSettings {
   }
 
   async #read(ctx: ExtensionContext): Promise<void> {
-    const isProject = existsSync(projectFile(ctx)) && this.#hasProject();
+    const isProject = existsSync(projectFile(ctx.cwd)) && this.#hasProject();
     this.#seen = this.#state(ctx);
     if (!isProject) return this.#report(ctx);
     const { askForTrust, projectTrust } = await lazyImport(() => import("../project-trust.ts"));
@@ -123,17 +123,13 @@ export class SessionSettings {
 
   /** Describes the files without reading them. */
   #state(ctx: ExtensionContext): string {
-    return [this.#homeFile, projectFile(ctx)].map(stamp).join("\n");
+    return [this.#homeFile, projectFile(ctx.cwd)].map(stamp).join("\n");
   }
 }
 
 /** Returns the id of a session; its folder where a program that embeds Pi has none. */
 function sessionId({ sessionManager, cwd }: Partial<ExtensionContext>): string {
   return sessionManager?.getSessionId() ?? `in ${cwd}`;
-}
-
-function projectFile({ cwd }: ExtensionContext): string {
-  return join(cwd, ".pi", "pi-provider-kimi-code.json");
 }
 
 function stamp(file: string | null): string {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
-use super::keys::{SCHEMA_URL, SettingKey, SettingScope, find_dotted, put};
+use super::keys::{SCHEMA_URL, SettingKey, SettingScope, counted, find_dotted, put};
 use super::layers::{Files, read};
 use super::legacy;
 use super::values::ValueKind;
@@ -28,11 +28,7 @@ pub enum Scope {
 /// again.
 pub fn set(environment: &Environment, scope: Scope, path: &str, value: &Value) -> Result<PathBuf> {
     let refuse = |why: String| Err(Error::new(ErrorKind::Config, why));
-    let Some((key, parts)) = find_dotted(path) else { return refuse(format!("{path} is not a setting")) };
-    let counted = match key.counted(&parts) {
-        Ok(counted) => counted,
-        Err(why) => return refuse(format!("{path} {why}")),
-    };
+    let (key, counted) = counted(path)?;
     if scope == Scope::Project && key.scope == SettingScope::Home {
         return refuse(format!("{path} counts only in the home file"));
     }

@@ -13,45 +13,35 @@ pub enum Identity {
     KimiCode,
 }
 
-/// Names that a custom header can never set: identity, credentials and content (docs/protocol.md#custom-headers), and what
-/// describes the connection, where a wrong value breaks the request.
-const RESERVED: [&str; 15] = [
-    "accept",
+/// Names of headers that describe the connection or the length of the content, where a value of the caller would break the request.
+const OF_CONNECTION: [&str; 8] = [
     "accept-encoding",
-    "anthropic-version",
-    "authorization",
     "connection",
     "content-encoding",
     "content-length",
-    "content-type",
     "expect",
-    "host",
     "te",
     "transfer-encoding",
     "upgrade",
-    "user-agent",
-    "x-api-key",
 ];
 
-/// Whether a header describes the connection or the length of the content, so that a value of the caller would break the request.
+/// Further names that a custom header can never set: identity, credentials and content (docs/protocol.md#custom-headers).
+const RESERVED: [&str; 7] =
+    ["accept", "anthropic-version", "authorization", "content-type", "host", "user-agent", "x-api-key"];
+
+/// Whether a header describes the connection.
 pub fn is_of_connection(name: &str) -> bool {
-    const OF_CONNECTION: [&str; 8] = [
-        "accept-encoding",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "expect",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-    ];
     OF_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own))
+}
+
+fn is_reserved(name: &str) -> bool {
+    is_of_connection(name) || RESERVED.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
 /// Whether a program's header goes with every request: it may name the sender, but what authorizes a request belongs to single requests,
 /// because what is stored about an account is named by our credential.
 pub fn is_of_every_request(name: &str) -> bool {
-    name.eq_ignore_ascii_case("user-agent") || !RESERVED.iter().any(|own| name.eq_ignore_ascii_case(own))
+    name.eq_ignore_ascii_case("user-agent") || !is_reserved(name)
 }
 
 /// Parses `KIMI_CODE_CUSTOM_HEADERS`: lines of `Name: value`. Later lines win; reserved, malformed and empty ones are skipped.
@@ -61,8 +51,7 @@ pub fn custom_headers(text: &str) -> Vec<(String, String)> {
         let Some((name, value)) = line.split_once(':') else { continue };
         let name = name.trim().to_ascii_lowercase();
         let value = ascii(value);
-        if !is_header_name(&name) || RESERVED.contains(&name.as_str()) || name.starts_with("x-msh-") || value.is_empty()
-        {
+        if !is_header_name(&name) || is_reserved(&name) || name.starts_with("x-msh-") || value.is_empty() {
             continue;
         }
         headers.retain(|(known, _)| *known != name);

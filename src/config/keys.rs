@@ -453,8 +453,7 @@ pub const KEYS: &[SettingKey] = &[
 pub fn find(path: &[&str]) -> Option<&'static SettingKey> {
     KEYS.iter().find(|key| {
         let mut parts = key.path.split('.');
-        // Control characters in a name of the caller's would come back in messages.
-        let fits = |part: &str, name: &str| part == name || (part == "*" && !name.contains(char::is_control));
+        let fits = |part: &str, name: &str| part == name || (part == "*" && may_be_chosen(name));
         path.iter().all(|name| parts.next().is_some_and(|part| fits(part, name))) && parts.next().is_none()
     })
 }
@@ -466,18 +465,27 @@ pub fn find_dotted(path: &str) -> Option<(&'static SettingKey, Vec<&str>)> {
             return (key.path == path).then(|| (key, path.split('.').collect()));
         };
         let name = path.strip_prefix(before)?.strip_suffix(after)?;
-        if matches!(name, "" | "*") || name.contains(char::is_control) {
-            return None;
-        }
-        Some((key, names(before).chain([name]).chain(names(after)).collect()))
+        let chosen = !matches!(name, "" | "*") && may_be_chosen(name);
+        chosen.then(|| (key, names(before).chain([name]).chain(names(after)).collect()))
     })
+}
+
+/// Whether users may choose this name in place of `*`. Control characters in it would come back in messages.
+fn may_be_chosen(name: &str) -> bool {
+    !name.contains(char::is_control)
+}
+
+/// Finds the setting of a dotted path, and the path under which it counts. Fails with a text for the user if there is none.
+pub fn counted(path: &str) -> Result<(&'static SettingKey, Vec<String>)> {
+    let refuse = |why: String| Error::new(ErrorKind::Config, why);
+    let (key, parts) = find_dotted(path).ok_or_else(|| refuse(format!("{path} is not a setting")))?;
+    let counted = key.counted(&parts).map_err(|why| refuse(format!("{path} {why}")))?;
+    Ok((key, counted))
 }
 
 /// Returns the dotted path under which a setting counts. Fails with a text for the user if there is none.
 pub fn setting_path(path: &str) -> Result<String> {
-    let refuse = |why: String| Error::new(ErrorKind::Config, why);
-    let (key, parts) = find_dotted(path).ok_or_else(|| refuse(format!("{path} is not a setting")))?;
-    key.counted(&parts).map(|counted| counted.join(".")).map_err(|why| refuse(format!("{path} {why}")))
+    counted(path).map(|(_, counted)| counted.join("."))
 }
 
 /// Lists every setting with its key and value: fixed ones always, those with a name in place of `*` where they have a value.

@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { encodeContext } from "../../extension/turn/context.ts";
 import { type Simulator, startSimulator } from "../simulator/index.ts";
 import { addon, runOne } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 const LONG = "x".repeat(500);
 
@@ -126,7 +127,7 @@ after(() => simulator.close());
 
 /** Returns the body of the last request for an answer. */
 function lastBody(): string {
-  const answered = simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+  const answered = answerRequests(simulator);
   return JSON.stringify(answered.at(-1)?.json);
 }
 

@@ -8,6 +8,7 @@ import { cut, pause, text, think } from "../simulator/scenario.ts";
 import { type Home, messages, type PiEvent, runPi, textOf } from "../support/pi.ts";
 import { DIALECTS } from "../support/turn.ts";
 import { withPi } from "../support/with-pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 const MODEL = ["--model", "kimi-coding/kimi-for-coding"];
 
@@ -17,7 +18,7 @@ const open = withPi((...given) => ([simulator, home] = given));
 
 /** Number of chat requests; Pi's session also requests models and quota. */
 function turns(): number {
-  return simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages").length;
+  return answerRequests(simulator).length;
 }
 
 for (const dialect of DIALECTS) {

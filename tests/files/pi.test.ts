@@ -7,6 +7,7 @@ import type { Simulator } from "../simulator/index.ts";
 import { Home, messages, type PiResult, RpcPi, runPi, textOf } from "../support/pi.ts";
 import { withPi } from "../support/with-pi.ts";
 import { realPng } from "../support/sample-media.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -32,9 +33,7 @@ function print(prompt: string[], extra: Record<string, string | undefined> = {})
 }
 
 function chats(): { text: string; bytes: number }[] {
-  return simulator.requests
-    .filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages")
-    .map(({ rawBody }) => ({ text: rawBody.toString("utf8"), bytes: rawBody.length }));
+  return answerRequests(simulator).map(({ rawBody }) => ({ text: rawBody.toString("utf8"), bytes: rawBody.length }));
 }
 
 function references(): string[] {

@@ -7,6 +7,7 @@ import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
 import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, type Dialect, DIALECTS, runOne } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -45,9 +46,7 @@ async function turn(messages: object[], dialect: Dialect, sessionId?: string) {
 }
 
 function bodies(): Message[][] {
-  return simulator.requests
-    .filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages")
-    .map(({ json }) => (json as unknown as { messages: Message[] }).messages);
+  return answerRequests(simulator).map(({ json }) => (json as unknown as { messages: Message[] }).messages);
 }
 
 const REFUSAL = { status: 400, body: { error: { message: "Unsupported image. Please try another one.", type: "x" } } };

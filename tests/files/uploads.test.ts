@@ -11,6 +11,7 @@ import { withMachine } from "../support/account.ts";
 import { Home } from "../support/pi.ts";
 import { fakeMp4, fakePng } from "../support/sample-media.ts";
 import { addon, runOne } from "../support/turn.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 const MIB = 1024 * 1024;
 const native = addon();
@@ -64,7 +65,7 @@ function uploads(): RequestRecord[] {
 
 /** The parts of one message of the last request. */
 function parts(at = -1): Part[] {
-  const record = simulator.requests.findLast(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+  const record = answerRequests(simulator).at(-1);
   const { messages } = (record?.json ?? { messages: [] }) as unknown as { messages: { content: Part[] }[] };
   return messages.at(at)?.content ?? [];
 }

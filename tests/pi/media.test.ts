@@ -10,6 +10,7 @@ import { type Home, messages, piArguments, type PiEvent, type RpcPi, runPi, text
 import { fakeMp4, realPng } from "../support/sample-media.ts";
 import { DIALECTS } from "../support/turn.ts";
 import { withPi } from "../support/with-pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -50,7 +51,7 @@ function video(name: string, folder = home.cwd, bytes = 300_000): string {
 }
 
 function chats(): RequestRecord[] {
-  return simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+  return answerRequests(simulator);
 }
 
 const body = (at = -1): string => JSON.stringify(chats().at(at)?.json);

@@ -7,6 +7,7 @@ import type { RequestRecord, Simulator } from "../simulator/index.ts";
 import { type Home, runPi } from "../support/pi.ts";
 import { Terminal } from "../support/terminal.ts";
 import { withPi } from "../support/with-pi.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let home: Home;
@@ -39,7 +40,7 @@ test("preconnect: typing → one request without credential, whose connection th
     simulator.enqueue({ steps: [{ text: "Good morning." }] });
     pi.press("Enter");
     await pi.waitFor(/Good morning\./);
-    const prompt = simulator.requests.find(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+    const prompt = answerRequests(simulator)[0];
     assert.ok(prompt !== undefined && known.has(prompt.connection), "the prompt needed another connection");
     await pi.submit("and again");
     await pi.waitFor(/and again/);

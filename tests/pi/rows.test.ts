@@ -11,6 +11,7 @@ import { bodyOf, messages, PI_CLI, ROOT, RpcPi, runPi, textOf } from "../support
 import { piLevel } from "../support/pi-versions.ts";
 import { realPng } from "../support/sample-media.ts";
 import { Terminal } from "../support/terminal.ts";
+import { answerRequests } from "../support/simulator.ts";
 
 let simulator: Simulator;
 let machine: Machine;
@@ -50,7 +51,7 @@ async function print(
 }
 
 function chats(): RequestRecord[] {
-  return simulator.requests.filter(({ endpoint }) => endpoint === "chat" || endpoint === "messages");
+  return answerRequests(simulator);
 }
 
 interface Body {

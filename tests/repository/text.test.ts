@@ -210,7 +210,7 @@ test("imports: between folders of src → point down", () => {
 
 /** Folders of the extension and the files beside them, bottom to top; a part imports only from itself and from rows before its own. */
 const EXTENSION_ORDER = [
-  ["node-fs"],
+  ["node-fs", "project-file"],
   [
     "agent-directory",
     "browser",
